@@ -1,0 +1,1 @@
+"""Reading graphs: placement forecast, rules and the report of findings."""

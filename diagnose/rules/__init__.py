@@ -1,0 +1,1 @@
+"""One file a rule; the folder is walked, no list is kept."""

@@ -1,0 +1,42 @@
+"""K003: a value crosses between device and host although every operator has a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from onnxfix.finding import Finding, Severity
+from onnxfix.site import Site
+from onnxfix.subject import Subject
+
+
+class HostCopy:
+    """A Memcpy that no missing kernel explains: shape arithmetic, or an argument that a kernel reads on the host.
+
+    ONNX Runtime runs shape arithmetic on the host and many kernels read shapes, axes and sizes there. Where such a
+    value is made on the device it is copied. A few bytes do not matter (a note), a value that grows with the batch does
+    (an error): graph inputs multiplied into a shape chain are dragged to the host whole. Any Memcpy node prevents CUDA
+    graphs.
+    """
+
+    code: ClassVar[str] = "K003"
+    name: ClassVar[str] = "host-copy"
+
+    def check(self, subject: Subject) -> Iterator[Finding]:
+        lacking = {n.name for n in subject.plan.nodes if n.lacks_kernel}
+        for copy in subject.plan.copies:
+            if copy.cause_node in lacking:
+                continue
+            yield Finding(
+                code=self.code,
+                name=self.name,
+                severity=Severity(copy.severity),
+                site=Site(copy.scope, copy.cause_op_type, copy.cause_node, copy.value),
+                message=f"{copy.value} is copied {copy.direction.replace('_', ' ')}: {copy.cause}",
+                evidence={
+                    "direction": copy.direction,
+                    "producer": copy.producer,
+                    "consumers": list(copy.consumers),
+                    "grows": copy.grows,
+                },
+            )

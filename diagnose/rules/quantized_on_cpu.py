@@ -1,0 +1,45 @@
+"""Q003: quantized operators that run on the host of a GPU target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar
+
+from onnxfix.finding import Finding, Severity
+from onnxfix.site import Site
+from onnxfix.subject import Subject
+from onnxfix.surgery.sites.linears import QUANT_OPS
+
+
+class QuantizedOnCpu:
+    """Quantized operators without a CUDA kernel: the session loads, lists CUDA, and computes the linears on the host.
+
+    `DynamicQuantizeLinear` has no CUDA kernel and `MatMulInteger` has one for int8 × int8 only, while dynamic
+    quantization makes uint8 activations. Every such layer costs two copies and a CPU product: 95.9 ms a sample against
+    12.7 in fp32 in one published measurement.
+
+    Repair: int8 dynamic models are for CPU (`--target cpu`); on CUDA use fp16, or weight-only quantization.
+    """
+
+    code: ClassVar[str] = "Q003"
+    name: ClassVar[str] = "quantized-op-runs-on-cpu"
+
+    def check(self, subject: Subject) -> Iterator[Finding]:
+        if subject.target.provider == "cpu":
+            return
+        on_host = [n for n in subject.plan.nodes if n.op_type in QUANT_OPS and n.lacks_kernel]
+        if not on_host:
+            return
+        counts = Counter(n.op_type for n in on_host)
+        first = on_host[0]
+        yield Finding(
+            code=self.code,
+            name=self.name,
+            severity=Severity.ERROR,
+            site=Site(first.scope, first.op_type, first.name, first.output),
+            message=f"{len(on_host)} quantized nodes run on the host: "
+            + ", ".join(f"{n} {op}" for op, n in counts.most_common()),
+            evidence={"nodes": [n.name for n in on_host], "reason": first.reason},
+            repair="onnxfix repair --precision fp16 on the float original",
+        )

@@ -1,0 +1,40 @@
+"""K005: a node that no provider can run, so that creating the session fails on the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from onnxfix.finding import Finding, Severity
+from onnxfix.site import Site
+from onnxfix.subject import Subject
+
+
+class SessionWillFail:
+    """A node has no kernel on the target and none on the host either: ONNX Runtime refuses to create the session.
+
+    fp16 nodes without a kernel are cast to fp32 and run on the host. bfloat16 and float8 nodes are not: one
+    `ReduceMax` in bf16 is enough for "Could not find an implementation".
+    """
+
+    code: ClassVar[str] = "K005"
+    name: ClassVar[str] = "session-will-fail"
+
+    def check(self, subject: Subject) -> Iterator[Finding]:
+        if subject.plan.load_error:
+            return  # said by K004, with the runtime's words
+        nodes = {n.name: n for n in subject.model.nodes() if n.name}
+        for placed in subject.plan.nodes:
+            if placed.name not in subject.plan.failures:
+                continue
+            origin = nodes.get(placed.name)
+            site = Site(placed.scope, placed.op_type, placed.name, placed.output)
+            yield Finding(
+                code=self.code,
+                name=self.name,
+                severity=Severity.ERROR,
+                site=Site.of_node(origin) if origin is not None else site,
+                message=placed.reason or f"no provider has a kernel for {placed.op_type}",
+                evidence={"op_type": placed.op_type},
+                repair="onnxfix repair on the fp32 model keeps such nodes in fp32",
+            )

@@ -1,0 +1,5 @@
+"""`python -m onnxfix` is `onnxfix`."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,88 @@
+"""The `onnxfix` command: one module a sub-command, imported only when that command runs, so that --help is fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from onnxfix import __version__
+
+# Name and one-line help live here so that `onnxfix --help` imports no command module.
+COMMANDS = {
+    "export": "Export a torch or transformers checkpoint to ONNX and verify it against torch.",
+    "diagnose": "Say why a model is slow, wrong or not really quantized.",
+    "repair": "Repair a model, convert its precision or quantize it, and verify the result.",
+    "bench": "Compare models with torch in latency, memory, size and task metrics.",
+    "explain": "Explain a finding code or a repair pass.",
+    "demo": "Do all of it on the bundled two-head ModernBERT and print one table.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"onnxfix.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="onnxfix")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Find out why an ONNX export is slow, wrong or not really quantized, repair the graph, prove the result.
+
+    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the tool or its input failed.
+    """
+    ctx.obj = {"debug": debug}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point; turns every failure into one line and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    # Accept --debug behind the sub-command too: that is where people type it after a failure.
+    arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
+    try:
+        status = cli.main(args=arguments, prog_name="onnxfix", standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted")
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "onnxfix"
+        _fail(f"{error.format_message().splitlines()[0]} (see '{path} --help')")
+    except BrokenPipeError:
+        sys.exit(2)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(_one_line(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _one_line(error: Exception) -> str:
+    from onnxfix.errors import OnnxfixError
+
+    if isinstance(error, OnnxfixError):
+        return str(error)
+    text = " ".join(str(error).split())[:300]
+    return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback"
+
+
+def _fail(message: str) -> None:
+    click.echo(f"onnxfix: error: {message}", err=True)
+    sys.exit(2)

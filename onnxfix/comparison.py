@@ -1,0 +1,76 @@
+"""Comparison: two models run on the same feeds, with the difference of every output and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output on one feed. `rel_l2` is ||candidate - reference|| / ||reference|| over finite reference entries."""
+
+    feed: str
+    output: str
+    shape: tuple[int, ...]
+    rel_l2: float
+    max_abs: float
+    identical: bool
+    new_nonfinite: int
+    """Entries that are finite in the reference and NaN or infinite in the candidate."""
+    shape_mismatch: str = ""
+    """Says both shapes when they differ; then the other figures are NaN."""
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "feed": self.feed,
+            "output": self.output,
+            "shape": list(self.shape),
+            "rel_l2": self.rel_l2,
+            "max_abs": self.max_abs,
+            "identical": self.identical,
+            "new_nonfinite": self.new_nonfinite,
+            "shape_mismatch": self.shape_mismatch,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All differences between a reference and a candidate, and how both were run (`how`)."""
+
+    reference: str
+    candidate: str
+    differences: tuple[Difference, ...]
+    how: str = ""
+
+    @property
+    def identical(self) -> bool:
+        return all(d.identical for d in self.differences)
+
+    @property
+    def rel_l2(self) -> float:
+        """The worst relative L2 error of any output on any feed; NaN when shapes differ."""
+        worst = 0.0
+        for d in self.differences:
+            if d.rel_l2 != d.rel_l2:
+                return d.rel_l2
+            worst = max(worst, d.rel_l2)
+        return worst
+
+    @property
+    def sound(self) -> bool:
+        """No shape mismatch and no value that became NaN or infinite."""
+        return all(not d.shape_mismatch and d.new_nonfinite == 0 for d in self.differences)
+
+    def within(self, rel_l2: float) -> bool:
+        return self.sound and self.rel_l2 <= rel_l2
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "how": self.how,
+            "identical": self.identical,
+            "rel_l2": self.rel_l2,
+            "sound": self.sound,
+            "differences": [d.as_dict() for d in self.differences],
+        }

@@ -1,0 +1,1 @@
+"""Whole jobs made of the parts: repair (diagnose, change, verify, save) and the demo."""

@@ -1,0 +1,234 @@
+"""Model: an ONNX file, its graph in memory, its weights on disk; checked when opened, atomic when saved."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from .errors import OnnxfixError
+
+# protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
+INLINE_LIMIT_BYTES = 1_500_000_000
+
+
+@dataclass
+class Model:
+    """An opened model. Edits go through `surgery.editor`; `path` is the file it came from and is never rewritten."""
+
+    ir: ir.Model
+    path: Path
+    external_files: frozenset[Path] = frozenset()
+    custom_op_libraries: tuple[Path, ...] = field(default=())
+
+    @staticmethod
+    def open(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
+        """Parse a file and check that its weights exist. Raises OnnxfixError with what to do when it cannot."""
+        source = Path(path)
+        proto = _parse(source)
+        try:
+            model = ir.from_proto(proto)
+        except Exception as error:  # onnx-ir raises many types on malformed protobufs
+            raise OnnxfixError(f"{source} is not a valid ONNX model: {error}", "export it again") from error
+        _forget_undeclared(model, proto)
+        ir.external_data.set_base_dir(model.graph, source.parent or Path())
+        for function in model.functions.values():
+            ir.external_data.set_base_dir(function.graph, source.parent or Path())
+        external = _check_external_data(model, source)
+        return Model(model, source, external, custom_op_libraries)
+
+    @property
+    def graph(self) -> ir.Graph:
+        return self.ir.graph
+
+    @property
+    def opset(self) -> int:
+        """Version of the default (ai.onnx) operator set, 0 when the model imports none."""
+        return self.ir.opset_imports.get("", self.ir.opset_imports.get("ai.onnx", 0))
+
+    def nodes(self) -> Iterator[ir.Node]:
+        """All nodes, those of sub-graphs included, function bodies not."""
+        return iter(self.graph.all_nodes())
+
+    def graphs(self) -> Iterator[ir.Graph]:
+        """The main graph, then every sub-graph of control-flow nodes."""
+        yield self.graph
+        for graph in self.graph.subgraphs():
+            if graph is not self.graph:
+                yield graph
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all initializers and Constant tensors, each counted once."""
+        return sum({id(t): t.nbytes for t in tensors(self.ir)}.values())
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes on disk: the model file and its external data."""
+        files = {self.path, *self.external_files}
+        return sum(f.stat().st_size for f in files if f.exists())
+
+    def clone(self) -> Model:
+        """An independent graph over the same (shared, read-only) weight tensors."""
+        return Model(self.ir.clone(), self.path, self.external_files, self.custom_op_libraries)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the serialised graph: structure, attributes, types, metadata, and inline weights by content."""
+        return hashlib.sha256(self.ir_bytes()).hexdigest()
+
+    def ir_bytes(self) -> bytes:
+        """The deterministic protobuf of the graph; external weights stay references."""
+        data: bytes = ir.to_proto(self.ir).SerializeToString(deterministic=True)
+        return data
+
+    def save(self, destination: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
+        """Write the model and, when large or external before, one `.data` file beside it; all or nothing.
+
+        Raises OnnxfixError when the destination is the source or one of its data files.
+        """
+        target = Path(destination)
+        data_name = target.name + ".data"
+        self._refuse_overwrite(target, target.with_name(data_name))
+        if not target.parent.is_dir():
+            raise OnnxfixError(f"folder {target.parent} does not exist", "create it or name another output with -o")
+        self.ir.metadata_props.update(metadata or {})
+        external = bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
+        with staged(target.parent) as stage:
+            staged_file = stage / target.name
+            ir.save(self.ir, staged_file, external_data=data_name if external else None, size_threshold_bytes=1024)
+            # data first: a reader that sees the new graph must find its weights
+            for name in (data_name, target.name):
+                if (stage / name).exists():
+                    (stage / name).replace(target.parent / name)
+        return target
+
+    def _refuse_overwrite(self, *destinations: Path) -> None:
+        sources = {self.path, *self.external_files}
+        for destination in destinations:
+            for source in sources:
+                if destination.exists() and source.exists() and destination.samefile(source):
+                    raise OnnxfixError(f"{destination} belongs to the source model", "name another output with -o")
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A temporary folder on the same file system as `folder`, so that moving out of it is one atomic rename."""
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=".onnxfix-", dir=folder))
+    except OSError as error:
+        raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", "name another output with -o") from error
+    try:
+        yield stage
+    except OSError as error:
+        raise OnnxfixError(f"writing to {folder} failed: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Every weight tensor: initializers of all graphs and tensors in node attributes, functions included."""
+    roots = [model.graph, *(f.graph for f in model.functions.values())]
+    for root in roots:
+        for graph in [root, *(g for g in root.subgraphs() if g is not root)]:
+            for value in graph.initializers.values():
+                if value.const_value is not None:
+                    yield value.const_value
+        for node in root.all_nodes():
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                    yield attribute.value
+
+
+def _parse(source: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if source.is_dir():
+        raise OnnxfixError(f"{source} is a directory", "name the .onnx file in it")
+    if not source.is_file():
+        raise OnnxfixError(f"{source} does not exist", "check the path")
+    try:
+        proto = onnx.load_model(source, format="protobuf", load_external_data=False)
+    except PermissionError as error:
+        raise OnnxfixError(f"{source} cannot be read: {error.strerror}", "check its permissions") from error
+    except (DecodeError, ValueError, RuntimeError) as error:
+        raise OnnxfixError(
+            f"{source} is not a whole ONNX file ({source.stat().st_size:,} bytes, not parseable as a ModelProto)",
+            "check that the download or export finished",
+        ) from error
+    # Random text can parse as a protobuf of unknown fields only; a real model always states its IR version and a graph.
+    if not proto.ir_version or not proto.HasField("graph"):
+        raise OnnxfixError(f"{source} is not an ONNX model: it holds no graph", "name an .onnx file")
+    return proto
+
+
+def _forget_undeclared(model: ir.Model, proto: Any) -> None:
+    """Clear the types onnx-ir gives to initializers that the file has no value_info for.
+
+    onnx-ir writes a value_info entry for every typed initializer. Such entries are what ONNX Runtime's quantizer later
+    contradicts ("(1024) vs (7)"), so a model that came without them is saved without them.
+    """
+    declared: set[str] = set()
+    pending = [proto.graph]
+    while pending:
+        graph = pending.pop()
+        declared.update(info.name for info in graph.value_info)
+        declared.update(info.name for info in graph.input)
+        for node in graph.node:
+            for attribute in node.attribute:
+                pending.extend(attribute.graphs)
+                if attribute.HasField("g"):
+                    pending.append(attribute.g)
+    for graph in [model.graph, *model.graph.subgraphs()]:
+        for value in graph.initializers.values():
+            if value.name not in declared:
+                value.type = None
+                value.shape = None
+
+
+def _check_external_data(model: ir.Model, source: Path) -> frozenset[Path]:
+    files: set[Path] = set()
+    for tensor in tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            files.add(_external_file(tensor, source))
+    return frozenset(files)
+
+
+def _external_file(tensor: ir.ExternalTensor, source: Path) -> Path:
+    location = os.fspath(tensor.location)
+    folder = source.parent
+    data = folder / location
+    if Path(location).is_absolute() or not _within(data, source):
+        raise OnnxfixError(
+            f"{source}: weight '{tensor.name}' points outside the model's folder ({location})",
+            "re-export with its data file beside it",
+        )
+    if not data.is_file():
+        raise OnnxfixError(f"{source}: external data file {location} is missing", f"put it into {folder.resolve()}")
+    end = (tensor.offset or 0) + (tensor.length or 0)
+    if end > data.stat().st_size:
+        raise OnnxfixError(
+            f"{source}: {location} holds {data.stat().st_size:,} bytes but weight '{tensor.name}' ends at {end:,}",
+            "the data file is truncated or of another model: copy it again",
+        )
+    return data
+
+
+def _within(data: Path, source: Path) -> bool:
+    """Lexically inside the folder, and through links only to that folder or to where the model file itself links.
+
+    Download caches hold `model.onnx` and its data as links into one folder of blobs; a link anywhere else is refused.
+    """
+    folder = os.path.abspath(source.parent)  # noqa: PTH100  lexical on purpose: resolve() would follow links
+    if not os.path.abspath(data).startswith(folder.rstrip(os.sep) + os.sep):  # noqa: PTH100
+        return False
+    allowed = {source.parent.resolve(), source.resolve().parent}
+    return any(data.resolve().is_relative_to(root) for root in allowed)

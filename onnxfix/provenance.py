@@ -1,0 +1,50 @@
+"""Provenance: where an exported model came from, kept in the ONNX file's own metadata so that `bench` finds it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+KEY = "onnxfix.provenance"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """`checkpoint` is an absolute path or empty for a bare factory; `factory` is `module:function` or empty."""
+
+    checkpoint: str = ""
+    checkpoint_sha256: str = ""
+    factory: str = ""
+    exporter: str = ""
+    attn: str = ""
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    """Class names by output, in logit order, where the checkpoint states them."""
+    feeds: tuple[dict[str, Any], ...] = ()
+    """Sample feeds: input name → nested lists, small enough to read."""
+    verified: str = ""
+    """How the result was verified, or `unverified`."""
+
+    def write(self, model: ir.Model) -> None:
+        model.metadata_props[KEY] = json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def read(model: ir.Model) -> Provenance | None:
+        """None when the model carries none or somebody else's text under our key."""
+        text = model.metadata_props.get(KEY)
+        try:
+            raw = json.loads(text) if text else None
+        except json.JSONDecodeError:
+            return None
+        if not isinstance(raw, dict):
+            return None
+        known = {k: v for k, v in raw.items() if k in Provenance.__dataclass_fields__}
+        for name in ("notes", "inputs", "outputs", "feeds"):
+            known[name] = tuple(known.get(name, ()))
+        return Provenance(**known)

@@ -1,0 +1,127 @@
+"""Operator schemas of every domain ONNX Runtime knows, in one form: formal parameters and allowed type strings.
+
+ai.onnx comes from `onnx.defs`; com.microsoft and the other contributed domains from the installed ONNX Runtime
+(`get_all_operator_schema`, which needs no GPU).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+Option = Literal["single", "optional", "variadic"]
+
+
+@dataclass(frozen=True)
+class Formal:
+    """A formal parameter. `type_str` is a type variable's name or a concrete type such as `tensor(int64)`."""
+
+    name: str
+    type_str: str
+    option: Option
+    homogeneous: bool = True
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One version of one operator. `allowed` maps each type variable to its permitted type strings."""
+
+    domain: str
+    op_type: str
+    since: int
+    inputs: tuple[Formal, ...]
+    outputs: tuple[Formal, ...]
+    allowed: dict[str, frozenset[str]]
+    deprecated: bool = False
+
+    def input_formal(self, index: int) -> Formal | None:
+        return _formal_at(self.inputs, index)
+
+    def output_formal(self, index: int) -> Formal | None:
+        return _formal_at(self.outputs, index)
+
+
+def _formal_at(formals: tuple[Formal, ...], index: int) -> Formal | None:
+    if index < len(formals):
+        return formals[index]
+    if formals and formals[-1].option == "variadic":
+        return formals[-1]
+    return None
+
+
+def canonical_domain(domain: str) -> str:
+    """`ai.onnx` and the empty string name the same operator set."""
+    return "" if domain == "ai.onnx" else domain
+
+
+@functools.cache
+def find(op_type: str, domain: str, opset: int) -> Schema | None:
+    """The newest schema at or below `opset`, None when no installed library defines the operator."""
+    domain = canonical_domain(domain)
+    if domain in ("", "ai.onnx.ml"):
+        return _from_onnx(op_type, domain, opset)
+    versions = [s for s in _contributed().get((domain, op_type), ()) if s.since <= max(opset, 1)]
+    return max(versions, key=lambda s: s.since, default=None)
+
+
+def _from_onnx(op_type: str, domain: str, opset: int) -> Schema | None:
+    import onnx
+
+    try:
+        raw = onnx.defs.get_schema(op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+    return Schema(
+        domain=domain,
+        op_type=op_type,
+        since=raw.since_version,
+        inputs=tuple(_onnx_formal(p) for p in raw.inputs),
+        outputs=tuple(_onnx_formal(p) for p in raw.outputs),
+        allowed={c.type_param_str: frozenset(c.allowed_type_strs) for c in raw.type_constraints},
+        deprecated=raw.deprecated,
+    )
+
+
+def _onnx_formal(parameter: object) -> Formal:
+    option = str(getattr(parameter, "option")).rsplit(".", 1)[-1].lower()  # noqa: B009
+    kinds: dict[str, Option] = {"optional": "optional", "variadic": "variadic"}
+    return Formal(
+        name=getattr(parameter, "name"),  # noqa: B009
+        type_str=getattr(parameter, "type_str"),  # noqa: B009
+        option=kinds.get(option, "single"),
+        homogeneous=bool(getattr(parameter, "is_homogeneous", True)),
+    )
+
+
+@functools.cache
+def _contributed() -> dict[tuple[str, str], tuple[Schema, ...]]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found: dict[tuple[str, str], list[Schema]] = {}
+    for raw in state.get_all_operator_schema():
+        if raw.domain in ("", "ai.onnx.ml"):
+            continue
+        found.setdefault((raw.domain, raw.name), []).append(
+            Schema(
+                domain=raw.domain,
+                op_type=raw.name,
+                since=raw.since_version,
+                inputs=tuple(_runtime_formal(p) for p in raw.inputs),
+                outputs=tuple(_runtime_formal(p) for p in raw.outputs),
+                allowed={c.type_param_str: frozenset(c.allowed_type_strs) for c in raw.type_constraints},
+                deprecated=bool(raw.deprecated),
+            )
+        )
+    return {key: tuple(schemas) for key, schemas in found.items()}
+
+
+def _runtime_formal(parameter: object) -> Formal:
+    option = str(getattr(parameter, "option")).rsplit(".", 1)[-1].lower()  # noqa: B009
+    kinds: dict[str, Option] = {"optional": "optional", "variadic": "variadic"}
+    return Formal(
+        name=getattr(parameter, "name"),  # noqa: B009
+        type_str=getattr(parameter, "typeStr"),  # noqa: B009
+        option=kinds.get(option, "single"),
+        homogeneous=bool(getattr(parameter, "isHomogeneous", True)),
+    )

@@ -1,0 +1,1 @@
+"""Changing graphs: sites find structure, passes edit through the editor, recipes put passes in order."""

@@ -1,0 +1,246 @@
+"""Editor: the only hand that changes a graph. Every verb records a Change, so a pass cannot change a graph silently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.change import Change
+from onnxfix.model import Model
+from onnxfix.op_outputs import data_type
+from onnxfix.site import Site
+
+# Stamped on every node that a pass makes, so that a reader of the graph knows it did not come from the exporter.
+MADE_BY = "onnxfix.pass"
+
+
+class Editor:
+    """Edits one model on behalf of one pass. New values and nodes get names that collide with no existing one."""
+
+    def __init__(self, model: Model, pass_name: str) -> None:
+        self.model = model
+        self.pass_name = pass_name
+        self.changes: list[Change] = []
+        self._names = _names_in_use(model.ir)
+
+    def record(self, verb: str, site: Site, detail: str = "") -> None:
+        self.changes.append(Change(self.pass_name, verb, site, detail))
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, or it with a number behind it when taken; reserved from now on."""
+        name, count = wanted, 1
+        while name in self._names:
+            name, count = f"{wanted}_{count}", count + 1
+        self._names.add(name)
+        return name
+
+    def new_node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        like: ir.Node,
+        *,
+        attributes: Mapping[str, int | str | ir.DataType | ir.TensorProtocol] | None = None,
+        outputs: Sequence[str],
+        types: Sequence[str | None] = (),
+        domain: str = "",
+        after: ir.Node | None = None,
+        graph: ir.Graph | None = None,
+    ) -> ir.Node:
+        """Insert a node; it inherits the exporter's metadata (torch scope) of `like`.
+
+        It stands behind `after`, or in front of `like` when that is None; with `graph`, at the front of that graph.
+        """
+        kinds = [*types, *([None] * len(outputs))]
+        made = [
+            ir.Value(name=self.unique(name), type=ir.TensorType(data_type(kind)) if kind else None)
+            for name, kind in zip(outputs, kinds, strict=False)
+        ]
+        node = ir.Node(
+            domain,
+            op_type,
+            inputs,
+            ir.convenience.convert_attributes(dict(attributes or {})),
+            outputs=made,
+            name=self.unique(f"{like.name or like.op_type}_{op_type}"),
+            metadata_props={**like.metadata_props, MADE_BY: self.pass_name},
+        )
+        if graph is not None:
+            _prepend(graph, node)
+        elif after is not None:
+            after.append(node)
+        else:
+            like.prepend(node)
+        self.record("insert", Site.of_node(node))
+        return node
+
+    def named(self, node: ir.Node) -> str:
+        """The node's name, which it is given now if it has none: engines address nodes by name."""
+        if not node.name:
+            node.name = self.unique(f"{node.op_type}_{node.outputs[0].name}")
+            self.record("name", Site.of_node(node))
+        return node.name
+
+    def remove(self, node: ir.Node) -> None:
+        """Remove a node whose outputs nobody reads. Raises ValueError when somebody does."""
+        site = Site.of_node(node)
+        graph = node.graph
+        assert graph is not None
+        graph.remove(node, safe=True)
+        self.record("remove", site)
+
+    def remove_dead(self, node: ir.Node | None) -> None:
+        """Remove a node if nothing reads it, then whatever fed only it; unread initializers go with it."""
+        if node is None or any(v.uses() or v.is_graph_output() for v in node.outputs) or node.graph is None:
+            return
+        inputs = [v for v in node.inputs if v is not None]
+        self.remove(node)
+        for value in inputs:
+            self.remove_dead(value.producer())
+            if value.is_initializer() and not value.uses() and not value.is_graph_output():
+                self.drop_initializer(value)
+
+    def replace_uses(self, old: ir.Value, new: ir.Value) -> None:
+        """Let every reader of `old` read `new`; a graph output keeps its name, which moves to the new value."""
+        if old.is_graph_output():
+            name, kept = old.name, (old.type, old.shape)
+            old.name = self.unique(f"{name}_replaced")
+            old.replace_all_uses_with(new, replace_graph_outputs=True)
+            new.name = name
+            new.type, new.shape = kept
+        else:
+            old.replace_all_uses_with(new)
+        self.record("replace", Site.of_value(new), f"for {old.name}")
+
+    def reroute_output(self, old: ir.Value, new: ir.Value) -> None:
+        """Let `new` be the graph output instead of `old`, under the same name; inner readers of `old` stay."""
+        graph = old.graph
+        assert graph is not None
+        name, declared = old.name, (old.type, old.shape)
+        old.name = self.unique(f"{name}_inner")
+        for index, value in enumerate(graph.outputs):
+            if value is old:
+                graph.outputs[index] = new
+        new.name = name
+        new.type, new.shape = declared
+        self.record("reroute output", Site.of_value(new), f"from {old.name}")
+
+    def replace_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
+        node.replace_input_with(index, value)
+        self.record(
+            "rewire", Site.of_node(node), f"input {index} is now {value.name if value is not None else 'absent'}"
+        )
+
+    def add_initializer(self, wanted: str, tensor: ir.TensorProtocol, graph: ir.Graph | None = None) -> ir.Value:
+        """Register a new weight under a free name; no value_info is written for it."""
+        value = ir.Value(name=self.unique(wanted), const_value=tensor)
+        (graph or self.model.graph).register_initializer(value)
+        self.record(
+            "add initializer", Site(value=value.name or ""), f"{tensor.dtype.name} {list(tensor.shape.numpy())}"
+        )
+        return value
+
+    def add_lazy_initializer(
+        self, wanted: str, dtype: ir.DataType, shape: Sequence[int], make: Callable[[], np.ndarray]
+    ) -> ir.Value:
+        """As add_initializer, for a weight computed only when it is written: memory stays near one tensor's size."""
+
+        def tensor() -> ir.TensorProtocol:
+            return ir.Tensor(make(), dtype=dtype)
+
+        return self.add_initializer(wanted, ir.LazyTensor(tensor, dtype, ir.Shape(shape), name=wanted))
+
+    def replace_tensor(self, value: ir.Value, tensor: ir.TensorProtocol, why: str) -> None:
+        """Give an initializer another content, type or shape, keeping its name."""
+        value.const_value = tensor
+        if value.type is not None:
+            value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape)  # type: ignore[arg-type]
+        self.record("replace initializer", Site(value=value.name or ""), why)
+
+    def drop_initializer(self, value: ir.Value) -> None:
+        graph = value.graph
+        assert graph is not None and value.name is not None
+        if value.is_graph_input():
+            return
+        del graph.initializers[value.name]
+        self.record("drop initializer", Site(value=value.name))
+
+    def set_type(self, value: ir.Value, type_string: str) -> None:
+        """Declare a value's type truthfully; nothing is recorded when it was declared so already."""
+        wanted = ir.TensorType(data_type(type_string))
+        if value.type != wanted:
+            value.type = wanted
+            self.record("declare", Site.of_value(value), type_string)
+
+    def drop_declaration(self, value: ir.Value) -> None:
+        """Remove a value's value_info entry (type and shape)."""
+        if value.type is not None or value.shape is not None:
+            value.type, value.shape = None, None
+            self.record("undeclare", Site.of_value(value))
+
+    def set_attribute(self, node: ir.Node, attribute: ir.Attr) -> None:
+        node.attributes.add(attribute)
+        self.record("set attribute", Site.of_node(node), attribute.name)
+
+    def set_operator(self, node: ir.Node, op_type: str, attributes: Mapping[str, int | str | ir.DataType | ir.TensorProtocol], inputs: int) -> None:
+        """Turn a node into another operator over its first `inputs` inputs, keeping its outputs and name."""
+        node.op_type = op_type
+        node.attributes.clear()
+        for attribute in ir.convenience.convert_attributes(dict(attributes)):  # type: ignore[arg-type]
+            node.attributes.add(attribute)
+        node.resize_inputs(inputs)
+        self.record("retype", Site.of_node(node), op_type)
+
+    def adopt(self, result: ir.Model, why: str) -> None:
+        """Take over the graph that an outside engine made of this one.
+
+        Metadata of the model and of nodes that engines drop (torch scopes) is carried over: by equal name, and to
+        nodes whose name the engine derived from an old one (`<name>_quant`).
+        """
+        old = self.model.ir
+        before = {n.name: n for n in self.model.nodes() if n.name}
+        result.metadata_props.update({k: v for k, v in old.metadata_props.items() if k not in result.metadata_props})
+        for node in result.graph.all_nodes():
+            origin = _origin(node.name or "", before)
+            if origin is not None:
+                for key, value in origin.metadata_props.items():
+                    node.metadata_props.setdefault(key, value)
+            if node.name not in before or before[node.name].op_type != node.op_type:
+                node.metadata_props[MADE_BY] = self.pass_name
+                self.record("insert", Site.of_node(node), why)
+        after = {n.name for n in result.graph.all_nodes()}
+        for name, node in before.items():
+            if name not in after:
+                self.record("remove", Site.of_node(node), why)
+        self.model.ir = result
+        self._names = _names_in_use(result)
+
+
+def _origin(name: str, before: Mapping[str, ir.Node]) -> ir.Node | None:
+    """The old node a derived name starts with: the longest prefix that ends at an underscore."""
+    while name:
+        if name in before:
+            return before[name]
+        name = name.rpartition("_")[0]
+    return None
+
+
+def _prepend(graph: ir.Graph, node: ir.Node) -> None:
+    if len(graph):
+        graph.insert_before(graph[0], node)
+    else:
+        graph.append(node)
+
+
+def _names_in_use(model: ir.Model) -> set[str]:
+    """Names of all values and nodes in all graphs: an inner graph must not shadow an outer name either."""
+    names: set[str] = set()
+    graphs = [model.graph, *model.graph.subgraphs()]
+    for graph in graphs:
+        names.update(v.name for v in (*graph.inputs, *graph.initializers.values()) if v.name)
+        for node in graph:
+            names.add(node.name or "")
+            names.update(v.name for v in node.outputs if v.name)
+    return names

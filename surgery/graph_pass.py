@@ -1,0 +1,53 @@
+"""Pass: one change to a graph with one purpose. A pass is a frozen dataclass; its options are its fields."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from dataclasses import is_dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from onnxfix.change import Change
+from onnxfix.finding import Applicability
+from onnxfix.model import Model
+
+from .editor import Editor
+
+
+@runtime_checkable
+class Pass(Protocol):
+    """What every file in `surgery/passes` defines one of. The class docstring is printed by `onnxfix explain NAME`.
+
+    `repairs` names the finding codes that fall silent after the pass.
+    """
+
+    name: ClassVar[str]
+    applicability: ClassVar[Applicability]
+    repairs: ClassVar[tuple[str, ...]]
+
+    def apply(self, editor: Editor) -> None:
+        """Change the graph through the editor and nothing else."""
+        ...
+
+
+def run(graph_pass: Pass, model: Model) -> list[Change]:
+    """Apply a pass in place and return what it changed."""
+    editor = Editor(model, graph_pass.name)
+    graph_pass.apply(editor)
+    return editor.changes
+
+
+@functools.cache
+def all_passes() -> dict[str, type[Pass]]:
+    """Every pass class by name, found by walking the folder."""
+    from . import passes
+
+    found: dict[str, type[Pass]] = {}
+    for info in pkgutil.iter_modules(passes.__path__):
+        module = importlib.import_module(f"{passes.__name__}.{info.name}")
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            if kind.__module__ == module.__name__ and is_dataclass(kind) and hasattr(kind, "applicability"):
+                found[kind.name] = kind
+    return found

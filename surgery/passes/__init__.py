@@ -1,0 +1,1 @@
+"""One file a pass; the folder is walked, no list is kept."""

@@ -1,0 +1,152 @@
+"""fp32 → fp16 or bf16 by types: every value gets one type, casts stand only where two types meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxfix.element_types import ElementTypes, infer
+from onnxfix.finding import Applicability
+from onnxfix.op_outputs import data_type
+from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.half_constants import HalfConstants
+from onnxfix.surgery.sites import half_plan
+from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.half_plan import FLOAT, HalfOptions, HalfPlan
+from onnxfix.target import Target
+
+HALVES = {"fp16": "tensor(float16)", "bf16": "tensor(bfloat16)"}
+
+
+@dataclass(frozen=True)
+class ConvertToHalf:
+    """Convert a model to half precision, keeping rotary angles, written-out norms and indices in fp32.
+
+    Types are inferred for every value of every graph first; then each node is either half or fp32 (with a reason),
+    weights follow their readers, and a `Cast` is inserted exactly where a value of one type meets a reader of the
+    other. Inputs and outputs of the model keep their types. `Cast` and `ConstantOfShape` inside the graph change their
+    target with their readers, which is what onnxconverter-common leaves out (its issue 320). Masking constants beyond
+    65,504 (`finfo.min`) become -65,504 and not -inf, so that a fully masked row is not NaN.
+    """
+
+    name: ClassVar[str] = "convert-to-half"
+    applicability: ClassVar[Applicability] = Applicability.NUMERIC
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    target: Target
+    precision: str = "fp16"
+    options: HalfOptions = field(default_factory=HalfOptions)
+
+    def apply(self, editor: Editor) -> None:
+        types = infer(editor.model.ir)
+        plan = half_plan.plan(editor.model, types, self.target, HALVES[self.precision], self.options)
+        _Conversion(editor, types, plan).run()
+
+
+class _Conversion:
+    def __init__(self, editor: Editor, types: ElementTypes, plan: HalfPlan) -> None:
+        self.editor = editor
+        self.types = types
+        self.plan = plan
+        self.constants = HalfConstants(editor, plan.half)
+        self.casts: dict[tuple[ir.Value, str, ir.Graph], ir.Value] = {}
+        self.now: dict[ir.Value, str] = {}
+        """Type of each float value after the conversion; constants are left to their readers."""
+
+    def run(self) -> None:
+        nodes = [n for n in self.editor.model.nodes() if n.op_type != "Constant"]
+        for node in nodes:
+            self._decide(node)
+        for node in nodes:
+            self._retarget(node)
+            for index, value in enumerate(node.inputs):
+                if value is not None and self.types.is_float32(value):
+                    self._connect(node, index, value)
+        self.constants.convert_unmixed()
+        for value, kind in self.now.items():
+            if kind != FLOAT and value.type is not None and not value.is_graph_output():
+                self.editor.set_type(value, kind)
+        for graph in self.editor.model.graphs():
+            for value in list(graph.outputs):
+                self._restore_output(value)
+
+    def _decide(self, node: ir.Node) -> None:
+        kind = FLOAT if node in self.plan.keep else self.plan.half
+        for value in node.outputs:
+            if self.types.is_float32(value):
+                self.now[value] = kind
+
+    def _retarget(self, node: ir.Node) -> None:
+        """Let the operators that name their output type name the new one."""
+        kind = self.now.get(node.outputs[0]) if node.outputs else None
+        if node.op_type == "CastLike" and kind is not None:
+            # What it is like may have changed type; the type it shall have is known.
+            self.editor.set_operator(node, "Cast", {"to": data_type(kind)}, inputs=1)
+        elif kind != self.plan.half:
+            return
+        elif node.op_type == "Cast":
+            self.editor.set_attribute(node, ir.AttrInt64("to", data_type(kind)))
+        elif node.op_type == "ConstantOfShape":
+            self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node)))
+
+    def _connect(self, node: ir.Node, index: int, value: ir.Value) -> None:
+        wanted = self._wanted(node, index)
+        if constant_tensor(value) is not None:
+            self.constants.read(node, index, value, wanted or self.plan.half)
+            return
+        if wanted is not None and self.now.get(value, FLOAT) != wanted:
+            self.editor.replace_input(node, index, self._cast(value, wanted, node))
+
+    def _wanted(self, node: ir.Node, index: int) -> str | None:
+        """The type a reader needs, None when it takes either and makes no float of it (Shape, Cast, IsNaN)."""
+        if node in self.plan.keep:
+            return FLOAT
+        floats = [v for v in node.inputs if self.types.is_float32(v)]
+        if node.op_type in ("Cast", "CastLike"):
+            return None
+        if len(floats) == 1 and not any(self.types.is_float32(v) for v in node.outputs):
+            return None
+        schema = half_plan.schema_of(node, self.editor.model)
+        if schema is None or not half_plan.accepts_half(schema, index, FLOAT, self.plan.half):
+            return FLOAT
+        return self.plan.half
+
+    def _cast(self, value: ir.Value, kind: str, reader: ir.Node) -> ir.Value:
+        graph = reader.graph
+        assert isinstance(graph, ir.Graph)
+        key = (value, kind, graph)
+        if key not in self.casts:
+            producer = value.producer()
+            local = producer is not None and producer.graph is graph
+            node = self.editor.new_node(
+                "Cast",
+                [value],
+                producer if producer is not None else reader,
+                attributes={"to": data_type(kind)},
+                outputs=[f"{value.name}_{data_type(kind).name.lower()}"],
+                types=[kind],
+                after=producer if local else None,
+                graph=None if local else graph,
+            )
+            node.outputs[0].shape = value.shape
+            self.casts[key] = node.outputs[0]
+        return self.casts[key]
+
+    def _restore_output(self, value: ir.Value) -> None:
+        """A graph output keeps its name and type: its value is computed under another name and cast to fp32."""
+        producer = value.producer()
+        if producer is None or self.now.get(value, FLOAT) == FLOAT:
+            return
+        node = self.editor.new_node(
+            "Cast",
+            [value],
+            producer,
+            attributes={"to": ir.DataType.FLOAT},
+            outputs=[f"{value.name}_float"],
+            types=[FLOAT],
+            after=producer,
+        )
+        self.editor.reroute_output(value, node.outputs[0])
+        self.editor.set_type(value, self.now[value])

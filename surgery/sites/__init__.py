@@ -1,0 +1,1 @@
+"""Read-only structural analyses that rules and passes share, so that they cannot disagree."""
