@@ -20,6 +20,8 @@ class NodePlacement:
     scope: str = ""
     output: str = ""
     source: tuple[str, ...] = ()
+    lacks_kernel: bool = False
+    """True when the target has no kernel for the operator or its types; False for shape arithmetic moved on purpose."""
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -23,6 +23,7 @@ class Editor:
         self.model = model
         self.pass_name = pass_name
         self.changes: list[Change] = []
+        self.notes: list[str] = []
         self._names = _names_in_use(model.ir)
 
     def record(self, verb: str, site: Site, detail: str = "") -> None:
@@ -184,7 +185,13 @@ class Editor:
         node.attributes.add(attribute)
         self.record("set attribute", Site.of_node(node), attribute.name)
 
-    def set_operator(self, node: ir.Node, op_type: str, attributes: Mapping[str, int | str | ir.DataType | ir.TensorProtocol], inputs: int) -> None:
+    def set_operator(
+        self,
+        node: ir.Node,
+        op_type: str,
+        attributes: Mapping[str, int | str | ir.DataType | ir.TensorProtocol],
+        inputs: int,
+    ) -> None:
         """Turn a node into another operator over its first `inputs` inputs, keeping its outputs and name."""
         node.op_type = op_type
         node.attributes.clear()

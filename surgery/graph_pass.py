@@ -6,8 +6,8 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from dataclasses import is_dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from dataclasses import dataclass, is_dataclass
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from onnxfix.change import Change
 from onnxfix.finding import Applicability
@@ -20,7 +20,8 @@ from .editor import Editor
 class Pass(Protocol):
     """What every file in `surgery/passes` defines one of. The class docstring is printed by `onnxfix explain NAME`.
 
-    `repairs` names the finding codes that fall silent after the pass.
+    `repairs` names the finding codes that fall silent after the pass. A numeric pass also has
+    `measure(model) -> float`, the figure it is there to lower; the class docstring says what it is.
     """
 
     name: ClassVar[str]
@@ -32,11 +33,19 @@ class Pass(Protocol):
         ...
 
 
-def run(graph_pass: Pass, model: Model) -> list[Change]:
+@dataclass(frozen=True)
+class Outcome:
+    """What a pass did: its changes, and `notes` on what it left alone and why."""
+
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def run(graph_pass: Pass, model: Model) -> Outcome:
     """Apply a pass in place and return what it changed."""
     editor = Editor(model, graph_pass.name)
     graph_pass.apply(editor)
-    return editor.changes
+    return Outcome(tuple(editor.changes), tuple(editor.notes))
 
 
 @functools.cache
@@ -49,5 +58,6 @@ def all_passes() -> dict[str, type[Pass]]:
         module = importlib.import_module(f"{passes.__name__}.{info.name}")
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if kind.__module__ == module.__name__ and is_dataclass(kind) and hasattr(kind, "applicability"):
-                found[kind.name] = kind
+                graph_pass = cast("type[Pass]", kind)
+                found[graph_pass.name] = graph_pass
     return found

@@ -67,7 +67,8 @@ def _evidence(site: rotary.RotarySite, halves: list[ir.Value], kind: str) -> dic
         return evidence
     half = data_type(kind).numpy()
     exact = frequencies.astype(np.float64).reshape(-1)
-    for position in (512, 2048, 4096):
+    # no powers of two: those multiply without rounding
+    for position in (500, 2000, 4000):
         rounded = (np.array(position).astype(half) * exact.astype(half)).astype(half).astype(np.float64)
         evidence[f"cos_error_at_{position}"] = float(np.abs(np.cos(rounded) - np.cos(position * exact)).max())
     return evidence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxfix.finding import Applicability
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites import linears
-from onnxfix.surgery.sites.constants import constant_tensor, evaluate
+from onnxfix.surgery.sites.constants import Array, constant_tensor, mover
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class FoldConstantTransposes:
 
     Without its optimizer the dynamo exporter leaves every weight behind a `Transpose`. ONNX Runtime's quantizers skip
     such a product without a word: 2 of 26 on a small ModernBERT. The nodes between the weight and the product
-    (`Transpose`, `Cast`, `Reshape`, `Identity`, `Squeeze`, `Unsqueeze`, `Flatten`) are evaluated once, and a weight that
-    several products share through equal nodes stays one weight.
+    (`Transpose`, `Cast`, `Reshape`, `Identity`, `Squeeze`, `Unsqueeze`, `Flatten`) are evaluated once, and a weight
+    that several products share through equal nodes stays one weight.
     """
 
     name: ClassVar[str] = "fold-constant-transposes"
@@ -35,7 +35,8 @@ class FoldConstantTransposes:
             if linear.quantized or not (linear.weight.path or linear.weight.source.producer()):
                 continue
             index = _weight_index(linear)
-            key = (linear.weight.source, *(_signature(n) for n in linear.weight.path))
+            moves = [n for n in linear.weight.path if n.op_type != "Identity"]
+            key = (linear.weight.source, *map(_signature, moves))
             if key not in folded:
                 made = _folded(editor, linear)
                 if made is None:
@@ -54,6 +55,10 @@ def _weight_index(linear: linears.Linear) -> int:
 def _signature(node: ir.Node) -> tuple[object, ...]:
     """What a node does, not which node it is: equal signatures over one source give one weight."""
     attributes = tuple(sorted((k, str(a.value)) for k, a in node.attributes.items()))
+    if node.op_type == "Transpose" and "perm" in node.attributes:
+        axes = node.attributes["perm"].as_ints()
+        # the default, reversed axes, may be written out or left out
+        attributes = () if list(axes) == list(reversed(range(len(axes)))) else attributes
     return (node.op_type, attributes, tuple(v for v in node.inputs[1:]))
 
 
@@ -61,27 +66,22 @@ def _folded(editor: Editor, linear: linears.Linear) -> ir.Value | None:
     source, path = linear.weight.source, linear.weight.path
     tensor = constant_tensor(source)
     assert tensor is not None
-    # Shape and dtype of the result without reading the weight: the same nodes over a broadcast zero of its shape.
-    probe: np.ndarray | None = np.broadcast_to(np.zeros((), dtype=tensor.dtype.numpy()), tensor.shape.numpy())
-    for node in path:
-        probe = evaluate(node, probe) if probe is not None else None
-    if probe is None:
+    moves = [mover(node) for node in path]
+    if any(move is None for move in moves):
         return None
-    dtype = ir.DataType(path[-1].attributes["to"].as_int()) if path and path[-1].op_type == "Cast" else None
-    # the weight's own name where this was its only reader, so that people find it again
-    wanted = f"{source.name}_folded"
+    made = [move for move in moves if move is not None]
+    # Shape and dtype of the result without reading the weight: the same moves over a broadcast zero of its shape.
+    probe = _all(made, np.broadcast_to(np.zeros((), dtype=tensor.dtype.numpy()), tensor.shape.numpy()))
+    dtype = ir.DataType.from_numpy(probe.dtype)
     return editor.add_lazy_initializer(
-        wanted, dtype or ir.DataType.from_numpy(probe.dtype), probe.shape, lambda: _evaluate_all(path, tensor)
+        f"{source.name}_folded", dtype, probe.shape, lambda: np.ascontiguousarray(_all(made, tensor.numpy()))
     )
 
 
-def _evaluate_all(path: Sequence[ir.Node], tensor: ir.TensorProtocol) -> np.ndarray:
-    array: np.ndarray | None = tensor.numpy()
-    for node in path:
-        assert array is not None
-        array = evaluate(node, array)
-    assert array is not None
-    return np.ascontiguousarray(array)
+def _all(moves: Sequence[Callable[[Array], Array]], array: Array) -> Array:
+    for move in moves:
+        array = move(array)
+    return array
 
 
 def _clean(editor: Editor, value: ir.Value | None) -> None:

@@ -82,9 +82,7 @@ def _slice(editor: Editor, site: SplitSequence, reader: ir.Node, start: int, end
         editor.add_initializer(f"{reader.name}_{what}", _ints(number), site.node.graph)
         for what, number in (("start", start), ("end", end), ("axis", site.axis))
     ]
-    node = editor.new_node(
-        "Slice", [site.node.inputs[0], *bounds], reader, outputs=[f"{reader.outputs[0].name}_slice"]
-    )
+    node = editor.new_node("Slice", [site.node.inputs[0], *bounds], reader, outputs=[f"{reader.outputs[0].name}_slice"])
     return node.outputs[0]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+Array = np.ndarray[Any, Any]
 # Operators through which a weight is still the same weight to a reader, though not to a quantizer that wants an
 # initializer at MatMul's input.
 TRANSPARENT = frozenset({"Transpose", "Cast", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})
@@ -61,7 +64,7 @@ def integers(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(x) for x in array.reshape(-1))
 
 
-def small_array(value: ir.Value | None, limit: int = 4096) -> np.ndarray | None:
+def small_array(value: ir.Value | None, limit: int = 4096) -> Array | None:
     """The content of a constant of at most `limit` elements, Identity, Cast and Reshape evaluated."""
     found = trace(value)
     if found is None or found.elements > limit:
@@ -91,50 +94,54 @@ def trace(value: ir.Value | None) -> Trace | None:
     return None
 
 
-def evaluate(node: ir.Node, array: np.ndarray) -> np.ndarray | None:
+def evaluate(node: ir.Node, array: Array) -> Array | None:
     """One data-movement node on one array; None when its parameters are not constant."""
+    move = mover(node)
+    return move(array) if move is not None else None
+
+
+def mover(node: ir.Node) -> Callable[[Array], Array] | None:
+    """What a data-movement node does, with its parameters read now, so that it works after the node is gone."""
     match node.op_type:
         case "Identity":
-            return array
+            return lambda array: array
         case "Transpose":
-            return np.transpose(array, permutation(node, array.ndim))
+            attribute = node.attributes.get("perm")
+            axes = tuple(attribute.as_ints()) if attribute is not None else None
+            return lambda array: np.transpose(array, axes)
         case "Cast":
-            return array.astype(ir.DataType(node.attributes["to"].as_int()).numpy())
+            dtype = ir.DataType(node.attributes["to"].as_int()).numpy()
+            return lambda array: array.astype(dtype)
         case "Flatten":
             axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-            return array.reshape(int(np.prod(array.shape[:axis])), -1)
+            return lambda array: array.reshape(int(np.prod(array.shape[:axis])), -1)
         case "Reshape":
-            return _reshape(node, array)
+            return _reshape(node)
         case "Squeeze" | "Unsqueeze":
-            return _squeeze(node, array)
+            return _squeeze(node)
     return None
 
 
-def permutation(node: ir.Node, rank: int) -> tuple[int, ...]:
-    """A Transpose node's axes, reversed order when it names none."""
-    attribute = node.attributes.get("perm")
-    return tuple(attribute.as_ints()) if attribute is not None else tuple(reversed(range(rank)))
-
-
-def _reshape(node: ir.Node, array: np.ndarray) -> np.ndarray | None:
+def _reshape(node: ir.Node) -> Callable[[Array], Array] | None:
     wanted = integers(node.inputs[1]) if len(node.inputs) > 1 else None
     if wanted is None:
         return None
     keep_zero = "allowzero" in node.attributes and node.attributes["allowzero"].as_int() == 1
-    shape = [array.shape[i] if d == 0 and not keep_zero else d for i, d in enumerate(wanted)]
-    return array.reshape(shape)
+
+    def reshape(array: Array) -> Array:
+        return array.reshape([array.shape[i] if d == 0 and not keep_zero else d for i, d in enumerate(wanted)])
+
+    return reshape
 
 
-def _squeeze(node: ir.Node, array: np.ndarray) -> np.ndarray | None:
-    axes: tuple[int, ...] | None
+def _squeeze(node: ir.Node) -> Callable[[Array], Array] | None:
+    axes: tuple[int, ...] | None = None
     if "axes" in node.attributes:  # opset < 13
         axes = tuple(node.attributes["axes"].as_ints())
     elif len(node.inputs) > 1 and node.inputs[1] is not None:
         axes = integers(node.inputs[1])
         if axes is None:
             return None
-    else:
-        axes = None
     if node.op_type == "Squeeze":
-        return np.squeeze(array, axis=axes)
-    return np.expand_dims(array, axis=axes or ())
+        return lambda array: np.squeeze(array, axis=axes)
+    return lambda array: np.expand_dims(array, axis=axes or ())

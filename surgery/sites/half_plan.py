@@ -95,7 +95,9 @@ def _user_blocks(model: Model, made: HalfPlan, options: HalfOptions) -> None:
         made.caught[f"--block-node {pattern}"] = made.add(hit, f"--block-node {pattern}")
     for entry, count in made.caught.items():
         if count == 0:
-            raise OnnxfixError(f"{entry} catches no node of {model.path.name}", "see node names with 'onnxfix diagnose'")
+            raise OnnxfixError(
+                f"{entry} catches no node of {model.path.name}", "see node names with 'onnxfix diagnose'"
+            )
 
 
 def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
@@ -136,6 +138,8 @@ def _intrinsic(node: ir.Node, model: Model, types: ElementTypes, target: Target,
     schema = schema_of(node, model)
     if schema is None:
         return f"operator {node.domain or 'ai.onnx'}::{node.op_type} is unknown here"
+    if node.op_type == "Cast" and types.get(node.inputs[0]) == half:
+        return "already a cast from half"
     if node.op_type in ("Cast", "CastLike", "ConstantOfShape"):
         return ""
     if not _schema_permits(node, schema, types, half):

@@ -63,7 +63,7 @@ def is_quantized(model: Model) -> bool:
 
 
 def coverage(model: Model) -> dict[str, object]:
-    """The `quantization` block of the report: how many linears there are, how many are quantized, why others are not."""
+    """The `quantization` block of the report: how many linears, how many of them quantized, why others are not."""
     linears = find(model)
     return {
         "linears": len(linears),

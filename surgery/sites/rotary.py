@@ -1,8 +1,8 @@
 """Position angles: position × inverse frequency → sin/cos, found by structure and never by name.
 
-Every rotary embedding (Su et al., RoFormer, 2021), half-rotated or interleaved, with or without scaled frequencies, ends
-in a Sin or Cos whose argument is computed from integers and constants only. Nothing else in a transformer has that
-shape except sinusoidal position and time embeddings, for which the same precision argument holds.
+Every rotary embedding (Su et al., RoFormer, 2021), half-rotated or interleaved, with or without scaled frequencies,
+ends in a Sin or Cos whose argument is computed from integers and constants only. Nothing else in a transformer has
+that shape except sinusoidal position and time embeddings, for which the same precision argument holds.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def find(model: Model, types: ElementTypes | None = None) -> list[RotarySite]:
 
 
 def _cone(argument: ir.Value, types: ElementTypes) -> tuple[list[ir.Node], list[ir.Value]] | None:
-    """Float nodes and float constants that an argument is computed from, None when learned activations are among them."""
+    """Float nodes and float constants that an argument is computed from; None with learned activations among them."""
     nodes: dict[ir.Node, None] = {}
     constants: dict[ir.Value, None] = {}
     pending = [argument]

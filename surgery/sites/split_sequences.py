@@ -67,7 +67,7 @@ def _analyse(node: ir.Node, opset: int) -> SplitSequence:
 
 
 def _collect_readers(sequence: ir.Value, graph: object, readers: list[tuple[ir.Node, int]]) -> str:
-    """Fill `readers` with the SequenceAt nodes of a sequence, looking through Identity; a refusal when others read it."""
+    """Fill `readers` with a sequence's SequenceAt nodes, looking through Identity; a refusal when others read it."""
     if sequence.is_graph_output():
         return f"the sequence {sequence.name} is a graph output"
     for reader in sequence.consumers():

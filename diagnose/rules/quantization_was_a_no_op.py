@@ -15,7 +15,7 @@ from onnxfix.surgery.sites import linears
 ENOUGH = 0.5
 
 
-class QuantizationNoOp:
+class QuantizationWasANoOp:
     """Somebody quantized this model, and less than half of its linear weights are quantized.
 
     Quantizers skip what they cannot handle and report success: the file is as large as before and as slow

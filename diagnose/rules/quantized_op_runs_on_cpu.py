@@ -12,7 +12,7 @@ from onnxfix.subject import Subject
 from onnxfix.surgery.sites.linears import QUANT_OPS
 
 
-class QuantizedOnCpu:
+class QuantizedOpRunsOnCpu:
     """Quantized operators without a CUDA kernel: the session loads, lists CUDA, and computes the linears on the host.
 
     `DynamicQuantizeLinear` has no CUDA kernel and `MatMulInteger` has one for int8 × int8 only, while dynamic

@@ -1,0 +1,51 @@
+"""Copies as the plan reports them: what moves, who makes and reads it, which node is to blame, how much it harms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from onnxfix.plan import Copy
+from onnxfix.target import CUDA
+
+from .causes import cause_of
+from .extent import grows, severity, shapes
+from .lookup import Lookup
+from .memcpy import Transfer
+from .provenance import Origins
+from .region import PlannedNode
+
+
+def copies(
+    found: Sequence[Transfer],
+    model: ir.Model,
+    lookup: Lookup,
+    scopes: Mapping[PlannedNode, str],
+    origins: Origins,
+) -> tuple[Copy, ...]:
+    """One Copy a transfer, in graph order."""
+    extents = shapes(model, [t.value for t in found], origins)
+    return tuple(_copy(t, extents[t.value], lookup, scopes) for t in found)
+
+
+def _copy(transfer: Transfer, shape: ir.Shape | None, lookup: Lookup, scopes: Mapping[PlannedNode, str]) -> Copy:
+    cause = cause_of(transfer, CUDA, lookup)
+    return Copy(
+        direction=transfer.direction,
+        value=transfer.value.name or "",
+        producer=label(transfer.producer) if transfer.producer else "",
+        consumers=tuple(label(reader) for reader in dict.fromkeys(transfer.readers)),
+        cause_node=label(cause.node),
+        cause_op_type=cause.node.op_type,
+        cause=cause.text,
+        severity=severity(transfer.value, shape, lookup.types),
+        scope=scopes.get(cause.node, ""),
+        graph=transfer.region.graph.name or "",
+        grows=grows(transfer.value, shape, lookup.types),
+    )
+
+
+def label(node: PlannedNode) -> str:
+    """The name of a node, or of its first output where it has none."""
+    return node.name or next((v.name or "" for v in node.outputs_named()), "")

@@ -1,0 +1,174 @@
+"""Undo the inlining of operators that the CPU lacks a kernel for but the target may have one.
+
+An operator whose specification is a function of other operators (Softmax, Gelu, LayerNormalization, ...) is inlined
+when no provider has a kernel for its types. The boundary graph comes from a CPU session, where that holds for float16
+and bfloat16 more often than on CUDA. ONNX Runtime names what it inlines `_inlfunc_<Op>_...` or
+`_inlfunc_<Op>_token_<n>_...` and keeps the names of the outputs, so each group becomes one node again here, with the
+body as its `expansion`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+
+import onnx_ir as ir
+
+from onnxfix.kernels import KernelTable
+from onnxfix.schemas import canonical_domain
+
+from .region import PlannedNode, Region, sorted_nodes
+
+_PREFIX = re.compile(r"_inlfunc_([A-Za-z0-9]+)(?:_token_\d+)?_")
+
+
+def regroup(region: Region, originals: Mapping[str, ir.Node], table: KernelTable) -> None:
+    """Replace each group of inlined nodes by one node, in this region and all inside. `originals`: by output name."""
+    for inner in region.walk():
+        nodes = inner.nodes
+        for key in _innermost_first(nodes):
+            if table.knows(_op_type(key), "") or table.knows(_op_type(key), "com.microsoft"):
+                nodes = _collapse(nodes, key, originals, table)
+        values = {v.name: v for n in nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name}
+        inner.nodes = sorted_nodes([_single(node, originals, values) for node in nodes])
+
+
+def _op_type(key: str) -> str:
+    found = _PREFIX.match(key)
+    return found.group(1) if found else ""
+
+
+def _key(value: ir.Value | None) -> str:
+    found = _PREFIX.match(value.name or "") if value is not None else None
+    return found.group(0) if found else ""
+
+
+def _keys(values: Iterable[ir.Value | None]) -> set[str]:
+    return {key for value in values if (key := _key(value))}
+
+
+def _innermost_first(nodes: list[PlannedNode]) -> list[str]:
+    """Group names so that a group inside another one's body comes before it."""
+    children: dict[str, set[str]] = {}
+    for node in nodes:
+        made = _keys(node.outputs)
+        for key in made:
+            children.setdefault(key, set())
+        for key in _keys(node.inputs):
+            children.setdefault(key, set())
+            for outer in made - {key}:
+                children[outer].add(key)
+    ordered: dict[str, None] = {}
+    for key in children:
+        _visit(key, children, ordered, frozenset())
+    return list(ordered)
+
+
+def _visit(key: str, children: Mapping[str, set[str]], ordered: dict[str, None], above: frozenset[str]) -> None:
+    if key in ordered or key in above:
+        return
+    for child in sorted(children[key]):
+        _visit(child, children, ordered, above | {key})
+    ordered[key] = None
+
+
+def _collapse(
+    nodes: list[PlannedNode], key: str, originals: Mapping[str, ir.Node], table: KernelTable
+) -> list[PlannedNode]:
+    inner = [n for n in nodes if key in _keys(n.outputs)]
+    roots = [n for n in nodes if key in _keys(n.inputs) and n not in inner]
+    if not roots:
+        return nodes
+    schema = table.schema(_op_type(key), "", table.opset)
+    whole = schema is not None and len(schema.outputs) > 1
+    groups = [roots] if whole else [[root] for root in roots]
+    used: set[PlannedNode] = set()
+    made = []
+    for group in groups:
+        members = _members(group, inner)
+        used |= set(members)
+        made.append(_node(_op_type(key), members, group, originals, table))
+    return sorted_nodes([*(n for n in nodes if n not in used), *made])
+
+
+def _members(roots: list[PlannedNode], inner: list[PlannedNode]) -> list[PlannedNode]:
+    """The roots and everything of the group that they are computed from."""
+    producer = {value: node for node in inner for value in node.outputs}
+    found: dict[PlannedNode, None] = {}
+    pending = list(roots)
+    while pending:
+        node = pending.pop()
+        if node in found:
+            continue
+        found[node] = None
+        pending.extend(producer[v] for v in node.inputs if v is not None and v in producer)
+    return sorted(found, key=lambda n: n.order)
+
+
+def _node(
+    op_type: str,
+    members: list[PlannedNode],
+    roots: list[PlannedNode],
+    originals: Mapping[str, ir.Node],
+    table: KernelTable,
+) -> PlannedNode:
+    outputs = tuple(v for root in roots for v in root.outputs_named())
+    made = {v for node in members for v in node.outputs}
+    outside = list(dict.fromkeys(v for n in members for v in n.inputs if v is not None and v not in made))
+    outside = [v for v in outside if _op_type(v.name or "") != op_type or not v.is_initializer()]
+    original = next((n for v in outputs if (n := originals.get(v.name or "")) and n.op_type == op_type), None)
+    if original is None:
+        domain = "" if table.knows(op_type, "") else "com.microsoft"
+        return PlannedNode("", op_type, domain, tuple(outside), outputs, {}, roots[-1].order, expansion=tuple(members))
+    by_name = {v.name: v for v in outside}
+    rest = [v for v in outside if v.name not in {i.name for i in original.inputs if i is not None}]
+    inputs = tuple(_actual(formal, by_name, rest) for formal in original.inputs)
+    outputs = tuple(sorted(outputs, key=lambda v: [o.name for o in original.outputs].index(v.name)))
+    return PlannedNode(
+        name=original.name or "",
+        op_type=op_type,
+        domain=canonical_domain(original.domain),
+        inputs=inputs,
+        outputs=outputs,
+        attributes=original.attributes,
+        order=roots[-1].order,
+        expansion=tuple(members),
+    )
+
+
+def _actual(formal: ir.Value | None, by_name: Mapping[str | None, ir.Value], rest: list[ir.Value]) -> ir.Value | None:
+    """The input of today for an original one: of the same name, or the next that a rewrite has put in its place."""
+    if formal is None:
+        return None
+    return by_name.get(formal.name) or (rest.pop(0) if rest else None)
+
+
+def _single(node: PlannedNode, originals: Mapping[str, ir.Node], values: Mapping[str | None, ir.Value]) -> PlannedNode:
+    """A function of one node (CastLike is a Cast) leaves no inlined name: it is known by its output only."""
+    original = originals.get(next((v.name or "" for v in node.outputs_named()), ""))
+    if original is None or node.expansion or original.op_type == node.op_type:
+        return node
+    if not _is_function(original.op_type, original.domain):
+        return node
+    named = [values.get(v.name) if v is not None else None for v in original.inputs]
+    return PlannedNode(
+        name=original.name or "",
+        op_type=original.op_type,
+        domain=canonical_domain(original.domain),
+        inputs=tuple(dict.fromkeys([*node.inputs, *(v for v in named if v is not None)])),
+        outputs=node.outputs,
+        attributes=original.attributes,
+        order=node.order,
+        expansion=(node,),
+    )
+
+
+@functools.cache
+def _is_function(op_type: str, domain: str) -> bool:
+    import onnx
+
+    if canonical_domain(domain) or not onnx.defs.has(op_type):
+        return False
+    schema = onnx.defs.get_schema(op_type)
+    return bool(schema.has_function or schema.has_context_dependent_function)

@@ -1,0 +1,29 @@
+"""Diagnose: a model and a target in, a report of findings out. Reads only; needs no torch and no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onnxfix.element_types import infer
+from onnxfix.finding import Finding
+from onnxfix.model import Model
+from onnxfix.report import Report
+from onnxfix.subject import Subject
+from onnxfix.surgery.sites import linears
+from onnxfix.target import Target
+
+from .placement.run import forecast
+from .registry import all_rules
+
+
+def diagnose(model: Model, target: Target, progress: Callable[[str], None] = lambda step: None) -> Report:
+    """Run every rule. The plan is computed once; rules share it and the inferred types."""
+    progress("types")
+    types = infer(model.ir)
+    progress("placement")
+    subject = Subject(model, target, forecast(model, target), types)
+    findings: list[Finding] = []
+    for kind in all_rules().values():
+        progress(kind.name)
+        findings.extend(kind().check(subject))
+    return Report.of(model, target, subject.plan, linears.coverage(model), findings)

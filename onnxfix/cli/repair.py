@@ -1,0 +1,129 @@
+"""`onnxfix repair`: change a model, verify the result against the original, then write it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import console
+from .output import emit_json, megabytes
+
+if TYPE_CHECKING:
+    from onnxfix.flows.repair import Repaired
+
+
+@click.command("repair", short_help="Repair a model, convert its precision or quantize it, and verify the result.")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.fp16.onnx and the like.")
+@click.option("--target", type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]), help="Default: cuda.")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8.")
+@click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True)
+@click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears.")
+@click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are.")
+@click.option("--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope.")
+@click.option("--max-error", type=float, help="Largest relative L2 error that is still written.")
+@click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs to verify on.")
+@click.option("--no-verify", is_flag=True, help="Write without running the result; it says 'unverified' then.")
+@click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the JSON report to a file.")
+@click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
+@click.option("--diff", "show_diff", is_flag=True, help="List every change to the graph.")
+@click.option("--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(model: Path | None, output: Path | None, form: str, **given: Any) -> int:
+    """Repair MODEL (default: model.onnx here), verify the result against it, and write it beside the original."""
+    from onnxfix.flows.repair import repair
+    from onnxfix.surgery.recipes import Wish
+
+    source = model or Path("model.onnx")
+    wish = Wish(
+        target=_target(given["target"], given["int8"]),
+        precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
+        int8=given["int8"] or "",
+        keep_rotary_fp32=given["keep_rotary_fp32"],
+        block_ops=given["block_ops"],
+        block_nodes=given["block_nodes"],
+    )
+    with console.progress("repair") as advance:
+        result = repair(
+            source,
+            wish,
+            output,
+            verify=not given["no_verify"],
+            max_error=given["max_error"],
+            feeds=_feeds(given["feeds"], source, given["libraries"]),
+            dry_run=given["dry_run"],
+            custom_op_libraries=given["libraries"],
+            progress=advance,
+        )
+    document = result.as_dict()
+    if given["show_diff"]:
+        document["diff"] = [c.as_dict() for c in result.outcome.changes]
+    if given["report_file"]:
+        _write_report(given["report_file"], document)
+    if form == "json":
+        emit_json(document)
+    else:
+        _show(result, given["show_diff"])
+    return 1 if result.after.fails("error") else 0
+
+
+def _target(name: str | None, int8: str | None) -> Any:
+    from onnxfix.target import Target
+
+    # int8 dynamic is a CPU conversion: naming it says where the model shall run
+    return Target.resolve(name or ("cpu" if int8 == "dynamic" else "cuda"))
+
+
+def _feeds(file: Path | None, source: Path, libraries: tuple[Path, ...]) -> list[Any]:
+    if file is None:
+        return []
+    from onnxfix.eval.feed_files import check_feed, load_feeds
+    from onnxfix.model import Model
+
+    opened = Model.open(source, libraries)
+    feeds = load_feeds(file)
+    for feed in feeds:
+        check_feed(opened, feed)
+    return feeds
+
+
+def _write_report(path: Path, document: dict[str, object]) -> None:
+    import json
+
+    from onnxfix.model import staged
+
+    with staged(path.parent) as stage:
+        draft = stage / path.name
+        draft.write_text(json.dumps(document, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
+        draft.replace(path)
+
+
+def _show(result: Repaired, show_diff: bool) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = console.out()
+    if show_diff:
+        for change in result.outcome.changes:
+            out.print(f"[dim]{change.pass_name}[/] {escape(str(change))}", soft_wrap=True)
+        out.print()
+    name = str(result.output) if result.output else f"{result.source} (dry run: nothing written)"
+    out.print(f"[bold]{escape(name)}[/]  {megabytes(result.source_bytes)} → {megabytes(result.result_bytes)}")
+    for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
+        out.print(f"  {step}: {count:,} changes")
+    for note in result.outcome.notes:
+        out.print(f"  {escape(note)}", style="dim")
+    table = Table("finding", "before", "after", box=None, padding=(0, 2), header_style="bold")
+    before = Counter(f"{f.severity} {f.code} {f.name}" for f in result.before.findings)
+    after = Counter(f"{f.severity} {f.code} {f.name}" for f in result.after.findings)
+    for key in dict.fromkeys([*before, *after]):
+        table.add_row(key, str(before[key]), str(after[key]))
+    copies = len(result.before.plan.copies), len(result.after.plan.copies)
+    table.add_row("Memcpy nodes", str(copies[0]), str(copies[1]))
+    coverage = [f"{r.quantization['quantized']} of {r.quantization['linears']}" for r in (result.before, result.after)]
+    table.add_row("linears quantized", *coverage)
+    out.print(table)
+    out.print(f"verified: {result.verified}" if result.comparisons else f"[yellow]verified: {result.verified}[/]")

@@ -1,0 +1,179 @@
+"""Which kernels an ONNX Runtime release has: types, versions and the arguments that a kernel keeps in host memory.
+
+Source: the kernel definitions inside the released wheels (1.31.1: onnxruntime-gpu for Linux x86-64, CUDA 13 build), read
+from the wheel because upstream's docs/OperatorKernels.md lacks 15 of its CUDA op-versions and all memory types. In the
+files a type is a bare name when it is a dense tensor (`float` = `tensor(float)`), `until: null` is an open upper end.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import lzma
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from . import schemas
+
+UNKNOWN_TYPE = ""
+"""An argument that is there but whose type nothing tells; it matches every kernel. An omitted argument is None."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One registration: `types` per constraint name, `host_inputs`/`host_outputs` by argument position."""
+
+    op_type: str
+    domain: str
+    since: int
+    until: int | None
+    types: Mapping[str, frozenset[str]]
+    host_inputs: frozenset[int] = frozenset()
+    host_outputs: frozenset[int] = frozenset()
+
+    def covers(self, since: int) -> bool:
+        """An open-ended kernel serves its own schema version only: a newer revision needs its own registration."""
+        return since == self.since or (self.until is not None and self.since <= since <= self.until)
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """All kernels of one release. `requested` is the version asked for, `version` the nearest one there is."""
+
+    version: str
+    requested: str
+    kernels: Mapping[tuple[str, str, str], tuple[Kernel, ...]] = field(repr=False)
+    schema_versions: Mapping[tuple[str, str], tuple[int, ...]] = field(repr=False)
+    runtime_schemas: Mapping[tuple[str, int], schemas.Schema] = field(repr=False)
+
+    @staticmethod
+    def load(version: str | None = None) -> KernelTable:
+        """The table of a release, by default of the installed ONNX Runtime; the nearest one when it has none."""
+        requested = version or _installed()
+        nearest = min(available(), key=lambda name: _distance(name, requested))
+        return _read(nearest, requested)
+
+    @property
+    def exact(self) -> bool:
+        return self.version == self.requested
+
+    @property
+    def opset(self) -> int:
+        """The newest ai.onnx operator set that the release knows."""
+        return max(max(found) for (domain, _), found in self.schema_versions.items() if domain == "")
+
+    def candidates(self, provider: str, op_type: str, domain: str) -> tuple[Kernel, ...]:
+        """Every kernel of an operator at any version: the ones to name when none fits."""
+        return self.kernels.get((provider, schemas.canonical_domain(domain), op_type), ())
+
+    def knows(self, op_type: str, domain: str) -> bool:
+        """Whether the release defines the operator at all; custom operators are not in the tables' world."""
+        return (schemas.canonical_domain(domain), op_type) in self.schema_versions
+
+    def schema(self, op_type: str, domain: str, opset: int) -> schemas.Schema | None:
+        """The schema as the release sees it: never a revision newer than it knows (onnx 1.23 defines opset 28, ONNX
+        Runtime 1.31 stops at 27), and with the few ai.onnx operators that only ONNX Runtime defines."""
+        domain = schemas.canonical_domain(domain)
+        known = self.schema_versions.get((domain, op_type))
+        if known is None:
+            return None
+        since = max((v for v in known if v <= max(opset, 1)), default=None)
+        if since is None:
+            return None
+        return (
+            self.runtime_schemas.get((op_type, since))
+            if domain == "" and (op_type, since) in self.runtime_schemas
+            else schemas.find(op_type, domain, since)
+        )
+
+    def find(
+        self, provider: str, schema: schemas.Schema, inputs: Sequence[str | None], outputs: Sequence[str | None]
+    ) -> Kernel | None:
+        """The kernel that ONNX Runtime would take for a node of these types (None: argument omitted)."""
+        for kernel in self.candidates(provider, schema.op_type, schema.domain):
+            if kernel.covers(schema.since) and _accepts(kernel, schema, inputs, outputs):
+                return kernel
+        return None
+
+
+def available() -> tuple[str, ...]:
+    """The releases that a table is shipped for."""
+    suffix = ".json.xz"
+    names = (entry.name for entry in resources.files("onnxfix.kernel_tables").iterdir())
+    return tuple(sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix)))
+
+
+def _accepts(
+    kernel: Kernel, schema: schemas.Schema, inputs: Sequence[str | None], outputs: Sequence[str | None]
+) -> bool:
+    """Each type constraint is checked on the first argument it names that exists, the others are not looked at."""
+    for name, allowed in kernel.types.items():
+        actual = _constrained_type(name, schema, inputs, outputs)
+        if actual and actual not in allowed:
+            return False
+    return True
+
+
+def _constrained_type(
+    name: str, schema: schemas.Schema, inputs: Sequence[str | None], outputs: Sequence[str | None]
+) -> str | None:
+    for formals, actuals in ((schema.inputs, inputs), (schema.outputs, outputs)):
+        for index, formal in enumerate(formals):
+            # ONNX Runtime keys a parameter by its type variable, or by its own name when its type is fixed
+            key = formal.type_str if formal.type_str in schema.allowed else formal.name
+            if key == name and index < len(actuals) and actuals[index] is not None:
+                return actuals[index]
+    return None
+
+
+def _installed() -> str:
+    import onnxruntime
+
+    version: str = onnxruntime.__version__
+    return version
+
+
+def _distance(name: str, requested: str) -> tuple[int, ...]:
+    ours, theirs = _numbers(name), _numbers(requested)
+    return tuple(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    digits = [int("".join(c for c in part if c.isdigit()) or 0) for part in version.split("+")[0].split(".")]
+    major, minor, patch = (*digits, 0, 0, 0)[:3]
+    return major, minor, patch
+
+
+@functools.cache
+def _read(name: str, requested: str) -> KernelTable:
+    packed = resources.files("onnxfix.kernel_tables").joinpath(f"{name}.json.xz").read_bytes()
+    raw = json.loads(lzma.decompress(packed))
+    kernels = {
+        (provider, domain, op_type): tuple(k for row in rows for k in _kernels(op_type, domain, row))
+        for provider, domains in raw["kernels"].items()
+        for domain, operators in domains.items()
+        for op_type, rows in operators.items()
+    }
+    versions = {
+        (domain, op_type): tuple(found)
+        for domain, operators in raw["schema_versions"].items()
+        for op_type, found in operators.items()
+    }
+    own = {(row["op_type"], row["since"]): _schema(row) for row in raw["runtime_schemas"]}
+    return KernelTable(name, requested, kernels, versions, own)
+
+
+def _kernels(op_type: str, domain: str, row: Mapping[str, Any]) -> Iterator[Kernel]:
+    host_inputs, host_outputs = frozenset(row.get("host_inputs", ())), frozenset(row.get("host_outputs", ()))
+    for types in row["types"]:
+        named = {name: frozenset(t if "(" in t else f"tensor({t})" for t in allowed) for name, allowed in types.items()}
+        yield Kernel(op_type, domain, row["since"], row["until"], named, host_inputs, host_outputs)
+
+
+def _schema(row: Mapping[str, Any]) -> schemas.Schema:
+    inputs = tuple(schemas.Formal(*formal) for formal in row["inputs"])
+    outputs = tuple(schemas.Formal(*formal) for formal in row["outputs"])
+    allowed: dict[str, frozenset[str]] = {name: frozenset() for name in row["variables"]}
+    return schemas.Schema("", row["op_type"], row["since"], inputs, outputs, allowed)

@@ -1,0 +1,74 @@
+"""Report: everything one `diagnose` run says, as schema-versioned JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .finding import Finding, Severity
+from .model import Model
+from .plan import Plan
+from .target import Target
+
+SCHEMA = "onnxfix.diagnose/1"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of diagnosing one model for one target; `quantization` is the coverage of its linear layers."""
+
+    model: Mapping[str, object]
+    target: Mapping[str, object]
+    plan: Plan
+    quantization: Mapping[str, object]
+    findings: tuple[Finding, ...]
+
+    @staticmethod
+    def of(
+        model: Model,
+        target: Target,
+        plan: Plan,
+        quantization: Mapping[str, object],
+        findings: Sequence[Finding],
+    ) -> Report:
+        return Report(
+            model={
+                "path": str(model.path),
+                "nodes": sum(1 for _ in model.nodes()),
+                "opset": model.opset,
+                "ir_version": model.ir.ir_version,
+                "weights_bytes": model.weights_bytes,
+            },
+            target={
+                "provider": target.provider,
+                "onnxruntime": target.table.requested,
+                "kernel_table": target.table.version,
+                "engine": plan.engine,
+            },
+            plan=plan,
+            quantization=quantization,
+            findings=tuple(sorted(findings, key=lambda f: (-f.severity.rank, f.code))),
+        )
+
+    def summary(self) -> dict[str, int]:
+        counts = Counter(f.severity for f in self.findings)
+        return {s.value: counts[s] for s in (Severity.ERROR, Severity.WARNING, Severity.NOTE)}
+
+    def fails(self, fail_on: str) -> bool:
+        """Whether a finding is at or above `error`, `warning` or `note`; `never` never fails."""
+        if fail_on == "never":
+            return False
+        limit = Severity(fail_on).rank
+        return any(f.severity.rank >= limit for f in self.findings)
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "schema": SCHEMA,
+            "model": dict(self.model),
+            "target": dict(self.target),
+            "placement": self.plan.as_dict(),
+            "quantization": dict(self.quantization),
+            "findings": [f.as_dict() for f in self.findings],
+            "summary": self.summary(),
+        }

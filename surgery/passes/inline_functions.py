@@ -1,0 +1,32 @@
+"""Model-local functions → their bodies, so that later passes see plain operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir.passes.common as common
+
+from onnxfix.finding import Applicability
+from onnxfix.surgery.editor import Editor
+
+
+@dataclass(frozen=True)
+class InlineFunctions:
+    """Replace every call of a model-local function by its body.
+
+    ONNX Runtime inlines them itself when it loads a model, so nothing changes at run time. onnx-ir's own inliner does
+    the work.
+    """
+
+    name: ClassVar[str] = "inline-functions"
+    applicability: ClassVar[Applicability] = Applicability.EXACT
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, editor: Editor) -> None:
+        if not editor.model.ir.functions:
+            return
+        inlined = editor.model.ir.clone()
+        common.InlinePass()(inlined)
+        common.RemoveUnusedFunctionsPass()(inlined)
+        editor.adopt(inlined, "function body")

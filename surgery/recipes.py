@@ -1,0 +1,88 @@
+"""Which passes a repair runs, and in which order, from what the user asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+from onnxfix.site import scope_of
+from onnxfix.target import Target
+
+from .graph_pass import Pass
+from .passes.convert_to_half import ConvertToHalf
+from .passes.drop_initializer_value_info import DropInitializerValueInfo
+from .passes.fold_constant_transposes import FoldConstantTransposes
+from .passes.inline_functions import InlineFunctions
+from .passes.quantize_dynamic import QuantizeDynamic
+from .passes.split_sequence_to_split import SplitSequenceToSplit
+from .recipe import Recipe
+from .sites.half_plan import HalfOptions
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks of a repair. `int8` is empty or `dynamic`; `precision` one of fp32, fp16, bf16."""
+
+    target: Target
+    precision: str = "fp16"
+    int8: str = ""
+    keep_rotary_fp32: bool = True
+    block_ops: tuple[str, ...] = ()
+    block_nodes: tuple[str, ...] = ()
+
+
+def recipe(wish: Wish, model: Model) -> Recipe:
+    """The passes for a wish, in order. Raises OnnxfixError for combinations that cannot work."""
+    _refuse(wish)
+    # Structure first: later passes then see one form of each thing. These three change no output bit.
+    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), DropInitializerValueInfo()]
+    if wish.precision != "fp32":
+        # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
+        steps.append(FoldConstantTransposes())
+        options = HalfOptions(wish.keep_rotary_fp32, wish.block_ops, wish.block_nodes)
+        steps.append(ConvertToHalf(wish.target, wish.precision, options))
+    if wish.int8 == "dynamic":
+        steps.append(FoldConstantTransposes())
+        steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
+    return Recipe(tuple(steps))
+
+
+def _refuse(wish: Wish) -> None:
+    if wish.int8 in ("static", "weight-only"):
+        raise OnnxfixError(
+            f"--int8 {wish.int8} is not available yet", "use --int8 dynamic for CPU, or --precision fp16"
+        )
+    if wish.int8 == "dynamic" and wish.target.provider != "cpu":
+        raise OnnxfixError(
+            f"--int8 dynamic does not run on {wish.target.provider}: DynamicQuantizeLinear has no CUDA kernel and "
+            "MatMulInteger none for uint8 activations, so every linear would run on the CPU",
+            "use --target cpu, or --precision fp16 for the GPU",
+        )
+    if wish.int8 and wish.precision != "fp32":
+        raise OnnxfixError(
+            f"--int8 {wish.int8} with --precision {wish.precision}: ONNX Runtime's quantizer skips half weights",
+            "leave --precision out",
+        )
+    if wish.precision == "fp32" and not wish.int8 and (wish.block_ops or wish.block_nodes):
+        raise OnnxfixError("--block-op and --block-node need --precision fp16|bf16 or --int8", "leave them out")
+
+
+def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:
+    """Names of linears a user keeps in float; every pattern must catch a node."""
+    names: dict[str, None] = {}
+    for op_type in wish.block_ops:
+        hit = [n.name for n in model.nodes() if n.op_type == op_type and n.name]
+        if not hit:
+            raise OnnxfixError(
+                f"--block-op {op_type} catches no node of {model.path.name}", "check the operator's name"
+            )
+        names.update(dict.fromkeys(hit))
+    for pattern in wish.block_nodes:
+        compiled = re.compile(pattern)
+        hit = [n.name for n in model.nodes() if n.name and (compiled.search(n.name) or compiled.search(scope_of(n)))]
+        if not hit:
+            raise OnnxfixError(f"--block-node {pattern} catches no node of {model.path.name}", "check the pattern")
+        names.update(dict.fromkeys(hit))
+    return tuple(names)

@@ -1,0 +1,64 @@
+"""int8 dynamic reaches every linear, whether MatMul or Gemm, and nothing else."""
+
+import graphs
+import numpy as np
+
+from onnxfix.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
+from onnxfix.surgery.sites import linears
+
+PASS = QuantizeDynamic()
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    "w": RNG.normal(size=(16, 32)).astype(np.float32),
+    "v": RNG.normal(size=(8, 32)).astype(np.float32),
+    "bias": RNG.normal(size=(8,)).astype(np.float32),
+}
+
+
+def BAD() -> Model:
+    return graphs.model(
+        """g (float[batch,16] x) => (float[batch,batch] y) {
+        h = MatMul(x, w)
+        z = Gemm<transB = 1>(h, v, bias)
+        t = Transpose<perm = [1, 0]>(z)
+        y = MatMul(z, t)
+    }""",
+        WEIGHTS,
+    )
+
+
+def SOUND() -> Model:
+    """A product of activations only: nothing to quantize."""
+    return graphs.model("""g (float[batch,16] x) => (float[batch,batch] y) {
+        t = Transpose<perm = [1, 0]>(x)
+        y = MatMul(x, t)
+    }""")
+
+
+def test_matmul_and_gemm_are_quantized_and_the_rest_is_not() -> None:
+    model = BAD()
+    graph_pass.run(PASS, model)
+    assert [x.quantized for x in linears.find(model)] == [True, True]
+    assert graphs.op_types(model).count("MatMul") == 1, "the product of two activations stays float"
+    x = RNG.normal(size=(5, 16)).astype(np.float32)
+    assert graphs.rel_l2(graphs.run(BAD(), {"x": x})["y"], graphs.run(model, {"x": x})["y"]) < 2e-2
+
+
+def test_blocked_nodes_stay_float() -> None:
+    model = BAD()
+    graph_pass.run(QuantizeDynamic(blocked=("Gemm_z",)), model)
+    assert [x.quantized for x in linears.find(model)] == [True, False]
+
+
+def test_rotary_frequencies_are_no_linear() -> None:
+    """Angles by MatMul: inv_freq (1, 4, 1) @ position (b, 1, s), as many exports write it."""
+    text = """g (int64[batch,1,sequence] position) => (float[batch,4,sequence] c) {
+        p = Cast<to = 1>(position)
+        angle = MatMul(inv_freq, p)
+        c = Cos(angle)
+    }"""
+    model = graphs.model(text, {"inv_freq": np.array([1, 0.1, 0.01, 0.001], np.float32).reshape(1, 4, 1)})
+    assert linears.find(model) == []
+    assert not graph_pass.run(PASS, model).changes
