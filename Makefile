@@ -1,0 +1,43 @@
+# Everything a fresh machine needs: Python 3.11 or newer, and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check docs wheel clean
+
+demo: $(READY)  ## export, diagnose, repair and bench the bundled model; ends in one table
+	$(BIN)/onnxfix demo
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+.PHONY: types
+types: $(READY) build/typing
+	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
+
+# mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
+build/typing: $(wildcard onnxfix/*) Makefile
+	rm -rf $@ && mkdir -p $@/onnxfix
+	ln -s $(CURDIR)/onnxfix/* $@/onnxfix/
+	ln -s $(CURDIR)/surgery $(CURDIR)/diagnose $(CURDIR)/export $(CURDIR)/eval $@/onnxfix/
+	touch $@
+
+docs: $(READY)  ## docs/rules.md and docs/passes.md from docstrings
+	$(BIN)/python -m onnxfix.flows.documentation docs
+
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info onnxfix-demo

@@ -1,0 +1,139 @@
+"""`onnxfix repair` and `diagnose` as people type them: defaults, exit codes, JSON, what is preserved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+from terminal import onnxfix
+
+from onnxfix.model import Model
+
+RNG = np.random.default_rng(0)
+
+
+def answer(*arguments: str | Path, cwd: Path) -> dict[str, Any]:
+    done = onnxfix(*arguments, "--format", "json", cwd=cwd)
+    assert done.returncode in (0, 1), done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`model.onnx`: a gated MLP with a chunk as the dynamo exporter writes it without its optimizer."""
+    model = graphs.model(
+        """g (float[batch,sequence,32] x) => (float[batch,sequence,32] y)
+        <int64 size = {64}, int64 first = {0}, int64 second = {1}> {
+        t = Transpose<perm = [1, 0]>(wi)
+        h = MatMul(x, t)
+        s = SplitToSequence<axis = -1>(h, size)
+        a = SequenceAt(s, first)
+        b = SequenceAt(s, second)
+        g = Gelu(a)
+        m = Mul(g, b)
+        y = MatMul(m, wo)
+    }""",
+        {
+            "wi": RNG.normal(0, 0.2, size=(128, 32)).astype(np.float32),
+            "wo": RNG.normal(0, 0.2, size=(64, 32)).astype(np.float32),
+        },
+    )
+    model.ir.metadata_props["owner"] = "somebody"
+    model.graph.doc_string = "a gated MLP"
+    model.save(tmp_path / "model.onnx")
+    return tmp_path
+
+
+def test_the_three_lines_of_the_readme(folder: Path) -> None:
+    diagnosed = onnxfix("diagnose", "model.onnx", cwd=folder)
+    assert diagnosed.returncode == 1 and "K001 sequence-op-copies" in diagnosed.stdout
+    repaired = onnxfix("repair", "--keep-rotary-fp32", cwd=folder)
+    assert repaired.returncode == 0, repaired.stderr
+    assert onnxfix("diagnose", "model.fp16.onnx", cwd=folder).returncode == 0
+
+
+def test_the_report_has_the_contract_keys(folder: Path) -> None:
+    report = answer("diagnose", "model.onnx", cwd=folder)
+    assert report["schema"] == "onnxfix.diagnose/1"
+    assert {"path", "nodes", "opset", "weights_bytes"} <= set(report["model"])
+    assert {"provider", "onnxruntime", "engine"} <= set(report["target"])
+    memcpy = report["placement"]["memcpy"]
+    assert memcpy["total"] == memcpy["to_host"] + memcpy["from_host"] == len(memcpy["copies"]) == 2
+    for copy in memcpy["copies"]:
+        assert {"direction", "value", "producer", "consumers", "cause", "severity"} <= set(copy)
+        assert copy["cause"]["op_type"] == "SplitToSequence"
+    assert sum(report["placement"]["providers"].values()) == len(report["placement"]["nodes"])
+    assert {"name", "op_type", "provider", "reason"} <= set(report["placement"]["nodes"][0])
+    assert {"linears", "quantized", "skipped"} == set(report["quantization"])
+    for finding in report["findings"]:
+        wanted = {"code", "name", "severity", "site", "message", "evidence", "repair", "applicability"}
+        assert wanted == set(finding) and {"scope", "op_type", "node", "value"} == set(finding["site"])
+    assert set(report["summary"]) == {"error", "warning", "note"}
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("error", 1), ("warning", 1), ("note", 1), ("never", 0)])
+def test_fail_on_decides_the_exit_code(folder: Path, fail_on: str, code: int) -> None:
+    assert onnxfix("diagnose", "model.onnx", "--fail-on", fail_on, cwd=folder).returncode == code
+
+
+def test_fp32_repair_is_bit_identical_and_keeps_what_is_not_its_business(folder: Path) -> None:
+    document = answer("repair", "--precision", "fp32", cwd=folder)
+    assert document["output"] == "model.fp32.onnx" and "identical outputs" in document["verified"]
+    source, result = onnx.load(folder / "model.onnx"), onnx.load(folder / "model.fp32.onnx")
+    assert source.graph.input == result.graph.input and source.graph.output == result.graph.output
+    assert (source.ir_version, list(source.opset_import)) == (result.ir_version, list(result.opset_import))
+    assert result.graph.doc_string == "a gated MLP"
+    metadata = {p.key: p.value for p in result.metadata_props}
+    assert metadata["owner"] == "somebody" and "identical" in json.loads(metadata["onnxfix.repair"])["verified"]
+
+
+def test_no_verify_says_unverified_everywhere(folder: Path) -> None:
+    document = answer("repair", "--no-verify", "--report", "report.json", cwd=folder)
+    assert document["verified"] == "unverified"
+    assert json.loads((folder / "report.json").read_text())["verified"] == "unverified"
+    text = Model.open(folder / "model.fp16.onnx").ir.metadata_props["onnxfix.repair"]
+    assert json.loads(text)["verified"] == "unverified"
+
+
+def test_dry_run_and_diff_write_nothing(folder: Path) -> None:
+    done = onnxfix("repair", "--dry-run", "--diff", cwd=folder)
+    assert done.returncode == 0 and "SplitToSequence" in done.stdout
+    assert [p.name for p in folder.iterdir()] == ["model.onnx"]
+
+
+def test_int8_implies_fp32_and_cpu(folder: Path) -> None:
+    document = answer("repair", "--int8", "dynamic", cwd=folder)
+    assert document["output"] == "model.int8.onnx"
+    assert (document["quantization"]["linears"], document["quantization"]["quantized"]) == (2, 2)
+
+
+def test_an_error_beyond_the_limit_writes_nothing(folder: Path) -> None:
+    done = onnxfix("repair", "--max-error", "1e-9", cwd=folder)
+    assert done.returncode == 2 and "--block-op" in done.stderr
+    assert [p.name for p in folder.iterdir()] == ["model.onnx"]
+
+
+def test_given_feeds_are_used_and_checked(folder: Path) -> None:
+    np.savez(folder / "feeds.npz", x=RNG.normal(size=(1, 3, 32)).astype(np.float32))
+    document = answer("repair", "--feeds", "feeds.npz", cwd=folder)
+    assert document["comparisons"][0]["differences"][0]["shape"] == [1, 3, 32]
+    np.savez(folder / "wrong.npz", x=RNG.normal(size=(1, 3, 31)).astype(np.float32))
+    assert onnxfix("repair", "--feeds", "wrong.npz", cwd=folder).returncode == 2
+
+
+def test_external_data_stays_external_and_outputs_are_whole(folder: Path) -> None:
+    onnx.save(
+        onnx.load(folder / "model.onnx"), folder / "big.onnx", save_as_external_data=True, location="big.data",
+        size_threshold=0,
+    )  # fmt: skip
+    done = onnxfix("repair", "big.onnx", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    names = {p.name for p in folder.iterdir()}
+    assert names == {"model.onnx", "big.onnx", "big.data", "big.fp16.onnx", "big.fp16.onnx.data"}
+    assert Model.open(folder / "big.fp16.onnx").weights_bytes < Model.open(folder / "big.onnx").weights_bytes

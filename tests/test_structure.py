@@ -1,0 +1,125 @@
+"""The shape of the code: import rules, packages on disk, generated docs, what a wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"surgery": ROOT / "surgery", "diagnose": ROOT / "diagnose", "export": ROOT / "export", "eval": ROOT / "eval"}
+FOLDERS |= {"cli": ROOT / "onnxfix" / "cli", "flows": ROOT / "onnxfix" / "flows"}
+# Who may import what beside the nouns. `nouns` are the modules directly in onnxfix/.
+ALLOWED = {
+    "nouns": set(),
+    "surgery": {"surgery"},
+    "diagnose": {"diagnose", "surgery.sites"},
+    "eval": {"eval"},
+    "export": {"export", "surgery", "eval"},
+    "flows": {"flows", "surgery", "diagnose", "export", "eval"},
+    "cli": {"cli", "flows", "surgery", "diagnose", "export", "eval"},
+}
+LAYERS = ("surgery", "diagnose", "export", "eval", "cli", "flows")
+
+
+def modules() -> Iterator[tuple[str, str, Path]]:
+    """(layer, dotted module name, file) of every module of the package."""
+    for path in sorted((ROOT / "onnxfix").glob("*.py")):
+        yield "cli" if path.stem == "__main__" else "nouns", f"onnxfix.{path.stem}", path
+    for layer, folder in FOLDERS.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield layer, ".".join(["onnxfix", layer, *parts]), path
+
+
+def imports(module: str, path: Path) -> Iterator[tuple[str, bool]]:
+    """Absolute names of imported modules of ours, and whether the import stands at module level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(map(id, tree.body))
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield name, id(node) in top
+            for alias in node.names:
+                yield f"{name}.{alias.name}", id(node) in top
+
+
+@pytest.mark.parametrize(("layer", "module", "path"), list(modules()), ids=lambda x: x if isinstance(x, str) else "")
+def test_imports_follow_the_layers(layer: str, module: str, path: Path) -> None:
+    for name, _ in imports(module, path):
+        inner = name.removeprefix("onnxfix.")
+        if name.startswith("onnxfix.") and inner.split(".")[0] in LAYERS:
+            allowed = any(inner == a or inner.startswith(a + ".") for a in ALLOWED[layer])
+            # `from onnxfix.surgery import sites` also yields the bare package
+            parent = any(a.startswith(inner + ".") for a in ALLOWED[layer])
+            assert allowed or parent, f"{module} may not import {name}"
+
+
+@pytest.mark.parametrize(("layer", "module", "path"), list(modules()), ids=lambda x: x if isinstance(x, str) else "")
+def test_torch_and_transformers_only_where_models_are_made_and_run(layer: str, module: str, path: Path) -> None:
+    heavy = ("torch", "transformers", "sklearn", "tokenizers")
+    for name, top in imports(module, path):
+        if name.split(".")[0] in heavy:
+            assert layer in ("export", "eval"), f"{module} imports {name}"
+            assert not top or "eval/demo" in path.as_posix(), f"{module} imports {name} outside a function"
+
+
+def test_packages_in_pyproject_are_the_ones_on_disk() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    on_disk = {"onnxfix", "onnxfix.kernel_tables"}
+    for layer, folder in FOLDERS.items():
+        for path in folder.rglob("__init__.py"):
+            on_disk.add(".".join(["onnxfix", layer, *path.parent.relative_to(folder).parts]))
+    assert set(settings["packages"]) == on_disk
+
+
+def test_generated_docs_are_fresh() -> None:
+    from onnxfix.flows import documentation
+
+    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == documentation.rules_page(), "run 'make docs'"
+    assert (ROOT / "docs" / "passes.md").read_text(encoding="utf-8") == documentation.passes_page(), "run 'make docs'"
+
+
+def test_a_wheel_installs_one_package_with_its_data(tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "-q",
+            "-w",
+            str(tmp_path),
+            str(ROOT),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"onnxfix"}
+    for wanted in ("surgery/editor.py", "diagnose/run.py", "export/run.py", "eval/demo/holdout.parquet", "py.typed"):
+        assert f"onnxfix/{wanted}" in names
+    assert any(n.startswith("onnxfix/kernel_tables/") and n.endswith(".json.xz") for n in names)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Under half a second is the promise; what breaks it is an import, which a noisy machine cannot hide."""
+    code = "import sys; from onnxfix.cli.main import cli; cli.main(['--help'], standalone_mode=False); " + (
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'polars', 'transformers', 'rich', 'onnx_ir'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
