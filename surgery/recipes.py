@@ -13,6 +13,7 @@ from onnxfix.target import Target
 from .graph_pass import Pass
 from .passes.convert_to_half import ConvertToHalf
 from .passes.drop_initializer_value_info import DropInitializerValueInfo
+from .passes.fold_constant_casts import FoldConstantCasts
 from .passes.fold_constant_transposes import FoldConstantTransposes
 from .passes.inline_functions import InlineFunctions
 from .passes.quantize_dynamic import QuantizeDynamic
@@ -36,8 +37,8 @@ class Wish:
 def recipe(wish: Wish, model: Model) -> Recipe:
     """The passes for a wish, in order. Raises OnnxfixError for combinations that cannot work."""
     _refuse(wish)
-    # Structure first: later passes then see one form of each thing. These three change no output bit.
-    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), DropInitializerValueInfo()]
+    # Structure first: later passes then see one form of each thing. These four change no output bit.
+    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), DropInitializerValueInfo()]
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
