@@ -195,7 +195,7 @@ class Editor:
         """Turn a node into another operator over its first `inputs` inputs, keeping its outputs and name."""
         node.op_type = op_type
         node.attributes.clear()
-        for attribute in ir.convenience.convert_attributes(dict(attributes)):  # type: ignore[arg-type]
+        for attribute in ir.convenience.convert_attributes(dict(attributes)):
             node.attributes.add(attribute)
         node.resize_inputs(inputs)
         self.record("retype", Site.of_node(node), op_type)

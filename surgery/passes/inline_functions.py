@@ -28,5 +28,5 @@ class InlineFunctions:
             return
         inlined = editor.model.ir.clone()
         common.InlinePass()(inlined)
-        common.RemoveUnusedFunctionsPass()(inlined)
+        common.RemoveUnusedFunctionsPass()(inlined)  # type: ignore[no-untyped-call]
         editor.adopt(inlined, "function body")

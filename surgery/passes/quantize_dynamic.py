@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +13,7 @@ from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.engines import quiet
 from onnxfix.surgery.sites import linears
 
 
@@ -61,7 +58,7 @@ class QuantizeDynamic:
         source = _detached(model).save(folder / "float.onnx")
         external = (folder / "float.onnx.data").exists()
         try:
-            with _quiet():
+            with quiet():
                 quantize_dynamic(
                     source,
                     folder / "int8.onnx",
@@ -86,16 +83,3 @@ class QuantizeDynamic:
 def _detached(model: Model) -> Model:
     """The same graph as a model without a source, so that it may be saved anywhere."""
     return Model(model.ir, Path("float.onnx"), model.external_files)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer logs advice through the root logger and prints; neither belongs in our output."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.setLevel(level)

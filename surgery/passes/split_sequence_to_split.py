@@ -97,5 +97,5 @@ def _replace(editor: Editor, reader: ir.Node, piece: ir.Value) -> None:
     editor.replace_uses(old, piece)
 
 
-def _ints(number: int) -> ir.Tensor:  # type: ignore[type-arg]
+def _ints(number: int) -> ir.TensorProtocol:
     return ir.tensor(np.array([number], dtype=np.int64))

@@ -1,0 +1,146 @@
+"""The demo: the bundled classifier exported three ways, diagnosed, repaired and benched, before beside after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+from onnxfix.report import Report
+from onnxfix.surgery import engines
+from onnxfix.surgery.recipes import Wish
+from onnxfix.target import Target
+
+if TYPE_CHECKING:
+    from onnxfix.eval.bench import BenchReport
+
+Progress = Callable[[str], None]
+STEPS = 16
+"""Progress steps before the bench: three exports, three diagnoses, three conversions by others, seven repairs."""
+
+EXPORTS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo, optimize=False"}
+
+
+@dataclass
+class Row:
+    """One model of the demo. `failure` is set when it could not even be made; `said` is what onnxfix says about it."""
+
+    name: str
+    exporter: str
+    path: Path
+    after: bool = False
+    failure: str = ""
+    said: str = ""
+
+
+@dataclass
+class Demo:
+    """All rows, what diagnose said about the raw exports, and the bench over everything that could be made."""
+
+    folder: Path
+    rows: list[Row] = field(default_factory=list)
+    reports: dict[str, Report] = field(default_factory=dict)
+    bench: BenchReport | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "schema": "onnxfix.demo/1",
+            "folder": str(self.folder),
+            "reports": {name: report.as_dict() for name, report in self.reports.items()},
+            "rows": [
+                {"variant": r.name, "exporter": r.exporter, "after": r.after, "path": str(r.path), "result": r.said}
+                for r in self.rows
+            ],
+            "bench": self.bench.as_dict() if self.bench else None,
+        }
+
+
+def make(folder: Path, progress: Progress = lambda step: None) -> Demo:
+    """Everything but the bench: models in `folder`, each with what there is to say about it."""
+    from onnxfix.diagnose.run import diagnose
+
+    folder.mkdir(parents=True, exist_ok=True)
+    demo = Demo(folder)
+    cuda = Target.resolve("cuda")
+    for name, exporter in EXPORTS.items():
+        path = folder / f"{name}.onnx"
+        progress(f"exporting: {exporter}")
+        _export(name, path)
+        progress(f"diagnosing {path.name}")
+        demo.reports[name] = diagnose(Model.open(path), cuda)
+        demo.rows.append(Row(f"onnx-fp32 ({name})", exporter, path, said=_said(demo.reports[name])))
+    _by_others(demo, progress)
+    _repaired(demo, progress)
+    return demo
+
+
+def _export(name: str, path: Path) -> None:
+    from onnxfix.eval.demo import CHECKPOINT
+    from onnxfix.export.run import export
+    from onnxfix.export.spec import ExportSpec
+
+    exporter = "legacy" if name == "legacy" else "dynamo"
+    export(ExportSpec(CHECKPOINT, path, exporter=exporter, optimize=name != "unoptimized", overwrite=True))
+
+
+def _by_others(demo: Demo, progress: Progress) -> None:
+    """The three conversions of the report that gave up on ONNX, each as it was run there."""
+    tries: Sequence[tuple[str, str, str, Callable[[Path, Path], Path]]] = (
+        ("unoptimized", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_dynamic),
+        ("legacy", "fp16", "onnxconverter-common", engines.common_fp16),
+        ("legacy", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_dynamic),
+    )
+    for name, kind, engine, convert in tries:
+        progress(f"{engine} on {name}.onnx")
+        row = Row(f"onnx-{kind} ({name})", engine, demo.folder / f"{name}.others-{kind}.onnx")
+        demo.rows.append(row)
+        try:
+            convert(demo.folder / f"{name}.onnx", row.path)
+            row.said = _verdict(row.path, "cuda")
+        except OnnxfixError as error:
+            row.failure = row.said = str(error)
+
+
+def _repaired(demo: Demo, progress: Progress) -> None:
+    from .repair import repair
+
+    wishes = [("unoptimized", Wish(Target.resolve("cuda"), "fp32"))]
+    for name in EXPORTS:
+        wishes.append((name, Wish(Target.resolve("cuda"), "fp16")))
+        wishes.append((name, Wish(Target.resolve("cpu"), "fp32", int8="dynamic")))
+    for name, wish in wishes:
+        kind = "int8" if wish.int8 else wish.precision
+        progress(f"repairing {name}.onnx to {kind}")
+        result = repair(demo.folder / f"{name}.onnx", wish, demo.folder / f"{name}.{kind}.onnx")
+        assert result.output is not None
+        row = Row(f"onnx-{kind} ({name})", "onnxfix repair", result.output, after=True)
+        row.said = _said(result.after)
+        demo.rows.append(row)
+
+
+def _verdict(path: Path, target: str) -> str:
+    from onnxfix.diagnose.run import diagnose
+
+    return _said(diagnose(Model.open(path), Target.resolve(target)))
+
+
+def _said(report: Report) -> str:
+    """Errors by name with their counts; without any, what there is to praise."""
+    plan, quantization = report.plan, report.quantization
+    linears = f"{quantization['quantized']} of {quantization['linears']} linears in int8"
+    copies = f"{len(plan.copies)} Memcpy"
+    worst: dict[str, int] = {}
+    for finding in report.findings:
+        if finding.severity == "error":
+            worst[f"{finding.code} {finding.name}"] = worst.get(f"{finding.code} {finding.name}", 0) + 1
+    if not worst:
+        return linears if report.target["provider"] == "cpu" else f"{copies} on CUDA"
+    parts = [f"{name} × {count}" if count > 1 else name for name, count in worst.items()]
+    if plan.copies:
+        parts.append(f"{copies} on CUDA")
+    if quantization["quantized"] or any(name.startswith("Q") for name in worst):
+        parts.append(linears)
+    return "; ".join(parts)
