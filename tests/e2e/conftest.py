@@ -1,0 +1,42 @@
+"""The bundled checkpoint exported three ways, once for all end-to-end tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onnxfix.eval.demo import CHECKPOINT
+from onnxfix.export.run import export
+from onnxfix.export.spec import ExportSpec
+from onnxfix.flows.repair import Repaired, repair
+from onnxfix.surgery.recipes import Wish
+from onnxfix.target import Target
+
+EXPORTS = ("legacy", "dynamo", "unoptimized")
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("exports")
+    for name in EXPORTS:
+        exporter = "legacy" if name == "legacy" else "dynamo"
+        path = folder / f"{name}.onnx"
+        export(ExportSpec(CHECKPOINT, path, exporter=exporter, optimize=name != "unoptimized"))
+    return {name: folder / f"{name}.onnx" for name in EXPORTS}
+
+
+@pytest.fixture(scope="session")
+def repaired(exports: dict[str, Path]) -> Callable[[str, str], Repaired]:
+    """`repaired(name, kind)` with kind fp32, fp16 or int8, each made once."""
+    made: dict[tuple[str, str], Repaired] = {}
+
+    def get(name: str, kind: str) -> Repaired:
+        if (name, kind) not in made:
+            int8 = kind == "int8"
+            wish = Wish(Target.resolve("cpu" if int8 else "cuda"), "fp32" if int8 else kind, "dynamic" if int8 else "")
+            made[name, kind] = repair(exports[name], wish)
+        return made[name, kind]
+
+    return get
