@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+from typing import cast
 
 from onnxfix.finding import Rule
 
@@ -21,7 +22,8 @@ def all_rules() -> dict[str, type[Rule]]:
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if kind.__module__ != module.__name__ or not hasattr(kind, "code"):
                 continue
-            if kind.code in found:
-                raise ValueError(f"{kind.__name__} and {found[kind.code].__name__} share the code {kind.code}")
-            found[kind.code] = kind
+            rule = cast("type[Rule]", kind)
+            if rule.code in found:
+                raise ValueError(f"{rule.name} and {found[rule.code].name} share the code {rule.code}")
+            found[rule.code] = rule
     return dict(sorted(found.items()))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
+from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
 from .errors import OnnxfixError
 
@@ -46,7 +47,7 @@ class Model:
         return Model(model, source, external, custom_op_libraries)
 
     @property
-    def graph(self) -> ir.Graph:
+    def graph(self) -> Graph:
         return self.ir.graph
 
     @property
@@ -54,11 +55,11 @@ class Model:
         """Version of the default (ai.onnx) operator set, 0 when the model imports none."""
         return self.ir.opset_imports.get("", self.ir.opset_imports.get("ai.onnx", 0))
 
-    def nodes(self) -> Iterator[ir.Node]:
+    def nodes(self) -> Iterator[Node]:
         """All nodes, those of sub-graphs included, function bodies not."""
         return iter(self.graph.all_nodes())
 
-    def graphs(self) -> Iterator[ir.Graph]:
+    def graphs(self) -> Iterator[Graph]:
         """The main graph, then every sub-graph of control-flow nodes."""
         yield self.graph
         for graph in self.graph.subgraphs():

@@ -115,14 +115,15 @@ def _write_weightless(model: Model, path: Path) -> None:
 
 def _hole(tensor: ir.TensorProtocol, location: str, offset: int, folder: Path) -> ir.ExternalTensor:
     name = tensor.name or ""
-    shape = ir.Shape(tensor.shape)
+    shape = ir.Shape(list(tensor.shape.numpy()))
     return ir.ExternalTensor(location, offset, tensor.nbytes, tensor.dtype, shape=shape, name=name, base_dir=folder)
 
 
 def _read(path: Path) -> ir.Model:
     import onnx
 
-    return ir.from_proto(onnx.load_model(path, load_external_data=False))
+    model: ir.Model = ir.from_proto(onnx.load_model(path, load_external_data=False))
+    return model
 
 
 def _raw(model: Model) -> ir.Model:

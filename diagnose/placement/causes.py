@@ -24,9 +24,7 @@ def cause_of(transfer: Transfer, provider: str, lookup: Lookup) -> Cause:
         return _reader_cause(transfer.value, transfer.readers, provider, lookup)
     if transfer.producer is not None:
         return _producer_cause(transfer.producer, transfer.readers, provider)
-    return _reader_cause(
-        transfer.value, host_readers(transfer.region, transfer.value, provider), provider, lookup
-    )
+    return _reader_cause(transfer.value, host_readers(transfer.region, transfer.value, provider), provider, lookup)
 
 
 def _reader_cause(value: ir.Value, readers: Sequence[PlannedNode], provider: str, lookup: Lookup) -> Cause:
@@ -58,7 +56,8 @@ def _chained(node: PlannedNode, provider: str) -> Cause:
 
 def _producer_cause(producer: PlannedNode, readers: Sequence[PlannedNode], provider: str) -> Cause:
     if producer.provider == provider:
-        text = f"the CUDA kernel of {producer.op_type} leaves its result in host memory and {readers[0]} reads it on the GPU"
+        left = f"the CUDA kernel of {producer.op_type} leaves its result in host memory"
+        text = f"{left} and {readers[0]} reads it on the GPU"
         return Cause(producer, text)
     if producer.root is None:
         return Cause(producer, producer.reason)

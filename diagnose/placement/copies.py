@@ -47,5 +47,6 @@ def _copy(transfer: Transfer, shape: ir.Shape | None, lookup: Lookup, scopes: Ma
 
 
 def label(node: PlannedNode) -> str:
-    """The name of a node, or of its first output where it has none."""
+    """The name of a node, or of its first output where it has none; for an inserted cast that of the node it is for."""
+    node = node.inserted_for or node
     return node.name or next((v.name or "" for v in node.outputs_named()), "")

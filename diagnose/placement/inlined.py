@@ -9,7 +9,6 @@ body as its `expansion`.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -18,20 +17,31 @@ import onnx_ir as ir
 from onnxfix.kernels import KernelTable
 from onnxfix.schemas import canonical_domain
 
-from .region import PlannedNode, Region, sorted_nodes
+from .one_node_functions import as_called
+from .region import PlannedNode, Region, captured, sorted_nodes
 
 _PREFIX = re.compile(r"_inlfunc_([A-Za-z0-9]+)(?:_token_\d+)?_")
 
 
-def regroup(region: Region, originals: Mapping[str, ir.Node], table: KernelTable) -> None:
+def regroup(
+    region: Region,
+    originals: Mapping[str, ir.Node],
+    table: KernelTable,
+    outer: Mapping[str, ir.Value] | None = None,
+) -> None:
     """Replace each group of inlined nodes by one node, in this region and all inside. `originals`: by output name."""
-    for inner in region.walk():
-        nodes = inner.nodes
-        for key in _innermost_first(nodes):
-            if table.knows(_op_type(key), "") or table.knows(_op_type(key), "com.microsoft"):
-                nodes = _collapse(nodes, key, originals, table)
-        values = {v.name: v for n in nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name}
-        inner.nodes = sorted_nodes([_single(node, originals, values) for node in nodes])
+    values = dict(outer or {})
+    values.update({v.name: v for n in region.nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name})
+    nodes = region.nodes
+    for key in _innermost_first(nodes):
+        if table.knows(_op_type(key), "") or table.knows(_op_type(key), "com.microsoft"):
+            nodes = _collapse(nodes, key, originals, table)
+    nodes = [as_called(node, originals, values) for node in nodes]
+    for node in nodes:
+        for inner in node.regions:
+            regroup(inner, originals, table, values)
+        node.captured = captured(node.regions)
+    region.nodes = sorted_nodes(nodes)
 
 
 def _op_type(key: str) -> str:
@@ -119,7 +129,9 @@ def _node(
     outside = [v for v in outside if _op_type(v.name or "") != op_type or not v.is_initializer()]
     original = next((n for v in outputs if (n := originals.get(v.name or "")) and n.op_type == op_type), None)
     if original is None:
-        domain = "" if table.knows(op_type, "") else "com.microsoft"
+        # its output was renamed by a rewrite; the file tells which of two operators of one name it uses
+        used = next((n.domain for n in originals.values() if n.op_type == op_type), None)
+        domain = canonical_domain(used or "") if used is not None or table.knows(op_type, "") else "com.microsoft"
         return PlannedNode("", op_type, domain, tuple(outside), outputs, {}, roots[-1].order, expansion=tuple(members))
     by_name = {v.name: v for v in outside}
     rest = [v for v in outside if v.name not in {i.name for i in original.inputs if i is not None}]
@@ -142,33 +154,3 @@ def _actual(formal: ir.Value | None, by_name: Mapping[str | None, ir.Value], res
     if formal is None:
         return None
     return by_name.get(formal.name) or (rest.pop(0) if rest else None)
-
-
-def _single(node: PlannedNode, originals: Mapping[str, ir.Node], values: Mapping[str | None, ir.Value]) -> PlannedNode:
-    """A function of one node (CastLike is a Cast) leaves no inlined name: it is known by its output only."""
-    original = originals.get(next((v.name or "" for v in node.outputs_named()), ""))
-    if original is None or node.expansion or original.op_type == node.op_type:
-        return node
-    if not _is_function(original.op_type, original.domain):
-        return node
-    named = [values.get(v.name) if v is not None else None for v in original.inputs]
-    return PlannedNode(
-        name=original.name or "",
-        op_type=original.op_type,
-        domain=canonical_domain(original.domain),
-        inputs=tuple(dict.fromkeys([*node.inputs, *(v for v in named if v is not None)])),
-        outputs=node.outputs,
-        attributes=original.attributes,
-        order=node.order,
-        expansion=(node,),
-    )
-
-
-@functools.cache
-def _is_function(op_type: str, domain: str) -> bool:
-    import onnx
-
-    if canonical_domain(domain) or not onnx.defs.has(op_type):
-        return False
-    schema = onnx.defs.get_schema(op_type)
-    return bool(schema.has_function or schema.has_context_dependent_function)

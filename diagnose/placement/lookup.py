@@ -11,8 +11,8 @@ from onnxfix import schemas
 from onnxfix.element_types import ElementTypes
 from onnxfix.kernels import UNKNOWN_TYPE, Kernel, KernelTable
 
-from .rejected import rejection
 from .region import PlannedNode
+from .rejected import rejection
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Assign each node of a region to a provider as ONNX Runtime's partitioner does, CUDA first and the CPU for the rest."""
+"""Assign each node to a provider as ONNX Runtime's partitioner does: CUDA first, the CPU for the rest.
+
+Source: graph_partitioner.cc and the CUDA provider's GetCapability; kernel lookup is by `onnxfix.kernels`.
+"""
 
 from __future__ import annotations
 
@@ -78,4 +81,5 @@ def _leftover(node: PlannedNode, first: str, lookup: Lookup) -> None:
     if any(lookup.type_of(v) == "tensor(float16)" for v in node.inputs) and not node.regions:
         node.kernel = lookup.widened(CPU, node)
         node.provider = CPU if node.kernel else ""
+        node.widened = bool(node.kernel)
         node.reason += "; it runs in float32 on the CPU between casts"

@@ -13,7 +13,7 @@ from onnxfix.kernels import Kernel
 
 @dataclass(eq=False)
 class PlannedNode:
-    """One node to place. `expansion` holds the nodes of an operator's function body, used if no provider has a kernel."""
+    """One node to place. `expansion` holds the nodes of a function body, used if no provider has a kernel."""
 
     name: str
     op_type: str
@@ -31,6 +31,11 @@ class PlannedNode:
     reason: str = ""
     root: PlannedNode | None = None
     """For a node that runs on the CPU because its inputs are there: where that chain of host values begins."""
+
+    widened: bool = False
+    """Whether the node runs in float32 on the CPU between casts, for want of a float16 kernel."""
+    inserted_for: PlannedNode | None = None
+    """For such a cast: the node between the casts."""
 
     def outputs_named(self) -> Iterator[ir.Value]:
         return (v for v in self.outputs if v.name)
@@ -93,7 +98,7 @@ def _planned(node: ir.Node, order: int) -> PlannedNode:
         order=order,
     )
     made.regions = tuple(regions_of(body, made) for body in bodies)
-    made.captured = tuple(dict.fromkeys(value for region in made.regions for value in _captured(region)))
+    made.captured = captured(made.regions)
     return made
 
 
@@ -103,6 +108,11 @@ def _bodies(attribute: ir.Attr) -> list[ir.Graph]:
     if attribute.type == ir.AttributeType.GRAPH:
         return [attribute.as_graph()]
     return list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else []
+
+
+def captured(regions: Iterable[Region]) -> tuple[ir.Value, ...]:
+    """Values that bodies read from outside."""
+    return tuple(dict.fromkeys(value for region in regions for value in _captured(region)))
 
 
 def _captured(region: Region) -> Iterator[ir.Value]:

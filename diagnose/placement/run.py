@@ -16,7 +16,9 @@ from onnxfix.target import CPU, CUDA, Target
 
 from .boundary import boundary
 from .copies import copies, label
+from .duplicate_casts import remove_duplicate_casts
 from .inlined import regroup
+from .inserted_casts import insert_casts
 from .lookup import Lookup
 from .memcpy import transfers
 from .partition import partition
@@ -37,12 +39,16 @@ def forecast(model: Model, target: Target) -> Plan:
     providers = (CPU,) if target.provider == "cpu" else (CUDA, CPU)
     partition(region, providers, lookup, inlined_first=bool(model.ir.functions))
     where = scopes(region, origins)
+    placed = [node for inner in region.walk() for node in inner.nodes]
+    nodes = tuple(_placement(n, where, origins, lookup) for n in placed)
+    insert_casts(region, lookup)
+    remove_duplicate_casts(region, lookup)
     moved = tuple(transfers(region, CUDA)) if CUDA in providers else ()
     return Plan(
         engine="forecast",
-        nodes=tuple(_placement(n, where, origins, lookup) for r in region.walk() for n in r.nodes),
+        nodes=nodes,
         copies=copies(moved, at.model, lookup, where, origins),
-        failures=tuple(label(n) for r in region.walk() for n in r.nodes if not n.provider),
+        failures=tuple(node.name for node in nodes if not node.provider),
         note="; ".join(_notes(target, at.note, region, lookup)),
         load_error=at.error,
     )

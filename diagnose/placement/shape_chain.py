@@ -42,7 +42,7 @@ class _Chain:
     host: dict[ir.Value, PlannedNode] = field(default_factory=dict)
     """Values known to be in host memory, with the node where their chain begins."""
     omitted: bool = False
-    """Whether a node with an omitted output has joined: ONNX Runtime then takes every omitted input for a host value."""
+    """Whether a node with an omitted output has joined: from then on every omitted input counts as a host value."""
 
     def __post_init__(self) -> None:
         self.position = {node: index for index, node in enumerate(self.region.nodes)}

@@ -1,0 +1,1 @@
+"""Running models: feeds, runners, comparisons, metrics and the bench."""

@@ -1,0 +1,67 @@
+"""Compare two runners output by output on the same feeds; padded rows count like any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from onnxfix.comparison import Comparison, Difference
+
+from .feeds import Feed
+from .runners import Runner
+
+Array = np.ndarray[Any, Any]
+
+
+def compare(reference: Runner, candidate: Runner, feeds: Iterable[Feed], *, how: str = "") -> Comparison:
+    """Run both on every feed and measure every output of the reference, matched by name.
+
+    An output the candidate lacks counts as a shape mismatch. Raises what a runner raises (`RunFailure`).
+    """
+    differences: list[Difference] = []
+    for feed in feeds:
+        expected = reference.run(feed.arrays)
+        actual = candidate.run(feed.arrays)
+        differences.extend(difference(feed.name, name, value, actual.get(name)) for name, value in expected.items())
+    return Comparison(reference.name, candidate.name, tuple(differences), how)
+
+
+def difference(feed: str, output: str, reference: Array, candidate: Array | None) -> Difference:
+    """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
+
+    `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
+    of the difference. Integers and booleans are measured the same way, in float64.
+    """
+    if candidate is None or candidate.shape != reference.shape:
+        found = "no such output" if candidate is None else str(candidate.shape)
+        text = f"reference {reference.shape}, candidate {found}"
+        return Difference(feed, output, reference.shape, math.nan, math.nan, False, 0, text)
+    expected, actual = _as_float(reference), _as_float(candidate)
+    finite = np.isfinite(expected)
+    lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
+    both = finite & np.isfinite(actual)
+    delta = actual[both] - expected[both]
+    scale = float(np.linalg.norm(expected[finite]))
+    norm = float(np.linalg.norm(delta))
+    return Difference(
+        feed=feed,
+        output=output,
+        shape=reference.shape,
+        rel_l2=norm / scale if scale else norm,
+        max_abs=float(np.max(np.abs(delta), initial=0.0)),
+        identical=reference.dtype == candidate.dtype and _equal(reference, candidate),
+        new_nonfinite=lost,
+    )
+
+
+def _as_float(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind != "c" else np.abs(array).astype(np.float64)
+
+
+def _equal(reference: Array, candidate: Array) -> bool:
+    if reference.dtype.kind in "biuSUO":  # exact kinds: float64 would merge int64 values beyond 2**53
+        return bool(np.array_equal(reference, candidate))
+    return bool(np.array_equal(_as_float(reference), _as_float(candidate), equal_nan=True))

@@ -1,0 +1,153 @@
+"""Runners: one way to run a model, whatever runs it. ONNX Runtime and torch take and return named numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from onnxfix.errors import OnnxfixError
+
+from . import session
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray[Any, Any]
+
+
+class LoadFailure(OnnxfixError):  # noqa: N818  the field says "load failure"
+    """The runtime refused to load a model."""
+
+
+class RunFailure(OnnxfixError):  # noqa: N818
+    """The model loaded but failed on a feed."""
+
+
+class Runner(Protocol):
+    """Runs one model. `output_names` are in the model's order."""
+
+    name: str
+    output_names: list[str]
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Output name → array, from input name → array. Raises RunFailure."""
+        ...
+
+    def close(self) -> None:
+        """Free the model's memory; the runner cannot run afterwards."""
+        ...
+
+
+class OrtRunner:
+    """ONNX Runtime on one provider. The file is loaded as it is; `level` is the graph optimisation level.
+
+    `threads` 0 leaves the number of CPU threads to the runtime; 1 makes its sums reproducible. Raises LoadFailure with
+    the runtime's own message on one line, also when the provider is not available (ONNX Runtime would fall back to
+    the CPU in silence).
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        provider: Literal["cpu", "cuda"] = "cpu",
+        level: session.Level = "all",
+        threads: int = 0,
+        custom_op_libraries: Sequence[Path] = (),
+        name: str = "",
+    ) -> None:
+        self.name = name or model.name
+        options = session.options(level, threads, custom_op_libraries)
+        try:
+            self.session = session.open_session(model, options, provider)
+        except OnnxfixError as error:
+            raise LoadFailure(error.message, error.next_step) from error
+        except Exception as error:  # the runtime raises a dozen types of its own, all direct subclasses of Exception
+            raise LoadFailure(f"ONNX Runtime cannot load {model.name}: {session.one_line(error)}") from error
+        self.output_names = [output.name for output in self.session.get_outputs()]
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Output name → array on the CPU. bfloat16 comes and goes as ml_dtypes.bfloat16 arrays."""
+        try:
+            values = {name: session.to_ort(array) for name, array in feed.items()}
+            outputs = self.session.run_with_ort_values(self.output_names, values, session.run_options())
+            arrays = [session.from_ort(output) for output in outputs]
+        except Exception as error:
+            raise RunFailure(f"{self.name} fails in ONNX Runtime: {session.one_line(error)}") from error
+        return dict(zip(self.output_names, arrays, strict=True))
+
+    def close(self) -> None:
+        self.session = None
+
+
+class TorchRunner:
+    """A torch module on numpy feeds, under inference mode. The module is moved and cast in place.
+
+    bf16 casts parameters and persistent buffers only: rotary frequencies are non-persistent buffers that transformers
+    keeps in fp32 whatever dtype a model is loaded in. Outputs come back as fp32 (integers and booleans unchanged).
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        output_names: Sequence[str],
+        *,
+        dtype: Literal["fp32", "bf16"] = "fp32",
+        device: str = "cpu",
+        name: str = "",
+    ) -> None:
+        import torch
+
+        self.name = name or f"torch {dtype}"
+        self.output_names = list(output_names)
+        self.device = device
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+        self.module: torch.nn.Module | None = module.eval().to(device)
+        _cast(module, self.dtype)
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by `output_names`, taken by name from a dict-like output and by position from a tuple."""
+        import torch
+
+        if self.module is None:
+            raise RunFailure(f"{self.name} is closed")
+        try:
+            with torch.inference_mode():
+                output = self.module(**{name: self._tensor(array) for name, array in feed.items()})
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise RunFailure(f"{self.name} fails: {session.one_line(error)}") from error
+        return {name: _to_numpy(value) for name, value in self._named(output)}
+
+    def close(self) -> None:
+        self.module = None
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        import torch
+
+        tensor = torch.from_numpy(np.array(array))  # a copy: torch warns about read-only arrays
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def _named(self, output: Any) -> list[tuple[str, Any]]:
+        if isinstance(output, Mapping):
+            return [(name, output[name]) for name in self.output_names]
+        values = output if isinstance(output, (tuple, list)) else (output,)
+        return list(zip(self.output_names, values, strict=False))
+
+
+def _cast(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    for child in module.modules():
+        persistent = {k: b for k, b in child._buffers.items() if k not in child._non_persistent_buffers_set}
+        for key, buffer in persistent.items():
+            if buffer is not None and buffer.is_floating_point():
+                child._buffers[key] = buffer.to(dtype)
+        for parameter in child._parameters.values():
+            if parameter is not None and parameter.is_floating_point():
+                parameter.data = parameter.data.to(dtype)
+
+
+def _to_numpy(tensor: torch.Tensor) -> Array:
+    array: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+    return array

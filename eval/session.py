@@ -1,0 +1,116 @@
+"""ONNX Runtime sessions: options, providers, values and the one line worth reading of its error messages."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+
+Level = Literal["all", "extended", "basic", "none"]
+LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+FATAL = 4  # log severity; errors reach us as exceptions already
+LONGEST_MESSAGE = 400
+# Types that numpy has only through ml_dtypes and that the Python binding moves as raw bytes.
+EXTENSION_TYPES = {
+    np.dtype(ml_dtypes.bfloat16): ir.DataType.BFLOAT16,
+    np.dtype(ml_dtypes.float8_e4m3fn): ir.DataType.FLOAT8E4M3FN,
+    np.dtype(ml_dtypes.float8_e5m2): ir.DataType.FLOAT8E5M2,
+}
+ORT_EXTENSION_NAMES = {
+    "tensor(bfloat16)": np.dtype(ml_dtypes.bfloat16),
+    "tensor(float8e4m3fn)": np.dtype(ml_dtypes.float8_e4m3fn),
+    "tensor(float8e5m2)": np.dtype(ml_dtypes.float8_e5m2),
+}
+
+
+def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequence[Path] = ()) -> Any:
+    """Quiet SessionOptions. `threads` is the number of intra-op CPU threads, 0 for the runtime's default."""
+    import onnxruntime
+
+    chosen = onnxruntime.SessionOptions()
+    chosen.log_severity_level = FATAL
+    chosen.intra_op_num_threads = threads
+    chosen.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS.get(level, "ORT_DISABLE_ALL"))
+    for library in custom_op_libraries:
+        try:
+            chosen.register_custom_ops_library(str(library))
+        except Exception as error:
+            raise OnnxfixError(f"operator library {library} cannot be loaded: {one_line(error)}") from error
+    return chosen
+
+
+def open_session(model: Path, chosen: Any, provider: Literal["cpu", "cuda"] = "cpu") -> Any:
+    """An InferenceSession that really has the provider asked for; OnnxfixError otherwise."""
+    import onnxruntime
+
+    wanted = PROVIDERS[provider]
+    if wanted not in onnxruntime.get_available_providers():
+        raise OnnxfixError(f"this ONNX Runtime has no {wanted}", "install onnxruntime-gpu or use --provider cpu")
+    if provider == "cuda":
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            onnxruntime.preload_dlls()  # the CUDA libraries of pip packages, where there are any; prints what it misses
+    session = onnxruntime.InferenceSession(str(model), chosen, providers=[wanted])
+    if wanted not in session.get_providers():
+        raise OnnxfixError(
+            f"ONNX Runtime could not start {wanted} and fell back to the CPU",
+            "check that a CUDA device and the CUDA libraries of this ONNX Runtime are installed",
+        )
+    return session
+
+
+def run_options() -> Any:
+    import onnxruntime
+
+    chosen = onnxruntime.RunOptions()
+    chosen.log_severity_level = FATAL
+    return chosen
+
+
+def to_ort(array: np.ndarray[Any, Any]) -> Any:
+    """An OrtValue on the CPU; bfloat16 and float8 pass by their ONNX type number."""
+    import onnxruntime
+
+    contiguous = np.require(array, requirements="C")  # keeps rank 0, which ascontiguousarray does not
+    extension = EXTENSION_TYPES.get(contiguous.dtype)
+    if extension is None:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(contiguous)
+    raw = contiguous.view(np.uint16 if contiguous.itemsize == 2 else np.uint8)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, int(extension))
+
+
+def from_ort(value: Any) -> np.ndarray[Any, Any]:
+    """A numpy copy of an OrtValue; the binding itself refuses to convert bfloat16 and float8."""
+    extension = ORT_EXTENSION_NAMES.get(value.data_type())
+    if extension is None:
+        return np.asarray(value.numpy())
+    size = int(np.prod(value.shape(), dtype=np.int64)) * extension.itemsize
+    raw = ctypes.string_at(value.data_ptr(), size)
+    return np.frombuffer(raw, dtype=extension).reshape(value.shape())
+
+
+def one_line(error: BaseException) -> str:
+    """The message without the runtime's error number, its source paths and its line breaks, cut to 400 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"\S*/onnxruntime/\S+:\d+ (\S+::)?\S*\(.*?\) ?", "", text)
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+@contextlib.contextmanager
+def on_disk(model: Model) -> Iterator[Path]:
+    """A temporary file holding the model as it is in memory, for runtimes that load paths."""
+    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+        yield model.save(Path(folder) / "model.onnx")

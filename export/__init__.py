@@ -1,0 +1,1 @@
+"""torch → ONNX: build the module, run an exporter, verify against torch, record provenance."""

@@ -1,0 +1,81 @@
+"""export(): build the torch model, run an exporter, verify, record provenance, write; the next exporter on failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from onnxfix.comparison import Comparison
+from onnxfix.model import Model, staged
+
+from .quiet import quiet
+from .record import provenance_of
+from .spec import ExportFailure, ExportResult, ExportSpec
+from .torch_dynamo import export_dynamo
+from .torch_legacy import export_legacy
+from .torch_model import TorchModel, build
+from .verify import verify
+from .workarounds.stack_traces import drop_stack_traces
+
+Progress = Callable[[str], None]
+
+
+def export(spec: ExportSpec, progress: Progress = lambda step: None) -> ExportResult:
+    """Export and write `spec.output`; nothing is written when the export or its verification fails.
+
+    `auto` runs the dynamo exporter, then the legacy one, and keeps the reason in the notes. Raises OnnxfixError (for a
+    failed exporter or verification its subclass ExportFailure).
+    """
+    spec.check()
+    progress("loading the torch model")
+    with quiet():
+        torch_model = build(spec.checkpoint, spec.factory, spec.attn)
+    exporters = ["dynamo", "legacy"] if spec.exporter == "auto" else [spec.exporter]
+    notes: list[str] = []
+    for exporter in exporters:
+        try:
+            return _run_exporter(exporter, spec, torch_model, notes, progress)
+        except ExportFailure as error:
+            if exporter == exporters[-1]:
+                if not notes:
+                    raise
+                raise ExportFailure(f"{notes[0]}; {exporter}: {error.message}", error.next_step) from error
+            notes.append(f"{exporter} given up: {error.message}")
+    raise AssertionError("unreachable: the last exporter returns or raises")
+
+
+def _run_exporter(
+    exporter: str, spec: ExportSpec, torch_model: TorchModel, earlier: list[str], progress: Progress
+) -> ExportResult:
+    with staged(spec.output.parent) as stage:
+        raw = stage / "raw.onnx"
+        progress(f"exporting with {exporter}")
+        if exporter == "legacy":
+            name, found = export_legacy(torch_model, raw, spec.opset)
+        else:
+            name, found = export_dynamo(torch_model, raw, spec.opset, spec.optimize)
+        notes = [*earlier, *found]
+        model = Model.open(raw)
+        comparison = verify(raw, model, torch_model, spec.output.name, progress) if spec.verify else None
+        progress("writing")
+        drop_stack_traces(model)
+        provenance_of(spec, torch_model, model, name, notes, comparison).write(model.ir)
+        path = model.save(spec.output)
+    return _result(path, name, notes, comparison, torch_model)
+
+
+def _result(
+    path: Path, name: str, notes: list[str], comparison: Comparison | None, torch_model: TorchModel
+) -> ExportResult:
+    written = Model.open(path)
+    return ExportResult(
+        path=path,
+        exporter=name,
+        notes=tuple(notes),
+        comparison=comparison,
+        inputs=tuple(torch_model.input_names),
+        outputs=tuple(torch_model.output_names),
+        opset=written.opset,
+        nodes=sum(1 for _ in written.nodes()),
+        file_bytes=written.file_bytes,
+    )

@@ -1,0 +1,89 @@
+"""What to export and how (ExportSpec), and what came of it (ExportResult)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from onnxfix.comparison import Comparison
+from onnxfix.errors import OnnxfixError
+
+Exporter = Literal["auto", "dynamo", "legacy"]
+Attention = Literal["", "eager", "sdpa"]
+# The operator set the dynamo exporter's own library is written in: anything else goes through a version converter.
+DEFAULT_OPSET = 18
+# Below 17 there is no LayerNormalization; the legacy exporter knows none above 20 (torch.onnx, torch 2.13).
+OPSETS = range(14, 26)
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """One export. `checkpoint` is a folder in transformers' format; `factory` is `module:function` or empty.
+
+    `attn` empty leaves the attention implementation to transformers. `optimize` False exports with the dynamo
+    exporter's own optimizer off.
+    """
+
+    checkpoint: Path | None = None
+    output: Path = Path("model.onnx")
+    factory: str = ""
+    exporter: Exporter = "auto"
+    optimize: bool = True
+    opset: int = DEFAULT_OPSET
+    attn: Attention = ""
+    verify: bool = True
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Raise OnnxfixError for what cannot work, before anything heavy is imported."""
+        if self.checkpoint is None and not self.factory:
+            raise OnnxfixError("nothing to export", "name a checkpoint folder or give --factory module:function")
+        if self.opset not in OPSETS:
+            raise OnnxfixError(f"opset {self.opset} is not supported", f"use {OPSETS.start} to {OPSETS.stop - 1}")
+        if self.output.is_dir() or not self.output.name:
+            raise OnnxfixError(f"{self.output} is a directory", "name the .onnx file to write with -o")
+        if not self.output.parent.is_dir():
+            raise OnnxfixError(f"folder {self.output.parent} does not exist", "create it or name another output")
+        if self.output.exists() and not self.overwrite:
+            raise OnnxfixError(f"{self.output} exists already", "use --force to replace it or -o to name another file")
+        for package in ("torch", "onnxscript"):
+            try:
+                importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                raise OnnxfixError(f"export needs {package}", "pip install 'onnxfix[torch]'") from None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A written export. `exporter` is `dynamo`, `dynamo optimize=False` or `legacy`; `notes` say what went wrong on the
+    way; `comparison` with torch is None when verification was off."""
+
+    path: Path
+    exporter: str
+    notes: tuple[str, ...]
+    comparison: Comparison | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opset: int
+    nodes: int
+    file_bytes: int
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "path": str(self.path),
+            "exporter": self.exporter,
+            "notes": list(self.notes),
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "opset": self.opset,
+            "nodes": self.nodes,
+            "file_bytes": self.file_bytes,
+            "verified": self.comparison is not None,
+            "comparison": self.comparison.as_dict() if self.comparison else None,
+        }
+
+
+class ExportFailure(OnnxfixError):  # noqa: N818  says what happened, as LoadFailure and RunFailure do
+    """An exporter failed, or its result did not agree with torch; `auto` goes on to the next exporter."""
