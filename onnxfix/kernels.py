@@ -1,8 +1,8 @@
 """Which kernels an ONNX Runtime release has: types, versions and the arguments that a kernel keeps in host memory.
 
-Source: the kernel definitions inside the released wheels (1.31.1: onnxruntime-gpu for Linux x86-64, CUDA 13 build), read
-from the wheel because upstream's docs/OperatorKernels.md lacks 15 of its CUDA op-versions and all memory types. In the
-files a type is a bare name when it is a dense tensor (`float` = `tensor(float)`), `until: null` is an open upper end.
+Source: the kernel definitions inside the released wheels (1.31.1: onnxruntime-gpu for Linux x86-64, CUDA 13 build).
+Upstream's docs/OperatorKernels.md would not do: it lacks 15 of the CUDA op-versions and all memory types. In the files
+a type is a bare name when it is a dense tensor (`float` = `tensor(float)`) and `until: null` is an open upper end.
 """
 
 from __future__ import annotations
@@ -82,11 +82,8 @@ class KernelTable:
         since = max((v for v in known if v <= max(opset, 1)), default=None)
         if since is None:
             return None
-        return (
-            self.runtime_schemas.get((op_type, since))
-            if domain == "" and (op_type, since) in self.runtime_schemas
-            else schemas.find(op_type, domain, since)
-        )
+        own = self.runtime_schemas.get((op_type, since)) if domain == "" else None
+        return own or schemas.find(op_type, domain, since)
 
     def find(
         self, provider: str, schema: schemas.Schema, inputs: Sequence[str | None], outputs: Sequence[str | None]

@@ -5,7 +5,7 @@ Source: the operator specifications of ONNX (onnx/docs/Operators.md), one small 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -94,7 +94,7 @@ def _scan(node: ir.Node, types: ElementTypes) -> Mapping[int, str]:
     return _body_outputs(body.as_graph().outputs, types) if body is not None else {}
 
 
-def _body_outputs(values: list[ir.Value] | tuple[ir.Value, ...], types: ElementTypes) -> Mapping[int, str]:
+def _body_outputs(values: Sequence[ir.Value], types: ElementTypes) -> Mapping[int, str]:
     return {i: known for i, v in enumerate(values) if (known := types.get(v))}
 
 

@@ -47,7 +47,7 @@ class Target:
 
     @property
     def table_provider(self) -> str | None:
-        """The provider whose kernels stand for this target. TensorRT decides by building, what it refuses goes to CUDA."""
+        """The provider whose kernels stand for this target. What TensorRT refuses when it builds goes to CUDA."""
         return {"cuda": CUDA, "tensorrt": CUDA, "cpu": CPU}.get(self.provider)
 
     def supports(

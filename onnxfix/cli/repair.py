@@ -51,7 +51,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
             source,
             wish,
             output,
-            verify=not given["no_verify"],
+            check=not given["no_verify"],
             max_error=given["max_error"],
             feeds=_feeds(given["feeds"], source, given["libraries"]),
             dry_run=given["dry_run"],

@@ -1,0 +1,50 @@
+"""Variant: one thing to bench, a torch module or an ONNX file, described so that another process can load it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+
+# Returns (module, input names, output names). Must be picklable: a module-level function or a functools.partial of one.
+TorchFactory = Callable[[], tuple[Any, Sequence[str], Sequence[str]]]
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`source` is the ONNX file or the factory of the torch module; `dtype` is what torch computes in."""
+
+    name: str
+    kind: Literal["torch", "onnx"]
+    source: Path | TorchFactory
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    exporter: str = ""
+    verified: str = ""
+    """How the file was verified when it was made, as its provenance says."""
+    note: str = ""
+    custom_op_libraries: tuple[Path, ...] = ()
+
+    @property
+    def is_fp32_torch(self) -> bool:
+        return self.kind == "torch" and self.dtype == "fp32"
+
+    @property
+    def is_bf16_torch(self) -> bool:
+        return self.kind == "torch" and self.dtype == "bf16"
+
+    def file_bytes(self) -> int | None:
+        """Bytes on disk of an ONNX file with its external data, of the file alone when it cannot be parsed.
+
+        None for torch, whose size is that of the loaded weights, and for a file that does not exist.
+        """
+        if not isinstance(self.source, Path):
+            return None
+        try:
+            return Model.open(self.source).file_bytes
+        except OnnxfixError:
+            return self.source.stat().st_size if self.source.is_file() else None

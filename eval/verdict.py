@@ -1,0 +1,128 @@
+"""Verdicts: what the figures of a row amount to, in words. Every threshold of a bench is in this file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .bench_row import BenchRow
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a difference counts. Ratios are of the two figures; F1 and agreement are absolute."""
+
+    same_f1: float = 0.005
+    """F1 this close is the same: 6 of 1,200 rows."""
+    collapse_f1: float = 0.10
+    """A loss of F1 beyond this is a collapse, not a price."""
+    same_agreement: float = 0.99
+    """Without labels: classes equal to the reference's on fewer rows mean other answers."""
+    same_rel_l2: float = 0.05
+    """Without classes: a larger relative L2 error means other outputs (bfloat16 itself makes about 0.01)."""
+    clear_ratio: float = 0.95
+    """Less than this share of the other's time is clearly less."""
+    clear_rounds: float = 0.8
+    """Faster also means faster in this share of the rounds that ran next to each other."""
+    clear_bytes: float = 0.8
+    """Less than this share of the other's memory or size is clearly less."""
+    slack_mb: float = 10.0
+    """Memory this close is the same, whatever the ratio: allocators and page counts differ by that."""
+    notable_slowdown: float = 1.5
+    """From here a slower row says how much."""
+
+
+THRESHOLDS = Thresholds()
+
+
+def verdict(row: BenchRow, rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds = THRESHOLDS) -> str:
+    """One line on `row` among all `rows`; `baseline` and `reference` name variants."""
+    by_name = {other.variant: other for other in rows}
+    if row.failure:
+        return row.failure
+    if wrong := _wrong(row, by_name.get(reference), reference, t):
+        return wrong
+    base = by_name.get(baseline)
+    if row.variant == baseline:
+        return "the baseline"
+    if dominator := _dominator(row, rows, reference, by_name.get(reference), t):
+        return f"dominated by {dominator.variant}: {_compared(row, dominator, t)}"
+    role = "the reference" if row.variant == reference else "works"
+    if base is None or not base.measured:
+        return role
+    if faster(row, base, t):
+        return f"faster than {baseline}{_at_same_f1(row, base, t)} ({base.ms_per_sample / row.ms_per_sample:.1f}x)"
+    slowdown = row.ms_per_sample / base.ms_per_sample
+    return f"{role}, {slowdown:.1f}x slower than {baseline}" if slowdown >= t.notable_slowdown else role
+
+
+def faster(row: BenchRow, other: BenchRow, t: Thresholds = THRESHOLDS) -> bool:
+    """Clearly lower median, and lower in most rounds: one disturbed round decides nothing."""
+    pairs = list(zip(row.round_ms, other.round_ms, strict=False))
+    wins = sum(mine < theirs for mine, theirs in pairs)
+    return row.ms_per_sample < t.clear_ratio * other.ms_per_sample and wins >= t.clear_rounds * len(pairs)
+
+
+def _wrong(row: BenchRow, reference: BenchRow | None, name: str, t: Thresholds) -> str:
+    if row.nonfinite_rows:
+        return f"NaN or infinite outputs in {row.nonfinite_rows:,} rows"
+    if reference is None or row is reference:
+        return ""
+    losses = {h: reference.heads[h].f1 - f.f1 for h, f in row.heads.items() if h in reference.heads}
+    if losses:
+        head = max(losses, key=lambda h: losses[h])
+        if losses[head] > t.same_f1:
+            word = "accuracy collapse" if losses[head] > t.collapse_f1 else "loses accuracy"
+            return f"{word}: {head} F1 {_f1s(reference.heads[head].f1, row.heads[head].f1)}"
+        return ""
+    if row.agreement_with_reference < t.same_agreement:
+        return f"other answers: the classes of {name} on {row.agreement_with_reference:.1%} of rows"
+    if math.isnan(row.agreement_with_reference) and row.rel_l2_logits > t.same_rel_l2:
+        return f"other outputs: relative L2 error {row.rel_l2_logits:.2g} against {name}"
+    return ""
+
+
+def _f1s(before: float, after: float) -> str:
+    digits = 2 if abs(before - after) >= 0.02 else 4
+    return f"{before:.{digits}f} → {after:.{digits}f}"
+
+
+def _dominator(
+    row: BenchRow, rows: Sequence[BenchRow], name: str, reference: BenchRow | None, t: Thresholds
+) -> BenchRow | None:
+    """The fastest sound row that is no worse in time, memory, size and F1, and clearly faster or smaller in memory."""
+    sound = [o for o in rows if o is not row and o.measured and not _wrong(o, reference, name, t)]
+    better = [o for o in sound if _no_worse(o, row, t) and (faster(o, row, t) or _leaner(o, row, t))]
+    return min(better, key=lambda o: o.ms_per_sample, default=None)
+
+
+def _no_worse(one: BenchRow, other: BenchRow, t: Thresholds) -> bool:
+    return (
+        one.ms_per_sample <= other.ms_per_sample / t.clear_ratio
+        and not faster(other, one, t)
+        and not _leaner(other, one, t)
+        and not other.size_mb < t.clear_bytes * one.size_mb
+        and all(one.heads[h].f1 >= f.f1 - t.same_f1 for h, f in other.heads.items() if h in one.heads)
+    )
+
+
+def _leaner(one: BenchRow, other: BenchRow, t: Thresholds) -> bool:
+    """Clearly less memory."""
+    mine, theirs = one.main_memory_mb, other.main_memory_mb
+    return mine < t.clear_bytes * theirs and mine < theirs - t.slack_mb
+
+
+def _compared(row: BenchRow, better: BenchRow, t: Thresholds) -> str:
+    parts = []
+    if faster(better, row, t):
+        parts.append(f"{row.ms_per_sample / better.ms_per_sample:.1f}x slower")
+    if _leaner(better, row, t):
+        parts.append(f"{row.main_memory_mb / max(better.main_memory_mb, 1.0):.1f}x the memory")
+    return ", ".join(parts)
+
+
+def _at_same_f1(row: BenchRow, base: BenchRow, t: Thresholds) -> str:
+    heads = [h for h in row.heads if h in base.heads]
+    same = all(abs(row.heads[h].f1 - base.heads[h].f1) <= t.same_f1 for h in heads)
+    return " at the same F1" if heads and same else ""

@@ -1,0 +1,166 @@
+"""The child side of a worker: loads one variant, runs and times it, and knows how much memory that took."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pickle
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxfix.errors import OnnxfixError
+
+from .runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
+from .session import one_line
+from .variant import Variant
+from .worker import Memory, Opened, Settings
+from .workload import Arrays
+
+ORT_TYPES = {"tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+
+
+class Host:
+    """The loaded variant and the memory of the process before it was loaded."""
+
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+        self._fit: Callable[[Arrays], Arrays] = dict
+        self._before = Memory(0, None)
+        self._cuda = False
+
+    def open(self, variant: Variant, settings: Settings) -> Opened:
+        self._cuda = settings.provider == "cuda"
+        self._before = Memory(peak_rss(), self._vram())
+        start = time.perf_counter()
+        if isinstance(variant.source, Path):
+            runner, weights_bytes = self._open_onnx(variant, variant.source, settings), 0
+        else:
+            runner, weights_bytes = self._open_torch(variant, settings)
+        self._runner = runner
+        return Opened(time.perf_counter() - start, weights_bytes, list(runner.output_names))
+
+    def run(self, arrays: Arrays) -> Arrays:
+        assert self._runner is not None
+        outputs = self._runner.run(self._fit(arrays))
+        # bfloat16 arrays need ml_dtypes to be read; fp32 holds every bfloat16 and half value
+        return {
+            n: a if a.dtype.kind in "biuf" and a.dtype.isbuiltin else a.astype(np.float32) for n, a in outputs.items()
+        }
+
+    def time(self, batches: Sequence[Arrays]) -> list[float]:
+        assert self._runner is not None
+        fitted = [self._fit(arrays) for arrays in batches]
+        self._runner.run(fitted[0])
+        seconds = []
+        for arrays in fitted:
+            start = time.perf_counter()
+            self._runner.run(arrays)  # returns arrays on the CPU, so the device has finished
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def memory(self) -> Memory:
+        vram, before = self._vram(), self._before.vram
+        more = vram - before if vram is not None and before is not None else None
+        return Memory(max(peak_rss() - self._before.peak_rss, 0), more)
+
+    def _open_onnx(self, variant: Variant, path: Path, settings: Settings) -> Runner:
+        runner = OrtRunner(
+            path,
+            provider=settings.provider,
+            threads=settings.threads,
+            custom_op_libraries=variant.custom_op_libraries,
+            name=variant.name,
+        )
+        types = {i.name: ORT_TYPES.get(i.type) for i in runner.session.get_inputs()}
+        self._fit = lambda arrays: {
+            name: array.astype(types[name], copy=False) if types[name] else array
+            for name, array in arrays.items()
+            if name in types
+        }
+        return runner
+
+    def _open_torch(self, variant: Variant, settings: Settings) -> tuple[Runner, int]:
+        assert not isinstance(variant.source, Path)
+        module, input_names, output_names = variant.source()
+        wanted = set(input_names)
+        self._fit = lambda arrays: {name: array for name, array in arrays.items() if name in wanted or not wanted}
+        runner = TorchRunner(module, output_names, dtype=variant.dtype, device=settings.provider, name=variant.name)
+        weights = {t.data_ptr(): t.nbytes for t in [*module.parameters(), *module.buffers()]}
+        return runner, sum(weights.values())
+
+    def _vram(self) -> int | None:
+        """Bytes in use on the current CUDA device by everybody; None on the CPU and without torch."""
+        if not self._cuda:
+            return None
+        with contextlib.suppress(ImportError, RuntimeError, AssertionError):
+            import torch
+
+            free, total = torch.cuda.mem_get_info()
+            return int(total - free)
+        return None
+
+
+def peak_rss() -> int:
+    """Peak resident bytes of this process.
+
+    From /proc where there is one: `ru_maxrss` of a child starts at the peak of the parent it was forked from.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def main() -> None:
+    """Serve requests on the socket whose number is the last argument until the parent closes it."""
+    connection: Connection[Any, Any] = Connection(int(sys.argv[-1]))
+    sys.path[:], kind, settings = connection.recv()
+    host = Host()
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        connection.send(_attempt(_import_runtime, kind, settings))
+        while True:
+            connection.send(_answer(host, connection.recv_bytes()))
+
+
+def _answer(host: Host, message: bytes) -> tuple[bool, Any]:
+    def answer() -> Any:
+        verb, arguments = pickle.loads(message)
+        return getattr(host, verb)(*arguments)
+
+    return _attempt(answer)
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(*arguments)
+    except Exception as error:  # whatever a variant raises is a row of the report, never the end of the bench
+        return False, one_line(_cause(error))
+
+
+def _cause(error: Exception) -> BaseException:
+    """The runtime's own error inside ours: the row already names the variant."""
+    cause = error.__cause__
+    ours = isinstance(error, (LoadFailure, RunFailure))
+    return cause if ours and cause is not None and not isinstance(cause, OnnxfixError) else error
+
+
+def _import_runtime(kind: str, settings: Settings) -> None:
+    """Import what every variant of this kind needs, so that only the model counts as its memory and load time."""
+    if kind == "onnx":
+        importlib.import_module("onnxruntime")
+        return
+    torch = importlib.import_module("torch")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("transformers")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)

@@ -1,0 +1,110 @@
+"""What `onnxfix bench` runs on: the data named, the demo's own, made-up text, or made-up feeds."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxfix.errors import OnnxfixError
+
+if TYPE_CHECKING:
+    from onnxfix.eval.workload import Workload
+    from onnxfix.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of the command, as given."""
+
+    models: tuple[Path, ...] = ()
+    checkpoint: Path | None = None
+    factory: str = ""
+    data: Path | None = None
+    text: str = "text"
+    labels: tuple[str, ...] = ()
+    limit: int | None = None
+    max_length: int | None = None
+    no_torch: bool = False
+
+
+def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:
+    """Labelled rows, or made-up ones without --data; a model of the bundled demo brings its own data.
+
+    Raises OnnxfixError for labels without data, data without a tokenizer, and labels of an output the model lacks.
+    """
+    from onnxfix.eval import demo
+    from onnxfix.eval.text_workload import load_workload
+
+    checkpoint = Path(source.checkpoint) if source and source.checkpoint else None
+    classes = _classes(source, checkpoint)
+    labels = dict(_label(text) for text in wanted.labels)
+    data = wanted.data
+    if data is None and checkpoint is not None and checkpoint.resolve() == demo.CHECKPOINT.resolve():
+        data, labels = demo.HOLDOUT, labels or {head: head for head in classes}
+    if data is None:
+        if labels:
+            raise OnnxfixError("--label names columns of a data file", "give the file with --data")
+        return _made_up(wanted, source, checkpoint, paths, classes)
+    if checkpoint is None:
+        raise OnnxfixError("texts need the checkpoint's tokenizer", "name the checkpoint with --checkpoint DIR")
+    outputs = source.outputs if source else ()
+    for head in labels:
+        if outputs and head not in outputs:
+            raise OnnxfixError(f"the model has no output '{head}' to label", f"its outputs: {', '.join(outputs)}")
+    return load_workload(
+        data,
+        checkpoint=checkpoint,
+        text_column=wanted.text,
+        labels=labels,
+        classes=classes,
+        limit=wanted.limit,
+        max_length=wanted.max_length,
+    )
+
+
+def _made_up(
+    wanted: Wanted,
+    source: Provenance | None,
+    checkpoint: Path | None,
+    paths: list[Path],
+    classes: dict[str, list[str]],
+) -> Workload:
+    """Made-up text where the checkpoint has a tokenizer, else the feeds any of the files can be given."""
+    from onnxfix.eval.feeds import as_feed, make_feeds
+    from onnxfix.eval.text_workload import MADE_UP_ROWS, made_up_text
+    from onnxfix.eval.workload import feed_workload
+    from onnxfix.model import Model
+
+    if checkpoint is not None:
+        rows = min(wanted.limit or MADE_UP_ROWS, MADE_UP_ROWS)
+        with contextlib.suppress(OnnxfixError):
+            return made_up_text(checkpoint, classes=classes, rows=rows, max_length=wanted.max_length)
+    reasons = []
+    for path in paths:
+        try:
+            model = Model.open(path)
+            recorded = [as_feed(model, f"sample {i + 1}", f) for i, f in enumerate(source.feeds if source else ())]
+            return feed_workload(recorded, "feeds of the export") if recorded else feed_workload(make_feeds(model))
+        except OnnxfixError as error:  # of one broken file; the others have the same inputs
+            reasons.append(error)
+    raise reasons[0]
+
+
+def _classes(source: Provenance | None, checkpoint: Path | None) -> dict[str, list[str]]:
+    """Class names by output, in logit order; empty where neither the file nor the checkpoint states them."""
+    from onnxfix.export.checkpoint import Checkpoint
+
+    if source is not None and source.labels:
+        return source.labels
+    with contextlib.suppress(OnnxfixError):
+        return Checkpoint.open(checkpoint).labels if checkpoint is not None else {}
+    return {}
+
+
+def _label(text: str) -> tuple[str, str]:
+    head, equals, column = text.partition("=")
+    if not head or (equals and not column):
+        raise OnnxfixError(f"--label {text} is not of the form HEAD=COLUMN")
+    return head, column or head

@@ -1,0 +1,115 @@
+"""Verification: a repaired model against its source on ONNX Runtime's CPU provider, with optimisation off and on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxfix.comparison import Comparison
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+
+if TYPE_CHECKING:
+    from onnxfix.eval.feeds import Feed
+    from onnxfix.eval.runners import Runner
+
+# Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
+# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
+LIMITS = {"fp32": 2e-6, "fp16": 5e-3, "bf16": 5e-2, "int8": 5e-2}
+# Lengths to try when the source refuses made-up feeds: position tables that the graph does not show as such.
+SHORTER = (None, 256, 64, 16)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is asked of a result: `exact` wants equal bits without optimisation, else errors up to `limit`."""
+
+    exact: bool
+    kind: str
+    limit: float
+
+
+def verify(model: Model, result: Model, check: Check, feeds: Sequence[Feed] = ()) -> tuple[tuple[Comparison, ...], str]:
+    """Both comparisons, and in words how the result was verified. Raises OnnxfixError when it is not within limits."""
+    from onnxfix.eval.runners import LoadFailure, OrtRunner
+    from onnxfix.eval.session import on_disk
+
+    libraries = model.custom_op_libraries
+    with on_disk(model) as source_path, on_disk(result) as result_path:
+        try:
+            source = OrtRunner(source_path, level="none", threads=1, custom_op_libraries=libraries, name="source")
+        except LoadFailure as error:
+            raise OnnxfixError(
+                f"the source model itself does not load: {error.message}", "see 'onnxfix diagnose', or use --no-verify"
+            ) from error
+        chosen = usable_feeds(model, source, feeds)
+        source.close()
+        try:
+            OrtRunner(result_path, level="all", custom_op_libraries=libraries).close()
+        except LoadFailure as error:
+            if check.kind == "bf16" and "Could not find an implementation" in str(error):
+                return (), "types and placement only: this machine's CPU provider has no bfloat16 kernels"
+            raise OnnxfixError(f"the repaired model does not load: {error.message}", "nothing was written") from error
+        comparisons = tuple(_compare(source_path, result_path, libraries, chosen, check, x) for x in ("none", "all"))
+    return comparisons, _in_words(comparisons, check, len(chosen))
+
+
+def usable_feeds(model: Model, source: Runner, given: Sequence[Feed] = ()) -> list[Feed]:
+    """The given feeds, or made-up ones that the source can run: shorter ones when the first are too long for it."""
+    from onnxfix.eval.feeds import make_feeds
+    from onnxfix.eval.runners import RunFailure
+
+    failure = ""
+    for longest in SHORTER:
+        feeds = list(given) or make_feeds(model, longest=longest)
+        try:
+            for feed in feeds:
+                source.run(feed.arrays)
+        except RunFailure as error:
+            failure = failure or error.message
+            if given:
+                break
+        else:
+            return feeds
+    raise OnnxfixError(failure, "give inputs that the model takes with --feeds FILE.npz")
+
+
+def _compare(
+    source: Path, result: Path, libraries: Sequence[Path], feeds: Sequence[Feed], check: Check, level: str
+) -> Comparison:
+    from onnxfix.eval.compare import compare
+    from onnxfix.eval.runners import OrtRunner
+
+    runners = [
+        OrtRunner(path, level="none" if level == "none" else "all", threads=1, custom_op_libraries=libraries, name=name)
+        for path, name in ((source, "source"), (result, "repaired"))
+    ]
+    comparison = compare(*runners, feeds, how=f"ONNX Runtime CPU, optimisation {level}, one thread")
+    for runner in runners:
+        runner.close()
+    if check.exact and level == "none" and not comparison.identical:
+        raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
+    if not comparison.within(check.limit):
+        raise OnnxfixError(
+            f"the repaired model differs from the source by {_worst(comparison)} (limit {check.limit:g})",
+            "nothing was written; keep nodes in fp32 with --block-op or --block-node, or raise --max-error",
+        )
+    return comparison
+
+
+def _in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str:
+    if all(c.identical for c in comparisons):
+        return f"identical outputs on {feeds} feeds, with optimisation off and on"
+    how = "on CPU, which computes half precision in fp32" if check.kind in ("fp16", "bf16") else "on CPU"
+    return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {feeds} feeds, {how}"
+
+
+def _worst(comparison: Comparison) -> str:
+    worst = max(comparison.differences, key=lambda d: (bool(d.shape_mismatch), d.new_nonfinite, d.rel_l2))
+    if worst.shape_mismatch:
+        return f"shape in output {worst.output}: {worst.shape_mismatch}"
+    if worst.new_nonfinite:
+        return f"{worst.new_nonfinite} NaN or infinite values in output {worst.output}"
+    return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output}"

@@ -1,0 +1,111 @@
+"""Workloads: tables of every kind, labels, padding, batches, and made-up rows, with a real tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from onnxfix.errors import OnnxfixError
+from onnxfix.eval.feeds import Feed
+from onnxfix.eval.text_workload import load_workload, made_up_text
+from onnxfix.eval.workload import Workload, feed_workload
+
+transformers = pytest.importorskip("transformers")
+CLASSES = {"kind": ["fruit", "tool"]}
+FRAME = pl.DataFrame({"text": ["red apple", "a hammer a saw", "pear"], "label": ["fruit", "tool", None]})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[UNK]", "[CLS]", "[SEP]", "red", "apple", "a", "hammer", "saw", "pear", "[PAD]"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=32, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("checkpoint")
+    fast.save_pretrained(folder)
+    return folder
+
+
+def _write(path: Path) -> Path:
+    writers: dict[str, Any] = {
+        ".parquet": FRAME.write_parquet,
+        ".csv": FRAME.write_csv,
+        ".tsv": lambda p: FRAME.write_csv(p, separator="\t"),
+        ".jsonl": FRAME.write_ndjson,
+    }
+    writers[path.suffix](path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv", ".jsonl"])
+def test_every_kind_of_table_gives_the_same_rows(suffix: str, tmp_path: Path, checkpoint: Path) -> None:
+    path = _write(tmp_path / f"rows{suffix}")
+    workload = load_workload(path, checkpoint=checkpoint, labels={"kind": "label"}, classes=CLASSES)
+    assert workload.gold["kind"].tolist() == [0, 1, -1]
+    first, second = workload.batches(2)
+    assert first.arrays["input_ids"].tolist() == [[1, 3, 4, 2, 9, 9], [1, 5, 6, 5, 7, 2]]
+    assert first.arrays["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
+    assert (first.rows, second.rows, second.arrays["input_ids"].shape) == (2, 1, (1, 3))
+
+
+def test_limit_and_length_cut(tmp_path: Path, checkpoint: Path) -> None:
+    path = _write(tmp_path / "rows.csv")
+    workload = load_workload(path, checkpoint=checkpoint, limit=2, max_length=4)
+    assert [len(row["input_ids"]) for row in workload.rows] == [4, 4]
+    assert "2 rows" in workload.description and "4 tokens" in workload.description
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"text_column": "words"}, "no column 'words'; its columns are text, label"),
+        ({"labels": {"kind": "label"}, "classes": {"kind": ["fruit"]}}, "label 'tool' is no class of head 'kind'"),
+        ({"labels": {"kind": "label"}}, "class names of head 'kind' are not known"),
+    ],
+)
+def test_unusable_tables_say_why(arguments: dict[str, Any], message: str, tmp_path: Path, checkpoint: Path) -> None:
+    path = _write(tmp_path / "rows.parquet")
+    with pytest.raises(OnnxfixError, match=message):
+        load_workload(path, checkpoint=checkpoint, **arguments)
+
+
+def test_a_folder_without_tokenizer_says_so(tmp_path: Path) -> None:
+    path = _write(tmp_path / "rows.csv")
+    with pytest.raises(OnnxfixError, match="has no tokenizer"):
+        load_workload(path, checkpoint=tmp_path)
+
+
+def test_made_up_rows_are_framed_padded_and_the_same_again(checkpoint: Path) -> None:
+    workload, again = made_up_text(checkpoint, rows=9), made_up_text(checkpoint, rows=9)
+    lengths = [len(row["input_ids"]) for row in workload.rows]
+    assert 8 <= min(lengths) < max(lengths) <= 32 and not workload.gold
+    for one, other in zip(workload.rows, again.rows, strict=True):
+        assert (one["input_ids"][0], one["input_ids"][-1]) == (1, 2)
+        assert np.array_equal(one["input_ids"], other["input_ids"])
+
+
+def test_left_padding() -> None:
+    rows = ({"x": np.array([1, 2])}, {"x": np.array([3])})
+    assert Workload("w", rows, {"x": 7}, pad_left=True).batches(2)[0].arrays["x"].tolist() == [[1, 2], [7, 3]]
+
+
+def test_feeds_stay_as_they_are() -> None:
+    feeds = [Feed("a", {"x": np.zeros((2, 3))}), Feed("b", {"x": np.zeros((5, 1))})]
+    assert [batch.rows for batch in feed_workload(feeds).batches(64)] == [2, 5]
+
+
+def test_no_rows_and_no_batch_are_refused() -> None:
+    with pytest.raises(OnnxfixError, match="has no rows"):
+        Workload("nothing").batches(4)
+    with pytest.raises(OnnxfixError, match="batch of 0"):
+        Workload("nothing").batches(0)
