@@ -82,7 +82,10 @@ def find_source(wanted: Wanted, known: dict[Path, Provenance | None]) -> Provena
     if wanted.checkpoint and not wanted.checkpoint.is_dir():
         raise OnnxfixError(f"checkpoint {wanted.checkpoint} is not a folder", "name the folder with config.json")
     if wanted.factory:
-        return replace(found or Provenance(), factory=wanted.factory, checkpoint=checkpoint, checkpoint_sha256="")
+        recorded = found.checkpoint if found is not None else ""
+        return replace(
+            found or Provenance(), factory=wanted.factory, checkpoint=checkpoint or recorded, checkpoint_sha256=""
+        )
     if checkpoint:
         return replace(found or Provenance(), checkpoint=checkpoint, checkpoint_sha256="", factory="")
     if found is not None and found.factory and not wanted.no_torch:

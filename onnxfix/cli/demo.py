@@ -40,7 +40,8 @@ def _bench(made: Demo, limit: int | None) -> BenchReport:
     from onnxfix.eval.bench import run_bench, step_count
     from onnxfix.eval.bench_report import write_report
 
-    from .bench_setup import Wanted, setup
+    from .bench_data import Wanted
+    from .bench_setup import setup
 
     rows = [r for r in made.rows if not r.failure]
     found = setup(Wanted(models=tuple(r.path for r in rows), limit=limit))

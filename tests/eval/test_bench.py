@@ -226,7 +226,10 @@ def test_torch_comes_from_the_record_in_the_file(
     monkeypatch.chdir(Path(__file__).parent)  # a factory is looked for in the current folder
     made = Provenance(factory="bench_models:torch_module", exporter="by hand", outputs=("category",))
     path = _stamped(models.save_onnx(tmp_path / "model.onnx"), made)
-    assert _command(str(path), "--rounds", "1", "-o", str(tmp_path), "--provider", "cpu") == 0
+    assert _command(str(path)) == 2, "a function that only the file names is not run"
+    assert "--factory bench_models:torch_module" in capsys.readouterr().err
+    allowed = ("--factory", "bench_models:torch_module", "--rounds", "1", "-o", str(tmp_path), "--provider", "cpu")
+    assert _command(str(path), *allowed) == 0
     out = capsys.readouterr().out
     assert "torch bf16" in out and "by hand" in out
     rows = {row["variant"]: row for row in json.loads((tmp_path / "summary.json").read_text())["rows"]}
