@@ -48,7 +48,8 @@ class Report:
             },
             plan=plan,
             quantization=quantization,
-            findings=tuple(sorted(findings, key=lambda f: (-f.severity.rank, f.code))),
+            # what keeps a model from loading comes first: nothing else matters until it does
+            findings=tuple(sorted(findings, key=lambda f: (f.name != "does-not-load", -f.severity.rank, f.code))),
         )
 
     def summary(self) -> dict[str, int]:

@@ -37,6 +37,8 @@ class Target:
         found = next((name for name in get_args(Provider) if name == provider), None)
         if found is None:
             raise OnnxfixError(f"unknown target '{provider}'", f"name one of {', '.join(_PROVIDERS)}")
+        if engine == "measured":
+            raise OnnxfixError("--engine measured is not available yet", "use --engine forecast")
         if engine == "auto":
             engine = "unknown" if provider == "openvino" else "forecast"
         return Target(found, KernelTable.load(), engine)

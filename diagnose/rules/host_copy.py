@@ -23,6 +23,8 @@ class HostCopy:
     name: ClassVar[str] = "host-copy"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
+        if subject.plan.load_error:
+            return  # the runtime never came to placing nodes: K004 and P001 say why
         lacking = {n.name for n in subject.plan.nodes if n.lacks_kernel}
         for copy in subject.plan.copies:
             if copy.cause_node in lacking:

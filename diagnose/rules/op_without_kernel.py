@@ -25,6 +25,8 @@ class OpWithoutKernel:
     name: ClassVar[str] = "op-without-kernel"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
+        if subject.plan.load_error:
+            return  # the runtime never came to placing nodes: K004 and P001 say why
         nodes = {n.name: n for n in subject.model.nodes() if n.name}
         for placed in subject.plan.nodes:
             if not placed.lacks_kernel or placed.op_type in SEQUENCE_OPS | QUANT_OPS:

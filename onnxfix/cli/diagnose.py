@@ -81,7 +81,8 @@ def _show_group(found: list[Finding], out: Console) -> None:
     out.print()
     out.print(f"[{style}]{first.severity.value}[/] [bold]{first.code} {first.name}[/]{times}")
     for finding in found[:SHOWN]:
-        out.print(f"  {escape(str(finding.site))}", style="cyan", soft_wrap=True)
+        if str(finding.site):
+            out.print(f"  {escape(str(finding.site))}", style="cyan", soft_wrap=True)
         if finding is first or finding.message != first.message:
             out.print(f"    {escape(finding.message)}", soft_wrap=True)
     if len(found) > SHOWN:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import click
 
 from . import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command("explain", short_help="Explain a finding code or a repair pass.")
@@ -16,8 +20,7 @@ def command(code: str | None) -> int:
     entries = documented()
     out = console.out()
     if code is None:
-        for key, (title, _) in entries.items():
-            out.print(f"[bold]{key:<28}[/] {title}")
+        _list(entries, out)
         return 0
     wanted = code.strip().lower()
     for key, (title, text) in entries.items():
@@ -26,6 +29,16 @@ def command(code: str | None) -> int:
             out.print(text.partition("\n")[2].strip(), markup=False, soft_wrap=True)
             return 0
     raise click.UsageError(f"no rule or pass is called '{code}'; 'onnxfix explain' lists them")
+
+
+def _list(entries: dict[str, tuple[str, str]], out: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for key, (title, _) in entries.items():
+        table.add_row(Text(key, style="bold", no_wrap=True), Text(title))
+    out.print(table)
 
 
 def documented() -> dict[str, tuple[str, str]]:
