@@ -8,7 +8,6 @@ resident for a 1.6 GB model; 6 to 17 s and 3.1 GB with the weights).
 
 from __future__ import annotations
 
-import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +17,10 @@ import onnx_ir as ir
 
 from onnxfix.model import Model
 
-# Tensors past this size become external data. Level-1 rewrites read the values of scalars and axis lists only.
-INLINE_BYTES = 1024
+from .weightless import INLINE_BYTES, write_weightless
 
 # ModelCompiler did not end within 60 s on a chain of 50,000 nodes; transformers export 300 to 10,000.
 LARGEST_GRAPH = 30_000
-
-# Integers of 16 bits and more and booleans keep their values: level 1 folds them, and a folded division by a zero stops
-# the process. There are never many; weights are floats or 8-bit and smaller.
-_KEPT = frozenset(
-    {
-        ir.DataType.INT16,
-        ir.DataType.INT32,
-        ir.DataType.INT64,
-        ir.DataType.UINT16,
-        ir.DataType.UINT32,
-        ir.DataType.UINT64,
-        ir.DataType.BOOL,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +41,7 @@ def boundary(model: Model) -> Boundary:
         return Boundary(_raw(model), note=note)
     with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
         source, result = Path(folder) / "model.onnx", Path(folder) / "boundary.onnx"
-        _write_weightless(model, source)
+        write_weightless(model, source)
         try:
             _compile(source, result, model.custom_op_libraries)
         except (
@@ -89,34 +73,6 @@ def _location(name: str, value: Any, known: Any) -> Any:
 
     size = value.tensor_size_in_bytes() if known is None and value.is_tensor() else 0
     return OrtExternalInitializerInfo("folded.data", 0, size) if size > INLINE_BYTES else known
-
-
-def _write_weightless(model: Model, path: Path) -> None:
-    """Save the graph with a sparse file in place of its large tensors."""
-    import onnx
-
-    copy = model.ir.clone()
-    data = path.with_suffix(".data")
-    with data.open("wb") as file:
-        end = 0
-        for graph in (copy.graph, *(g for g in copy.graph.subgraphs() if g is not copy.graph)):
-            for value in graph.initializers.values():
-                tensor = value.const_value
-                if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes <= INLINE_BYTES:
-                    continue
-                if tensor.dtype in _KEPT:
-                    file.seek(end)
-                    file.write(tensor.tobytes())
-                value.const_value = _hole(tensor, data.name, end, path.parent)
-                end += math.ceil(tensor.nbytes / 4096) * 4096
-        file.truncate(end)
-    onnx.save_model(ir.to_proto(copy), path)
-
-
-def _hole(tensor: ir.TensorProtocol, location: str, offset: int, folder: Path) -> ir.ExternalTensor:
-    name = tensor.name or ""
-    shape = ir.Shape(list(tensor.shape.numpy()))
-    return ir.ExternalTensor(location, offset, tensor.nbytes, tensor.dtype, shape=shape, name=name, base_dir=folder)
 
 
 def _read(path: Path) -> ir.Model:

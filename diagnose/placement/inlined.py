@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxfix.kernels import KernelTable
 from onnxfix.schemas import canonical_domain
 
-from .one_node_functions import as_called
+from .cast_like import as_called
 from .region import PlannedNode, Region, captured, sorted_nodes
 
 _PREFIX = re.compile(r"_inlfunc_([A-Za-z0-9]+)(?:_token_\d+)?_")

@@ -39,9 +39,11 @@ class _Sides:
 
 
 def transfers(region: Region, provider: str) -> Iterator[Transfer]:
-    """Every copy in a region and those inside it, for the first provider that is not the CPU."""
+    """Every copy in a region and those inside it, in graph order, for the first provider that is not the CPU."""
     for inner in region.walk():
-        yield from _region_transfers(inner, provider)
+        position = {node: index for index, node in enumerate(inner.nodes)}
+        found = list(_region_transfers(inner, provider))
+        yield from sorted(found, key=lambda t: -1 if t.producer is None else position[t.producer])
 
 
 def _region_transfers(region: Region, provider: str) -> Iterator[Transfer]:

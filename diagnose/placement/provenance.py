@@ -16,7 +16,7 @@ from .region import PlannedNode, Region
 class Origins:
     """Nodes of the file by the names of their outputs and by their own."""
 
-    by_output: Mapping[str, ir.Node]
+    by_output: dict[str, ir.Node]
     by_name: Mapping[str, ir.Node]
 
     @staticmethod

@@ -145,4 +145,5 @@ def sorted_nodes(nodes: list[PlannedNode]) -> list[PlannedNode]:
             if not waiting[reader]:
                 tick += 1
                 heapq.heappush(heap, (reader.order, tick, reader))
-    return result
+    # should nodes put back for inlined ones ever form a cycle, none may get lost
+    return result + [node for node in nodes if waiting[node]]

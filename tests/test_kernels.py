@@ -1,0 +1,140 @@
+"""Kernel tables and targets: lookup by version, by type and by argument, as ONNX Runtime resolves them."""
+
+import pytest
+
+from onnxfix import schemas
+from onnxfix.errors import OnnxfixError
+from onnxfix.kernels import UNKNOWN_TYPE, Kernel, KernelTable, available
+from onnxfix.target import CPU, CUDA, Target
+
+FLOAT, HALF, BRAIN, INT = "tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"
+
+TABLE = KernelTable.load("1.31.1")
+
+
+def found(op_type: str, opset: int, inputs: list[str | None], outputs: list[str | None], provider: str = CUDA,
+          domain: str = "") -> Kernel | None:  # fmt: skip
+    schema = TABLE.schema(op_type, domain, opset)
+    assert schema is not None
+    return TABLE.find(provider, schema, inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "opset", "kind", "exists"),
+    [
+        ("Softmax", 20, BRAIN, True),
+        ("LogSoftmax", 20, BRAIN, False),
+        ("ReduceMax", 20, HALF, True),
+        ("ReduceMax", 20, BRAIN, False),
+        ("Gelu", 20, HALF, True),
+        ("Tan", 20, FLOAT, False),
+        ("MaxPool", 21, FLOAT, True),
+        ("MaxPool", 22, FLOAT, False),  # the kernel's upper end is open, which covers no newer schema
+        ("SplitToSequence", 20, FLOAT, False),
+    ],
+)
+def test_types_and_versions_on_cuda(op_type: str, opset: int, kind: str, exists: bool) -> None:
+    assert (found(op_type, opset, [kind], [kind]) is not None) is exists
+
+
+def test_cpu_has_no_half_precision_matmul() -> None:
+    assert found("MatMul", 20, [HALF, HALF], [HALF], CPU) is None
+    assert found("MatMul", 20, [FLOAT, FLOAT], [FLOAT], CPU) is not None
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "host_inputs", "host_outputs"),
+    [
+        ("Shape", [FLOAT], set(), {0}),
+        ("Reshape", [FLOAT, INT], {1}, set()),
+        ("Range", [INT, INT, INT], {0, 1, 2}, set()),
+        ("Slice", [FLOAT, INT, INT, INT, INT], {1, 2, 3, 4}, set()),
+        ("Gather", [FLOAT, INT], set(), set()),
+    ],
+)
+def test_arguments_in_host_memory(
+    op_type: str, inputs: list[str | None], host_inputs: set[int], host_outputs: set[int]
+) -> None:
+    kernel = found(op_type, 17, inputs, [inputs[0] if op_type != "Shape" else INT])
+    assert kernel is not None
+    assert (kernel.host_inputs, kernel.host_outputs) == (host_inputs, host_outputs)
+
+
+def test_only_the_first_argument_of_a_constraint_decides() -> None:
+    """MatMulInteger on CUDA takes int8; the constraint of an omitted argument is not checked."""
+    assert found("MatMulInteger", 20, ["tensor(int8)", "tensor(int8)", None, None], ["tensor(int32)"]) is not None
+    assert found("MatMulInteger", 20, ["tensor(uint8)", "tensor(int8)", None, None], ["tensor(int32)"]) is None
+
+
+def test_an_unknown_type_matches() -> None:
+    assert found("LogSoftmax", 20, [UNKNOWN_TYPE], [UNKNOWN_TYPE]) is not None
+
+
+def test_a_constraint_named_after_a_parameter_of_fixed_type() -> None:
+    """Cast's T2 is found on the output; the sequence type of SequenceAt on its first input."""
+    assert found("Cast", 20, [FLOAT], ["tensor(string)"]) is None
+    assert found("SequenceAt", 20, [f"seq({FLOAT})", INT], [FLOAT]) is not None
+
+
+def test_contributed_operators() -> None:
+    assert found("SkipLayerNormalization", 1, [HALF, HALF, HALF], [HALF], domain="com.microsoft") is not None
+    assert found("GroupQueryAttention", 1, [FLOAT], [FLOAT], domain="com.microsoft") is None
+
+
+def test_schemas_are_those_the_runtime_knows() -> None:
+    """onnx defines Attention 25 and opset 28; ONNX Runtime 1.31 stops at 24 and 27."""
+    assert TABLE.opset == 27
+    newest = TABLE.schema("Attention", "", 28)
+    assert newest is not None
+    assert newest.since == 24
+    assert TABLE.schema("Attention", "ai.onnx", 22) is None
+    assert TABLE.schema("Frobnicate", "", 20) is None
+
+
+def test_operators_that_only_the_runtime_defines() -> None:
+    """ONNX Runtime's own optimiser writes LayerNormalization into graphs below opset 17."""
+    schema = TABLE.schema("LayerNormalization", "", 14)
+    assert schema is not None
+    assert schema.since == 1
+    assert TABLE.find(CUDA, schema, [HALF, HALF, HALF], [HALF]) is not None
+
+
+def test_formal_parameters_agree_with_the_installed_runtime() -> None:
+    for op_type, domain in (("Attention", ""), ("Attention", "com.microsoft"), ("Slice", "")):
+        schema = TABLE.schema(op_type, domain, 24)
+        assert schema == schemas.find(op_type, domain, schema.since if schema else 0)
+
+
+def test_nearest_table() -> None:
+    assert "1.31.1" in available()
+    assert TABLE.exact
+    other = KernelTable.load("1.24.2")
+    assert (other.version, other.requested, other.exact) == ("1.31.1", "1.24.2", False)
+    assert KernelTable.load("1.32.0.dev20260901").version == "1.31.1"
+
+
+def test_candidates_are_of_all_versions() -> None:
+    assert {k.since for k in TABLE.candidates(CUDA, "Softmax", "ai.onnx")} == {1, 11, 13}
+    assert TABLE.candidates(CUDA, "SplitToSequence", "") == ()
+
+
+@pytest.mark.parametrize(
+    ("provider", "op_type", "domain", "kind", "answer"),
+    [
+        ("cuda", "Softmax", "", HALF, "yes"),
+        ("cuda", "Tan", "", HALF, "no"),
+        ("cpu", "Softmax", "", HALF, "no"),
+        ("tensorrt", "Softmax", "", HALF, "yes"),
+        ("openvino", "Softmax", "", HALF, "unknown"),
+        ("cuda", "MyOp", "my.domain", HALF, "unknown"),
+    ],
+)
+def test_target_supports(provider: str, op_type: str, domain: str, kind: str, answer: str) -> None:
+    assert Target.resolve(provider).supports(op_type, domain, 20, [kind], [kind]) == answer
+
+
+def test_target_names() -> None:
+    assert Target.resolve("cuda").ep_names() == [CUDA, CPU]
+    assert Target.resolve("openvino").engine == "unknown"
+    with pytest.raises(OnnxfixError, match="unknown target 'npu'"):
+        Target.resolve("npu")
