@@ -55,7 +55,7 @@ def _bench(made: Demo, limit: int | None) -> BenchReport:
 def _row(report: BenchReport | None, row: Row) -> BenchRow:
     from onnxfix.eval.bench_row import BenchRow
 
-    found = (r for r in (report.rows if report else ()) if r.variant == row.path.stem)
+    found = (r for r in (report.rows if report else ()) if r.variant == str(row.path))
     return next(found, BenchRow(row.name, "onnx", "", failure=row.failure or "not measured"))
 
 

@@ -89,7 +89,7 @@ def _export(name: str, path: Path) -> None:
 def _by_others(demo: Demo, progress: Progress) -> None:
     """The three conversions of the report that gave up on ONNX, each as it was run there."""
     tries: Sequence[tuple[str, str, str, Callable[[Path, Path], Path]]] = (
-        ("unoptimized", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_dynamic),
+        ("unoptimized", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_past_inference),
         ("legacy", "fp16", "onnxconverter-common", engines.common_fp16),
         ("legacy", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_dynamic),
     )
