@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,21 @@ class Workload:
         missing = [(int(want) - have) for want, have in zip(shape, array.shape, strict=True)]
         widths = [(n, 0) if self.pad_left else (0, n) for n in missing]
         return np.pad(array, widths, constant_values=self.padding.get(name, 0)) if any(missing) else array
+
+
+def bucketed(workload: Workload) -> Workload:
+    """The same rows, shortest first, so that a batch holds rows of like lengths and little padding."""
+
+    def length(index: int) -> int:
+        return max((array.shape[0] for array in workload.rows[index].values() if array.ndim), default=0)
+
+    order = sorted(range(len(workload.rows)), key=length)
+    return replace(
+        workload,
+        description=f"{workload.description}, bucketed by length",
+        rows=tuple(workload.rows[i] for i in order),
+        gold={head: classes[np.array(order, dtype=np.int64)] for head, classes in workload.gold.items()},
+    )
 
 
 def feed_workload(feeds: Sequence[Feed], description: str = "made-up feeds") -> Workload:

@@ -42,6 +42,7 @@ def write_weightless(model: Model, path: Path) -> None:
     copy = model.ir.clone()
     # ONNX Runtime does this on every load; here it lets large and external constants become holes as well
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
+    _unshare(copy)
     data = path.with_suffix(".data")
     with data.open("wb") as file:
         end = 0
@@ -51,6 +52,16 @@ def write_weightless(model: Model, path: Path) -> None:
         file.truncate(end)
     _fold_transposes(copy.graph, data)
     onnx.save_model(ir.to_proto(copy), path)
+
+
+def _unshare(copy: ir.Model) -> None:
+    """Give tensors of lifted constants an object of their own: writing an initializer renames its tensor, and a clone
+    shares tensors with the model it came from."""
+    for graph in (copy.graph, *(g for g in copy.graph.subgraphs() if g is not copy.graph)):
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if tensor is not None and tensor.name != name and isinstance(tensor, ir.Tensor | ir.TensorProtoTensor):
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=name)
 
 
 def _empty(value: ir.Value, data: Path, file: BinaryIO, end: int) -> int:

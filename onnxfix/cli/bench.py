@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Rows a batch.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="Use the first rows only.")
+@click.option("--bucket", is_flag=True, help="Sort rows by length first: less padding, as a batching server would.")
 @click.option("--max-length", type=click.IntRange(min=8), metavar="TOKENS", help="Default: the tokenizer's, max. 512.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads. Default: each runtime's choice.")
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -44,6 +45,7 @@ def command(
     batch: int,
     rounds: int,
     limit: int | None,
+    bucket: bool,
     max_length: int | None,
     threads: int,
     provider: str,
@@ -62,7 +64,7 @@ def command(
     from .bench_data import Wanted
     from .bench_setup import setup
 
-    wanted = Wanted(models, checkpoint, factory, data, text, labels, limit, max_length, no_torch)
+    wanted = Wanted(models, checkpoint, factory, data, text, labels, limit, max_length, no_torch, bucket)
     report = _run(setup(wanted), rounds, batch, _provider(provider), threads)
     paths = write_report(report, output)
     if form == "json":

@@ -27,6 +27,7 @@ class Wanted:
     limit: int | None = None
     max_length: int | None = None
     no_torch: bool = False
+    bucket: bool = False
 
 
 def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:

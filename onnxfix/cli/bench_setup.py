@@ -33,6 +33,8 @@ class Setup:
 
 def setup(wanted: Wanted) -> Setup:
     """Raises OnnxfixError with what to do when models, checkpoint or data cannot be found."""
+    from onnxfix.eval.workload import bucketed
+
     paths = find_models(wanted.models)
     known = {path: read_provenance(path) for path in paths}
     source = find_source(wanted, known)
@@ -43,7 +45,8 @@ def setup(wanted: Wanted) -> Setup:
             notes.append("torch is not installed: ONNX models only (pip install 'onnxfix[torch]')")
         else:
             variants = [*_torch_variants(source), *variants]
-    return Setup(variants, workload(wanted, source, paths), notes)
+    rows = workload(wanted, source, paths)
+    return Setup(variants, bucketed(rows) if wanted.bucket else rows, notes)
 
 
 def find_models(given: Sequence[Path]) -> list[Path]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
@@ -21,7 +22,7 @@ Progress = Callable[[str], None]
 STEPS = 16
 """Progress steps before the bench: three exports, three diagnoses, three conversions by others, seven repairs."""
 
-EXPORTS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo, optimize=False"}
+EXPORTS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo, no optimizer"}
 
 
 @dataclass
@@ -82,16 +83,16 @@ def _export(name: str, path: Path) -> None:
     from onnxfix.export.run import export
     from onnxfix.export.spec import ExportSpec
 
-    exporter = "legacy" if name == "legacy" else "dynamo"
+    exporter: Literal["legacy", "dynamo"] = "legacy" if name == "legacy" else "dynamo"
     export(ExportSpec(CHECKPOINT, path, exporter=exporter, optimize=name != "unoptimized", overwrite=True))
 
 
 def _by_others(demo: Demo, progress: Progress) -> None:
     """The three conversions of the report that gave up on ONNX, each as it was run there."""
     tries: Sequence[tuple[str, str, str, Callable[[Path, Path], Path]]] = (
-        ("unoptimized", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_past_inference),
+        ("unoptimized", "int8", "ORT quantize_dynamic", engines.runtime_int8_past_inference),
         ("legacy", "fp16", "onnxconverter-common", engines.common_fp16),
-        ("legacy", "int8", "onnxruntime quantize_dynamic", engines.runtime_int8_dynamic),
+        ("legacy", "int8", "ORT quantize_dynamic", engines.runtime_int8_dynamic),
     )
     for name, kind, engine, convert in tries:
         progress(f"{engine} on {name}.onnx")
@@ -127,20 +128,25 @@ def _verdict(path: Path, target: str) -> str:
     return _said(diagnose(Model.open(path), Target.resolve(target)))
 
 
+# What each defect was called in the report this repeats, with the finding that says it now.
+WORDS = {
+    "K004": "err: does not load",
+    "K001": "unusable on CUDA",
+    "Q002": "no-op",
+    "Q003": "falls back to the CPU on CUDA",
+    "P002": "wrong at length",
+}
+
+
 def _said(report: Report) -> str:
-    """Errors by name with their counts; without any, what there is to praise."""
+    """Errors in the words of WORDS; without any, what there is to praise."""
     plan, quantization = report.plan, report.quantization
     linears = f"{quantization['quantized']} of {quantization['linears']} linears in int8"
     copies = f"{len(plan.copies)} Memcpy"
-    worst: dict[str, int] = {}
-    for finding in report.findings:
-        if finding.severity == "error":
-            worst[f"{finding.code} {finding.name}"] = worst.get(f"{finding.code} {finding.name}", 0) + 1
-    if not worst:
-        return linears if report.target["provider"] == "cpu" else f"{copies} on CUDA"
-    parts = [f"{name} × {count}" if count > 1 else name for name, count in worst.items()]
-    if plan.copies:
-        parts.append(f"{copies} on CUDA")
-    if quantization["quantized"] or any(name.startswith("Q") for name in worst):
-        parts.append(linears)
-    return "; ".join(parts)
+    errors = Counter(f.code for f in report.findings if f.severity == "error")
+    if not errors:
+        return f"works: {linears if report.target['provider'] == 'cpu' else copies + ' on CUDA'}"
+    code = next((c for c in ("K004", "Q002", "Q003", *WORDS) if c in errors), next(iter(errors)))
+    if code == "K004":
+        return f"{WORDS[code]}, {errors['P001']} type conflicts (K004, P001)"
+    return f"{WORDS.get(code, 'defective')}: {linears if code == 'Q002' else copies} ({code})"

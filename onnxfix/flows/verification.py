@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from onnxfix.comparison import Comparison
 from onnxfix.errors import OnnxfixError
@@ -82,13 +82,14 @@ def _compare(
     from onnxfix.eval.compare import compare
     from onnxfix.eval.runners import OrtRunner
 
-    runners = [
-        OrtRunner(path, level="none" if level == "none" else "all", threads=1, custom_op_libraries=libraries, name=name)
-        for path, name in ((source, "source"), (result, "repaired"))
-    ]
-    comparison = compare(*runners, feeds, how=f"ONNX Runtime CPU, optimisation {level}, one thread")
-    for runner in runners:
-        runner.close()
+    def open_runner(path: Path, name: str) -> OrtRunner:
+        chosen: Literal["none", "all"] = "none" if level == "none" else "all"
+        return OrtRunner(path, level=chosen, threads=1, custom_op_libraries=libraries, name=name)
+
+    reference, candidate = open_runner(source, "source"), open_runner(result, "repaired")
+    comparison = compare(reference, candidate, feeds, how=f"ONNX Runtime CPU, optimisation {level}, one thread")
+    reference.close()
+    candidate.close()
     if check.exact and level == "none" and not comparison.identical:
         raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
     if not comparison.within(check.limit):
