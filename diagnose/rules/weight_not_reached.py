@@ -41,5 +41,5 @@ class WeightNotReached:
                     "path": [n.op_type for n in linear.hidden_by],
                 },
                 repair="onnxfix repair --int8 dynamic",
-                applicability=Applicability.EXACT,
+                applicability=Applicability.NUMERIC,
             )
