@@ -1,13 +1,11 @@
-"""Finds every rule by walking the folder: a new rule is a new file and nothing else."""
+"""Every rule by its code."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import inspect
-import pkgutil
 from typing import cast
 
+from onnxfix.discovery import classes_in
 from onnxfix.finding import Rule
 
 
@@ -17,13 +15,11 @@ def all_rules() -> dict[str, type[Rule]]:
     from . import rules
 
     found: dict[str, type[Rule]] = {}
-    for info in pkgutil.iter_modules(rules.__path__):
-        module = importlib.import_module(f"{rules.__name__}.{info.name}")
-        for _, kind in inspect.getmembers(module, inspect.isclass):
-            if kind.__module__ != module.__name__ or not hasattr(kind, "code"):
-                continue
-            rule = cast("type[Rule]", kind)
-            if rule.code in found:
-                raise ValueError(f"{rule.name} and {found[rule.code].name} share the code {rule.code}")
-            found[rule.code] = rule
+    for kind in classes_in(rules):
+        if not hasattr(kind, "code"):
+            continue
+        rule = cast("type[Rule]", kind)
+        if rule.code in found:
+            raise ValueError(f"{rule.name} and {found[rule.code].name} share the code {rule.code}")
+        found[rule.code] = rule
     return dict(sorted(found.items()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Option = Literal["single", "optional", "variadic"]
 
@@ -83,15 +83,14 @@ def _from_onnx(op_type: str, domain: str, opset: int) -> Schema | None:
     )
 
 
-def _onnx_formal(parameter: object) -> Formal:
-    option = str(getattr(parameter, "option")).rsplit(".", 1)[-1].lower()  # noqa: B009
+def _formal(parameter: Any, type_str: str, homogeneous: bool) -> Formal:
     kinds: dict[str, Option] = {"optional": "optional", "variadic": "variadic"}
-    return Formal(
-        name=getattr(parameter, "name"),  # noqa: B009
-        type_str=getattr(parameter, "type_str"),  # noqa: B009
-        option=kinds.get(option, "single"),
-        homogeneous=bool(getattr(parameter, "is_homogeneous", True)),
-    )
+    option = str(parameter.option).rsplit(".", 1)[-1].lower()
+    return Formal(parameter.name, type_str, kinds.get(option, "single"), homogeneous)
+
+
+def _onnx_formal(parameter: Any) -> Formal:
+    return _formal(parameter, parameter.type_str, bool(parameter.is_homogeneous))
 
 
 @functools.cache
@@ -116,12 +115,5 @@ def _contributed() -> dict[tuple[str, str], tuple[Schema, ...]]:
     return {key: tuple(schemas) for key, schemas in found.items()}
 
 
-def _runtime_formal(parameter: object) -> Formal:
-    option = str(getattr(parameter, "option")).rsplit(".", 1)[-1].lower()  # noqa: B009
-    kinds: dict[str, Option] = {"optional": "optional", "variadic": "variadic"}
-    return Formal(
-        name=getattr(parameter, "name"),  # noqa: B009
-        type_str=getattr(parameter, "typeStr"),  # noqa: B009
-        option=kinds.get(option, "single"),
-        homogeneous=bool(getattr(parameter, "isHomogeneous", True)),
-    )
+def _runtime_formal(parameter: Any) -> Formal:
+    return _formal(parameter, parameter.typeStr, bool(parameter.isHomogeneous))

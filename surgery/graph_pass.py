@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import inspect
-import pkgutil
 from dataclasses import dataclass, is_dataclass
 from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from onnxfix.change import Change
+from onnxfix.discovery import classes_in
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
 
@@ -53,11 +51,5 @@ def all_passes() -> dict[str, type[Pass]]:
     """Every pass class by name, found by walking the folder."""
     from . import passes
 
-    found: dict[str, type[Pass]] = {}
-    for info in pkgutil.iter_modules(passes.__path__):
-        module = importlib.import_module(f"{passes.__name__}.{info.name}")
-        for _, kind in inspect.getmembers(module, inspect.isclass):
-            if kind.__module__ == module.__name__ and is_dataclass(kind) and hasattr(kind, "applicability"):
-                graph_pass = cast("type[Pass]", kind)
-                found[graph_pass.name] = graph_pass
-    return found
+    candidates = (kind for kind in classes_in(passes) if is_dataclass(kind) and hasattr(kind, "applicability"))
+    return {kind.name: kind for kind in (cast("type[Pass]", c) for c in candidates)}
