@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from onnxfix.errors import OnnxfixError
+from onnxfix.errors import OnnxfixError, one_line
 
 from . import session
 
@@ -66,7 +66,7 @@ class OrtRunner:
         except OnnxfixError as error:
             raise LoadFailure(error.message, error.next_step) from error
         except Exception as error:  # the runtime raises a dozen types of its own, all direct subclasses of Exception
-            raise LoadFailure(f"ONNX Runtime cannot load {model.name}: {session.one_line(error)}") from error
+            raise LoadFailure(f"ONNX Runtime cannot load {model.name}: {one_line(error)}") from error
         self.output_names = [output.name for output in self.session.get_outputs()]
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
@@ -76,7 +76,7 @@ class OrtRunner:
             outputs = self.session.run_with_ort_values(self.output_names, values, session.run_options())
             arrays = [session.from_ort(output) for output in outputs]
         except Exception as error:
-            raise RunFailure(f"{self.name} fails in ONNX Runtime: {session.one_line(error)}") from error
+            raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
         return dict(zip(self.output_names, arrays, strict=True))
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class TorchRunner:
             with torch.inference_mode():
                 output = self.module(**{name: self._tensor(array) for name, array in feed.items()})
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise RunFailure(f"{self.name} fails: {session.one_line(error)}") from error
+            raise RunFailure(f"{self.name} fails: {one_line(error)}") from error
         return {name: _to_numpy(value) for name, value in self._named(output)}
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,13 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.errors import OnnxfixError
+from onnxfix.errors import OnnxfixError, one_line
 from onnxfix.model import Model
 
 Level = Literal["all", "extended", "basic", "none"]
 LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 FATAL = 4  # log severity; errors reach us as exceptions already
-LONGEST_MESSAGE = 400
 # Types that numpy has only through ml_dtypes and that the Python binding moves as raw bytes.
 EXTENSION_TYPES = {
     np.dtype(ml_dtypes.bfloat16): ir.DataType.BFLOAT16,
@@ -99,14 +97,6 @@ def from_ort(value: Any) -> np.ndarray[Any, Any]:
     size = int(np.prod(value.shape(), dtype=np.int64)) * extension.itemsize
     raw = ctypes.string_at(value.data_ptr(), size)
     return np.frombuffer(raw, dtype=extension).reshape(value.shape())
-
-
-def one_line(error: BaseException) -> str:
-    """The message without the runtime's error number, its source paths and its line breaks, cut to 400 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    text = re.sub(r"\S*/onnxruntime/\S+:\d+ (\S+::)?\S*\(.*?\) ?", "", text)
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
 @contextlib.contextmanager

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxfix.errors import OnnxfixError
+from onnxfix.errors import OnnxfixError, one_line
 
 from .runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
-from .session import one_line
 from .variant import Variant
 from .worker import Memory, Opened, Settings
 from .workload import Arrays

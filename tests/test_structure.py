@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -92,6 +93,9 @@ def test_generated_docs_are_fresh() -> None:
 
 
 def test_a_wheel_installs_one_package_with_its_data(tmp_path: Path) -> None:
+    # from a copy: setuptools leaves a build/ folder behind and would pack what an earlier one left
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "onnxfix-demo"))
     subprocess.run(
         [
             sys.executable,
@@ -103,7 +107,7 @@ def test_a_wheel_installs_one_package_with_its_data(tmp_path: Path) -> None:
             "-q",
             "-w",
             str(tmp_path),
-            str(ROOT),
+            str(source),
         ],
         check=True,
         capture_output=True,

@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxfix.errors import one_line
 from onnxfix.model import Model
 
 from .weightless import INLINE_BYTES, write_weightless
@@ -44,10 +45,8 @@ def boundary(model: Model) -> Boundary:
         write_weightless(model, source)
         try:
             _compile(source, result, model.custom_op_libraries)
-        except (
-            Exception
-        ) as error:  # onnxruntime raises one exception class per status code, all of them plain Exceptions
-            return Boundary(_raw(model), error=_message(error, source))
+        except Exception as error:  # one class per status code, with no common base of their own
+            return Boundary(_raw(model), error=one_line(error))
         return Boundary(_read(result))
 
 
@@ -90,8 +89,3 @@ def _raw(model: Model) -> ir.Model:
     common.InlinePass()(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     return copy
-
-
-def _message(error: Exception, source: Path) -> str:
-    """The runtime's message without the name of our temporary file."""
-    return " ".join(str(error).replace(str(source), "the model").split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -30,15 +29,10 @@ class DoesNotLoad:
             name=self.name,
             severity=Severity.ERROR,
             site=Site.of_node(unknown) if unknown is not None else Site(),
-            message=f"ONNX Runtime {subject.target.table.requested} cannot load it: {_words(subject.plan.load_error)}",
+            message=f"ONNX Runtime {subject.target.table.requested} cannot load it: {subject.plan.load_error}",
             evidence={
                 "ir_version": subject.model.ir.ir_version,
                 "opset": subject.model.opset,
                 "unknown_operators": sorted({f"{n.domain}::{n.op_type}" for n in subject.types.unknown_ops}),
             },
         )
-
-
-def _words(message: str) -> str:
-    """Without the status code in front, which says nothing."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)

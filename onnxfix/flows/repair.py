@@ -93,6 +93,8 @@ def repair(
     before = diagnose(model, wish.target)
     steps = recipe(wish, model)
     result, outcome = steps.apply(model, progress)
+    if wish.int8:
+        _require_quantized(result)
     comparisons: tuple[Comparison, ...] = ()
     verified = "unverified"
     if check:
@@ -107,6 +109,18 @@ def repair(
     return Repaired(
         source, written, _kind(wish), steps, outcome, before, after, comparisons, verified, model.file_bytes, size
     )
+
+
+def _require_quantized(result: Model) -> None:
+    """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
+    from onnxfix.surgery.sites import linears
+
+    found = linears.find(result)
+    if any(x.quantized for x in found):
+        return
+    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
+    where = f"{len(found)} linears were skipped, the first because " if found else ""
+    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs fp32 weights")
 
 
 def _kind(wish: Wish) -> str:

@@ -47,6 +47,8 @@ class ConvertToHalf:
         types = infer(editor.model.ir)
         plan = half_plan.plan(editor.model, types, self.target, HALVES[self.precision], self.options)
         _Conversion(editor, types, plan).run()
+        if not editor.changes:
+            editor.notes.append("nothing was converted: no fp32 value that could be half")
         for entry, caught in plan.caught.items():
             editor.notes.append(f"{entry} caught {caught} nodes")
         for reason, count in Counter(plan.keep.values()).most_common():

@@ -15,6 +15,7 @@ from onnxfix.model import Model
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.engines import quiet
 from onnxfix.surgery.sites import linears
+from onnxfix.surgery.sites.constants import constant_tensor
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,19 @@ class QuantizeDynamic:
     """7-bit weights: for u8 × s8 kernels without VNNI, whose 16-bit sums saturate."""
 
     def apply(self, editor: Editor) -> None:
-        wanted = {x.node for x in linears.find(editor.model) if not x.quantized and x.node.name not in self.blocked}
+        wanted = {x.node for x in linears.find(editor.model) if self._takes(x)}
         if not wanted:
             return
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in ("MatMul", "Gemm") and n not in wanted]
         with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
             result = self._quantize(editor.model, left, Path(folder))
             editor.adopt(result, f"{len(wanted)} linears to int8")
+
+    def _takes(self, linear: linears.Linear) -> bool:
+        """A float32 weight of the main graph: what the quantizer accepts."""
+        tensor = constant_tensor(linear.weight.source)
+        in_float = tensor is not None and tensor.dtype == ir.DataType.FLOAT
+        return in_float and not linear.quantized and linear.node.name not in self.blocked
 
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))
@@ -69,7 +76,11 @@ class QuantizeDynamic:
                     reduce_range=self.reduce_range,
                     weight_type=QuantType.QInt8,
                     use_external_data_format=external,
-                    extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
+                    extra_options={
+                        "DefaultTensorType": onnx.TensorProto.FLOAT,
+                        "MatMulConstBOnly": True,
+                        "EnableSubgraph": any(n.op_type in ("If", "Loop", "Scan") for n in model.nodes()),
+                    },
                 )
         except Exception as error:  # the quantizer raises bare exceptions and assertion errors
             raise OnnxfixError(f"ONNX Runtime's quantizer failed: {error}", "run again with --debug") from error

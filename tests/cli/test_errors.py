@@ -149,3 +149,10 @@ def test_the_source_is_never_overwritten(linear: Path) -> None:
 def test_int8_dynamic_on_cuda_is_refused_with_the_reason(linear: Path) -> None:
     done = onnxfix("repair", linear, "--int8", "dynamic", "--target", "cuda")
     assert done.returncode == 2 and "DynamicQuantizeLinear has no CUDA kernel" in done.stderr
+
+
+def test_what_the_runtime_refuses_is_said_without_its_source_paths(tmp_path: Path) -> None:
+    model = graphs.model('<ir_version: 10, opset_import: ["" : 99]> g (float[n] x) => (float[n] y) { y = Relu(x) }')
+    done = onnxfix("repair", model.save(tmp_path / "new.onnx"))
+    assert done.returncode == 2 and "Opset 99" in done.stderr
+    assert ".h:" not in done.stderr and "std::" not in done.stderr and "/onnxfix-" not in done.stderr

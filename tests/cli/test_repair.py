@@ -137,3 +137,33 @@ def test_external_data_stays_external_and_outputs_are_whole(folder: Path) -> Non
     names = {p.name for p in folder.iterdir()}
     assert names == {"model.onnx", "big.onnx", "big.data", "big.fp16.onnx", "big.fp16.onnx.data"}
     assert Model.open(folder / "big.fp16.onnx").weights_bytes < Model.open(folder / "big.onnx").weights_bytes
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_a_quantization_that_would_do_nothing_is_refused_with_the_reason(tmp_path: Path, dtype: type) -> None:
+    kind = {np.float16: "float16", np.float64: "double"}[dtype]
+    model = graphs.model(
+        f"g ({kind}[b,32] x) => ({kind}[b,32] y) {{ y = MatMul(x, w) }}", {"w": RNG.normal(size=(32, 32)).astype(dtype)}
+    )
+    model.save(tmp_path / "model.onnx")
+    done = onnxfix("repair", "--int8", "dynamic", cwd=tmp_path)
+    assert done.returncode == 2 and f"its weight is {'FLOAT16' if dtype is np.float16 else 'DOUBLE'}" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    converted = onnxfix("repair", "--precision", "fp16", cwd=tmp_path)
+    assert "nothing was converted" in converted.stdout
+
+
+def test_linears_inside_loops_are_quantized_too(tmp_path: Path) -> None:
+    model = graphs.model(
+        """g (int64 n, bool c, float[2,32] x) => (float[2,32] y) {
+        y = Loop(n, c, x) <body = body (int64 i, bool go, float[2,32] s) => (bool on, float[2,32] t) {
+            on = Identity(go)
+            m = MatMul(s, w)
+            t = Tanh(m)
+        }>
+    }""",
+        {"w": RNG.normal(0, 0.2, size=(32, 32)).astype(np.float32)},
+    )
+    model.save(tmp_path / "model.onnx")
+    document = answer("repair", "--int8", "dynamic", cwd=tmp_path)
+    assert document["quantization"] == {"linears": 1, "quantized": 1, "skipped": []}

@@ -31,12 +31,18 @@ HEADS = ("category", "spec")
 
 
 @cache
+def holdout() -> polars.DataFrame:
+    """All 1,200 rows, shortest text first: batches of like lengths run in half the time."""
+    return polars.read_parquet(HOLDOUT).sort(polars.col("text").str.len_chars())
+
+
+@cache
 def batches() -> list[dict[str, np.ndarray]]:
     """The holdout, tokenised, 48 rows a padded batch."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    texts = polars.read_parquet(HOLDOUT)["text"].to_list()
+    texts = holdout()["text"].to_list()
     made = []
     for start in range(0, len(texts), 48):
         encoded = tokenizer(texts[start : start + 48], padding=True, truncation=True, max_length=512)
@@ -57,7 +63,7 @@ def f1(path: Path, head: str) -> float:
     import json
 
     labels = json.loads((CHECKPOINT / "config.json").read_text())["classification_heads"][head]
-    gold = polars.read_parquet(HOLDOUT)[head].to_list()
+    gold = holdout()[head].to_list()
     return macro_f1(np.array([labels.index(g) for g in gold]), logits(path)[head].argmax(-1))
 
 
