@@ -25,5 +25,7 @@ def _finite(value: Any) -> Any:
 
 
 def megabytes(count: int) -> str:
-    """Bytes as a human reads them: 1,583 MB, 0.4 MB."""
+    """Bytes as a human reads them: 1,583 MB, 0.4 MB, 12 kB."""
+    if count < 1e5:
+        return f"{count / 1e3:,.0f} kB"
     return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
