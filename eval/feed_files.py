@@ -28,7 +28,8 @@ def load_feeds(path: Path | str) -> list[Feed]:
                 raise ValueError("a single array")
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        message = f"{source} is not an .npz file of plain arrays ({' '.join(str(error).split())[:120]})"
+        # without numpy's words: for any unknown file it suggests loading pickles
+        message = f"{source} is not an .npz file of plain arrays"
         raise OnnxfixError(message, "write one with numpy.savez(FILE, input_name=array)") from error
     if not arrays:
         raise OnnxfixError(f"{source} holds no arrays", "write one with numpy.savez(FILE, input_name=array)")

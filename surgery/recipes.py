@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
-from onnxfix.site import scope_of
 from onnxfix.target import Target
 
 from .graph_pass import Pass
@@ -19,6 +17,7 @@ from .passes.inline_functions import InlineFunctions
 from .passes.quantize_dynamic import QuantizeDynamic
 from .passes.split_sequence_to_split import SplitSequenceToSplit
 from .recipe import Recipe
+from .sites.block_list import caught
 from .sites.half_plan import HalfOptions
 
 
@@ -71,19 +70,6 @@ def _refuse(wish: Wish) -> None:
 
 
 def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:
-    """Names of linears a user keeps in float; every pattern must catch a node."""
-    names: dict[str, None] = {}
-    for op_type in wish.block_ops:
-        hit = [n.name for n in model.nodes() if n.op_type == op_type and n.name]
-        if not hit:
-            raise OnnxfixError(
-                f"--block-op {op_type} catches no node of {model.path.name}", "check the operator's name"
-            )
-        names.update(dict.fromkeys(hit))
-    for pattern in wish.block_nodes:
-        compiled = re.compile(pattern)
-        hit = [n.name for n in model.nodes() if n.name and (compiled.search(n.name) or compiled.search(scope_of(n)))]
-        if not hit:
-            raise OnnxfixError(f"--block-node {pattern} catches no node of {model.path.name}", "check the pattern")
-        names.update(dict.fromkeys(hit))
-    return tuple(names)
+    """Names of nodes a user keeps in float."""
+    nodes = caught(model, wish.block_ops, wish.block_nodes).values()
+    return tuple(dict.fromkeys(node.name for found in nodes for node in found if node.name))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxfix.errors import OnnxfixError
+
 from . import console
 from .output import emit_json, megabytes
 
@@ -38,6 +40,8 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
     from onnxfix.surgery.recipes import Wish
 
     source = model or Path("model.onnx")
+    if given["report_file"] and not given["report_file"].parent.is_dir():
+        raise OnnxfixError(f"the folder of --report {given['report_file']} does not exist", "create it")
     wish = Wish(
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),

@@ -50,9 +50,9 @@ class ConvertToHalf:
         if not editor.changes:
             editor.notes.append("nothing was converted: no fp32 value that could be half")
         for entry, caught in plan.caught.items():
-            editor.notes.append(f"{entry} caught {caught} nodes")
+            editor.notes.append(f"{entry} caught {_nodes(caught)}")
         for reason, count in Counter(plan.keep.values()).most_common():
-            editor.notes.append(f"kept in fp32: {count} nodes ({reason})")
+            editor.notes.append(f"kept in fp32: {_nodes(count)} ({reason})")
 
     def measure(self, model: Model) -> float:
         return float(model.weights_bytes)
@@ -163,3 +163,7 @@ class _Conversion:
         )
         self.editor.reroute_output(value, node.outputs[0])
         self.editor.set_type(value, self.now[value])
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'' if count == 1 else 's'}"

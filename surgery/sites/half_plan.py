@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -10,12 +9,10 @@ import onnx_ir as ir
 
 from onnxfix import schemas
 from onnxfix.element_types import ElementTypes
-from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
-from onnxfix.site import scope_of
 from onnxfix.target import Target
 
-from . import norms, rotary
+from . import block_list, norms, rotary
 from .constants import small_array
 from .linears import QUANT_OPS
 from .rotary import ANGLE_OPS
@@ -66,7 +63,8 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
     Raises OnnxfixError when a block list entry catches no node.
     """
     made = HalfPlan(half)
-    _user_blocks(model, made, options)
+    for entry, nodes in block_list.caught(model, options.block_ops, options.block_nodes).items():
+        made.caught[entry] = made.add(nodes, entry)
     if options.keep_rotary_fp32:
         for site in rotary.find(model, types):
             made.add(site.nodes, "rotary")
@@ -79,25 +77,6 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
             made.add([node], reason)
     _close_movement(model, types, made)
     return made
-
-
-def _user_blocks(model: Model, made: HalfPlan, options: HalfOptions) -> None:
-    for op_type in options.block_ops:
-        made.caught[f"--block-op {op_type}"] = made.add(
-            [n for n in model.nodes() if n.op_type == op_type], f"--block-op {op_type}"
-        )
-    for pattern in options.block_nodes:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise OnnxfixError(f"--block-node {pattern!r} is not a regular expression: {error}") from error
-        hit = [n for n in model.nodes() if compiled.search(n.name or "") or compiled.search(scope_of(n))]
-        made.caught[f"--block-node {pattern}"] = made.add(hit, f"--block-node {pattern}")
-    for entry, count in made.caught.items():
-        if count == 0:
-            raise OnnxfixError(
-                f"{entry} catches no node of {model.path.name}", "see node names with 'onnxfix diagnose'"
-            )
 
 
 def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:

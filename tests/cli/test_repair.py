@@ -167,3 +167,17 @@ def test_linears_inside_loops_are_quantized_too(tmp_path: Path) -> None:
     model.save(tmp_path / "model.onnx")
     document = answer("repair", "--int8", "dynamic", cwd=tmp_path)
     assert document["quantization"] == {"linears": 1, "quantized": 1, "skipped": []}
+
+
+@pytest.mark.parametrize("precision", [("--precision", "fp16"), ("--int8", "dynamic")])
+def test_a_bad_pattern_is_a_clear_error_for_every_conversion(folder: Path, precision: tuple[str, str]) -> None:
+    done = onnxfix("repair", *precision, "--block-node", "[", cwd=folder)
+    assert done.returncode == 2 and "is not a regular expression" in done.stderr
+    nothing = onnxfix("repair", *precision, "--block-op", "LSTM", cwd=folder)
+    assert nothing.returncode == 2 and "catches no node" in nothing.stderr
+
+
+def test_a_report_into_a_missing_folder_is_refused_first(folder: Path) -> None:
+    done = onnxfix("repair", "--report", "nowhere/report.json", cwd=folder)
+    assert done.returncode == 2 and "--report" in done.stderr
+    assert [p.name for p in folder.iterdir()] == ["model.onnx"]

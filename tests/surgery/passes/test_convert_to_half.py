@@ -180,7 +180,7 @@ def test_sub_graphs_are_converted_and_keep_their_boundary() -> None:
 def test_block_lists_say_what_they_caught_and_refuse_what_caught_nothing() -> None:
     model = BAD()
     outcome = graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(block_ops=("Tanh",))), model)
-    assert "--block-op Tanh caught 1 nodes" in outcome.notes
+    assert "--block-op Tanh caught 1 node" in outcome.notes
     assert types_of(model)["y"] == "float" and graphs.node_named(model, "Tanh_y").outputs[0].name == "y"
     assert types_of(converted(BAD(), block_nodes=("MatMul_.*",)))["w"] == "float"
     for options in ({"block_ops": ("LSTM",)}, {"block_nodes": ("nowhere",)}):
