@@ -199,7 +199,7 @@ def test_symbolic_shape_inference_fails_and_is_not_needed(exports: dict[str, Pat
     """The seed's other failure, on the export without optimizer."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-    with pytest.raises(Exception, match=r"HasField|Range|assert|Incomplete"):
+    with pytest.raises(AttributeError, match="HasField"):
         SymbolicShapeInference.infer_shapes(onnx.load(exports["unoptimized"]), auto_merge=True)
     assert repaired("unoptimized", "int8").output is not None
 
