@@ -111,6 +111,9 @@ def load_tokenizer(checkpoint: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(checkpoint), local_files_only=True)
     except (OSError, ValueError) as error:
         raise OnnxfixError(f"{checkpoint} has no tokenizer that loads: {error}", "save it there") from error
+    if tokenizer.vocab_size <= len(set(tokenizer.all_special_ids)):
+        # transformers 5 makes an empty tokenizer of a folder that has none
+        raise OnnxfixError(f"{checkpoint} has no tokenizer", "save it there with tokenizer.save_pretrained")
     return tokenizer
 
 

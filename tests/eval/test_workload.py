@@ -109,3 +109,12 @@ def test_no_rows_and_no_batch_are_refused() -> None:
         Workload("nothing").batches(4)
     with pytest.raises(OnnxfixError, match="batch of 0"):
         Workload("nothing").batches(0)
+
+
+def test_a_checkpoint_without_a_tokenizer_is_said_to_have_none(tmp_path: Path) -> None:
+    """transformers makes an empty one of its config, from whose vocabulary no text can be made up."""
+    from transformers import BertConfig
+
+    BertConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(tmp_path)
+    with pytest.raises(OnnxfixError, match="tokenizer"):
+        made_up_text(tmp_path)
