@@ -40,8 +40,8 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
     from onnxfix.surgery.recipes import Wish
 
     source = model or Path("model.onnx")
-    if given["report_file"] and not given["report_file"].parent.is_dir():
-        raise OnnxfixError(f"the folder of --report {given['report_file']} does not exist", "create it")
+    if given["report_file"]:
+        _check_report(given["report_file"])
     wish = Wish(
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
@@ -92,6 +92,14 @@ def _feeds(file: Path | None, source: Path, libraries: tuple[Path, ...]) -> list
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
+
+
+def _check_report(path: Path) -> None:
+    """Only a new file or an earlier report: a model, its data or its feeds must never become JSON."""
+    if not path.parent.is_dir():
+        raise OnnxfixError(f"the folder of --report {path} does not exist", "create it")
+    if path.suffix != ".json":
+        raise OnnxfixError(f"--report {path} does not end in .json", "name a .json file")
 
 
 def _write_report(path: Path, document: dict[str, object]) -> None:

@@ -181,3 +181,10 @@ def test_a_report_into_a_missing_folder_is_refused_first(folder: Path) -> None:
     done = onnxfix("repair", "--report", "nowhere/report.json", cwd=folder)
     assert done.returncode == 2 and "--report" in done.stderr
     assert [p.name for p in folder.iterdir()] == ["model.onnx"]
+
+
+def test_a_report_never_overwrites_a_model(folder: Path) -> None:
+    before = (folder / "model.onnx").read_bytes()
+    done = onnxfix("repair", "-o", "out.onnx", "--report", "model.onnx", cwd=folder)
+    assert done.returncode == 2 and "--report" in done.stderr
+    assert (folder / "model.onnx").read_bytes() == before and not (folder / "out.onnx").exists()
