@@ -50,7 +50,14 @@ class Copy:
     scope: str = ""
     graph: str = ""
     grows: bool = False
-    """True when the value has a dynamic axis of rank >= 2 activations, so the bytes grow with batch and sequence."""
+    """Whether the bytes grow with batch and sequence."""
+    shape: tuple[int, ...] | None = None
+    """At the plan's batch and sequence, None when nothing tells."""
+    nbytes: int | None = None
+    milliseconds: float | None = None
+    """Estimated time of this copy over PCIe."""
+    call: str = ""
+    """What the torch code calls at the cause, without its running number: chunk, arange, Split."""
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -61,13 +68,34 @@ class Copy:
             "cause": {"node": self.cause_node, "op_type": self.cause_op_type, "reason": self.cause},
             "severity": self.severity,
             "scope": self.scope,
+            "call": self.call,
+            "graph": self.graph,
             "grows": self.grows,
+            "shape": None if self.shape is None else list(self.shape),
+            "bytes": self.nbytes,
+            "ms": self.milliseconds,
         }
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """One node that a CUDA graph cannot hold, and why."""
+
+    node: str
+    op_type: str
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {"node": self.node, "op_type": self.op_type, "reason": self.reason}
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The placement of a whole model. `engine` is forecast, measured or unknown; `note` says what limits it."""
+    """The placement of a whole model. `engine` is forecast, measured or unknown; `note` says what limits it.
+
+    Nodes and copies are those of the graph that ONNX Runtime partitions after basic optimisations, so that a forecast
+    and a real session compare line by line.
+    """
 
     engine: str
     nodes: tuple[NodePlacement, ...] = ()
@@ -77,21 +105,45 @@ class Plan:
     note: str = ""
     load_error: str = ""
     """The runtime's own message when it cannot load the model at all."""
+    approximate: bool = False
+    """True when the graph was too large for ONNX Runtime's own optimiser, and ours stood in for it."""
+    batch: int = 64
+    sequence: int = 512
+    """Batch and tokens that the sizes of copies are stated for."""
+    obstacles: tuple[Obstacle, ...] | None = None
+    """What prevents CUDA graphs: empty when nothing does, None where the question makes no sense."""
+    differences: tuple[str, ...] = ()
+    """Where the forecast and the real session disagree, for a measured plan."""
 
     def providers(self) -> dict[str, int]:
         return dict(sorted(Counter(n.provider for n in self.nodes).items()))
 
     def as_dict(self) -> dict[str, object]:
-        to_host = sum(c.direction == "to_host" for c in self.copies)
         return {
             "engine": self.engine,
+            "approximate": self.approximate,
             "note": self.note,
-            "memcpy": {
-                "total": len(self.copies),
-                "to_host": to_host,
-                "from_host": len(self.copies) - to_host,
-                "copies": [c.as_dict() for c in self.copies],
-            },
+            "batch": self.batch,
+            "sequence": self.sequence,
+            "memcpy": self._memcpy(),
+            "cuda_graph": self._cuda_graph(),
             "providers": self.providers(),
+            "differences": list(self.differences),
             "nodes": [n.as_dict() for n in self.nodes],
         }
+
+    def _memcpy(self) -> dict[str, object]:
+        to_host = sum(c.direction == "to_host" for c in self.copies)
+        return {
+            "total": len(self.copies),
+            "to_host": to_host,
+            "from_host": len(self.copies) - to_host,
+            "bytes": sum(c.nbytes or 0 for c in self.copies),
+            "ms": round(sum(c.milliseconds or 0.0 for c in self.copies), 3),
+            "copies": [c.as_dict() for c in self.copies],
+        }
+
+    def _cuda_graph(self) -> dict[str, object] | None:
+        if self.obstacles is None:
+            return None
+        return {"ready": not self.obstacles, "prevented_by": [o.as_dict() for o in self.obstacles]}

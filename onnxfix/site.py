@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import asdict, dataclass
+import functools
+import re
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -19,12 +21,16 @@ class Site:
     op_type: str = ""
     node: str = ""
     value: str = ""
+    call: str = ""
+    """What the torch code calls there, without its running number: chunk, arange; an operator in legacy exports."""
 
     @staticmethod
     def of_node(node: ir.Node) -> Site:
         """The site of a node, named by its first existing output."""
         value = next((v.name for v in node.outputs if v.name), "")
-        return Site(scope=scope_of(node), op_type=node.op_type, node=node.name or "", value=value or "")
+        return Site(
+            scope=scope_of(node), op_type=node.op_type, node=node.name or "", value=value or "", call=call_of(node)
+        )
 
     @staticmethod
     def of_value(value: ir.Value) -> Site:
@@ -33,10 +39,11 @@ class Site:
         if producer is None:
             return Site(value=value.name or "")
         site = Site.of_node(producer)
-        return Site(site.scope, site.op_type, site.node, value.name or "")
+        return Site(site.scope, site.op_type, site.node, value.name or "", site.call)
 
     def as_dict(self) -> dict[str, str]:
-        return asdict(self)
+        """The four keys that the report's schema fixes."""
+        return {"scope": self.scope, "op_type": self.op_type, "node": self.node, "value": self.value}
 
     def __str__(self) -> str:
         what = self.node or self.value
@@ -49,15 +56,36 @@ def scope_of(node: ir.Node) -> str:
 
     Legacy exports name nodes `/backbone/layers.0/attn/Wo/MatMul`: everything but the last part is the scope.
     """
-    recorded = node.metadata_props.get(NAME_SCOPES)
-    if recorded:
-        try:
-            parts = ast.literal_eval(recorded)
-        except (ValueError, SyntaxError):
-            parts = []
-        if isinstance(parts, list) and len(parts) >= 2:
-            return str(parts[-2])
+    return ".".join(_path(node)[0])
+
+
+def call_of(node: ir.Node) -> str:
+    """The last part of the same path without its running number: `chunk_3` is the call of chunk."""
+    return re.sub(r"_\d+$", "", _path(node)[1])
+
+
+def layers_as_one(scope: str) -> str:
+    """A scope with its layer numbers left out, to count like places: `model.layers.3.mlp` is `model.layers.*.mlp`."""
+    return ".".join("*" if part.isdigit() else part for part in scope.split("."))
+
+
+def _path(node: ir.Node) -> tuple[list[str], str]:
+    """Module path and call of a node, empty where the exporter recorded none."""
+    parts = _recorded(node.metadata_props.get(NAME_SCOPES) or "")
+    if len(parts) >= 2:
+        return parts[-2].split("."), parts[-1]
     name = node.name or ""
     if name.startswith("/"):
-        return ".".join(name.split("/")[1:-1])
-    return ""
+        *modules, call = name[1:].split("/")
+        return modules, call
+    return [], ""
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _recorded(text: str) -> tuple[str, ...]:
+    """The exporter's list of module paths, which it writes as a Python list."""
+    try:
+        parts = ast.literal_eval(text) if text else []
+    except (ValueError, SyntaxError):
+        return ()
+    return tuple(str(part) for part in parts) if isinstance(parts, list) else ()
