@@ -7,6 +7,7 @@ from collections.abc import Callable
 from onnxfix.element_types import infer
 from onnxfix.finding import Finding
 from onnxfix.model import Model
+from onnxfix.plan import DEFAULT_SIZES, Sizes
 from onnxfix.report import Report
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites import linears
@@ -16,12 +17,20 @@ from .placement.run import forecast
 from .registry import all_rules
 
 
-def diagnose(model: Model, target: Target, progress: Callable[[str], None] = lambda step: None) -> Report:
-    """Run every rule. The plan is computed once; rules share it and the inferred types."""
+def diagnose(
+    model: Model,
+    target: Target,
+    progress: Callable[[str], None] = lambda step: None,
+    sizes: Sizes = DEFAULT_SIZES,
+) -> Report:
+    """Run every rule. The plan is computed once; rules share it and the inferred types.
+
+    `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for.
+    """
     progress("types")
     types = infer(model.ir)
     progress("placement")
-    subject = Subject(model, target, forecast(model, target), types)
+    subject = Subject(model, target, forecast(model, target, sizes), types)
     findings: list[Finding] = []
     for kind in all_rules().values():
         progress(kind.name)

@@ -10,6 +10,17 @@ Direction = Literal["to_host", "from_host"]
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """What bytes are stated for: rows of a batch, and tokens of a row (or any other axis that is not fixed)."""
+
+    batch: int = 64
+    sequence: int = 512
+
+
+DEFAULT_SIZES = Sizes()
+
+
+@dataclass(frozen=True)
 class NodePlacement:
     """One node of the planned graph. `reason` says in one sentence why it is not on the target's first provider."""
 
@@ -107,9 +118,8 @@ class Plan:
     """The runtime's own message when it cannot load the model at all."""
     approximate: bool = False
     """True when the graph was too large for ONNX Runtime's own optimiser, and ours stood in for it."""
-    batch: int = 64
-    sequence: int = 512
-    """Batch and tokens that the sizes of copies are stated for."""
+    sizes: Sizes = DEFAULT_SIZES
+    """What the bytes of copies are stated for."""
     obstacles: tuple[Obstacle, ...] | None = None
     """What prevents CUDA graphs: empty when nothing does, None where the question makes no sense."""
     differences: tuple[str, ...] = ()
@@ -123,8 +133,8 @@ class Plan:
             "engine": self.engine,
             "approximate": self.approximate,
             "note": self.note,
-            "batch": self.batch,
-            "sequence": self.sequence,
+            "batch": self.sizes.batch,
+            "sequence": self.sizes.sequence,
             "memcpy": self._memcpy(),
             "cuda_graph": self._cuda_graph(),
             "providers": self.providers(),

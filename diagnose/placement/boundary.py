@@ -32,6 +32,7 @@ class Boundary:
     model: ir.Model
     error: str = ""
     note: str = ""
+    approximate: bool = False
 
 
 def boundary(model: Model) -> Boundary:

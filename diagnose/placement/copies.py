@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from onnxfix.plan import Copy
+from onnxfix.plan import Copy, Sizes
+from onnxfix.site import call_of
 from onnxfix.target import CUDA
 
 from .causes import cause_of
-from .extent import grows, severity, shapes
+from .extent import Extent, extents
 from .lookup import Lookup
 from .memcpy import Transfer
 from .provenance import Origins
@@ -23,14 +24,18 @@ def copies(
     lookup: Lookup,
     scopes: Mapping[PlannedNode, str],
     origins: Origins,
+    sizes: Sizes,
 ) -> tuple[Copy, ...]:
     """One Copy a transfer, in graph order."""
-    extents = shapes(model, [t.value for t in found], origins)
-    return tuple(_copy(t, extents[t.value], lookup, scopes) for t in found)
+    known = extents(model, [t.value for t in found], lookup.types, origins, sizes)
+    return tuple(_copy(t, known[t.value], lookup, scopes, origins) for t in found)
 
 
-def _copy(transfer: Transfer, shape: ir.Shape | None, lookup: Lookup, scopes: Mapping[PlannedNode, str]) -> Copy:
+def _copy(
+    transfer: Transfer, extent: Extent, lookup: Lookup, scopes: Mapping[PlannedNode, str], origins: Origins
+) -> Copy:
     cause = cause_of(transfer, CUDA, lookup)
+    original = origins.node(cause.node)
     return Copy(
         direction=transfer.direction,
         value=transfer.value.name or "",
@@ -39,10 +44,14 @@ def _copy(transfer: Transfer, shape: ir.Shape | None, lookup: Lookup, scopes: Ma
         cause_node=label(cause.node),
         cause_op_type=cause.node.op_type,
         cause=cause.text,
-        severity=severity(transfer.value, shape, lookup.types),
+        severity=extent.severity,
         scope=scopes.get(cause.node, ""),
         graph=transfer.region.graph.name or "",
-        grows=grows(transfer.value, shape, lookup.types),
+        grows=extent.grows,
+        shape=extent.shape,
+        nbytes=extent.nbytes,
+        milliseconds=extent.milliseconds,
+        call=call_of(original) if original is not None else "",
     )
 
 

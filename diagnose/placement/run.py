@@ -14,11 +14,12 @@ import onnx_ir as ir
 
 from onnxfix import element_types
 from onnxfix.model import Model
-from onnxfix.plan import NodePlacement, Plan
+from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
 from onnxfix.target import CPU, CUDA, Target
 
 from .boundary import boundary
 from .copies import copies, label
+from .cuda_graph import obstacles
 from .duplicate_casts import remove_duplicate_casts
 from .inlined import regroup
 from .inserted_casts import insert_casts
@@ -29,8 +30,8 @@ from .provenance import Origins, scopes
 from .region import PlannedNode, Region, regions_of
 
 
-def forecast(model: Model, target: Target) -> Plan:
-    """The plan of ONNX Runtime for a model on a target."""
+def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan:
+    """The plan of ONNX Runtime for a model on a target. `sizes`: the batch that the bytes of copies are stated for."""
     if target.table_provider is None:
         note = f"ONNX Runtime asks {target.ep_names()[0]} itself at load time: there is no table to forecast from"
         return Plan("unknown", note=note)
@@ -43,17 +44,22 @@ def forecast(model: Model, target: Target) -> Plan:
     partition(region, providers, lookup, inlined_first=bool(model.ir.functions))
     where = scopes(region, origins)
     placed = [node for inner in region.walk() for node in inner.nodes]
-    nodes = tuple(_placement(n, where, origins, lookup) for n in placed)
+    kept = {v.name or "" for n in placed for v in (*n.inputs, *n.outputs) if v is not None}
+    nodes = tuple(_placement(n, where, origins, lookup, kept) for n in placed)
     insert_casts(region, lookup)
     remove_duplicate_casts(region, lookup)
     moved = tuple(transfers(region, CUDA)) if CUDA in providers else ()
+    copied = copies(moved, at.model, lookup, where, origins, sizes)
     return Plan(
         engine="forecast",
         nodes=nodes,
-        copies=copies(moved, at.model, lookup, where, origins),
+        copies=copied,
         failures=tuple(node.name for node in nodes if not node.provider),
         note="; ".join(_notes(target, at.note, region, lookup)),
         load_error=at.error,
+        approximate=at.approximate,
+        sizes=sizes,
+        obstacles=obstacles(region, nodes, copied) if target.provider == "cuda" and not at.error else None,
     )
 
 
@@ -63,8 +69,9 @@ def _function_nodes(model: Model) -> dict[str, ir.Node]:
     return {f"{key}/{v.name}": n for key, function in bodies for n in function for v in n.outputs if v.name}
 
 
-def _placement(node: PlannedNode, where: dict[PlannedNode, str], origins: Origins, lookup: Lookup) -> NodePlacement:
-    original = origins.node(node)
+def _placement(
+    node: PlannedNode, where: dict[PlannedNode, str], origins: Origins, lookup: Lookup, kept: set[str]
+) -> NodePlacement:
     return NodePlacement(
         name=label(node),
         op_type=node.op_type,
@@ -72,7 +79,7 @@ def _placement(node: PlannedNode, where: dict[PlannedNode, str], origins: Origin
         reason=node.reason,
         scope=where.get(node, ""),
         output=next((v.name or "" for v in node.outputs_named()), ""),
-        source=(original.name,) if original is not None and original.name else (),
+        source=origins.sources(node, kept),
         lacks_kernel=bool(node.reason) and node.root is None and lookup.schema(node) is not None,
     )
 

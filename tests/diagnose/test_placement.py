@@ -230,9 +230,9 @@ def test_a_shape_value_is_a_note_and_blames_the_chain() -> None:
     assert "Shape 'Shape_shape'" in copy.cause
 
 
-def test_a_dragged_input_is_a_warning() -> None:
+def test_a_dragged_input_is_an_error() -> None:
     copy = copies_of("a graph input of any size is dragged into a shape chain, and copied for its other readers")["ids"]
-    assert (copy.severity, copy.cause_node, set(copy.consumers)) == ("warning", "Mul_y", {"Neg_z", "Shape_shape"})
+    assert (copy.severity, copy.cause_node, set(copy.consumers)) == ("error", "Mul_y", {"Neg_z", "Shape_shape"})
 
 
 def test_a_host_argument_is_named() -> None:
