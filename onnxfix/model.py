@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
+from . import wire
 from .errors import OnnxfixError
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
@@ -34,9 +36,11 @@ class Model:
     def open(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
         """Parse a file and check that its weights exist. Raises OnnxfixError with what to do when it cannot."""
         source = Path(path)
-        proto = _parse(source)
+        proto, mapped = _parse(source)
         try:
             model = ir.from_proto(proto)
+            if mapped is not None:
+                wire.attach(model, mapped)
         except Exception as error:  # onnx-ir raises many types on malformed protobufs
             raise OnnxfixError(f"{source} is not a valid ONNX model: {error}", "export it again") from error
         _forget_undeclared(model, proto)
@@ -148,7 +152,8 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                     yield attribute.value
 
 
-def _parse(source: Path) -> Any:
+def _parse(source: Path) -> tuple[Any, mmap.mmap | None]:
+    """The ModelProto of a file and, where its large tensors were left in it, the map of the file."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -156,8 +161,13 @@ def _parse(source: Path) -> Any:
         raise OnnxfixError(f"{source} is a directory", "name the .onnx file in it")
     if not source.is_file():
         raise OnnxfixError(f"{source} does not exist", "check the path")
+    mapped = None
     try:
-        proto = onnx.load_model(source, format="protobuf", load_external_data=False)
+        try:
+            skeleton, mapped = wire.read(source)
+            proto = onnx.load_model_from_string(skeleton)
+        except wire.MalformedError:  # the parser has the last word on what is a protobuf
+            proto = onnx.load_model(source, format="protobuf", load_external_data=False)
     except PermissionError as error:
         raise OnnxfixError(f"{source} cannot be read: {error.strerror}", "check its permissions") from error
     except (DecodeError, ValueError, RuntimeError) as error:
@@ -168,7 +178,7 @@ def _parse(source: Path) -> Any:
     # Random text can parse as a protobuf of unknown fields only; a real model always states its IR version and a graph.
     if not proto.ir_version or not proto.HasField("graph"):
         raise OnnxfixError(f"{source} is not an ONNX model: it holds no graph", "name an .onnx file")
-    return proto
+    return proto, mapped
 
 
 def _forget_undeclared(model: ir.Model, proto: Any) -> None:

@@ -1,0 +1,165 @@
+"""Read an ONNX file without its weights: large tensors stay in the file, mapped, and are read when somebody looks.
+
+Parsing a 1.6 GB protobuf to look at its graph takes 2 s and 3.2 GB. The wire format (protobuf.dev, "Encoding") states
+the length of every field, so this walks over large ones and hands the parser a message in which each large tensor is a
+reference. Packed `float_data` and `double_data` hold the same little-endian bytes as `raw_data` and are left alike.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+# Field numbers of onnx.proto: which fields of a message hold messages that can hold a tensor.
+_NESTED: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
+}
+_RAW_DATA, _FLOAT_DATA, _DOUBLE_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 4, 10, 13, 14
+_BYTES = 2  # the wire type of everything with a length
+
+# Below this a tensor is cheaper to copy than to map.
+LARGE_BYTES = 64 * 1024
+
+_HERE = "\0here"
+"""Location that marks a tensor left in the file; no path holds a zero byte."""
+
+
+class MalformedError(ValueError):
+    """The bytes are no protobuf message of this kind, or end before it does."""
+
+
+def read(path: Path) -> tuple[bytes, mmap.mmap]:
+    """The serialised ModelProto with references in place of large tensors, and the map of the file they refer to.
+
+    Raises MalformedError, and OSError or ValueError (empty file) when the file cannot be mapped.
+    """
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # read, not mapped: touching one byte of a map can make 2 MB around it resident
+        return b"".join(_trimmed(file.fileno(), "model", 0, len(mapped))), mapped
+
+
+def attach(model: ir.Model, mapped: mmap.mmap) -> None:
+    """Put tensors over the mapped file in place of the references, in initializers and attributes alike."""
+    for root in (model.graph, *(f.graph for f in model.functions.values())):
+        for graph in (root, *(g for g in root.subgraphs() if g is not root)):
+            for value in graph.initializers.values():
+                if _is_reference(value.const_value):
+                    value.const_value = _tensor(value.const_value, mapped)
+        for node in root.all_nodes():
+            for name, attribute in list(node.attributes.items()):
+                if attribute.type == ir.AttributeType.TENSOR and _is_reference(attribute.value):
+                    node.attributes[name] = ir.AttrTensor(name, _tensor(attribute.value, mapped))
+                elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
+                    found = [_tensor(t, mapped) if _is_reference(t) else t for t in attribute.value]
+                    node.attributes[name] = ir.AttrTensors(name, found)
+
+
+def _is_reference(tensor: Any) -> bool:
+    return isinstance(tensor, ir.ExternalTensor) and tensor.location == _HERE
+
+
+def _tensor(reference: Any, mapped: mmap.mmap) -> ir.TensorProtocol:
+    dtype: ir.DataType = reference.dtype
+    stored = np.dtype(np.uint8) if dtype.itemsize < 1 else dtype.numpy()
+    count = (reference.length or 0) // stored.itemsize
+    array = np.frombuffer(mapped, dtype=stored, count=count, offset=reference.offset or 0)
+    shape, name = reference.shape, reference.name
+    if dtype.itemsize < 1:
+        return ir.PackedTensor(array, dtype, shape=shape, name=name)
+    if count != reference.size:
+        raise MalformedError(f"tensor '{name}' of shape {list(shape.numpy())} holds {count} elements")
+    return ir.Tensor(array.reshape(shape.numpy()), dtype=dtype, name=name)
+
+
+def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:
+    """The message between two offsets, as pieces; a small one is passed on whole, without a look inside."""
+    if end - start < LARGE_BYTES:
+        yield os.pread(file, end - start, start)
+        return
+    if kind == "tensor":
+        yield from _trimmed_tensor(file, start, end)
+        return
+    copied = start
+    for number, field, first, last in _fields(file, start, end):
+        inner = _NESTED[kind].get(number)
+        if inner is None or last - first < LARGE_BYTES:
+            continue
+        yield os.pread(file, field - copied, copied)
+        pieces = list(_trimmed(file, inner, first, last))
+        yield _header(number, sum(len(piece) for piece in pieces))
+        yield from pieces
+        copied = last
+    yield os.pread(file, end - copied, copied)
+
+
+def _trimmed_tensor(file: int, start: int, end: int) -> Iterator[bytes]:
+    copied = start
+    for number, field, first, last in _fields(file, start, end):
+        if number in (_RAW_DATA, _FLOAT_DATA, _DOUBLE_DATA) and last - first >= LARGE_BYTES:
+            yield os.pread(file, field - copied, copied)
+            for key, value in (("location", _HERE), ("offset", str(first)), ("length", str(last - first))):
+                entry = _bytes(1, key.encode()) + _bytes(2, value.encode())
+                yield _bytes(_EXTERNAL_DATA, entry)
+            yield _varint(_DATA_LOCATION << 3) + _varint(1)
+            copied = last
+    yield os.pread(file, end - copied, copied)
+
+
+def _fields(file: int, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """(field number, offset of the field, of its content, behind it) of every field with a length."""
+    at = start
+    while at < end:
+        field = at
+        key, at = _read_varint(file, at, end)
+        kind = key & 7
+        if kind == _BYTES:
+            length, at = _read_varint(file, at, end)
+            if at + length > end:
+                raise MalformedError(f"a field at byte {field} ends behind its message")
+            yield key >> 3, field, at, at + length
+            at += length
+        elif kind == 0:
+            _, at = _read_varint(file, at, end)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise MalformedError(f"wire type {kind} at byte {field}")
+    if at != end:
+        raise MalformedError(f"the message ends at byte {at} instead of {end}")
+
+
+def _read_varint(file: int, at: int, end: int) -> tuple[int, int]:
+    result = 0
+    for index, byte in enumerate(os.pread(file, min(10, end - at), at)):
+        result |= (byte & 0x7F) << 7 * index
+        if not byte & 0x80:
+            return result, at + index + 1
+    raise MalformedError(f"no number ends at byte {at}")
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _header(number: int, length: int) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(length)
+
+
+def _bytes(number: int, content: bytes) -> bytes:
+    return _header(number, len(content)) + content

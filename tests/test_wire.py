@@ -1,0 +1,145 @@
+"""Opening a file without reading its weights: the same model as the parser makes, wherever the tensors stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from onnxfix import wire
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+
+LARGE = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
+
+
+def proto_with(*initializers: TensorProto, nodes: str = "y = MatMul(x, w)") -> onnx.ModelProto:
+    proto = graphs.proto_of(graphs.model(f"g (float[b,200] x) => (float[b,200] y) {{ {nodes} }}"))
+    proto.graph.initializer.extend(initializers)
+    return proto
+
+
+def dense(array: np.ndarray, name: str = "w") -> TensorProto:
+    return onnx.numpy_helper.from_array(array, name)
+
+
+def packed_floats(name: str = "w") -> TensorProto:
+    return helper.make_tensor(name, TensorProto.FLOAT, LARGE.shape, LARGE.ravel().tolist())
+
+
+def body(name: str) -> onnx.GraphProto:
+    made = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    constant = helper.make_node("Constant", [], [name], value=dense(LARGE, ""))
+    return helper.make_graph([constant], "body", [], [made], [dense(2 * LARGE, "inner")])
+
+
+def in_bodies() -> onnx.ModelProto:
+    proto = proto_with(dense(LARGE), nodes="y = MatMul(x, w)")
+    proto.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
+    proto.graph.node.append(helper.make_node("If", ["c"], ["z"], then_branch=body("p"), else_branch=body("q")))
+    proto.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    return proto
+
+
+def in_a_function() -> onnx.ModelProto:
+    proto = proto_with(nodes="y = local.Scale(x)")
+    constant = helper.make_node("Constant", [], ["k"], value=dense(LARGE, ""))
+    product = helper.make_node("MatMul", ["a", "k"], ["r"])
+    opset = helper.make_opsetid("", 20)
+    proto.functions.append(helper.make_function("local", "Scale", ["a"], ["r"], [constant, product], [opset]))
+    proto.opset_import.append(helper.make_opsetid("local", 1))
+    return proto
+
+
+def packed_int4() -> onnx.ModelProto:
+    values = np.random.default_rng(1).integers(-8, 8, (600, 600)).astype(ml_dtypes.int4)
+    proto = proto_with(dense(LARGE))
+    proto.graph.initializer.append(ir.to_proto(ir.tensor(values, name="q")))
+    return proto
+
+
+CASES = {
+    "initializer": lambda: proto_with(dense(LARGE)),
+    "float_data": lambda: proto_with(packed_floats()),
+    "float16": lambda: proto_with(dense(LARGE), dense(np.tile(LARGE, 2).astype(np.float16), "h")),
+    "bfloat16": lambda: proto_with(
+        dense(LARGE), ir.to_proto(ir.tensor(np.tile(LARGE, 2).astype(ml_dtypes.bfloat16), name="h"))
+    ),
+    "int4": packed_int4,
+    "int64_data, which is not fixed in size": lambda: proto_with(
+        dense(LARGE), helper.make_tensor("i", TensorProto.INT64, [70_000], list(range(70_000)))
+    ),
+    "empty tensor": lambda: proto_with(dense(LARGE), dense(np.zeros((0, 3), np.float32), "e")),
+    "bodies of If": in_bodies,
+    "function": in_a_function,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_model_is_the_one_that_the_parser_makes(name: str, tmp_path: Path) -> None:
+    proto = CASES[name]()
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    skeleton, _ = wire.read(path)
+    assert len(skeleton) < path.stat().st_size - LARGE.nbytes / 2, "no tensor was left in the file"
+    opened = Model.open(path)
+    # raw bytes however they were stored: an inline model stays inline, its weights unchanged
+    again = onnx.load_from_string(opened.ir_bytes())
+    assert not [t for t in again.graph.initializer if t.external_data]
+    for ours, theirs in zip(tensors_of(again), tensors_of(proto), strict=True):
+        assert (ours.data_type, list(ours.dims)) == (theirs.data_type, list(theirs.dims))
+        assert onnx.numpy_helper.to_array(ours).tobytes() == onnx.numpy_helper.to_array(theirs).tobytes()
+
+
+def tensors_of(proto: onnx.ModelProto) -> list[TensorProto]:
+    found: list[TensorProto] = []
+    pending: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+    while pending:
+        graph = pending.pop()
+        found.extend(getattr(graph, "initializer", ()))
+        for attribute in (a for n in graph.node for a in n.attribute):
+            found.extend([attribute.t] if attribute.HasField("t") else [])
+            pending.extend([attribute.g] if attribute.HasField("g") else [])
+    return found
+
+
+def test_a_saved_copy_holds_its_weights_even_when_the_source_is_gone(tmp_path: Path) -> None:
+    source = tmp_path / "model.onnx"
+    onnx.save(proto_with(dense(LARGE)), source)
+    opened = Model.open(source)
+    source.unlink()
+    saved = opened.save(tmp_path / "copy.onnx")
+    (weight,) = onnx.load(saved).graph.initializer
+    assert np.array_equal(onnx.numpy_helper.to_array(weight), LARGE) and not list(tmp_path.glob("*.data"))
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused_in_one_line(keep: float, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(proto_with(dense(LARGE)), path)
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(OnnxfixError, match="not a whole ONNX file"):
+        Model.open(path)
+
+
+def test_a_tensor_with_too_few_bytes_is_refused(tmp_path: Path) -> None:
+    proto = proto_with(dense(LARGE))
+    proto.graph.initializer[0].dims[0] += 1
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(OnnxfixError, match="'w' of shape"):
+        Model.open(path)
+
+
+def test_random_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    for seed in range(20):
+        path.write_bytes(np.random.default_rng(seed).bytes(300_000))
+        with pytest.raises(OnnxfixError):
+            Model.open(path)
