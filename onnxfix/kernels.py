@@ -1,8 +1,10 @@
 """Which kernels an ONNX Runtime release has: types, versions and the arguments that a kernel keeps in host memory.
 
-Source: the kernel definitions inside the released wheels (1.31.1: onnxruntime-gpu for Linux x86-64, CUDA 13 build).
-Upstream's docs/OperatorKernels.md would not do: it lacks 15 of the CUDA op-versions and all memory types. In the files
-a type is a bare name when it is a dense tensor (`float` = `tensor(float)`) and `until: null` is an open upper end.
+Source: kernel definitions and operator schemas inside the released onnxruntime-gpu wheels for Linux x86-64, read by
+tools/kernel_tables.py. Upstream's docs/OperatorKernels.md would not do: it lacks 15 of the CUDA op-versions and all
+memory types. A table needs nothing else installed: it holds the schemas of all domains as its release sees them. In
+the files a type is a bare name when it is a dense tensor (`float` = `tensor(float)`), `types` are numbers of
+`type_lists`, and `until: null` is an open end.
 """
 
 from __future__ import annotations
@@ -45,8 +47,7 @@ class KernelTable:
     version: str
     requested: str
     kernels: Mapping[tuple[str, str, str], tuple[Kernel, ...]] = field(repr=False)
-    schema_versions: Mapping[tuple[str, str], tuple[int, ...]] = field(repr=False)
-    runtime_schemas: Mapping[tuple[str, int], schemas.Schema] = field(repr=False)
+    operators: Mapping[tuple[str, str], tuple[schemas.Schema, ...]] = field(repr=False)
 
     @staticmethod
     def load(version: str | None = None) -> KernelTable:
@@ -62,7 +63,7 @@ class KernelTable:
     @property
     def opset(self) -> int:
         """The newest ai.onnx operator set that the release knows."""
-        return max(max(found) for (domain, _), found in self.schema_versions.items() if domain == "")
+        return max(schema.since for (domain, _), found in self.operators.items() if domain == "" for schema in found)
 
     def candidates(self, provider: str, op_type: str, domain: str) -> tuple[Kernel, ...]:
         """Every kernel of an operator at any version: the ones to name when none fits."""
@@ -70,20 +71,12 @@ class KernelTable:
 
     def knows(self, op_type: str, domain: str) -> bool:
         """Whether the release defines the operator at all; custom operators are not in the tables' world."""
-        return (schemas.canonical_domain(domain), op_type) in self.schema_versions
+        return (schemas.canonical_domain(domain), op_type) in self.operators
 
     def schema(self, op_type: str, domain: str, opset: int) -> schemas.Schema | None:
         """The schema as the release sees it: never a revision newer than it knows (onnx 1.23 defines opset 28, ONNX
         Runtime 1.31 stops at 27), and with the few ai.onnx operators that only ONNX Runtime defines."""
-        domain = schemas.canonical_domain(domain)
-        known = self.schema_versions.get((domain, op_type))
-        if known is None:
-            return None
-        since = max((v for v in known if v <= max(opset, 1)), default=None)
-        if since is None:
-            return None
-        own = self.runtime_schemas.get((op_type, since)) if domain == "" else None
-        return own or schemas.find(op_type, domain, since)
+        return schemas.newest(self.operators.get((schemas.canonical_domain(domain), op_type), ()), opset)
 
     def find(
         self, provider: str, schema: schemas.Schema, inputs: Sequence[str | None], outputs: Sequence[str | None]
@@ -147,30 +140,35 @@ def _numbers(version: str) -> tuple[int, int, int]:
 def _read(name: str, requested: str) -> KernelTable:
     packed = resources.files("onnxfix.kernel_tables").joinpath(f"{name}.json.xz").read_bytes()
     raw = json.loads(lzma.decompress(packed))
+    lists = [frozenset(t if "(" in t else f"tensor({t})" for t in types) for types in raw["type_lists"]]
     kernels = {
-        (provider, domain, op_type): tuple(k for row in rows for k in _kernels(op_type, domain, row))
+        (provider, domain, op_type): tuple(k for row in rows for k in _kernels(op_type, domain, row, lists))
         for provider, domains in raw["kernels"].items()
         for domain, operators in domains.items()
         for op_type, rows in operators.items()
     }
-    versions = {
-        (domain, op_type): tuple(found)
-        for domain, operators in raw["schema_versions"].items()
-        for op_type, found in operators.items()
+    found = {
+        (domain, op_type): tuple(_schema(domain, op_type, row, lists) for row in rows)
+        for domain, operators in raw["schemas"].items()
+        for op_type, rows in operators.items()
     }
-    own = {(row["op_type"], row["since"]): _schema(row) for row in raw["runtime_schemas"]}
-    return KernelTable(name, requested, kernels, versions, own)
+    return KernelTable(name, requested, kernels, found)
 
 
-def _kernels(op_type: str, domain: str, row: Mapping[str, Any]) -> Iterator[Kernel]:
+def _kernels(op_type: str, domain: str, row: Mapping[str, Any], lists: Sequence[frozenset[str]]) -> Iterator[Kernel]:
     host_inputs, host_outputs = frozenset(row.get("host_inputs", ())), frozenset(row.get("host_outputs", ()))
-    for types in row["types"]:
-        named = {name: frozenset(t if "(" in t else f"tensor({t})" for t in allowed) for name, allowed in types.items()}
-        yield Kernel(op_type, domain, row["since"], row["until"], named, host_inputs, host_outputs)
+    for variant in row["types"]:
+        types = {name: lists[number] for name, number in variant.items()}
+        yield Kernel(op_type, domain, row["since"], row["until"], types, host_inputs, host_outputs)
 
 
-def _schema(row: Mapping[str, Any]) -> schemas.Schema:
-    inputs = tuple(schemas.Formal(*formal) for formal in row["inputs"])
-    outputs = tuple(schemas.Formal(*formal) for formal in row["outputs"])
-    allowed: dict[str, frozenset[str]] = {name: frozenset() for name in row["variables"]}
-    return schemas.Schema("", row["op_type"], row["since"], inputs, outputs, allowed)
+def _schema(domain: str, op_type: str, row: Mapping[str, Any], lists: Sequence[frozenset[str]]) -> schemas.Schema:
+    return schemas.Schema(
+        domain=domain,
+        op_type=op_type,
+        since=row["since"],
+        inputs=tuple(schemas.Formal(*formal) for formal in row["inputs"]),
+        outputs=tuple(schemas.Formal(*formal) for formal in row["outputs"]),
+        allowed={name: lists[number] for name, number in row["types"].items()},
+        deprecated=row.get("deprecated", False),
+    )

@@ -1,12 +1,14 @@
 """Operator schemas of every domain ONNX Runtime knows, in one form: formal parameters and allowed type strings.
 
-ai.onnx comes from `onnx.defs`; com.microsoft and the other contributed domains from the installed ONNX Runtime
-(`get_all_operator_schema`, which needs no GPU).
+ai.onnx comes from `onnx.defs`; com.microsoft, the other contributed domains and the 28 ai.onnx schemas that only ONNX
+Runtime defines (SimplifiedLayerNormalization and others that its optimiser and older exporters write) from the
+installed ONNX Runtime (`get_all_operator_schema`, which needs no GPU).
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,10 +61,13 @@ def canonical_domain(domain: str) -> str:
 def find(op_type: str, domain: str, opset: int) -> Schema | None:
     """The newest schema at or below `opset`, None when no installed library defines the operator."""
     domain = canonical_domain(domain)
-    if domain in ("", "ai.onnx.ml"):
-        return _from_onnx(op_type, domain, opset)
-    versions = [s for s in _contributed().get((domain, op_type), ()) if s.since <= max(opset, 1)]
-    return max(versions, key=lambda s: s.since, default=None)
+    known = _from_onnx(op_type, domain, opset) if domain in ("", "ai.onnx.ml") else None
+    return known or newest(_from_runtime().get((domain, op_type), ()), opset)
+
+
+def newest(versions: Iterable[Schema], opset: int) -> Schema | None:
+    """The version that an operator-set import selects: the newest at or below it."""
+    return max((s for s in versions if s.since <= max(opset, 1)), key=lambda s: s.since, default=None)
 
 
 def _from_onnx(op_type: str, domain: str, opset: int) -> Schema | None:
@@ -94,16 +99,15 @@ def _onnx_formal(parameter: Any) -> Formal:
 
 
 @functools.cache
-def _contributed() -> dict[tuple[str, str], tuple[Schema, ...]]:
+def _from_runtime() -> dict[tuple[str, str], tuple[Schema, ...]]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found: dict[tuple[str, str], list[Schema]] = {}
     for raw in state.get_all_operator_schema():
-        if raw.domain in ("", "ai.onnx.ml"):
-            continue
-        found.setdefault((raw.domain, raw.name), []).append(
+        domain = canonical_domain(raw.domain)
+        found.setdefault((domain, raw.name), []).append(
             Schema(
-                domain=raw.domain,
+                domain=domain,
                 op_type=raw.name,
                 since=raw.since_version,
                 inputs=tuple(_runtime_formal(p) for p in raw.inputs),

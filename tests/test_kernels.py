@@ -1,8 +1,12 @@
 """Kernel tables and targets: lookup by version, by type and by argument, as ONNX Runtime resolves them."""
 
+import graphs
+import numpy as np
+import onnx
 import pytest
 
-from onnxfix import schemas
+from onnxfix import element_types, schemas
+from onnxfix.diagnose.placement.run import forecast
 from onnxfix.errors import OnnxfixError
 from onnxfix.kernels import UNKNOWN_TYPE, Kernel, KernelTable, available
 from onnxfix.target import CPU, CUDA, Target
@@ -99,18 +103,63 @@ def test_operators_that_only_the_runtime_defines() -> None:
     assert TABLE.find(CUDA, schema, [HALF, HALF, HALF], [HALF]) is not None
 
 
-def test_formal_parameters_agree_with_the_installed_runtime() -> None:
-    for op_type, domain in (("Attention", ""), ("Attention", "com.microsoft"), ("Slice", "")):
-        schema = TABLE.schema(op_type, domain, 24)
-        assert schema == schemas.find(op_type, domain, schema.since if schema else 0)
+def test_operators_that_only_the_runtime_defines_have_types() -> None:
+    """A graph as ONNX Runtime's optimiser and fusion scripts write it: the norm in the default domain at any opset."""
+    model = graphs.model(
+        """g (float16[b,8] x) => (float16[b,8] y, int64[k] i) {
+            n = SimplifiedLayerNormalization(x, scale) y = Neg(n) i = NonZero(n) }""",
+        {"scale": np.ones(8, "float16")},
+    )
+    types = element_types.infer(model.ir)
+    assert not types.unknown_ops
+    assert types.get(graphs.node_named(model, "SimplifiedLayerNormalization_n").outputs[0]) == HALF
+    plan = forecast(model, Target.resolve("cuda"))
+    assert {n.op_type: n.provider for n in plan.nodes} == dict.fromkeys(
+        ("SimplifiedLayerNormalization", "Neg", "NonZero"), CUDA
+    )
+    assert not plan.note
+
+
+def test_schemas_agree_with_the_installed_libraries() -> None:
+    """A table needs neither onnx nor ONNX Runtime; where they know a schema too, it is the same."""
+    found = [s for versions in TABLE.operators.values() for s in versions]
+    assert len(found) > 800
+    other = [s for s in found if schemas.find(s.op_type, s.domain, s.since) != s]
+    # ONNX Runtime's Python does not say that GroupNormalization 18 is deprecated
+    assert [(s.op_type, s.since) for s in other if not onnx_is_older(s)] == [("GroupNormalization", 18)]
+
+
+def onnx_is_older(schema: schemas.Schema) -> bool:
+    return schema.domain == "" and schema.since > onnx.defs.onnx_opset_version()
+
+
+@pytest.mark.parametrize("version", available())
+def test_every_table_is_whole(version: str) -> None:
+    table = KernelTable.load(version)
+    assert (table.version, table.exact) == (version, True)
+    assert sum(map(len, table.kernels.values())) > 1000
+    reshape = table.schema("Reshape", "", 20)
+    assert reshape is not None
+    kernel = table.find(CUDA, reshape, [FLOAT, INT], [FLOAT])
+    assert kernel is not None
+    assert kernel.host_inputs == {1}
+    assert all(table.knows(op_type, domain) for _, domain, op_type in table.kernels)
 
 
 def test_nearest_table() -> None:
-    assert "1.31.1" in available()
+    assert {"1.24.4", "1.31.1"} <= set(available())
     assert TABLE.exact
     other = KernelTable.load("1.24.2")
-    assert (other.version, other.requested, other.exact) == ("1.31.1", "1.24.2", False)
+    assert (other.version, other.requested, other.exact) == ("1.24.4", "1.24.2", False)
     assert KernelTable.load("1.32.0.dev20260901").version == "1.31.1"
+
+
+def test_releases_differ() -> None:
+    """Opset 27 revised Range; 1.24 ends at opset 25."""
+    older = KernelTable.load("1.24.4")
+    assert (older.opset, TABLE.opset) == (25, 27)
+    assert {k.since for k in older.candidates(CUDA, "Range", "")} == {11}
+    assert {k.since for k in TABLE.candidates(CUDA, "Range", "")} == {11, 27}
 
 
 def test_candidates_are_of_all_versions() -> None:
