@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"surgery": ROOT / "surgery", "diagnose": ROOT / "diagnose", "export": ROOT / "export", "eval": ROOT / "eval"}
-FOLDERS |= {"cli": ROOT / "onnxfix" / "cli", "flows": ROOT / "onnxfix" / "flows"}
+FOLDERS |= {name: ROOT / "onnxfix" / name for name in ("cli", "flows", "render")}
 # Who may import what beside the nouns. `nouns` are the modules directly in onnxfix/.
 ALLOWED = {
     "nouns": set(),
@@ -23,10 +23,11 @@ ALLOWED = {
     "diagnose": {"diagnose", "surgery.sites"},
     "eval": {"eval"},
     "export": {"export", "surgery", "eval"},
-    "flows": {"flows", "surgery", "diagnose", "export", "eval"},
-    "cli": {"cli", "flows", "surgery", "diagnose", "export", "eval"},
+    "render": {"render"},
+    "flows": {"flows", "render", "surgery", "diagnose", "export", "eval"},
+    "cli": {"cli", "flows", "render", "surgery", "diagnose", "export", "eval"},
 }
-LAYERS = ("surgery", "diagnose", "export", "eval", "cli", "flows")
+LAYERS = ("surgery", "diagnose", "export", "eval", "render", "cli", "flows")
 
 
 def modules() -> Iterator[tuple[str, str, Path]]:
@@ -117,6 +118,7 @@ def test_a_wheel_installs_one_package_with_its_data(tmp_path: Path) -> None:
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"onnxfix"}
     for wanted in ("surgery/editor.py", "diagnose/run.py", "export/run.py", "eval/demo/holdout.parquet", "py.typed"):
         assert f"onnxfix/{wanted}" in names
+    assert {f"onnxfix/render/page.{kind}" for kind in ("css", "js")} <= set(names)
     assert any(n.startswith("onnxfix/kernel_tables/") and n.endswith(".json.xz") for n in names)
 
 

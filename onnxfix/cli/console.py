@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def out() -> Console:
-    """Results. Width follows the terminal, 120 columns when piped so that tables are not cut."""
+class _WithoutTrailingBlanks:
+    """A stream whose lines end where their text does: rich pads tables to full width, which diffs and logs show."""
+
+    # blanks before a line end, with the colour codes that may stand between them
+    _BLANKS = re.compile(r"[ \t]+((?:\x1b\[[0-9;]*m)*)(?=\n)")
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._BLANKS.sub(r"\1", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def out(stream: IO[str] | None = None) -> Console:
+    """Results, on stdout or into a file. Width follows the terminal; 120 columns when piped, so that tables fit."""
     import sys
 
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=False)
+    target = stream or sys.stdout
+    if target.isatty():
+        return Console(highlight=False, soft_wrap=False)
+    return Console(file=cast("IO[str]", _WithoutTrailingBlanks(target)), width=120, highlight=False, soft_wrap=False)
 
 
 def err() -> Console:

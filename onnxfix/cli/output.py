@@ -1,17 +1,47 @@
-"""What commands print: JSON that every parser takes, and small pieces of text output they share."""
+"""What commands print and write: JSON that every parser takes, files that are whole or absent, text they share."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
 
 def emit_json(document: object) -> None:
-    """Print one JSON document on stdout; NaN and infinities become null, which JSON knows."""
-    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+    """Print one JSON document on stdout."""
+    click.echo(json_text(document))
+
+
+def json_text(document: object) -> str:
+    """JSON with NaN and infinities as null, which JSON knows."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False)
+
+
+def check_destination(path: Path, endings: tuple[str, ...]) -> None:
+    """Refuse, before any work, a file whose ending is not a report's: a model must never become one."""
+    from onnxfix.errors import OnnxfixError
+
+    if not path.parent.is_dir():
+        raise OnnxfixError(f"folder {path.parent} does not exist", "create it or name another output with -o")
+    if path.suffix.lower() not in endings:
+        raise OnnxfixError(f"{path} does not end in {' or '.join(endings)}", "name another output with -o")
+
+
+def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
+    """Write a report, all or nothing, and never over one of the model's own files."""
+    from onnxfix.errors import OnnxfixError
+    from onnxfix.model import staged
+
+    if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
+        raise OnnxfixError(f"{path} belongs to the model", "name another output with -o")
+    with staged(path.parent) as stage:
+        draft = stage / path.name
+        draft.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        draft.replace(path)
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,96 @@
+"""The sentences that every format opens with: nodes per provider, copies, CUDA graphs, linears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxfix.plan import Copy, Plan
+from onnxfix.report import Report
+
+from .places import of_obstacles
+from .words import duration, plural, provider, quantity
+
+
+def file(report: Report) -> str:
+    """`810 nodes, opset 18, 7.81 MB of weights`"""
+    model = report.model
+    size = quantity(number(model["weights_bytes"]))
+    return f"{plural(number(model['nodes']), 'node')}, opset {model['opset']}, {size} of weights"
+
+
+def engine(report: Report) -> str:
+    """`forecast for ONNX Runtime 1.31.1`"""
+    words = {"measured": "measured with", "unknown": "unknown to"}.get(report.plan.engine, "forecast for")
+    return f"{words} ONNX Runtime {report.target['onnxruntime']}"
+
+
+def nodes(report: Report) -> str:
+    """`319 nodes after ONNX Runtime's basic optimisations: 287 on CUDA, 32 on CPU`, empty when nothing was planned."""
+    plan = report.plan
+    if not plan.nodes:
+        return ""
+    shares = ", ".join(f"{count:,} on {provider(name)}" for name, count in shares_of(plan))
+    planned = plural(len(plan.nodes), "node")
+    if plan.load_error:
+        return f"{planned} of the file as it stands: {shares}"
+    if plan.approximate:
+        return f"{planned} after our approximation of ONNX Runtime's basic optimisations: {shares}"
+    if len(plan.nodes) == number(report.model["nodes"]):
+        return f"{planned}: {shares}"
+    return f"{planned} after ONNX Runtime's basic optimisations: {shares}"
+
+
+def shares_of(plan: Plan) -> list[tuple[str, int]]:
+    """Provider and number of nodes, the most first."""
+    return sorted(plan.providers().items(), key=lambda item: -item[1])
+
+
+def memcpy(plan: Plan) -> str:
+    """`12 Memcpy, 38.5 GB and 1.9 s a batch of 64 × 512 tokens`, as far as sizes are known; empty without a plan."""
+    if not plan.nodes:
+        return ""
+    if not plan.copies:
+        return "no Memcpy"
+    cost = traffic(plan.copies)
+    return f"{len(plan.copies):,} Memcpy, {cost} {workload(plan)}" if cost else f"{len(plan.copies):,} Memcpy"
+
+
+def traffic(copies: Sequence[Copy]) -> str:
+    """`38.5 GB and 1.9 s`; `at least` where some sizes are unknown, empty where all are."""
+    known = [c for c in copies if c.nbytes is not None]
+    if not known:
+        return ""
+    parts = [quantity(sum(c.nbytes or 0 for c in known))]
+    if any(c.milliseconds is not None for c in known):
+        parts.append(duration(sum(c.milliseconds or 0.0 for c in known)))
+    return ("" if len(known) == len(copies) else "at least ") + " and ".join(parts)
+
+
+def workload(plan: Plan) -> str:
+    return f"a batch of {plan.sizes.batch:,} × {plan.sizes.sequence:,} tokens"
+
+
+def cuda_graph(plan: Plan) -> str:
+    """`yes`, `no: 8 × SplitToSequence, 4 × Range`, or empty where the question makes no sense."""
+    if plan.obstacles is None:
+        return ""
+    if not plan.obstacles:
+        return "yes"
+    found = of_obstacles(plan.obstacles)
+    more = f" and {plural(len(found) - 5, 'other operator')}" if len(found) > 5 else ""
+    return "no: " + ", ".join(map(str, found[:5])) + more
+
+
+def linears(report: Report) -> str:
+    """`linears: 18, quantized: 0`"""
+    return f"linears: {report.quantization['linears']}, quantized: {report.quantization['quantized']}"
+
+
+def summary(report: Report) -> str:
+    """`4 errors, 16 warnings, 1 note`"""
+    return ", ".join(plural(count, name) for name, count in report.summary().items())
+
+
+def number(value: object) -> int:
+    """A figure of the report's JSON mappings."""
+    return int(str(value))

@@ -1,0 +1,176 @@
+"""HTML: one file with the headline, the findings, the placement strip and its tables; no network, light and dark.
+
+Every name in a model is its author's text: it reaches the page escaped, or as JSON in a data block without `<`. The
+page's policy allows the one script and the one style sheet by their hashes, so nothing else could run or load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from html import escape
+from importlib import resources
+from pathlib import PurePath
+
+from onnxfix.finding import Rule
+from onnxfix.report import Report
+
+from . import headline, strip, tables
+from .places import Group, groups
+from .words import plural, provider, visible
+
+SHOWN = 8
+"""Places listed open under one finding."""
+
+
+def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
+    """The whole document. `rules` by code: their documentation stands under the findings."""
+    style, script = _asset("page.css"), _asset("page.js")
+    name = text(PurePath(str(report.model["path"])).name)
+    policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'"
+    body = [
+        f"<header><h1>{name}</h1><p>{text(_subtitle(report))}</p></header>",
+        _notices(report),
+        _tiles(report),
+        _strip(report) if report.plan.nodes else "",
+        _section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
+        tables.copies(report.plan),
+        tables.off_device(report.plan),
+    ]
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{name} · onnxfix diagnose</title>\n<style>{style}</style>\n</head>\n<body>\n<main>",
+            *(part for part in body if part),
+            '</main>\n<div id="card" role="status" hidden></div>',
+            f'<script type="application/json" id="plan">{data_block(strip.data(report.plan))}</script>',
+            f"<script>{script}</script>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def text(words: str) -> str:
+    """Text as HTML, quotes included, without control characters."""
+    return escape(visible(words), quote=True)
+
+
+def data_block(document: object) -> str:
+    """JSON that no parser of HTML takes for anything else: without `<`, `>` and `&`."""
+    encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return encoded.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _subtitle(report: Report) -> str:
+    return f"{headline.file(report)} · placement on {report.target['provider']}, {headline.engine(report)}"
+
+
+def _notices(report: Report) -> str:
+    plan = report.plan
+    lines = [f"The forecast differs: {d}" for d in plan.differences]
+    if plan.note:
+        lines.insert(0, plan.note)
+    if plan.load_error:
+        lines.insert(0, "ONNX Runtime does not load this model: the plan is what its graph asks for as it stands.")
+    return "".join(f'<p class="notice">{text(line)}</p>' for line in lines)
+
+
+def _tiles(report: Report) -> str:
+    plan, graph = report.plan, headline.cuda_graph(report.plan)
+    cost = headline.traffic(plan.copies)
+    worst, *rest = headline.summary(report).split(", ")
+    tiles = [("findings", worst, text(", ".join(rest)))]
+    if plan.nodes:
+        tiles.append(("planned nodes", f"{len(plan.nodes):,}", _shares(report)))
+    if plan.nodes and report.target["provider"] != "cpu":
+        under = f"{cost} {headline.workload(plan)}" if cost else "copies between device and host at every run"
+        tiles.append(("Memcpy", f"{len(plan.copies):,}", text(under if plan.copies else "nothing crosses the bus")))
+    if graph:
+        word, _, why = graph.partition(": ")
+        tiles.append(("CUDA graph ready", word, text(f"prevented by {why}" if why else "nothing prevents capture")))
+    linears, quantized = report.quantization["linears"], report.quantization["quantized"]
+    tiles.append(("linears quantized", f"{quantized} of {linears}", ""))
+    drawn = (f'<div class="tile"><span>{name}</span><b>{value}</b><p>{under}</p></div>' for name, value, under in tiles)
+    return f'<div class="tiles">{"".join(drawn)}</div>'
+
+
+def _shares(report: Report) -> str:
+    """Nodes by provider, and why they are fewer than the file's."""
+    shares = ", ".join(f"{count:,} on {provider(name)}" for name, count in headline.shares_of(report.plan))
+    whole = headline.number(report.model["nodes"])
+    basic = "" if whole == len(report.plan.nodes) else f"; the file has {whole:,} before ONNX Runtime's optimisations"
+    return text(shares + basic)
+
+
+def _strip(report: Report) -> str:
+    kinds = {strip.kind(node) for node in report.plan.nodes}
+    keys = "".join(_key(f".cell.{kind}", f"cell {kind}", label) for kind, label in _KINDS.items() if kind in kinds)
+    if any(c.direction == "to_host" for c in report.plan.copies):
+        keys += _key(".copy.down", "copy down error", "copied to the host")
+    if any(c.direction == "from_host" for c in report.plan.copies):
+        keys += _key(".copy.up", "copy up error", "copied to the device")
+    if {c.severity for c in report.plan.copies} - {"error"}:
+        keys += _key(".copy:not(.error)", "copy down note", "a copy that does not grow with the batch")
+    hint = "One cell a node, in the order of the graph. Point at, touch or walk with the arrow keys."
+    drawn = '<div id="strip" role="group" aria-label="Placement, one item a node"></div>'
+    bare = "<noscript><p>The strip is drawn by this page's script; the tables below need none.</p></noscript>"
+    return _section("Placement", hint, [f'<div class="legend">{keys}</div>{drawn}{bare}'])
+
+
+_KINDS = {
+    "cuda": "CUDA",
+    "tensorrt": "TensorRT",
+    "openvino": "OpenVINO",
+    "cpu": "CPU",
+    "moved": "CPU, by ONNX Runtime's choice",
+    "other": "other provider",
+    "none": "no provider: does not load",
+}
+
+
+def _key(selector: str, classes: str, label: str) -> str:
+    return (
+        f'<button type="button" class="key" data-only="{selector}" aria-pressed="false">'
+        f'<i class="{classes}"></i>{label}</button>'
+    )
+
+
+def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
+    first, places = group.first, group.places()
+    times = f" × {len(group.findings):,}" if len(group.findings) > 1 else ""
+    severity = first.severity.value
+    lines = [f"<li><code>{text(str(place))}</code></li>" for place in places if place.pattern]
+    shown, hidden = "".join(lines[:SHOWN]), "".join(lines[SHOWN:])
+    more = f"<details><summary>{plural(len(lines) - SHOWN, 'more place')}</summary><ul>{hidden}</ul></details>"
+    repair = f'<p class="repair">{first.applicability.value} repair <code>{text(first.repair)}</code></p>'
+    about = inspect.cleandoc(rules[first.code].__doc__ or "") if first.code in rules else ""
+    return (
+        f'<article class="finding {severity}"><h3><span class="severity">{severity}</span> '
+        f"<code>{first.code}</code> {text(first.name)}{times}</h3>"
+        f"<p>{text(first.message)}</p><ul>{shown}</ul>{more if hidden else ''}"
+        f"{repair if first.repair else ''}"
+        f"<details><summary>About {first.code}</summary>{_paragraphs(about)}</details></article>"
+    )
+
+
+def _paragraphs(document: str) -> str:
+    return "".join(f"<p>{text(part)}</p>" for part in document.split("\n\n") if part.strip())
+
+
+def _section(title: str, hint: str, parts: Iterable[str]) -> str:
+    return f'<section><h2>{title}</h2><p class="hint">{hint}</p>{"".join(parts)}</section>'

@@ -1,0 +1,55 @@
+"""Figures and names as people read them: `1 node`, `38.5 GB`, `1.9 s`, and text that no terminal or page obeys."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (a terminal would obey them) and marks that reverse the text after them.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_PROVIDERS = {"Tensorrt": "TensorRT", "": "no provider"}
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 node`, `1,234 nodes`, `2 copies`."""
+    if count == 1:
+        return f"{count:,} {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("py") else f"{count:,} {noun}s"
+
+
+def quantity(nbytes: int) -> str:
+    """Bytes with three digits: `8 bytes`, `67.1 MB`, `38.5 GB` (powers of ten)."""
+    if nbytes < 1000:
+        return plural(nbytes, "byte")
+    value = float(nbytes)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        # 999.5 rounds to four digits: that is 1.00 of the next unit
+        if value < 999.5 or unit == "TB":
+            return f"{_three_digits(value)} {unit}"
+    raise AssertionError("unreachable")
+
+
+def duration(milliseconds: float) -> str:
+    """`10 µs`, `3.4 ms`, `1.9 s`."""
+    if milliseconds < 0.9995:
+        return f"{milliseconds * 1000:.0f} µs"
+    if milliseconds < 999.5:
+        return f"{milliseconds:.1f} ms" if milliseconds < 99.95 else f"{milliseconds:.0f} ms"
+    return f"{milliseconds / 1000:,.1f} s"
+
+
+def provider(name: str) -> str:
+    """ONNX Runtime's provider name without its suffix: `CUDA`, `CPU`, `TensorRT`."""
+    short = name.removesuffix("ExecutionProvider")
+    return _PROVIDERS.get(short, short)
+
+
+def visible(text: str) -> str:
+    """One line without control characters. Names in a model are whatever its author wrote."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\r\n]+", " ", text).strip())
+
+
+def _three_digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}".rstrip("0").rstrip(".")
