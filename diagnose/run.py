@@ -13,7 +13,7 @@ from onnxfix.subject import Subject
 from onnxfix.surgery.sites import linears
 from onnxfix.target import Target
 
-from .placement.run import forecast
+from .placement.engines import placement
 from .registry import all_rules
 
 
@@ -30,7 +30,7 @@ def diagnose(
     progress("types")
     types = infer(model.ir)
     progress("placement")
-    subject = Subject(model, target, forecast(model, target, sizes), types)
+    subject = Subject(model, target, placement(model, target, sizes), types)
     findings: list[Finding] = []
     for kind in all_rules().values():
         progress(kind.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from .lookup import Lookup
-from .memcpy import Transfer, host_readers
+from .memcpy import Transfer, host_readers, on_device
 from .region import PlannedNode
 
 
@@ -28,7 +28,7 @@ def cause_of(transfer: Transfer, provider: str, lookup: Lookup) -> Cause:
 
 
 def _reader_cause(value: ir.Value, readers: Sequence[PlannedNode], provider: str, lookup: Lookup) -> Cause:
-    without = next((r for r in readers if r.provider != provider and r.root is None), None)
+    without = next((r for r in readers if not on_device(r, provider) and r.root is None), None)
     if without is not None:
         return Cause(without, without.reason)
     hosting = next((r for r in readers if r.provider == provider), None)
@@ -49,7 +49,7 @@ def _host_argument(node: PlannedNode, value: ir.Value, lookup: Lookup) -> str:
 def _chained(node: PlannedNode, provider: str) -> Cause:
     """A node that runs on the CPU because its inputs are there: blame what put them there if that has no kernel."""
     root = node.root
-    if root is not None and root is not node and root.provider != provider:
+    if root is not None and root is not node and not on_device(root, provider):
         return Cause(root, root.reason)
     return Cause(node, f"{node.op_type} runs on the CPU: {node.reason}")
 

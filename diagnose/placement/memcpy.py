@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxfix.plan import Direction
+from onnxfix.target import TENSORRT
 
 from .region import PlannedNode, Region
 
@@ -36,6 +37,12 @@ class _Sides:
     host_reads: dict[ir.Value, list[PlannedNode]] = field(default_factory=dict)
     device_makes: dict[ir.Value, PlannedNode] = field(default_factory=dict)
     host_makes: dict[ir.Value, PlannedNode] = field(default_factory=dict)
+
+
+def on_device(node: PlannedNode, provider: str) -> bool:
+    """Whether a node works on the provider's memory: TensorRT's nodes share that of CUDA, and nothing is copied
+    between the two. What TensorRT takes runs as one kernel that reads and writes device memory only."""
+    return node.provider in (provider, TENSORRT)
 
 
 def transfers(region: Region, provider: str) -> Iterator[Transfer]:
@@ -70,16 +77,16 @@ def _entering(region: Region) -> Iterator[ir.Value]:
 def _sides(region: Region, provider: str) -> _Sides:
     sides = _Sides()
     for node in region.nodes:
-        on_device = node.provider == provider
+        device = on_device(node, provider)
         host_inputs = node.kernel.host_inputs if node.kernel else frozenset()
         host_outputs = node.kernel.host_outputs if node.kernel else frozenset()
         for index, value in enumerate(node.inputs):
             if value is not None and value.name:
-                reads = sides.device_reads if on_device and index not in host_inputs else sides.host_reads
+                reads = sides.device_reads if device and index not in host_inputs else sides.host_reads
                 reads.setdefault(value, []).append(node)
         for index, value in enumerate(node.outputs):
             if value.name:
-                made = sides.device_makes if on_device and index not in host_outputs else sides.host_makes
+                made = sides.device_makes if device and index not in host_outputs else sides.host_makes
                 made[value] = node
     return sides
 

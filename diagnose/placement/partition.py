@@ -1,12 +1,13 @@
-"""Assign each node to a provider as ONNX Runtime's partitioner does: CUDA first, the CPU for the rest.
+"""Assign each node to a provider as ONNX Runtime's partitioner does: TensorRT, CUDA, then the CPU for the rest.
 
 Source: graph_partitioner.cc and the CUDA provider's GetCapability; kernel lookup is by `onnxfix.kernels`.
 """
 
 from __future__ import annotations
 
-from onnxfix.target import CPU, CUDA
+from onnxfix.target import CPU, CUDA, TENSORRT
 
+from . import tensorrt
 from .lookup import Lookup
 from .region import PlannedNode, Region
 from .shape_chain import cpu_preferred
@@ -26,12 +27,16 @@ def partition(region: Region, providers: tuple[str, ...], lookup: Lookup, inline
             break
     for node in region.nodes:
         if not node.provider:
-            _leftover(node, providers[0], lookup)
+            _leftover(node, CUDA if CUDA in providers else CPU, lookup)
         for inner in node.regions:
             partition(inner, providers, lookup, inlined_first)
+    if TENSORRT in providers:
+        tensorrt.explain(region, lookup)
 
 
 def _round(region: Region, providers: tuple[str, ...], lookup: Lookup) -> None:
+    if TENSORRT in providers:
+        tensorrt.claim(region, lookup)
     if CUDA in providers:
         _offer_cuda(region, lookup)
     for node in region.nodes:
@@ -61,6 +66,8 @@ def _chain_reason(node: PlannedNode) -> str:
 
 
 def _claimed(node: PlannedNode, providers: tuple[str, ...], lookup: Lookup) -> bool:
+    if TENSORRT in providers and not tensorrt.refusal(node, lookup):
+        return True
     return any(lookup.kernel(provider, node) for provider in providers)
 
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxfix import element_types
 from onnxfix.model import Model
 from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
-from onnxfix.target import CPU, CUDA, Target
+from onnxfix.target import CUDA, Target
 
 from .boundary import boundary
 from .copies import copies, label
@@ -28,6 +28,7 @@ from .memcpy import transfers
 from .partition import partition
 from .provenance import Origins, scopes
 from .region import PlannedNode, Region, regions_of
+from .tensorrt import OperatorList
 
 
 def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan:
@@ -40,7 +41,7 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan
     lookup = Lookup(target.table, element_types.infer(at.model), at.model.opset_imports)
     region = regions_of(at.model.graph)
     regroup(region, origins.by_output | _function_nodes(model), target.table)
-    providers = (CPU,) if target.provider == "cpu" else (CUDA, CPU)
+    providers = tuple(target.ep_names())
     partition(region, providers, lookup, inlined_first=bool(model.ir.functions))
     where = scopes(region, origins)
     placed = [node for inner in region.walk() for node in inner.nodes]
@@ -80,7 +81,8 @@ def _placement(
         scope=where.get(node, ""),
         output=next((v.name or "" for v in node.outputs_named()), ""),
         source=origins.sources(node, kept),
-        lacks_kernel=bool(node.reason) and node.root is None and lookup.schema(node) is not None,
+        # what TensorRT refuses and CUDA takes has a reason and a kernel
+        lacks_kernel=bool(node.reason) and node.provider != CUDA and node.root is None and bool(lookup.schema(node)),
     )
 
 
@@ -91,7 +93,7 @@ def _notes(target: Target, note: str, region: Region, lookup: Lookup) -> Iterato
     if not table.exact:
         yield f"kernel table of ONNX Runtime {table.version} stands for {table.requested}"
     if target.provider == "tensorrt":
-        yield "TensorRT chooses its part when it builds; this is the plan of CUDA for all of the graph"
+        yield OperatorList.load().note(lookup.opset(""))
     custom = sorted({n.op_type for r in region.walk() for n in r.nodes if lookup.schema(n) is None})
     if custom:
         yield f"custom operators are taken to run on the CPU: {', '.join(custom)}"

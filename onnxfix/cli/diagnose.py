@@ -54,8 +54,9 @@ def command(
 
     destination = _destination(model, form, output)
     with console.progress("diagnose") as advance:
+        where = Target.resolve(target, engine)
         opened = Model.open(model, libraries)
-        report = diagnose(opened, Target.resolve(target, engine), advance, Sizes(batch, seq))
+        report = diagnose(opened, where, advance, Sizes(batch, seq))
     if destination is not None:
         write_report(destination, _RENDERERS[form](report), (model, *opened.external_files, *libraries))
         click.echo(str(destination))

@@ -334,9 +334,3 @@ def test_providers_without_tables_are_unknown() -> None:
     plan = planned(CASES["the same with Split: nothing copied"], "openvino")
     assert (plan.engine, plan.nodes) == ("unknown", ())
     assert plan.note
-
-
-def test_tensorrt_says_that_it_is_planned_as_cuda() -> None:
-    plan = planned(CASES["the same with Split: nothing copied"], "tensorrt")
-    assert {n.provider for n in plan.nodes} == {CUDA}
-    assert "TensorRT" in plan.note

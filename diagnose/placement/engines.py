@@ -1,0 +1,20 @@
+"""placement: the plan of a model on a target by the target's engine: forecast, the real runtime, or what there is."""
+
+from __future__ import annotations
+
+from onnxfix.model import Model
+from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
+from onnxfix.target import Target
+
+from . import measured, openvino_query
+from .run import forecast
+
+
+def placement(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan:
+    """The plan. Raises OnnxfixError when the target says `measured` and that fails; `auto` falls back and notes why."""
+    if target.provider == "openvino":
+        return openvino_query.query(model, target, sizes)
+    expected = forecast(model, target, sizes)
+    if target.engine == "measured":
+        return measured.required(model, target, expected)
+    return measured.preferred(model, target, expected) if target.engine == "auto" else expected
