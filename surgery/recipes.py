@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
+from onnxfix.plan import Plan
 from onnxfix.target import Target
 
 from .graph_pass import Pass
@@ -14,6 +16,7 @@ from .passes.drop_initializer_value_info import DropInitializerValueInfo
 from .passes.fold_constant_casts import FoldConstantCasts
 from .passes.fold_constant_transposes import FoldConstantTransposes
 from .passes.inline_functions import InlineFunctions
+from .passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from .passes.quantize_dynamic import QuantizeDynamic
 from .passes.split_sequence_to_split import SplitSequenceToSplit
 from .recipe import Recipe
@@ -33,8 +36,11 @@ class Wish:
     block_nodes: tuple[str, ...] = ()
 
 
-def recipe(wish: Wish, model: Model) -> Recipe:
-    """The passes for a wish, in order. Raises OnnxfixError for combinations that cannot work."""
+def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None) -> Recipe:
+    """The passes for a wish, in order. Raises OnnxfixError for combinations that cannot work.
+
+    `plan` tells what the target will do with a model; without it copies of shape values are left alone.
+    """
     _refuse(wish)
     # Structure first: later passes then see one form of each thing. These four change no output bit.
     steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), DropInitializerValueInfo()]
@@ -46,6 +52,9 @@ def recipe(wish: Wish, model: Model) -> Recipe:
     if wish.int8 == "dynamic":
         steps.append(FoldConstantTransposes())
         steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
+    if plan is not None and wish.target.provider == "cuda":
+        # last, since it asks for the plan of the graph as it will be
+        steps.append(MakeShapeValuesOnDevice(plan, wish.target.table))
     return Recipe(tuple(steps))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
+from onnxfix.finding import Applicability, Finding, Severity
 from onnxfix.site import Site
 from onnxfix.subject import Subject
+from onnxfix.surgery.sites import host_values
 
 
 class HostCopy:
@@ -17,6 +18,9 @@ class HostCopy:
     value is made on the device it is copied. A few bytes do not matter (a note), a value that grows with the batch does
     (an error): graph inputs multiplied into a shape chain are dragged to the host whole. Any Memcpy node prevents CUDA
     graphs.
+
+    Repair: `onnxfix repair` makes numbers of shape arithmetic on the device where they are read there. An argument
+    that a kernel reads on the host and that is computed from data on the device cannot be repaired.
     """
 
     code: ClassVar[str] = "K003"
@@ -25,6 +29,7 @@ class HostCopy:
     def check(self, subject: Subject) -> Iterator[Finding]:
         if subject.plan.load_error:
             return  # the runtime never came to placing nodes: K004 and P001 say why
+        repairable = host_values.repairable(subject.model, subject.plan, subject.target.table, subject.types)
         lacking = {n.name for n in subject.plan.nodes if n.lacks_kernel}
         for copy in subject.plan.copies:
             if copy.cause_node in lacking:
@@ -40,5 +45,9 @@ class HostCopy:
                     "producer": copy.producer,
                     "consumers": list(copy.consumers),
                     "grows": copy.grows,
+                    "bytes": copy.nbytes,
+                    "ms": copy.milliseconds,
                 },
+                repair="onnxfix repair --precision fp32" if copy.value in repairable else "",
+                applicability=Applicability.EXACT if copy.value in repairable else Applicability.MANUAL,
             )

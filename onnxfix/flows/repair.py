@@ -83,6 +83,7 @@ def repair(
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
     """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified."""
+    from onnxfix.diagnose.placement.run import forecast
     from onnxfix.diagnose.run import diagnose
 
     model = Model.open(source, custom_op_libraries)
@@ -91,7 +92,7 @@ def repair(
         raise OnnxfixError(f"{destination} is the source model", "name another output with -o")
     progress("diagnose")
     before = diagnose(model, wish.target)
-    steps = recipe(wish, model)
+    steps = recipe(wish, model, lambda changed: forecast(changed, wish.target))
     result, outcome = steps.apply(model, progress)
     if wish.int8:
         _require_quantized(result)
