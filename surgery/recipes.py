@@ -11,6 +11,7 @@ from onnxfix.plan import Plan
 from onnxfix.target import Target
 
 from .graph_pass import Pass
+from .passes.cast_like_to_cast import CastLikeToCast
 from .passes.convert_to_half import ConvertToHalf
 from .passes.drop_initializer_value_info import DropInitializerValueInfo
 from .passes.fold_constant_casts import FoldConstantCasts
@@ -42,8 +43,9 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     `plan` tells what the target will do with a model; without it copies of shape values are left alone.
     """
     _refuse(wish)
-    # Structure first: later passes then see one form of each thing. These four change no output bit.
-    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), DropInitializerValueInfo()]
+    # Structure first: later passes then see one form of each thing. None of these changes an output bit.
+    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
+    steps.append(DropInitializerValueInfo())
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())

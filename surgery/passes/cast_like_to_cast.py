@@ -1,0 +1,40 @@
+"""CastLike → Cast to the type it names, which runtimes have kernels for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxfix.element_types import infer
+from onnxfix.finding import Applicability
+from onnxfix.op_outputs import data_type
+from onnxfix.surgery.editor import Editor
+
+
+@dataclass(frozen=True)
+class CastLikeToCast:
+    """Write the type of a `CastLike` into a `Cast`.
+
+    `CastLike` has no kernel anywhere. ONNX Runtime inlines its body, a `Cast`, only after it has placed the nodes of a
+    graph for the first time; until then a shape chain runs through it to every reader, which takes arithmetic on
+    activations to the CPU. The result is the same `Cast`, saturation included.
+    """
+
+    name: ClassVar[str] = "cast-like-to-cast"
+    applicability: ClassVar[Applicability] = Applicability.EXACT
+    repairs: ClassVar[tuple[str, ...]] = ("K006",)
+
+    def apply(self, editor: Editor) -> None:
+        types = infer(editor.model.ir)
+        for node in list(editor.model.nodes()):
+            if node.op_type != "CastLike" or node.domain not in ("", "ai.onnx"):
+                continue
+            wanted = types.get(node.inputs[1]) or ""
+            if not wanted.startswith("tensor("):
+                continue
+            saturate = node.attributes.get("saturate")
+            editor.set_operator(node, "Cast", {"to": data_type(wanted)}, inputs=1)
+            if isinstance(saturate, ir.Attr) and editor.model.opset >= 19:
+                editor.set_attribute(node, saturate)
