@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from .measured_log import SessionLog
 
 # Planning ModernBERT-large takes a session 2.4 to 20 s, loading it onto a device a little longer.
 TIMEOUT_S = 600.0
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|Failed to allocate memory|bad_alloc|CUDA failure")
 
 _WORKER = "onnxfix.diagnose.placement.measured_worker"
 
@@ -49,11 +52,20 @@ def measure(model: Model, target: Target, forecast: Plan, library_path: Path | N
     """
     if not model.path.is_file():
         raise MeasurementError(f"{model.path} is not there any more")
-    session = run_session(model, target, "basic", library_path)
-    plan = merge(forecast, session.assigned, session.log, session.error)
-    if session.error or CUDA not in target.ep_names() or library_path is not None:
+    planned = run_session(model, target, "basic", library_path)
+    plan = merge(forecast, planned.assigned, planned.log, planned.error)
+    if planned.error or library_path is not None:
         return plan
-    return _with_loaded(plan, model, target)
+    try:
+        loaded = run_session(model, target, "all")
+    except MeasurementError as error:
+        return _noted(plan, f"with all optimisations {error}")
+    if not loaded.error:
+        copied = f" with {loaded.log.memcpy} Memcpy" if CUDA in target.ep_names() else ""
+        return _noted(plan, f"a session with all optimisations loads{copied}")
+    if _OUT_OF_MEMORY.search(loaded.error):  # of this device, at this moment: the plan stands
+        return _noted(plan, f"a session with all optimisations does not load: {loaded.error}")
+    return merge(forecast, planned.assigned, planned.log, loaded.error)
 
 
 def run_session(model: Model, target: Target, level: str, library_path: Path | None = None) -> Session:
@@ -75,6 +87,8 @@ def run_session(model: Model, target: Target, level: str, library_path: Path | N
         if ended or not result.exists():
             raise MeasurementError(f"the process of the real session {ended or 'ended without an answer'}")
         answer = json.loads(result.read_text(encoding="ascii"))
+    if answer.get("absent"):
+        raise MeasurementError(answer["absent"])
     # no device, or a driver too old for the runtime's CUDA: the machine's fault, not the model's
     if level == "basic" and "CUDA failure" in answer["error"]:
         raise MeasurementError(
@@ -103,17 +117,6 @@ def _run(request: str, log: Path, library_path: Path | None) -> str:
     if done.returncode < 0:
         return f"was ended by signal {-done.returncode}"
     return f"ended with code {done.returncode}" if done.returncode else ""
-
-
-def _with_loaded(plan: Plan, model: Model, target: Target) -> Plan:
-    """What a user's session does: loaded, with all optimisations."""
-    try:
-        loaded = run_session(model, target, "all")
-    except MeasurementError as error:
-        return _noted(plan, f"with all optimisations {error}")
-    if loaded.error:
-        return _noted(plan, f"a session with all optimisations does not load: {loaded.error}")
-    return _noted(plan, f"a session with all optimisations loads with {loaded.log.memcpy} Memcpy")
 
 
 def _noted(plan: Plan, note: str) -> Plan:

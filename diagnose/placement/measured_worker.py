@@ -26,6 +26,9 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     # The wrapper class asks for the model's metadata, which a session that was only planned refuses to tell.
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+    absent = sorted(set(request["providers"]) - set(runtime.get_available_providers()))
+    if absent:
+        return {"error": "", "absent": f"this ONNX Runtime was built without {', '.join(absent)}"}
     try:
         if request["preload"]:
             _preload()

@@ -69,19 +69,14 @@ def _ask(model: Model) -> dict[str, Any]:
     return answer
 
 
-def _values(model: Model) -> dict[str, tuple[str, list[int] | None]]:
-    """Element type and dimensions of the main graph's tensors; what the file does not say is taken from what the node
-    that makes the value reads first, as nearly all operators of custom domains have it."""
+def _values(model: Model) -> dict[str, tuple[str, int | None]]:
+    """Element type (`sequence` for what is no tensor, empty if unknown) and rank of the main graph's values."""
     types = element_types.infer(model.ir)
     found = {}
-    for node in model.graph:
-        first = node.inputs[0] if node.inputs else None
-        for value in node.outputs:
-            kind = types.get(value) or (types.get(first) if first is not None else "") or ""
-            shape = value.shape if value.shape is not None else first.shape if first is not None else None
-            if value.name and kind.startswith("tensor("):
-                dims = None if shape is None else [d if isinstance(d, int) else -1 for d in shape]
-                found[value.name] = (kind[len("tensor(") : -1], dims)
+    for value in (v for node in model.graph for v in node.outputs if v.name):
+        text = types.get(value) or ""
+        kind = text[len("tensor(") : -1] if text.startswith("tensor(") else text and "sequence"
+        found[value.name or ""] = (kind, None if value.shape is None else len(value.shape))
     return found
 
 

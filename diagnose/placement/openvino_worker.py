@@ -1,8 +1,8 @@
 """Runs in a process of its own: asks OpenVINO which nodes of an ONNX file its CPU device takes.
 
 A process, because OpenVINO brings its own threads and libraries and may crash. Reads {"model", "values": {value
-name: [element type, dimensions or null]}, "result"} as JSON from stdin, dimensions that vary being -1; writes {"error",
-"version", "verdicts": {value name: verdict}} to the file `result`. A verdict is `taken`, `refused` (by the device),
+name: [element type, "sequence" or "", rank or null]}, "result"} as JSON from stdin; writes {"error", "version",
+"verdicts": {value name: verdict}} to the file `result`. A verdict is `taken`, `refused` (by the device),
 `unread` (the front end does not convert the node that makes the value), `body` (nor one in its bodies) or `behind` (the
 node comes after an unread one, and nothing tells what it reads).
 """
@@ -17,6 +17,8 @@ from typing import Any
 
 # What the front end leaves in the graph for a node that it does not convert.
 UNREAD = ("NotSupportedONNXNode", "ONNXFrameworkNode")
+
+SEQUENCE = "sequence"
 
 # ONNX's names of element types that OpenVINO calls otherwise; it knows int64, float16 and the like.
 NAMES = {"float": "float32", "double": "float64", "bool": "boolean"}
@@ -51,21 +53,23 @@ def _cut(model: Any, values: Mapping[str, Any]) -> dict[str, str]:
     import openvino
 
     verdicts: dict[str, str] = {}
-    untyped: set[tuple[str, int]] = set()
+    untyped: dict[tuple[str, int], int | None] = {}
     for operator in model.get_ordered_ops():
         verdict = _unread(operator, untyped)
         if not verdict:
             continue
-        read = (value.get_source_output() for value in operator.inputs())
+        read = [value.get_source_output() for value in operator.inputs()]
+        first = _first(read[0], untyped) if read else ("", None)
         model.add_results([openvino.opset15.result(source) for source in read if _key(source) not in untyped])
         for output in operator.outputs():
             names = sorted(output.get_names())
             verdicts |= dict.fromkeys(names, verdict)
-            kind, shape = next((values[name] for name in names if name in values), ("", None))
-            if not kind or shape is None:  # a sequence, or unknown: its readers are cut out too
-                untyped.add(_key(output))
+            kind, rank = next((values[name] for name in names if name in values), ("", None))
+            kind, rank = kind or first[0], first[1] if rank is None else rank
+            if not kind or kind == SEQUENCE or rank is None:  # its readers are cut out too
+                untyped[_key(output)] = rank
                 continue
-            stand_in = openvino.opset15.parameter(shape, getattr(openvino.Type, _type_name(kind)))
+            stand_in = openvino.opset15.parameter([-1] * rank, getattr(openvino.Type, _type_name(kind)))
             model.add_parameters([stand_in])
             output.replace(stand_in.output(0))
     if verdicts:
@@ -73,7 +77,16 @@ def _cut(model: Any, values: Mapping[str, Any]) -> dict[str, str]:
     return verdicts
 
 
-def _unread(operator: Any, untyped: set[tuple[str, int]]) -> str:
+def _first(source: Any, untyped: Mapping[tuple[str, int], int | None]) -> tuple[str, int | None]:
+    """Element type and rank of what an unread node reads first: most likely those of what it makes."""
+    if _key(source) in untyped:
+        return "", untyped[_key(source)]
+    shape, kind = source.get_partial_shape(), source.get_element_type()
+    rank = None if shape.rank.is_dynamic else shape.rank.get_length()
+    return "" if kind.is_dynamic() else kind.get_type_name(), rank
+
+
+def _unread(operator: Any, untyped: Mapping[tuple[str, int], int | None]) -> str:
     if operator.get_type_name() in UNREAD:
         return "unread"
     if any(inner.get_type_name() in UNREAD for inner in _inner(operator)):
@@ -96,10 +109,11 @@ def _inner(operator: Any) -> Iterator[Any]:
 
 
 def _type_name(kind: str) -> str:
+    """OpenVINO's short name (f32, bf16, i64) of a type named in either way."""
     short = {"float": "f", "int": "i", "uint": "u", "bfloat": "bf"}
     name = NAMES.get(kind, kind)
     letters = name.rstrip("0123456789")
-    return short[letters] + name[len(letters) :] if letters in short else name
+    return short.get(letters, letters) + name[len(letters) :]
 
 
 def _queried(operators: list[Any], taken: set[str]) -> dict[str, str]:

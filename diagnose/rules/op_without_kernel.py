@@ -29,9 +29,11 @@ class OpWithoutKernel:
             return  # the runtime never came to placing nodes: K004 and P001 say why
         nodes = {n.name: n for n in subject.model.nodes() if n.name}
         for placed in subject.plan.nodes:
-            if not placed.lacks_kernel or placed.op_type in SEQUENCE_OPS | QUANT_OPS:
+            if not placed.lacks_kernel or placed.op_type in QUANT_OPS:
                 continue
             copies = [c for c in subject.plan.copies if c.cause_node == placed.name and placed.name]
+            if copies and placed.op_type in SEQUENCE_OPS:
+                continue  # said by K001
             severity = Severity.NOTE
             if copies:
                 severity = Severity.ERROR if any(c.severity == "error" for c in copies) else Severity.WARNING
