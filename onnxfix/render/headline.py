@@ -30,14 +30,17 @@ def nodes(report: Report) -> str:
     if not plan.nodes:
         return ""
     shares = ", ".join(f"{count:,} on {provider(name)}" for name, count in shares_of(plan))
-    planned = plural(len(plan.nodes), "node")
+    return " ".join(part for part in (plural(len(plan.nodes), "node"), basis(report)) if part) + f": {shares}"
+
+
+def basis(report: Report) -> str:
+    """Which graph was planned, where it is not the file's own: the reason why it has another number of nodes."""
+    plan = report.plan
     if plan.load_error:
-        return f"{planned} of the file as it stands: {shares}"
+        return "of the file's own graph, constants aside"
     if plan.approximate:
-        return f"{planned} after our approximation of ONNX Runtime's basic optimisations: {shares}"
-    if len(plan.nodes) == number(report.model["nodes"]):
-        return f"{planned}: {shares}"
-    return f"{planned} after ONNX Runtime's basic optimisations: {shares}"
+        return "after an approximation of ONNX Runtime's basic optimisations"
+    return "" if len(plan.nodes) == number(report.model["nodes"]) else "after ONNX Runtime's basic optimisations"
 
 
 def shares_of(plan: Plan) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
@@ -104,7 +105,8 @@ def _tiles(report: Report) -> str:
         word, _, why = graph.partition(": ")
         tiles.append(("CUDA graph ready", word, text(f"prevented by {why}" if why else "nothing prevents capture")))
     linears, quantized = report.quantization["linears"], report.quantization["quantized"]
-    tiles.append(("linears quantized", f"{quantized} of {linears}", ""))
+    if linears:
+        tiles.append(("linears quantized", f"{quantized} of {linears}", ""))
     drawn = (f'<div class="tile"><span>{name}</span><b>{value}</b><p>{under}</p></div>' for name, value, under in tiles)
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
@@ -112,9 +114,8 @@ def _tiles(report: Report) -> str:
 def _shares(report: Report) -> str:
     """Nodes by provider, and why they are fewer than the file's."""
     shares = ", ".join(f"{count:,} on {provider(name)}" for name, count in headline.shares_of(report.plan))
-    whole = headline.number(report.model["nodes"])
-    basic = "" if whole == len(report.plan.nodes) else f"; the file has {whole:,} before ONNX Runtime's optimisations"
-    return text(shares + basic)
+    basis = headline.basis(report)
+    return text(f"{shares}, {basis} ({headline.number(report.model['nodes']):,} in the file)" if basis else shares)
 
 
 def _strip(report: Report) -> str:
@@ -157,7 +158,7 @@ def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
     lines = [f"<li><code>{text(str(place))}</code></li>" for place in places if place.pattern]
     shown, hidden = "".join(lines[:SHOWN]), "".join(lines[SHOWN:])
     more = f"<details><summary>{plural(len(lines) - SHOWN, 'more place')}</summary><ul>{hidden}</ul></details>"
-    repair = f'<p class="repair">{first.applicability.value} repair <code>{text(first.repair)}</code></p>'
+    repair = f'<p class="repair">repair ({first.applicability.value}) <code>{text(first.repair)}</code></p>'
     about = inspect.cleandoc(rules[first.code].__doc__ or "") if first.code in rules else ""
     return (
         f'<article class="finding {severity}"><h3><span class="severity">{severity}</span> '
@@ -169,7 +170,9 @@ def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
 
 
 def _paragraphs(document: str) -> str:
-    return "".join(f"<p>{text(part)}</p>" for part in document.split("\n\n") if part.strip())
+    """A rule's docstring: paragraphs, and names in backticks."""
+    parts = (re.sub("`([^`]+)`", r"<code>\1</code>", text(part)) for part in document.split("\n\n") if part.strip())
+    return "".join(f"<p>{part}</p>" for part in parts)
 
 
 def _section(title: str, hint: str, parts: Iterable[str]) -> str:

@@ -17,10 +17,10 @@ from . import headline
 from .places import Group, groups, of_copies, of_nodes
 from .words import duration, plural, provider, quantity, visible
 
-PLACES, COPIES, NODES = 10, 10, 40
+PLACES, COPIES, NODES = 5, 10, 20
 """Most places of a finding, causes of copies, and places of nodes off the device."""
-NAME = 160
-"""Characters of one name: some exporters write whole module paths into each."""
+NAME, SENTENCE = 160, 300
+"""Most characters of one name, and of one message: some exporters write whole module paths into each name."""
 MARKS = {"error": "❌", "warning": "⚠️", "note": "ℹ️"}
 
 
@@ -42,8 +42,7 @@ def comment(report: Report) -> str:
 
 def code(text: str) -> str:
     """A code span, its backticks fenced by more of them; empty for an empty text."""
-    name = visible(text)
-    name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+    name = _cut(visible(text), NAME)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", name)), default=0))
     space = " " if name.startswith("`") or name.endswith("`") else ""
     return f"{fence}{space}{name}{space}{fence}" if name else ""
@@ -51,7 +50,7 @@ def code(text: str) -> str:
 
 def plain(text: str) -> str:
     """Text that markdown and HTML leave alone; the comment after `@` keeps it from calling anyone."""
-    escaped = re.sub(r"([\\`*_\[\]<>~])", r"\\\1", visible(text).replace("&", "&amp;"))
+    escaped = re.sub(r"([\\`*_\[\]<>~])", r"\\\1", _cut(visible(text), SENTENCE).replace("&", "&amp;"))
     return escaped.replace("@", "@<!-- -->")
 
 
@@ -96,7 +95,7 @@ def _copies(plan: Plan) -> str:
     places = of_copies(plan.copies)
     rows = [(code(str(p)), _direction(p.first), *_cost(p.things), plain(p.first.cause)) for p in places[:COPIES]]
     title = f"**Copies between device and host**, {headline.workload(plan)}:"
-    return f"{title}\n\n" + _table(("cause", "direction", "bytes", "time", "why"), rows) + _cut(places, COPIES)
+    return f"{title}\n\n" + _table(("cause", "direction", "bytes", "time", "why"), rows) + _rest(places, COPIES)
 
 
 def _cost(copies: Sequence[Copy]) -> tuple[str, str]:
@@ -115,20 +114,24 @@ def _by_place(found: Sequence[Group]) -> str:
         places = group.places()
         lines = [f"**{group.first.code} {group.first.name}**", ""]
         lines += [f"* {code(str(p))}: {plain(p.first.message)}" for p in places[:PLACES]]
-        parts.append("\n".join(lines) + _cut(places, PLACES))
+        parts.append("\n".join(lines) + _rest(places, PLACES))
     return "\n\n".join(parts)
 
 
 def _off_device(plan: Plan) -> str:
     places = of_nodes(n for n in plan.nodes if n.reason or not n.provider)
     rows = [(code(str(p)), plain(provider(p.first.provider)), plain(p.first.reason)) for p in places[:NODES]]
-    return _table(("node", "on", "why"), rows) + _cut(places, NODES) if rows else ""
+    return _table(("node", "on", "why"), rows) + _rest(places, NODES) if rows else ""
 
 
-def _cut(places: Sequence[object], shown: int) -> str:
+def _rest(places: Sequence[object], shown: int) -> str:
     if len(places) <= shown:
         return ""
     return f"\n\n… and {plural(len(places) - shown, 'more place')} (`--format json` lists all)"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _details(summary: str, body: str) -> str:

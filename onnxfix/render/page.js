@@ -33,6 +33,7 @@
     ["value", c.value], ["size", c.size], ["time", c.time && `${c.time} (estimate)`], ["cause", c.cause],
     ["at", c.node], ["in", c.where],
   ];
+  const PROSE = new Set(["runs on", "why", "size", "time", "cause"]);
   const nodeTitle = (n) => n.op;
   const copyTitle = (c) => `Memcpy ${c.direction}`;
   const label = (title, facts) => [title, ...facts.filter((f) => f[1]).map((f) => `${f[0]} ${f[1]}`)].join(", ");
@@ -79,16 +80,22 @@
     name.append(make("bdi", "", title));
     name.title = title;
     const side = make("div", "side");
-    side.append(make("span", "", String(indices.length)));
     const harm = arrows.some((i) => copies[i].severity === "error") ? "harm" : "";
-    side.append(make("span", harm, arrows.length ? copyCount(arrows.length) : ""), make("span", harm, bytes));
+    side.append(make("span", "", String(indices.length)));
+    side.append(make("span", harm, arrows.length || ""), make("span", harm, bytes));
     row.setAttribute("role", "group");
     row.setAttribute("aria-label", `${title}: ${count(indices.length, "node", "nodes")}, ${copyCount(arrows.length)}`);
     row.append(name, cells, side);
     return row;
   };
 
+  const heads = make("div", "row heads");
+  const titles = make("div", "side");
+  titles.append(make("span", "", "nodes"), make("span", "", "copies"), make("span", "", "bytes"));
+  heads.append(make("div", "label", ""), make("div", "cells"), titles);
+  heads.setAttribute("aria-hidden", "true");
   const rows = document.createDocumentFragment();
+  rows.append(heads);
   for (const [title, indices, bytes] of data.rows) rows.append(draw(title, indices, bytes, []));
   const loose = copies.flatMap((c, i) => (c.at < 0 ? [i] : []));
   if (loose.length) rows.append(draw("(graph inputs and outputs)", [], "", loose));
@@ -117,7 +124,7 @@
     const item = isNode ? nodes[element.dataset.node] : copies[element.dataset.copy];
     const facts = (isNode ? nodeFacts(item) : copyFacts(item)).filter((f) => f[1]);
     const list = make("dl");
-    for (const [key, value] of facts) list.append(make("dt", "", key), make("dd", key === "why" ? "why" : "", value));
+    for (const [key, value] of facts) list.append(make("dt", "", key), make("dd", PROSE.has(key) ? "" : "code", value));
     const head = make("div", "head");
     head.append(make("i", element.className), make("b", "", isNode ? nodeTitle(item) : copyTitle(item)));
     card.replaceChildren(head, list);

@@ -12,7 +12,7 @@ from typing import Literal
 
 from onnxfix.plan import Copy, NodePlacement, Plan
 
-from .places import NO_MODULE, of_copy
+from .places import NO_MODULE
 from .words import duration, provider, quantity, visible
 
 NO_SCOPE = "(no scope)"
@@ -52,9 +52,12 @@ def rows(nodes: tuple[NodePlacement, ...]) -> list[Row]:
         members.setdefault(layer(node.scope), []).append(index)
     found: list[Row] = []
     for label, indices in members.items():
-        long = label == NO_SCOPE and len(indices) > ROW
-        pieces = [indices[i : i + ROW] for i in range(0, len(indices), ROW)] if long else [indices]
-        found += [Row(label, tuple(piece)) for piece in pieces]
+        if label != NO_SCOPE or len(indices) <= ROW:
+            found.append(Row(label, tuple(indices)))
+            continue
+        for start in range(0, len(indices), ROW):
+            piece = tuple(indices[start : start + ROW])
+            found.append(Row(f"{label} {start + 1:,}–{start + len(piece):,}", piece))
     return sorted(found, key=lambda row: (median_low(row.nodes), row.nodes))
 
 
@@ -136,7 +139,7 @@ def _copy(copy: Copy, at: tuple[int, Side] | None, texts: Texts) -> list[object]
         *(at or (-1, "before")),
         copy.severity,
         texts.of(copy.cause),
-        texts.of(of_copy(copy)),
+        texts.of(": ".join(part for part in (copy.scope.replace(NO_MODULE, ""), copy.call) if part)),
         size + growth,
         "" if copy.milliseconds is None else duration(copy.milliseconds),
         visible(copy.cause_node),

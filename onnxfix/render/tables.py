@@ -26,7 +26,7 @@ def copies(plan: Plan) -> str:
         ("cause", "direction", "bytes", "time", "why"), map(_copies_at, of_copies(plan.copies)), numeric=(2, 3)
     )
     each = _table(("value", "direction", "bytes", "time", "at", "in"), map(_one_copy, plan.copies), numeric=(2, 3))
-    return _section("Copies", where, grouped, f"All {plural(len(plan.copies), 'copy')}", each)
+    return _section("Copies", where, grouped, f"{plural(len(plan.copies), 'copy')}, one by one", each)
 
 
 def off_device(plan: Plan) -> str:
@@ -38,7 +38,7 @@ def off_device(plan: Plan) -> str:
     hint = "Shape arithmetic belongs on the host; an operator without a kernel does not."
     grouped = _table(("node", "on", "why"), map(_nodes_at, _by_fate(found)))
     each = _table(("name", "operator", "in", "on", "why"), map(_one_node, found))
-    return _section("Nodes off the device", hint, grouped, f"All {plural(len(found), 'node')}", each)
+    return _section("Nodes off the device", hint, grouped, f"{plural(len(found), 'node')}, one by one", each)
 
 
 def _by_fate(nodes: list[NodePlacement]) -> list[Place[NodePlacement]]:

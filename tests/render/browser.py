@@ -143,6 +143,8 @@ def chromium() -> Iterator[Page]:
                 page.session = page.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
                 for domain in ("Page", "Runtime", "Log", "Network"):
                     page.call(f"{domain}.enable")
+                # focus events come to a window that is in front, which a headless one never is
+                page.call("Emulation.setFocusEmulationEnabled", enabled=True)
                 yield page
         finally:
             process.terminate()
