@@ -8,6 +8,8 @@ resident for a 1.6 GB model; 6 to 17 s and 3.1 GB with the weights).
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,9 @@ from onnxfix.model import Model
 
 from .weightless import INLINE_BYTES, write_weightless
 
-# ModelCompiler did not end within 60 s on a chain of 50,000 nodes; transformers export 300 to 10,000.
-LARGEST_GRAPH = 30_000
+# ModelCompiler takes 1.6 s for a chain of 10,000 nodes, 3 s for 20,000 and more than 60 s for 50,000; transformers
+# export 300 to 10,000. Graphs above the first limit are compiled apart, so that a timeout can end it.
+ALONE_ABOVE, LARGEST_GRAPH, TIMEOUT_S = 5_000, 40_000, 60.0
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,41 @@ def boundary(model: Model) -> Boundary:
     """The graph at the partition boundary of a session with basic optimisations."""
     count = sum(1 for _ in model.nodes())
     if count > LARGEST_GRAPH:
-        note = f"{count:,} nodes are too many to optimise here; planned on the file's own graph"
-        return Boundary(_raw(model), note=note)
+        return _approximate(model, f"{count:,} nodes are too many for ONNX Runtime's optimiser")
     with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
         source, result = Path(folder) / "model.onnx", Path(folder) / "boundary.onnx"
         write_weightless(model, source)
         try:
-            _compile(source, result, model.custom_op_libraries)
+            compiled = _compile_apart if count > ALONE_ABOVE else compile_here
+            compiled(source, result, model.custom_op_libraries)
+        except subprocess.TimeoutExpired:
+            return _approximate(model, f"ONNX Runtime's optimiser was stopped after {TIMEOUT_S:.0f} s")
+        except ChildProcessError as error:
+            return _approximate(model, f"ONNX Runtime's optimiser {error}")
         except Exception as error:  # one class per status code, with no common base of their own
             return Boundary(_raw(model), error=one_line(error))
         return Boundary(_read(result))
 
 
-def _compile(source: Path, result: Path, libraries: tuple[Path, ...]) -> None:
+def _approximate(model: Model, why: str) -> Boundary:
+    from .approximate import approximate
+
+    note = f"{why}; planned after an approximation of its basic optimisations"
+    return Boundary(approximate(model), note=note, approximate=True)
+
+
+def _compile_apart(source: Path, result: Path, libraries: tuple[Path, ...]) -> None:
+    """Raises RuntimeError with the runtime's message, ChildProcessError if it crashes, subprocess.TimeoutExpired."""
+    arguments = [sys.executable, "-m", "onnxfix.diagnose.placement.compile_worker", source, result, *libraries]
+    ended = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if ended.returncode < 0:
+        raise ChildProcessError(f"crashed with signal {-ended.returncode}")
+    if ended.returncode:
+        raise RuntimeError(ended.stderr)
+
+
+def compile_here(source: Path, result: Path, libraries: tuple[Path, ...]) -> None:
+    """Write to `result` what ONNX Runtime makes of the weightless graph at `source`. Raises its own exceptions."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
