@@ -223,6 +223,11 @@ def test_auto_is_the_forecast_without_a_device(tmp_path: Path) -> None:
     assert (done.returncode, "forecast" in done.stdout) == (0, True)
 
 
+def test_a_provider_that_the_runtime_was_built_without(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match="built without OpenVINOExecutionProvider"):
+        measured.run_session(saved(SPLIT, tmp_path), Target.resolve("openvino"), "basic")
+
+
 def compiled(code: str, path: Path) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from onnxfix.diagnose.placement.engines import placement
 from onnxfix.diagnose.placement.run import forecast
 from onnxfix.diagnose.placement.tensorrt import OperatorList
 from onnxfix.diagnose.run import diagnose
+from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
 from onnxfix.plan import NodePlacement, Plan
 from onnxfix.target import CPU, CUDA, OPENVINO, TENSORRT, Target
@@ -285,6 +287,14 @@ def test_openvino_in_the_report(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "OpenVINO" in done.stdout and "measured" in done.stdout
     assert "CUDA" not in done.stdout
+
+
+def test_openvino_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Target.resolve("openvino")  # reads the tables before the libraries are out of reach
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert Target.resolve("openvino", "auto").engine == "unknown"
+    with pytest.raises(OnnxfixError, match=r"not installed; run: pip install 'onnxfix\[openvino\]'"):
+        Target.resolve("openvino", "measured")
 
 
 def test_without_openvino_nothing_is_known_and_the_report_says_how_to_change_that(tmp_path: Path) -> None:
