@@ -20,6 +20,8 @@ def file(report: Report) -> str:
 
 def engine(report: Report) -> str:
     """`forecast for ONNX Runtime 1.31.1`"""
+    if report.plan.engine == "measured" and report.target["provider"] == "openvino":
+        return "measured with OpenVINO"
     words = {"measured": "measured with", "unknown": "unknown to"}.get(report.plan.engine, "forecast for")
     return f"{words} ONNX Runtime {report.target['onnxruntime']}"
 
@@ -29,8 +31,7 @@ def nodes(report: Report) -> str:
     plan = report.plan
     if not plan.nodes:
         return ""
-    shares = ", ".join(f"{count:,} on {provider(name)}" for name, count in shares_of(plan))
-    return " ".join(part for part in (plural(len(plan.nodes), "node"), basis(report)) if part) + f": {shares}"
+    return " ".join(part for part in (plural(len(plan.nodes), "node"), basis(report)) if part) + f": {shares(plan)}"
 
 
 def basis(report: Report) -> str:
@@ -43,14 +44,15 @@ def basis(report: Report) -> str:
     return "" if len(plan.nodes) == number(report.model["nodes"]) else "after ONNX Runtime's basic optimisations"
 
 
-def shares_of(plan: Plan) -> list[tuple[str, int]]:
-    """Provider and number of nodes, the most first."""
-    return sorted(plan.providers().items(), key=lambda item: -item[1])
+def shares(plan: Plan) -> str:
+    """`287 on CUDA, 32 on CPU, 1 without a provider`, the most first."""
+    counted = sorted(plan.providers().items(), key=lambda item: -item[1])
+    return ", ".join(f"{n:,} on {provider(name)}" if name else f"{n:,} without a provider" for name, n in counted)
 
 
 def memcpy(plan: Plan) -> str:
-    """`12 Memcpy, 38.5 GB and 1.9 s a batch of 64 × 512 tokens`, as far as sizes are known; empty without a plan."""
-    if not plan.nodes:
+    """`12 Memcpy, 38.5 GB and 1.9 s a batch of 64 × 512 tokens`, as far as sizes are known; empty where no GPU is."""
+    if not {"CUDA", "TensorRT"} & {provider(name) for name in plan.providers()}:
         return ""
     if not plan.copies:
         return "no Memcpy"

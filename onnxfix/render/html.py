@@ -9,20 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import inspect
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from html import escape
 from importlib import resources
 from pathlib import PurePath
 
 from onnxfix.finding import Rule
 from onnxfix.report import Report
 
-from . import headline, strip, tables
+from . import headline, legend, strip, tables
+from .markup import code, data_block, details, section, text
 from .places import Group, groups
-from .words import plural, provider, visible
+from .words import plural
 
 SHOWN = 8
 """Places listed open under one finding."""
@@ -37,8 +36,8 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
         f"<header><h1>{name}</h1><p>{text(_subtitle(report))}</p></header>",
         _notices(report),
         _tiles(report),
-        _strip(report) if report.plan.nodes else "",
-        _section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
+        legend.drawn(report.plan) if report.plan.nodes else "",
+        section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
         tables.copies(report.plan),
         tables.off_device(report.plan),
     ]
@@ -55,17 +54,6 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
             f"<script>{script}</script>\n</body>\n</html>\n",
         ]
     )
-
-
-def text(words: str) -> str:
-    """Text as HTML, quotes included, without control characters."""
-    return escape(visible(words), quote=True)
-
-
-def data_block(document: object) -> str:
-    """JSON that no parser of HTML takes for anything else: without `<`, `>` and `&`."""
-    encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return encoded.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
@@ -98,7 +86,7 @@ def _tiles(report: Report) -> str:
     tiles = [("findings", worst, text(", ".join(rest)))]
     if plan.nodes:
         tiles.append(("planned nodes", f"{len(plan.nodes):,}", _shares(report)))
-    if plan.nodes and report.target["provider"] != "cpu":
+    if headline.memcpy(plan):
         under = f"{cost} {headline.workload(plan)}" if cost else "copies between device and host at every run"
         tiles.append(("Memcpy", f"{len(plan.copies):,}", text(under if plan.copies else "nothing crosses the bus")))
     if graph:
@@ -113,59 +101,27 @@ def _tiles(report: Report) -> str:
 
 def _shares(report: Report) -> str:
     """Nodes by provider, and why they are fewer than the file's."""
-    shares = ", ".join(f"{count:,} on {provider(name)}" for name, count in headline.shares_of(report.plan))
-    basis = headline.basis(report)
-    return text(f"{shares}, {basis} ({headline.number(report.model['nodes']):,} in the file)" if basis else shares)
-
-
-def _strip(report: Report) -> str:
-    kinds = {strip.kind(node) for node in report.plan.nodes}
-    keys = "".join(_key(f".cell.{kind}", f"cell {kind}", label) for kind, label in _KINDS.items() if kind in kinds)
-    if any(c.direction == "to_host" for c in report.plan.copies):
-        keys += _key(".copy.down", "copy down error", "copied to the host")
-    if any(c.direction == "from_host" for c in report.plan.copies):
-        keys += _key(".copy.up", "copy up error", "copied to the device")
-    if {c.severity for c in report.plan.copies} - {"error"}:
-        keys += _key(".copy:not(.error)", "copy down note", "a copy that does not grow with the batch")
-    hint = "One cell a node, in the order of the graph. Point at, touch or walk with the arrow keys."
-    drawn = '<div id="strip" role="group" aria-label="Placement, one item a node"></div>'
-    bare = "<noscript><p>The strip is drawn by this page's script; the tables below need none.</p></noscript>"
-    return _section("Placement", hint, [f'<div class="legend">{keys}</div>{drawn}{bare}'])
-
-
-_KINDS = {
-    "cuda": "CUDA",
-    "tensorrt": "TensorRT",
-    "openvino": "OpenVINO",
-    "cpu": "CPU",
-    "moved": "CPU, by ONNX Runtime's choice",
-    "other": "other provider",
-    "none": "no provider: does not load",
-}
-
-
-def _key(selector: str, classes: str, label: str) -> str:
-    return (
-        f'<button type="button" class="key" data-only="{selector}" aria-pressed="false">'
-        f'<i class="{classes}"></i>{label}</button>'
-    )
+    parts = [headline.shares(report.plan)]
+    if basis := headline.basis(report):
+        parts.append(f"{basis} ({headline.number(report.model['nodes']):,} in the file)")
+    return "<br>".join(map(text, parts))
 
 
 def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
     first, places = group.first, group.places()
     times = f" × {len(group.findings):,}" if len(group.findings) > 1 else ""
     severity = first.severity.value
-    lines = [f"<li><code>{text(str(place))}</code></li>" for place in places if place.pattern]
+    lines = [f"<li>{code(str(place))}</li>" for place in places if place.pattern]
     shown, hidden = "".join(lines[:SHOWN]), "".join(lines[SHOWN:])
-    more = f"<details><summary>{plural(len(lines) - SHOWN, 'more place')}</summary><ul>{hidden}</ul></details>"
-    repair = f'<p class="repair">repair ({first.applicability.value}) <code>{text(first.repair)}</code></p>'
+    more = details(plural(len(lines) - SHOWN, "more place"), f"<ul>{hidden}</ul>")
+    repair = f'<p class="repair">repair ({first.applicability.value}) {code(first.repair)}</p>'
     about = inspect.cleandoc(rules[first.code].__doc__ or "") if first.code in rules else ""
     return (
         f'<article class="finding {severity}"><h3><span class="severity">{severity}</span> '
-        f"<code>{first.code}</code> {text(first.name)}{times}</h3>"
+        f"{code(first.code)} {text(first.name)}{times}</h3>"
         f"<p>{text(first.message)}</p><ul>{shown}</ul>{more if hidden else ''}"
         f"{repair if first.repair else ''}"
-        f"<details><summary>About {first.code}</summary>{_paragraphs(about)}</details></article>"
+        f"{details(f'About {first.code}', _paragraphs(about))}</article>"
     )
 
 
@@ -173,7 +129,3 @@ def _paragraphs(document: str) -> str:
     """A rule's docstring: paragraphs, and names in backticks."""
     parts = (re.sub("`([^`]+)`", r"<code>\1</code>", text(part)) for part in document.split("\n\n") if part.strip())
     return "".join(f"<p>{part}</p>" for part in parts)
-
-
-def _section(title: str, hint: str, parts: Iterable[str]) -> str:
-    return f'<section><h2>{title}</h2><p class="hint">{hint}</p>{"".join(parts)}</section>'

@@ -35,7 +35,7 @@ def comment(report: Report) -> str:
         _findings(found),
         _copies(report.plan),
         _details("Every finding by place", _by_place(found)) if found else "",
-        _details("Nodes off the device", _off_device(report.plan)),
+        _details("Nodes that fall back", _off_device(report.plan)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

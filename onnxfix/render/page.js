@@ -91,7 +91,7 @@
 
   const heads = make("div", "row heads");
   const titles = make("div", "side");
-  titles.append(make("span", "", "nodes"), make("span", "", "copies"), make("span", "", "bytes"));
+  for (const title of copies.length ? ["nodes", "copies", "bytes"] : ["nodes"]) titles.append(make("span", "", title));
   heads.append(make("div", "label", ""), make("div", "cells"), titles);
   heads.setAttribute("aria-hidden", "true");
   const rows = document.createDocumentFragment();
