@@ -38,7 +38,7 @@ def difference(feed: str, output: str, reference: Array, candidate: Array | None
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
         text = f"reference {reference.shape}, candidate {found}"
-        return Difference(feed, output, reference.shape, math.nan, math.nan, False, 0, text)
+        return Difference(feed, output, reference.shape, math.nan, math.nan, False, 0, 0, shape_mismatch=text)
     expected, actual = _as_float(reference), _as_float(candidate)
     finite = np.isfinite(expected)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
@@ -54,6 +54,7 @@ def difference(feed: str, output: str, reference: Array, candidate: Array | None
         max_abs=float(np.max(np.abs(delta), initial=0.0)),
         identical=reference.dtype == candidate.dtype and _equal(reference, candidate),
         new_nonfinite=lost,
+        compared=int(np.count_nonzero(both)),
     )
 
 

@@ -17,6 +17,8 @@ class Difference:
     identical: bool
     new_nonfinite: int
     """Entries that are finite in the reference and NaN or infinite in the candidate."""
+    compared: int
+    """Entries that are finite in both, which the figures are over."""
     shape_mismatch: str = ""
     """Says both shapes when they differ; then the other figures are NaN."""
 
@@ -29,6 +31,7 @@ class Difference:
             "max_abs": self.max_abs,
             "identical": self.identical,
             "new_nonfinite": self.new_nonfinite,
+            "compared": self.compared,
             "shape_mismatch": self.shape_mismatch,
         }
 
@@ -60,6 +63,14 @@ class Comparison:
     def sound(self) -> bool:
         """No shape mismatch and no value that became NaN or infinite."""
         return all(not d.shape_mismatch and d.new_nonfinite == 0 for d in self.differences)
+
+    @property
+    def never_compared(self) -> tuple[str, ...]:
+        """Outputs without a finite entry on any feed: nothing is known about them."""
+        counts: dict[str, int] = {}
+        for d in self.differences:
+            counts[d.output] = counts.get(d.output, 0) + d.compared
+        return tuple(name for name, count in counts.items() if not count)
 
     def within(self, rel_l2: float) -> bool:
         return self.sound and self.rel_l2 <= rel_l2

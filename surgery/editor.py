@@ -200,38 +200,10 @@ class Editor:
         node.resize_inputs(inputs)
         self.record("retype", Site.of_node(node), op_type)
 
-    def adopt(self, result: ir.Model, why: str) -> None:
-        """Take over the graph that an outside engine made of this one.
-
-        Metadata of the model and of nodes that engines drop (torch scopes) is carried over: by equal name, and to
-        nodes whose name the engine derived from an old one (`<name>_quant`).
-        """
-        old = self.model.ir
-        before = {n.name: n for n in self.model.nodes() if n.name}
-        result.metadata_props.update({k: v for k, v in old.metadata_props.items() if k not in result.metadata_props})
-        for node in result.graph.all_nodes():
-            origin = _origin(node.name or "", before)
-            if origin is not None:
-                for key, value in origin.metadata_props.items():
-                    node.metadata_props.setdefault(key, value)
-            if node.name not in before or before[node.name].op_type != node.op_type:
-                node.metadata_props[MADE_BY] = self.pass_name
-                self.record("insert", Site.of_node(node), why)
-        after = {n.name for n in result.graph.all_nodes()}
-        for name, node in before.items():
-            if name not in after:
-                self.record("remove", Site.of_node(node), why)
-        self.model.ir = result
-        self._names = _names_in_use(result)
-
-
-def _origin(name: str, before: Mapping[str, ir.Node]) -> ir.Node | None:
-    """The old node a derived name starts with: the longest prefix that ends at an underscore."""
-    while name:
-        if name in before:
-            return before[name]
-        name = name.rpartition("_")[0]
-    return None
+    def take_over(self, graph: ir.Model) -> None:
+        """Continue on another graph, which `surgery.adoption` records the differences of."""
+        self.model.ir = graph
+        self._names = _names_in_use(graph)
 
 
 def _prepend(graph: ir.Graph, node: ir.Node) -> None:

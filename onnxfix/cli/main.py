@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except Exception as error:
         if debug:
-            raise
+            import traceback
+
+            click.echo(traceback.format_exc(), err=True)
         _fail(_one_line(error))
     sys.exit(status if isinstance(status, int) else 0)
 

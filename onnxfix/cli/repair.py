@@ -17,19 +17,31 @@ if TYPE_CHECKING:
     from onnxfix.flows.repair import Repaired
 
 
+def _positive(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuses what no error can be compared with: NaN and negative numbers."""
+    if value is not None and not value >= 0:
+        raise click.BadParameter(f"{value} is not a number of 0 or more", context, parameter)
+    return value
+
+
 @click.command("repair", short_help="Repair a model, convert its precision or quantize it, and verify the result.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.fp16.onnx and the like.")
-@click.option("--target", type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]), help="Default: cuda.")
+@click.option(
+    "--target",
+    type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]),
+    help="Default: cuda; cpu with --int8 dynamic.",
+)
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8.")
 @click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True)
 @click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears.")
 @click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are.")
 @click.option("--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope.")
-@click.option("--max-error", type=float, help="Largest relative L2 error that is still written.")
+@click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
 @click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs to verify on.")
 @click.option("--no-verify", is_flag=True, help="Write without running the result; it says 'unverified' then.")
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the JSON report to a file.")
+@click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @click.option("--diff", "show_diff", is_flag=True, help="List every change to the graph.")
 @click.option("--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
@@ -59,6 +71,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
             max_error=given["max_error"],
             feeds=_feeds(given["feeds"], source, given["libraries"]),
             dry_run=given["dry_run"],
+            force=given["force"],
             custom_op_libraries=given["libraries"],
             progress=advance,
         )
@@ -123,9 +136,10 @@ def _show(result: Repaired, show_diff: bool) -> None:
             out.print(f"[dim]{change.pass_name}[/] {escape(str(change))}", soft_wrap=True)
         out.print()
     name = str(result.output) if result.output else f"{result.source} (dry run: nothing written)"
-    out.print(f"[bold]{escape(name)}[/]  {megabytes(result.source_bytes)} → {megabytes(result.result_bytes)}")
+    sizes = f"{megabytes(result.source_bytes)} → {'' if result.output else 'about '}{megabytes(result.result_bytes)}"
+    out.print(f"[bold]{escape(name)}[/]  {sizes}, for {result.before.target['provider']}")
     for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
-        out.print(f"  {step}: {count:,} changes")
+        out.print(f"  {step}: {count:,} change{'' if count == 1 else 's'}")
     for note in result.outcome.notes:
         out.print(f"  {escape(note)}", style="dim")
     table = Table("finding", "before", "after", box=None, padding=(0, 2), header_style="bold")

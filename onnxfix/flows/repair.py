@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from onnxfix import __version__
 from onnxfix.comparison import Comparison
 from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.model import Model, tensors
 from onnxfix.report import Report
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
@@ -79,6 +81,7 @@ def repair(
     max_error: float | None = None,
     feeds: Sequence[Feed] = (),
     dry_run: bool = False,
+    force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
@@ -88,14 +91,17 @@ def repair(
 
     model = Model.open(source, custom_op_libraries)
     destination = output or default_output(source, wish)
-    if destination.exists() and destination.samefile(source):
-        raise OnnxfixError(f"{destination} is the source model", "name another output with -o")
+    _check_destination(destination, source, force)
     progress("diagnose")
     before = diagnose(model, wish.target)
     steps = recipe(wish, model, lambda changed: forecast(changed, wish.target))
     result, outcome = steps.apply(model, progress)
     if wish.int8:
         _require_quantized(result)
+    elif wish.precision == "fp32" and (halves := _half_weights(result)):
+        many = "1 weight is" if halves == 1 else f"{halves:,} weights are"
+        note = f"{many} in half precision and will stay so: what rounding took cannot be brought back"
+        outcome = Outcome(outcome.changes, (*outcome.notes, note))
     comparisons: tuple[Comparison, ...] = ()
     verified = "unverified"
     if check:
@@ -106,10 +112,35 @@ def repair(
     progress("diagnose the result")
     after = diagnose(result, wish.target)
     written = None if dry_run else result.save(destination, _metadata(steps, _kind(wish), verified))
-    size = Model.open(written).file_bytes if written else result.weights_bytes
+    graph_bytes = model.file_bytes - model.weights_bytes  # a dry run knows the result's weights only
+    size = Model.open(written).file_bytes if written else result.weights_bytes + max(graph_bytes, 0)
     return Repaired(
         source, written, _kind(wish), steps, outcome, before, after, comparisons, verified, model.file_bytes, size
     )
+
+
+def _check_destination(destination: Path, source: Path, force: bool) -> None:
+    """A new file, or an earlier result of ours: nothing that somebody else made is lost without a word."""
+    if destination.is_dir():
+        raise OnnxfixError(f"{destination} is a folder", f"name a file, as in -o {destination / source.name}")
+    if not destination.exists():
+        return
+    if destination.samefile(source):
+        raise OnnxfixError(f"{destination} is the source model", "name another output with -o")
+    if not force and not _is_ours(destination):
+        raise OnnxfixError(f"{destination} exists and is no result of repair", "use --force, or name another with -o")
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return KEY in Model.open(path).ir.metadata_props
+    except OnnxfixError:
+        return False
+
+
+def _half_weights(model: Model) -> int:
+    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    return sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
 
 
 def _require_quantized(result: Model) -> None:

@@ -45,6 +45,7 @@ def verify(model: Model, result: Model, check: Check, feeds: Sequence[Feed] = ()
                 f"the source model itself does not load: {error.message}", "see 'onnxfix diagnose', or use --no-verify"
             ) from error
         chosen = usable_feeds(model, source, feeds)
+        _require_repeatable(source, chosen[0])
         source.close()
         try:
             OrtRunner(result_path, level="all", custom_op_libraries=libraries).close()
@@ -54,6 +55,19 @@ def verify(model: Model, result: Model, check: Check, feeds: Sequence[Feed] = ()
             raise OnnxfixError(f"the repaired model does not load: {error.message}", "nothing was written") from error
         comparisons = tuple(_compare(source_path, result_path, libraries, chosen, check, x) for x in ("none", "all"))
     return comparisons, _in_words(comparisons, check, len(chosen))
+
+
+def _require_repeatable(source: Runner, feed: Feed) -> None:
+    """A model that answers differently each time cannot be compared with anything. Raises OnnxfixError."""
+    from onnxfix.eval.compare import compare
+
+    again = compare(source, source, [feed])
+    if not again.identical:
+        raise OnnxfixError(
+            f"the source model does not repeat its own outputs (they differ by {again.rel_l2:.1e}): it draws random "
+            "numbers, as an export in training mode does",
+            "export it in eval mode, or use --no-verify",
+        )
 
 
 def usable_feeds(model: Model, source: Runner, given: Sequence[Feed] = ()) -> list[Feed]:
@@ -90,6 +104,11 @@ def _compare(
     comparison = compare(reference, candidate, feeds, how=f"ONNX Runtime CPU, optimisation {level}, one thread")
     reference.close()
     candidate.close()
+    if len(comparison.never_compared) == len({d.output for d in comparison.differences}):
+        raise OnnxfixError(
+            "nothing could be compared: no output of the source holds a finite number on these inputs",
+            "give other inputs with --feeds FILE.npz, or use --no-verify",
+        )
     if check.exact and level == "none" and not comparison.identical:
         raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
     if not comparison.within(check.limit):
@@ -102,9 +121,12 @@ def _compare(
 
 def _in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str:
     how = "on CPU, which computes half precision in fp32" if check.kind in ("fp16", "bf16") else "on CPU"
+    on = "1 feed" if feeds == 1 else f"{feeds} feeds"
+    silent = sorted({name for c in comparisons for name in c.never_compared})
+    but = f"; never finite and so not compared: {', '.join(silent)}" if silent else ""
     if all(c.identical for c in comparisons):
-        return f"identical outputs on {feeds} feeds, with optimisation off and on, {how}"
-    return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {feeds} feeds, {how}"
+        return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
+    return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {on}, {how}{but}"
 
 
 def _worst(comparison: Comparison) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxfix.element_types import ElementTypes, infer
+from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
 from onnxfix.op_outputs import data_type
@@ -46,7 +47,10 @@ class ConvertToHalf:
     def apply(self, editor: Editor) -> None:
         types = infer(editor.model.ir)
         plan = half_plan.plan(editor.model, types, self.target, HALVES[self.precision], self.options)
-        _Conversion(editor, types, plan).run()
+        conversion = _Conversion(editor, types, plan)
+        conversion.run()
+        if plan.caught and FLOAT in conversion.now.values() and plan.half not in conversion.now.values():
+            raise OnnxfixError(f"{' and '.join(plan.caught)} keeps every node in fp32", "block less")
         if not editor.changes:
             editor.notes.append("nothing was converted: no fp32 value that could be half")
         for entry, caught in plan.caught.items():

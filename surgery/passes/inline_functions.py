@@ -8,6 +8,7 @@ from typing import ClassVar
 import onnx_ir.passes.common as common
 
 from onnxfix.finding import Applicability
+from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 
 
@@ -29,4 +30,4 @@ class InlineFunctions:
         inlined = editor.model.ir.clone()
         common.InlinePass()(inlined)
         common.RemoveUnusedFunctionsPass()(inlined)  # type: ignore[no-untyped-call]
-        editor.adopt(inlined, "function body")
+        adopt(editor, inlined, "function body")

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
+from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.engines import quiet
 from onnxfix.surgery.sites import linears
@@ -47,7 +48,7 @@ class QuantizeDynamic:
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in ("MatMul", "Gemm") and n not in wanted]
         with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
             result = self._quantize(editor.model, left, Path(folder))
-            editor.adopt(result, f"{len(wanted)} linears to int8")
+            adopt(editor, result, f"{len(wanted)} linears to int8")
 
     def _takes(self, linear: linears.Linear) -> bool:
         """A float32 weight of the main graph: what the quantizer accepts."""

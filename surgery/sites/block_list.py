@@ -32,6 +32,6 @@ def caught(model: Model, op_types: Sequence[str], patterns: Sequence[str]) -> di
     for entry, nodes in found.items():
         if not nodes:
             raise OnnxfixError(
-                f"{entry} catches no node of {model.path.name}", "see node names with 'onnxfix diagnose'"
+                f"{entry} catches no node of {model.path.name}", "list node names with 'onnxfix diagnose --format json'"
             )
     return found

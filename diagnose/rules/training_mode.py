@@ -1,0 +1,49 @@
+"""X001: an operator that still behaves as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxfix.finding import Finding, Severity
+from onnxfix.site import Site
+from onnxfix.subject import Subject
+from onnxfix.surgery.sites.constants import constant_tensor
+
+
+class TrainingMode:
+    """A `Dropout` that drops or a `BatchNormalization` that learns: the model was exported in training mode.
+
+    Its outputs are wrong and change from run to run, so nothing can be compared with torch either. Exporters keep the
+    mode of the module they get: `model.train()`, or an export with `training=TrainingMode.TRAINING`.
+
+    Repair: call `model.eval()` and export again.
+    """
+
+    code: ClassVar[str] = "X001"
+    name: ClassVar[str] = "training-mode"
+
+    def check(self, subject: Subject) -> Iterator[Finding]:
+        for node in subject.model.nodes():
+            if node.domain in ("", "ai.onnx") and _trains(node):
+                yield Finding(
+                    code=self.code,
+                    name=self.name,
+                    severity=Severity.ERROR,
+                    site=Site.of_node(node),
+                    message=f"{node.op_type} is in training mode: outputs are wrong and differ from run to run",
+                    repair="call model.eval() before the export",
+                )
+
+
+def _trains(node: ir.Node) -> bool:
+    if node.op_type == "BatchNormalization":
+        mode = node.attributes.get("training_mode")
+        return mode is not None and not mode.is_ref() and mode.as_int() == 1
+    if node.op_type != "Dropout" or len(node.inputs) < 3:
+        return False
+    ratio, training = constant_tensor(node.inputs[1]), constant_tensor(node.inputs[2])
+    drops = ratio is None or bool((ratio.numpy() > 0).all())
+    return training is not None and bool(training.numpy().all()) and drops
