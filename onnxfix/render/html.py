@@ -49,9 +49,9 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
             '<meta name="color-scheme" content="light dark">',
             f"<title>{name} · onnxfix diagnose</title>\n<style>{style}</style>\n</head>\n<body>\n<main>",
             *(part for part in body if part),
-            '</main>\n<div id="card" role="status" hidden></div>',
-            f'<script type="application/json" id="plan">{data_block(strip.data(report.plan))}</script>',
-            f"<script>{script}</script>\n</body>\n</html>\n",
+            "</main>",
+            _drawing(report, script) if report.plan.nodes else "",
+            "</body>\n</html>\n",
         ]
     )
 
@@ -63,6 +63,14 @@ def _asset(name: str) -> str:
 
 def _digest(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _drawing(report: Report, script: str) -> str:
+    data = data_block(strip.data(report.plan))
+    return (
+        '<div id="card" role="status" hidden></div>\n'
+        f'<script type="application/json" id="plan">{data}</script>\n<script>{script}</script>'
+    )
 
 
 def _subtitle(report: Report) -> str:

@@ -58,7 +58,7 @@ def _headline(report: Report) -> str:
     plan = report.plan
     rows = [
         ("model", headline.file(report)),
-        ("placement", f"{headline.engine(report)}: {headline.nodes(report) or 'unknown'}"),
+        ("placement", f"{headline.engine(report)}: {headline.nodes(report)}"),
         ("copies", headline.memcpy(plan)),
         ("cuda-graph-ready", headline.cuda_graph(plan)),
         ("linears", headline.linears(report).removeprefix("linears: ")),

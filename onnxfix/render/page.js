@@ -145,6 +145,7 @@
   strip.addEventListener("click", (event) => { if (item(event)) choose(item(event)); });
   strip.addEventListener("focusin", (event) => { if (item(event)) show(item(event)); });
   strip.addEventListener("focusout", hide);
+  document.addEventListener("pointerdown", (event) => { if (!item(event)) hide(); });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   window.addEventListener("scroll", () => { if (shown) place(shown); }, { passive: true });
 

@@ -36,7 +36,7 @@ def _headline(report: Report, out: Console) -> None:
     _line(out, 0, placement if plan.engine == "unknown" else f"{placement}, {headline.engine(report)}")
     if plan.load_error:
         _line(out, 2, ("ONNX Runtime does not load this model", "bold red"))
-    _line(out, 2, headline.nodes(report) or "unknown")
+    _line(out, 2, headline.nodes(report))
     copies, graph = headline.memcpy(plan), headline.cuda_graph(plan)
     if copies:
         _line(out, 2, (copies, "bold" if plan.copies else ""))

@@ -76,10 +76,13 @@ class Page:
 
     def point_at(self, selector: str) -> None:
         """Move the mouse to the middle of the first element that matches."""
-        box = f"document.querySelector({json.dumps(selector)})"
-        self.evaluate(f"{box}.scrollIntoView({{block: 'center'}})")
-        x, y = self.evaluate(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({box}.getBoundingClientRect())")
+        x, y = self._middle(selector)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def touch(self, selector: str) -> None:
+        """Tap the middle of the first element that matches."""
+        x, y = self._middle(selector)
+        self.call("Input.synthesizeTapGesture", x=x, y=y, gestureSourceType="touch")
 
     def press(self, key: str) -> None:
         for kind in ("rawKeyDown", "keyUp"):
@@ -98,6 +101,12 @@ class Page:
         """Addresses that the page asked for, itself included."""
         sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [e["params"]["request"]["url"] for e in sent]
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        box = f"document.querySelector({json.dumps(selector)})"
+        self.evaluate(f"{box}.scrollIntoView({{block: 'center'}})")
+        x, y = self.evaluate(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({box}.getBoundingClientRect())")
+        return x, y
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
