@@ -9,8 +9,7 @@ body as its `expansion`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -18,54 +17,45 @@ from onnxfix.kernels import KernelTable
 from onnxfix.schemas import canonical_domain
 
 from .cast_like import as_called
+from .inlined_names import keys, known, operator_of, shared_keys
 from .region import PlannedNode, Region, captured, sorted_nodes
-
-_PREFIX = re.compile(r"_inlfunc_([A-Za-z0-9]+)(?:_token_\d+)?_")
 
 
 def regroup(
     region: Region,
     originals: Mapping[str, ir.Node],
     table: KernelTable,
+    shared: bool = False,
     outer: Mapping[str, ir.Value] | None = None,
 ) -> None:
-    """Replace each group of inlined nodes by one node, in this region and all inside. `originals`: by output name."""
+    """Replace each group of inlined nodes by one node, in this region and all inside. `originals`: by output name.
+
+    `shared`: constants of equal value may have become one across groups: so in models with local functions, where ONNX
+    Runtime inlines before its ConstantSharing.
+    """
     values = dict(outer or {})
     values.update({v.name: v for n in region.nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name})
     nodes = region.nodes
-    for key in _innermost_first(nodes):
-        if table.knows(_op_type(key), "") or table.knows(_op_type(key), "com.microsoft"):
-            nodes = _collapse(nodes, key, originals, table)
+    unrelated = {n: shared_keys(n, originals, table) for n in nodes} if shared else {}
+    for key in _innermost_first(nodes, unrelated):
+        if known(key, table):
+            nodes = _collapse(nodes, key, originals, table, unrelated)
     nodes = [as_called(node, originals, values) for node in nodes]
     for node in nodes:
         for inner in node.regions:
-            regroup(inner, originals, table, values)
+            regroup(inner, originals, table, shared, values)
         node.captured = captured(node.regions)
     region.nodes = sorted_nodes(nodes)
 
 
-def _op_type(key: str) -> str:
-    found = _PREFIX.match(key)
-    return found.group(1) if found else ""
-
-
-def _key(value: ir.Value | None) -> str:
-    found = _PREFIX.match(value.name or "") if value is not None else None
-    return found.group(0) if found else ""
-
-
-def _keys(values: Iterable[ir.Value | None]) -> set[str]:
-    return {key for value in values if (key := _key(value))}
-
-
-def _innermost_first(nodes: list[PlannedNode]) -> list[str]:
+def _innermost_first(nodes: list[PlannedNode], unrelated: Mapping[PlannedNode, set[str]]) -> list[str]:
     """Group names so that a group inside another one's body comes before it."""
     children: dict[str, set[str]] = {}
     for node in nodes:
-        made = _keys(node.outputs)
+        made = keys(node.outputs)
         for key in made:
             children.setdefault(key, set())
-        for key in _keys(node.inputs):
+        for key in keys(node.inputs) - unrelated.get(node, set()):
             children.setdefault(key, set())
             for outer in made - {key}:
                 children[outer].add(key)
@@ -84,13 +74,18 @@ def _visit(key: str, children: Mapping[str, set[str]], ordered: dict[str, None],
 
 
 def _collapse(
-    nodes: list[PlannedNode], key: str, originals: Mapping[str, ir.Node], table: KernelTable
+    nodes: list[PlannedNode],
+    key: str,
+    originals: Mapping[str, ir.Node],
+    table: KernelTable,
+    unrelated: Mapping[PlannedNode, set[str]],
 ) -> list[PlannedNode]:
-    inner = [n for n in nodes if key in _keys(n.outputs)]
-    roots = [n for n in nodes if key in _keys(n.inputs) and n not in inner]
+    inner = [n for n in nodes if key in keys(n.outputs)]
+    reading = (n for n in nodes if key in keys(n.inputs) - unrelated.get(n, set()))
+    roots = [n for n in reading if n not in inner]
     if not roots:
         return nodes
-    schema = table.schema(_op_type(key), "", table.opset)
+    schema = table.schema(operator_of(key), "", table.opset)
     whole = schema is not None and len(schema.outputs) > 1
     groups = [roots] if whole else [[root] for root in roots]
     used: set[PlannedNode] = set()
@@ -98,7 +93,7 @@ def _collapse(
     for group in groups:
         members = _members(group, inner)
         used |= set(members)
-        made.append(_node(_op_type(key), members, group, originals, table))
+        made.append(_node(operator_of(key), members, group, originals, table))
     return sorted_nodes([*(n for n in nodes if n not in used), *made])
 
 
@@ -126,7 +121,7 @@ def _node(
     outputs = tuple(v for root in roots for v in root.outputs_named())
     made = {v for node in members for v in node.outputs}
     outside = list(dict.fromkeys(v for n in members for v in n.inputs if v is not None and v not in made))
-    outside = [v for v in outside if _op_type(v.name or "") != op_type or not v.is_initializer()]
+    outside = [v for v in outside if operator_of(v.name or "") != op_type or not v.is_initializer()]
     original = next((n for v in outputs if (n := originals.get(v.name or "")) and n.op_type == op_type), None)
     if original is None:
         # its output was renamed by a rewrite; the file tells which of two operators of one name it uses

@@ -3,7 +3,7 @@
 Follows ONNX Runtime's own steps: the graph after basic optimisations (boundary), operators inlined for the CPU put back
 (inlined), provider per node (partition), copies (memcpy), and for each copy the node to blame (causes). Later fusions
 (extended, all) rarely change copies: 2 of about 1,350 random graphs. In models with local functions ONNX Runtime
-inlines before it optimises, so an operator that only the CPU lacks may be folded here and not there: 1 of 100 graphs.
+inlines before it optimises, so an operator that only the CPU lacks may be folded here and not there: 5 of 341 graphs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan
     origins = Origins.of(model.nodes())
     lookup = Lookup(target.table, element_types.infer(at.model), at.model.opset_imports)
     region = regions_of(at.model.graph)
-    regroup(region, origins.by_output | _function_nodes(model), target.table)
+    regroup(region, origins.by_output | _function_nodes(model), target.table, shared=bool(model.ir.functions))
     providers = tuple(target.ep_names())
     partition(region, providers, lookup, inlined_first=bool(model.ir.functions))
     where = scopes(region, origins)
