@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from onnxfix.element_types import infer
@@ -13,6 +14,7 @@ from onnxfix.subject import Subject
 from onnxfix.surgery.sites import linears
 from onnxfix.target import Target
 
+from .placement.boundary import Pending
 from .placement.engines import placement
 from .registry import all_rules
 
@@ -27,12 +29,16 @@ def diagnose(
 
     `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for.
     """
-    progress("types")
-    types = infer(model.ir)
-    progress("placement")
-    subject = Subject(model, target, placement(model, target, sizes), types)
+    # ONNX Runtime optimises the graph in its own process while its types are inferred here
+    with Pending(model) if target.table_provider is not None else contextlib.nullcontext() as pending:
+        progress("types")
+        types = infer(model.ir)
+        quantization = linears.coverage(model, types)
+        rules = all_rules()
+        progress("placement")
+        subject = Subject(model, target, placement(model, target, sizes, pending), types)
     findings: list[Finding] = []
-    for kind in all_rules().values():
+    for kind in rules.values():
         progress(kind.name)
         findings.extend(kind().check(subject))
-    return Report.of(model, target, subject.plan, linears.coverage(model), findings)
+    return Report.of(model, target, subject.plan, quantization, findings)

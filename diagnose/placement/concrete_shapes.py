@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -26,15 +26,25 @@ _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
 }
 
 
-def concrete_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
-    """Shape by value name; values whose shape nothing tells are left out. `recorded`: what the file says, by name."""
+def concrete_shapes(
+    model: ir.Model, every: Sequence[Sizes], recorded: Mapping[str, ir.Shape]
+) -> list[dict[str, Shape]]:
+    """For each of the sizes: shape by value name; values whose shape nothing tells are left out.
+
+    `recorded`: what the file says, by name.
+    """
+    proto = ir.to_proto(model)
+    return [_at(proto, model, sizes, recorded) for sizes in every]
+
+
+def _at(proto: Any, model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
     symbols = _symbols(model.graph, sizes)
     stated = {name: known for name, shape in recorded.items() if (known := _evaluated(shape, symbols)) is not None}
     for value in _values(model):
         known = _evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
-    return stated | _inferred(_fixed(model, stated, sizes))
+    return stated | _inferred(_fixed(proto, stated, sizes))
 
 
 def _symbols(graph: ir.Graph, sizes: Sizes) -> dict[str, int]:
@@ -87,9 +97,10 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _fixed(model: ir.Model, stated: Mapping[str, Shape], sizes: Sizes) -> Any:
-    """The graph as a protobuf whose inputs have sizes, and whose other shapes are known or not stated at all."""
-    proto = ir.to_proto(model)
+def _fixed(model: Any, stated: Mapping[str, Shape], sizes: Sizes) -> Any:
+    """A copy of the protobuf whose inputs have sizes, and whose other shapes are known or not stated at all."""
+    proto = type(model)()
+    proto.CopyFrom(model)
     known = {v.name for v in proto.graph.initializer}
     for info in proto.graph.input:
         for axis, dimension in enumerate(info.type.tensor_type.shape.dim):
@@ -113,8 +124,16 @@ def _inferred(proto: Any) -> dict[str, Shape]:
     import onnx
 
     try:
-        done = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+        done = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception:  # onnx raises several types for graphs that it cannot infer; what is recorded must do then
         return {}
-    made = (v for v in (*done.graph.inputs, *_values(done)) if v.name and v.shape is not None)
-    return {v.name or "": shape for v in made if (shape := _evaluated(v.shape or ir.Shape([]), {})) is not None}
+    found: dict[str, Shape] = {}
+    pending = [done.graph]
+    while pending:
+        graph = pending.pop()
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            shape = info.type.tensor_type.shape if info.type.tensor_type.HasField("shape") else None
+            if shape is not None and all(d.HasField("dim_value") for d in shape.dim):
+                found[info.name] = tuple(d.dim_value for d in shape.dim)
+        pending.extend(a.g for n in graph.node for a in n.attribute if a.HasField("g"))
+    return found

@@ -30,22 +30,26 @@ _FLOATS = frozenset({"tensor(bfloat16)", "tensor(float16)", "tensor(float)", "te
 def remove_duplicate_casts(region: Region, lookup: Lookup) -> None:
     """Take redundant casts out of a region and those inside it, inner ones first."""
     for inner in reversed(list(region.walk())):
-        for node in list(inner.nodes):
-            if node in inner.nodes and node.op_type == "Cast" and node.domain == "":
-                _shorten(inner, node, lookup)
+        consumers = inner.consumers()
+        present = set(inner.nodes)
+        for node in [n for n in inner.nodes if n.op_type == "Cast" and n.domain == ""]:
+            if node in present and _shorten(inner, node, lookup, consumers):
+                present, consumers = set(inner.nodes), inner.consumers()
 
 
-def _shorten(region: Region, cast: PlannedNode, lookup: Lookup) -> None:
-    """Bypass the casts after this one that undo it, then this one if only casts read it."""
+def _shorten(
+    region: Region, cast: PlannedNode, lookup: Lookup, consumers: Mapping[ir.Value, list[PlannedNode]]
+) -> bool:
+    """Bypass the casts after this one that undo it, then this one if only casts read it; True when nodes went."""
     source, result = cast.inputs[0], cast.outputs[0]
     if source is None:
-        return
+        return False
     before, after = lookup.type_of(source), lookup.type_of(result)
-    readers = region.consumers().get(result, [])
+    readers = consumers.get(result, [])
     following = [reader for reader in readers if reader.op_type == "Cast" and reader.domain == ""]
     loses = _loses(before, after, cast)
     if loses and any(_loses(lookup.type_of(f.outputs[0]), after, f) for f in following):
-        return
+        return False
     undone = [f for f in following if lookup.type_of(f.outputs[0]) == before and not _leaves(region, f)]
     kept = [f for f in following if f not in undone]
     for node in undone:
@@ -62,6 +66,8 @@ def _shorten(region: Region, cast: PlannedNode, lookup: Lookup) -> None:
     ):
         region.nodes.remove(cast)
         _substitute(region, {result: source})
+        return True
+    return bool(undone)
 
 
 def _leaves(region: Region, node: PlannedNode) -> bool:

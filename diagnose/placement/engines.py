@@ -7,14 +7,18 @@ from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
 from onnxfix.target import Target
 
 from . import measured, openvino_query
+from .boundary import Pending
 from .run import forecast
 
 
-def placement(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan:
-    """The plan. Raises OnnxfixError when the target says `measured` and that fails; `auto` falls back and notes why."""
+def placement(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending: Pending | None = None) -> Plan:
+    """The plan. Raises OnnxfixError when the target says `measured` and that fails; `auto` falls back and notes why.
+
+    `pending`: the boundary graph, if it is in the making already.
+    """
     if target.provider == "openvino":
         return openvino_query.query(model, target, sizes)
-    expected = forecast(model, target, sizes)
+    expected = forecast(model, target, sizes, pending)
     if target.engine == "measured":
         return measured.required(model, target, expected)
     return measured.preferred(model, target, expected) if target.engine == "auto" else expected

@@ -63,9 +63,10 @@ def extents(
     if not wanted:
         return {}
     recorded = origins.shapes()
-    once = concrete_shapes(model, sizes, recorded)
-    twice = concrete_shapes(model, Sizes(2 * sizes.batch, 2 * sizes.sequence), recorded)
-    return {value: _extent(value, types, once, twice, recorded) for value in wanted}
+    doubled = Sizes(2 * sizes.batch, 2 * sizes.sequence)
+    known = all(_name(value) in recorded for value in wanted)
+    once, *more = concrete_shapes(model, (sizes,) if known else (sizes, doubled), recorded)
+    return {value: _extent(value, types, once, more[0] if more else {}, recorded) for value in wanted}
 
 
 def _extent(
@@ -75,14 +76,18 @@ def _extent(
     twice: Mapping[str, Shape],
     recorded: Mapping[str, ir.Shape],
 ) -> Extent:
-    source = _whole(value)
-    name = (source.name or "").removeprefix(PREFIX)
-    shape, larger = once.get(name), twice.get(name)
+    name = _name(value)
+    shape, symbolic = once.get(name), recorded.get(name)
     size = _element_size(types.get(value) or "")
     if shape is None:
-        symbolic = recorded.get(name)
         return Extent(None, None, symbolic is not None and len(symbolic) > 1 and not symbolic.is_static())
-    return Extent(shape, None if size is None else math.ceil(math.prod(shape) * size), larger != shape)
+    # what the file says in symbols, or else whether twice the batch and tokens make a difference
+    grows = not symbolic.is_static() if symbolic is not None else twice.get(name) != shape
+    return Extent(shape, None if size is None else math.ceil(math.prod(shape) * size), grows)
+
+
+def _name(value: ir.Value) -> str:
+    return (_whole(value).name or "").removeprefix(PREFIX)
 
 
 def _whole(value: ir.Value) -> ir.Value:

@@ -74,8 +74,8 @@ def _claimed(node: PlannedNode, providers: tuple[str, ...], lookup: Lookup) -> b
 def _expand(region: Region, nodes: list[PlannedNode]) -> bool:
     """Put the bodies of function operators in place of those among the nodes; False when there are none."""
     functions = [node for node in nodes if node.expansion]
-    for node in functions:
-        region.replace(node, node.expansion)
+    if functions:
+        region.expand(functions)
     return bool(functions)
 
 

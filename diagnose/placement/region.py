@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -66,8 +66,11 @@ class Region:
         """A formal input of this graph that no initializer stands for."""
         return value.is_graph_input() and value.graph is self.graph and value.name not in self.graph.initializers
 
-    def replace(self, node: PlannedNode, nodes: Iterable[PlannedNode]) -> None:
-        self.nodes = sorted_nodes([*(n for n in self.nodes if n is not node), *nodes])
+    def expand(self, nodes: Collection[PlannedNode]) -> None:
+        """Put the expansions of nodes in their place, all at once: sorting after each took 0.2 s for 28 layers."""
+        gone = set(nodes)
+        kept = [node for node in self.nodes if node not in gone]
+        self.nodes = sorted_nodes([*kept, *(inner for node in nodes for inner in node.expansion)])
 
     def walk(self) -> Iterator[Region]:
         """This region, then those inside it."""

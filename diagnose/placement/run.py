@@ -17,7 +17,7 @@ from onnxfix.model import Model
 from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
 from onnxfix.target import CUDA, Target
 
-from .boundary import boundary
+from .boundary import Pending, boundary
 from .copies import copies, label
 from .cuda_graph import obstacles
 from .duplicate_casts import remove_duplicate_casts
@@ -31,13 +31,16 @@ from .region import PlannedNode, Region, regions_of
 from .tensorrt import OperatorList
 
 
-def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES) -> Plan:
-    """The plan of ONNX Runtime for a model on a target. `sizes`: the batch that the bytes of copies are stated for."""
+def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending: Pending | None = None) -> Plan:
+    """The plan of ONNX Runtime for a model on a target. `sizes`: the batch that the bytes of copies are stated for.
+
+    `pending`: the boundary graph of this model, if it is in the making already.
+    """
     if target.table_provider is None:
         note = f"ONNX Runtime asks {target.ep_names()[0]} itself at load time: there is no table to forecast from"
         return Plan("unknown", note=note)
-    at = boundary(model)
     origins = Origins.of(model.nodes())
+    at = pending.result() if pending is not None else boundary(model)
     lookup = Lookup(target.table, element_types.infer(at.model), at.model.opset_imports)
     region = regions_of(at.model.graph)
     regroup(region, origins.by_output | _function_nodes(model), target.table, shared=bool(model.ir.functions))

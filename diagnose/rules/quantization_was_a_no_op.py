@@ -31,7 +31,7 @@ class QuantizationWasANoOp:
     def check(self, subject: Subject) -> Iterator[Finding]:
         if not linears.is_quantized(subject.model):
             return
-        found = linears.find(subject.model)
+        found = linears.find(subject.model, subject.types)
         total = sum(x.weight.elements for x in found)
         done = sum(x.weight.elements for x in found if x.quantized)
         if total == 0 or done / total >= ENOUGH:

@@ -25,7 +25,7 @@ class WeightNotReached:
     name: ClassVar[str] = "weight-not-reached"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for linear in linears.find(subject.model):
+        for linear in linears.find(subject.model, subject.types):
             in_constant_node = linear.weight.source.producer() is not None
             if linear.quantized or not (linear.hidden_by or in_constant_node):
                 continue

@@ -47,6 +47,9 @@ def command(
     libraries: tuple[Path, ...],
 ) -> int:  # fmt: skip
     """Say why MODEL is slow, wrong or not really quantized on a target, without running it and without a GPU."""
+    from onnxfix.diagnose.placement import compiler
+
+    compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.diagnose.run import diagnose
     from onnxfix.model import Model
     from onnxfix.plan import Sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,9 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; turns every failure into one line and exit code 2."""
+    # Graphs are hundreds of thousands of small objects that live to the end: collecting every 700 of them took a third
+    # of the time of diagnosing a 28-layer model.
+    gc.set_threshold(200_000, 20, 20)
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     # Accept --debug behind the sub-command too: that is where people type it after a failure.
@@ -73,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             click.echo(traceback.format_exc(), err=True)
         _fail(_one_line(error))
+    gc.freeze()  # the interpreter's last collection would look at every node again, for 0.4 s
     sys.exit(status if isinstance(status, int) else 0)
 
 

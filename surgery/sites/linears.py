@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxfix.element_types import ElementTypes
 from onnxfix.model import Model
 
 from . import rotary
@@ -51,9 +52,9 @@ class Linear:
         return self.weight.path
 
 
-def find(model: Model) -> list[Linear]:
+def find(model: Model, types: ElementTypes | None = None) -> list[Linear]:
     """All linear layers in graph order. Rotary angle products (inv_freq times position) are not linear layers."""
-    angles = {node for site in rotary.find(model) for node in site.angle_nodes}
+    angles = {node for site in rotary.find(model, types) for node in site.angle_nodes}
     return [linear for node in model.nodes() if node not in angles and (linear := _linear(node)) is not None]
 
 
@@ -62,9 +63,9 @@ def is_quantized(model: Model) -> bool:
     return model.ir.producer_name == "onnx.quantize" or any(n.op_type in QUANT_OPS for n in model.nodes())
 
 
-def coverage(model: Model) -> dict[str, object]:
+def coverage(model: Model, types: ElementTypes | None = None) -> dict[str, object]:
     """The `quantization` block of the report: how many linears, how many of them quantized, why others are not."""
-    linears = find(model)
+    linears = find(model, types)
     return {
         "linears": len(linears),
         "quantized": sum(x.quantized for x in linears),
