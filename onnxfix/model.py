@@ -219,17 +219,30 @@ def _forget_undeclared(model: ir.Model, proto: Any) -> None:
 
 
 def _check_external_data(model: ir.Model, source: Path) -> frozenset[Path]:
-    files: set[Path] = set()
+    sizes: dict[Path, int] = {}
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
-            files.add(_external_file(tensor, source))
-    return frozenset(files)
+            _check_external_tensor(tensor, source, sizes)
+    return frozenset(sizes)
 
 
-def _external_file(tensor: ir.ExternalTensor, source: Path) -> Path:
+def _check_external_tensor(tensor: ir.ExternalTensor, source: Path, sizes: dict[Path, int]) -> None:
+    """`sizes`: of the data files seen so far, in bytes."""
     location = os.fspath(tensor.location)
     folder = source.parent
     data = folder / location
+    if data not in sizes:
+        sizes[data] = _external_size(data, tensor, source)
+    end = (tensor.offset or 0) + (tensor.length or 0)
+    if end > sizes[data]:
+        raise OnnxfixError(
+            f"{source}: {location} holds {sizes[data]:,} bytes but weight '{tensor.name}' ends at {end:,}",
+            "the data file is truncated or of another model: copy it again",
+        )
+
+
+def _external_size(data: Path, tensor: ir.ExternalTensor, source: Path) -> int:
+    location, folder = os.fspath(tensor.location), source.parent
     if Path(location).is_absolute() or not _within(data, source):
         raise OnnxfixError(
             f"{source}: weight '{tensor.name}' points outside the model's folder ({location})",
@@ -237,13 +250,7 @@ def _external_file(tensor: ir.ExternalTensor, source: Path) -> Path:
         )
     if not data.is_file():
         raise OnnxfixError(f"{source}: external data file {location} is missing", f"put it into {folder.resolve()}")
-    end = (tensor.offset or 0) + (tensor.length or 0)
-    if end > data.stat().st_size:
-        raise OnnxfixError(
-            f"{source}: {location} holds {data.stat().st_size:,} bytes but weight '{tensor.name}' ends at {end:,}",
-            "the data file is truncated or of another model: copy it again",
-        )
-    return data
+    return data.stat().st_size
 
 
 def _within(data: Path, source: Path) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+
+import onnx_ir as ir
 
 from .element_types import ElementTypes
 from .model import Model
@@ -18,3 +21,8 @@ class Subject:
     target: Target
     plan: Plan
     types: ElementTypes
+
+    @functools.cached_property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """All nodes, those of sub-graphs included: walked once for all rules."""
+        return tuple(self.model.nodes())

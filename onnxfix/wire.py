@@ -38,15 +38,17 @@ class MalformedError(ValueError):
     """The bytes are no protobuf message of this kind, or end before it does."""
 
 
-def read(path: Path) -> tuple[bytes, mmap.mmap]:
-    """The serialised ModelProto with references in place of large tensors, and the map of the file they refer to.
+def read(path: Path) -> tuple[bytes, mmap.mmap | None]:
+    """The serialised ModelProto with references in place of large tensors, and the map of the file they refer to, None
+    without any.
 
     Raises MalformedError, and OSError or ValueError (empty file) when the file cannot be mapped.
     """
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         # read, not mapped: touching one byte of a map can make 2 MB around it resident
-        return b"".join(_trimmed(file.fileno(), "model", 0, len(mapped))), mapped
+        skeleton = b"".join(_trimmed(file.fileno(), "model", 0, len(mapped)))
+    return skeleton, mapped if len(skeleton) < len(mapped) else None
 
 
 def attach(model: ir.Model, mapped: mmap.mmap) -> None:

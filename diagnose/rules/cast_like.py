@@ -25,7 +25,7 @@ class CastLike:
     name: ClassVar[str] = "cast-like"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        found = [n for n in subject.model.nodes() if n.op_type == "CastLike" and n.domain in ("", "ai.onnx")]
+        found = [n for n in subject.nodes if n.op_type == "CastLike" and n.domain in ("", "ai.onnx")]
         if not found:
             return
         many = f"{len(found):,} CastLike nodes are" if len(found) > 1 else "CastLike is"

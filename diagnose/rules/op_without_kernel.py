@@ -27,7 +27,7 @@ class OpWithoutKernel:
     def check(self, subject: Subject) -> Iterator[Finding]:
         if subject.plan.load_error:
             return  # the runtime never came to placing nodes: K004 and P001 say why
-        nodes = {n.name: n for n in subject.model.nodes() if n.name}
+        nodes = {n.name: n for n in subject.nodes if n.name}
         for placed in subject.plan.nodes:
             if not placed.lacks_kernel or placed.op_type in QUANT_OPS:
                 continue

@@ -30,7 +30,7 @@ class SequenceOpCopies:
 
     def check(self, subject: Subject) -> Iterator[Finding]:
         refusals = {s.node.name: s.refusal for s in split_sequences.find(subject.model)}
-        sites = {n.name: Site.of_node(n) for n in subject.model.nodes() if n.op_type in SEQUENCE_OPS}
+        sites = {n.name: Site.of_node(n) for n in subject.nodes if n.op_type in SEQUENCE_OPS}
         by_cause: dict[str, list[Copy]] = {}
         for copy in subject.plan.copies:
             if copy.cause_op_type in SEQUENCE_OPS:

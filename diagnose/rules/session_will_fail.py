@@ -23,7 +23,7 @@ class SessionWillFail:
     def check(self, subject: Subject) -> Iterator[Finding]:
         if subject.plan.load_error:
             return  # said by K004, with the runtime's words
-        nodes = {n.name: n for n in subject.model.nodes() if n.name}
+        nodes = {n.name: n for n in subject.nodes if n.name}
         for placed in subject.plan.nodes:
             if placed.name not in subject.plan.failures:
                 continue

@@ -26,7 +26,7 @@ class TrainingMode:
     name: ClassVar[str] = "training-mode"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for node in subject.model.nodes():
+        for node in subject.nodes:
             if node.domain in ("", "ai.onnx") and _trains(node):
                 yield Finding(
                     code=self.code,
