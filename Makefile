@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test oracle check docs wheel clean
+.PHONY: demo test oracle zoo check docs wheel clean
 
 demo: $(READY)  ## export, diagnose, repair and bench the bundled model; ends in one table
 	$(BIN)/onnxfix demo
@@ -15,6 +15,9 @@ test: $(READY)  ## all tests
 oracle: $(READY)  ## the placement forecast against the real runtime on 500 random graphs and 200 with functions; needs cc
 	ONNXFIX_ORACLE=full $(BIN)/python -m pytest -q tests/diagnose/test_oracle.py
 
+zoo: $(READY)  ## 78 exports of 26 architectures: forecast against the real runtime, copies before and after repair; an hour
+	$(BIN)/python tests/zoo/table.py
+
 check: $(READY)  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -23,7 +26,7 @@ check: $(READY)  ## lint, format and types
 .PHONY: types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
-	MYPYPATH=build/typing:tools:tests:tests/diagnose $(BIN)/mypy tools tests/oracle
+	MYPYPATH=build/typing:tools:tests:tests/diagnose $(BIN)/mypy tools tests/oracle tests/zoo
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile

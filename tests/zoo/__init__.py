@@ -1,0 +1,1 @@
+"""Real exports of transformers with random weights, that placement, repair and conversion are tried on."""
