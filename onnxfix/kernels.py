@@ -57,6 +57,12 @@ class KernelTable:
         return _read(nearest, requested)
 
     @property
+    def followed(self) -> bool:
+        """Whether placement was checked against this release itself: 0 differences on 1.31, 1 in 130 random graphs on
+        1.30; on 1.24 two of three graphs differ, whose own optimiser and partitioner are others."""
+        return _numbers(self.requested) >= (1, 30, 0)
+
+    @property
     def exact(self) -> bool:
         return self.version == self.requested
 

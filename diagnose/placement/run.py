@@ -95,6 +95,8 @@ def _notes(target: Target, note: str, region: Region, lookup: Lookup) -> Iterato
         yield note
     if not table.exact:
         yield f"kernel table of ONNX Runtime {table.version} stands for {table.requested}"
+    if not table.followed:
+        yield f"the steps are those of ONNX Runtime 1.30 and 1.31: {table.requested} may place some nodes differently"
     if target.provider == "tensorrt":
         yield OperatorList.load().note(lookup.opset(""))
     custom = sorted({n.op_type for r in region.walk() for n in r.nodes if lookup.schema(n) is None})

@@ -38,7 +38,7 @@ class HostCopy:
                 code=self.code,
                 name=self.name,
                 severity=Severity(copy.severity),
-                site=Site(copy.scope, copy.cause_op_type, copy.cause_node, copy.value),
+                site=Site(copy.scope, copy.cause_op_type, copy.cause_node, copy.value, copy.call),
                 message=f"{copy.value} is copied {copy.direction.replace('_', ' ')}: {copy.cause}",
                 evidence={
                     "direction": copy.direction,

@@ -74,7 +74,7 @@ def _place(place: Place[Finding], out: Console, example: bool) -> None:
         return
     site = visible(str(place.first.site))
     if len(place.things) > 1:
-        _line(out, 4, ("for one, ", "dim"), site)
+        _line(out, 4, ("e.g. ", "dim"), site)
     elif site and site != place.pattern:
         _line(out, 4, site)
     _line(out, 4, visible(place.first.message))

@@ -19,6 +19,7 @@ from onnxfix.model import Model
 from onnxfix.plan import Copy, NodePlacement, Plan
 from onnxfix.target import CUDA
 
+from .constants import constant_tensor
 from .shape_arithmetic import static_shape
 
 # What the Range kernels of both providers take.
@@ -54,10 +55,18 @@ def find(model: Model, plan: Plan, table: KernelTable, types: ElementTypes) -> l
 
 
 def repairable(model: Model, plan: Plan, table: KernelTable, types: ElementTypes) -> set[str]:
-    """Names of the copied values that such a number is behind."""
+    """Names of the copied values that a repair helps: such a number is behind them, or they are a constant's cast."""
     search = _Search(plan, table, types, {v.name: v for n in model.nodes() for v in n.outputs if v.name})
-    copied = (c for c in plan.copies if c.direction == "from_host")
-    return {c.value for c in copied if next(search.behind(c), None) is not None}
+    from_host = (c for c in plan.copies if c.direction == "from_host")
+    found = {c.value for c in from_host if next(search.behind(c), None) is not None}
+    return found | {c.value for c in plan.copies if c.direction == "to_host" and _is_cast_constant(search, c)}
+
+
+def _is_cast_constant(search: _Search, copy: Copy) -> bool:
+    """A scalar that is cast on the device although it is known: CastLike of a constant, which `Range` reads."""
+    value = search.values.get(copy.value)
+    node = value.producer() if value is not None else None
+    return node is not None and node.op_type in ("Cast", "CastLike") and constant_tensor(node.inputs[0]) is not None
 
 
 class _Search:

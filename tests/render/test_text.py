@@ -26,8 +26,8 @@ def shown(report: Report, width: int = 120) -> str:
 def test_like_places_are_one_line_with_one_example() -> None:
     lines = shown(rendered_models.report("gated")).splitlines()
     assert lines.count("  3 × model.layers.*.mlp: chunk") == 1
-    assert [line for line in lines if "for one, " in line] == [
-        "    for one, SplitToSequence /model/layers.0/mlp/chunk in model.layers.0.mlp"
+    assert [line for line in lines if "e.g. " in line] == [
+        "    e.g. SplitToSequence /model/layers.0/mlp/chunk in model.layers.0.mlp"
     ]
 
 
