@@ -106,16 +106,19 @@ def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:
 
 
 def _trimmed_tensor(file: int, start: int, end: int) -> Iterator[bytes]:
-    copied = start
+    copied, reference = start, b""
     for number, field, first, last in _fields(file, start, end):
         if number in (_RAW_DATA, _FLOAT_DATA, _DOUBLE_DATA) and last - first >= LARGE_BYTES:
             yield os.pread(file, field - copied, copied)
-            for key, value in (("location", _HERE), ("offset", str(first)), ("length", str(last - first))):
-                entry = _bytes(1, key.encode()) + _bytes(2, value.encode())
-                yield _bytes(_EXTERNAL_DATA, entry)
-            yield _varint(_DATA_LOCATION << 3) + _varint(1)
+            entries = (("location", _HERE), ("offset", str(first)), ("length", str(last - first)))
+            reference = b"".join(
+                _bytes(_EXTERNAL_DATA, _bytes(1, k.encode()) + _bytes(2, v.encode())) for k, v in entries
+            )
             copied = last
     yield os.pread(file, end - copied, copied)
+    if reference:
+        # last, where it wins: onnx's own saving leaves a data_location of 0 behind
+        yield reference + _varint(_DATA_LOCATION << 3) + _varint(1)
 
 
 def _fields(file: int, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:

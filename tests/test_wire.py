@@ -64,7 +64,15 @@ def packed_int4() -> onnx.ModelProto:
     return proto
 
 
+def stated_inline() -> onnx.ModelProto:
+    """As ONNX Runtime's quantizer saves: the location of the data is spelled out, behind the data."""
+    proto = proto_with(dense(LARGE))
+    proto.graph.initializer[0].data_location = TensorProto.DEFAULT
+    return proto
+
+
 CASES = {
+    "inline, and saying so": stated_inline,
     "initializer": lambda: proto_with(dense(LARGE)),
     "float_data": lambda: proto_with(packed_floats()),
     "float16": lambda: proto_with(dense(LARGE), dense(np.tile(LARGE, 2).astype(np.float16), "h")),
