@@ -8,24 +8,24 @@ from typing import ClassVar
 from onnxfix.finding import Applicability, Finding, Severity
 from onnxfix.site import Site
 from onnxfix.subject import Subject
+from onnxfix.surgery.sites import cast_likes
 
 
 class CastLike:
     """A `CastLike` hides a cast from ONNX Runtime until its nodes are placed.
 
     No provider has a kernel for it, so a shape chain that reaches it runs on through it, whatever type it makes:
-    readers of its result go to the CPU that would have stayed on the GPU, and `CastLike` of constants is not folded, so
-    that scalars are cast on the device and copied back. The dynamo exporter without its optimizer writes hundreds. A
-    note: what it costs, if anything, stands in K003.
+    readers of its result go to the CPU that would have stayed on the GPU. A note: what it costs, if anything, stands
+    in K003. Casts of constants are not meant.
 
-    Repair: `onnxfix repair` folds those of constants and writes the type of the others into a `Cast`.
+    Repair: `onnxfix repair` writes the type into a `Cast`.
     """
 
     code: ClassVar[str] = "K006"
     name: ClassVar[str] = "cast-like"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        found = [n for n in subject.nodes if n.op_type == "CastLike" and n.domain in ("", "ai.onnx")]
+        found = [node for node, _ in cast_likes.find(subject.model, subject.types)]
         if not found:
             return
         many = f"{len(found):,} CastLike nodes are" if len(found) > 1 else "CastLike is"

@@ -11,6 +11,7 @@ from onnxfix.element_types import infer
 from onnxfix.finding import Applicability
 from onnxfix.op_outputs import data_type
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.sites import cast_likes
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class CastLikeToCast:
 
     `CastLike` has no kernel anywhere. ONNX Runtime inlines its body, a `Cast`, only after it has placed the nodes of a
     graph for the first time; until then a shape chain runs through it to every reader, which takes arithmetic on
-    activations to the CPU. The result is the same `Cast`, saturation included.
+    activations to the CPU. The result is the same `Cast`, saturation included. Casts of constants are left alone.
     """
 
     name: ClassVar[str] = "cast-like-to-cast"
@@ -27,13 +28,7 @@ class CastLikeToCast:
     repairs: ClassVar[tuple[str, ...]] = ("K006",)
 
     def apply(self, editor: Editor) -> None:
-        types = infer(editor.model.ir)
-        for node in list(editor.model.nodes()):
-            if node.op_type != "CastLike" or node.domain not in ("", "ai.onnx"):
-                continue
-            wanted = types.get(node.inputs[1]) or ""
-            if not wanted.startswith("tensor("):
-                continue
+        for node, wanted in list(cast_likes.find(editor.model, infer(editor.model.ir))):
             saturate = node.attributes.get("saturate")
             editor.set_operator(node, "Cast", {"to": data_type(wanted)}, inputs=1)
             if isinstance(saturate, ir.Attr) and editor.model.opset >= 19:
