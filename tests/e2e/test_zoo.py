@@ -12,6 +12,7 @@ import pytest
 from oracle.runtime import Oracle
 from zoo.architectures import ARCHITECTURES, BY_NAME, EXPORTERS, WINDOW
 from zoo.make import export
+from zoo.rotary import LEAST, ROTARY, influence
 from zoo.table import measure
 
 MEMBERS = [(a.name, exporter) for a in ARCHITECTURES if a.small for exporter in EXPORTERS]
@@ -25,6 +26,16 @@ def test_the_zoo_has_what_it_promises() -> None:
     }  # fmt: skip
     assert len(MEMBERS) >= 72 and {e for _, e in SAMPLE} == set(EXPORTERS)
     assert BY_NAME["modernbert-large"].settings["num_hidden_layers"] == 28 and WINDOW["local_attention"] == 8
+
+
+def test_rotary_angles_matter_in_the_zoo() -> None:
+    """Gone (cos and sin zero) and standing still (as at position 0), in every architecture that has them."""
+    for architecture in (a for a in ARCHITECTURES if a.small):
+        gone, still = influence(architecture, 0.0, 0.0), influence(architecture, 1.0, 0.0)
+        if architecture.name in ROTARY:
+            assert min(gone, still) >= LEAST, architecture.name
+        else:
+            assert gone == still == 0, f"{architecture.name} is rotary: name it in ROTARY"
 
 
 @pytest.mark.parametrize(("name", "exporter"), SAMPLE)

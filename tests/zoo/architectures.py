@@ -42,6 +42,8 @@ class Architecture:
         kind = getattr(transformers, self.model)
         settings = {**(SMALL if self.small else {}), **self.settings}
         model = kind(kind.config_class(**settings)).eval()
+        if self.kind == "audio":
+            model = model.get_encoder()
         if self.small:
             redraw(model, seed)
         return Wrapped(model)
@@ -102,6 +104,20 @@ WINDOW = {
     "cls_token_id": 1,
     "sep_token_id": 2,
 }
+WHISPER = {
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 128,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 64,
+    "num_mel_bins": 16,
+    "max_source_positions": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
 BASE = {"hidden_size": 768, "intermediate_size": 1152, "num_hidden_layers": 22, "num_attention_heads": 12}
 LARGE = {"hidden_size": 1024, "intermediate_size": 2624, "num_hidden_layers": 28, "num_attention_heads": 16}
 
@@ -135,6 +151,7 @@ ARCHITECTURES = (
     Architecture("gpt2", "GPT2Model", {"n_embd": 64, "n_layer": 2, "n_head": 4, "use_cache": False}),
     Architecture("esm", "EsmModel", {"position_embedding_type": "rotary", "pad_token_id": 1, "mask_token_id": 2}),
     Architecture("clip-text", "CLIPTextModel", {"eos_token_id": 2}),
+    Architecture("whisper-encoder", "WhisperModel", WHISPER, kind="audio"),
     Architecture("vit", "ViTModel", {"image_size": 32, "patch_size": 8}, kind="image"),
     Architecture(
         "convnext", "ConvNextModel", {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}, kind="image"
