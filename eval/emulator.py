@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnxfix import schemas
 from onnxfix.element_types import ElementTypes, infer
 from onnxfix.model import Model
+from onnxfix.target import Target
 
 HALVES = {"tensor(float16)": ir.DataType.FLOAT16, "tensor(bfloat16)": ir.DataType.BFLOAT16}
 
@@ -47,6 +48,7 @@ class _Emulator:
     def __init__(self, model: Model, types: ElementTypes) -> None:
         self.model = model
         self.types = types
+        self.cpu = Target.resolve("cpu")
         self.widened: dict[tuple[ir.Value, ir.Graph | None, bool], ir.Value] = {}
         self.count = 0
 
@@ -55,7 +57,7 @@ class _Emulator:
         halves = [v for v in (*node.inputs, *node.outputs) if v is not None and self.types.get(v) in HALVES]
         if not halves or node.op_type in _CONTROL or node.op_type == "Constant":
             return
-        if node.op_type in _UNROUNDED and node.domain in ("", "ai.onnx"):
+        if node.op_type in _UNROUNDED and node.domain in ("", "ai.onnx") and self._runs_in_half(node):
             return
         is_cast = node.op_type == "Cast" and node.domain in ("", "ai.onnx")
         if not is_cast and not self._has_single_form(node):
@@ -103,6 +105,11 @@ class _Emulator:
         before.prepend(ir.Node("", op_type, [value], outputs=[made], name=made.name))
         self.types.of[made] = kind
         return made
+
+    def _runs_in_half(self, node: ir.Node) -> bool:
+        """Whether the CPU provider has a kernel for the node as it is: Expand has none for bfloat16."""
+        inputs, outputs = ([self.types.get(v) for v in values] for values in (node.inputs, node.outputs))
+        return self.cpu.supports(node.op_type, "", self.model.opset, inputs, outputs) == "yes"
 
     def _has_single_form(self, node: ir.Node) -> bool:
         """Whether the operator takes fp32 wherever the node has half values."""

@@ -51,11 +51,12 @@ def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> li
     """Feeds for any model, the same for the same seed.
 
     Named dimensions are equal across inputs and static ones are kept. Token ids stay below the row count of the
-    table they index, lengths within the graph's position table and `longest` (512 when not given). Raises OnnxfixError
+    table they index, lengths within the graph's position table and `longest` (512 when not given; beyond that the
+    padded feed grows to 300 tokens, whose padding then exceeds any local attention window). Raises OnnxfixError
     for inputs that cannot be made up (strings, sequences); `--feeds` is the way out then.
     """
     inputs = required_inputs(model)
-    cap = min(n for n in (longest, longest_sequence(model), LONG) if n)
+    cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
     rng = np.random.default_rng(seed)
     feeds = []
@@ -69,9 +70,10 @@ def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> li
 def _plans(inputs: list[ir.Value], cap: int) -> list[_Plan]:
     if any(_role(v) == "ids" for v in inputs):
         # Batch 1 with the longest length: the commonest serving shape, and the cheapest way to reach 512 tokens.
+        padded = 300 if cap > LONG else 43
         return [
             _Plan("unpadded", 2, min(17, max(cap // 2, 1)), IMAGE_SIDES[0]),
-            _Plan("padded", 3, min(43, max(cap - 1, 1)), IMAGE_SIDES[1], padded=True),
+            _Plan("padded", 3, min(padded, max(cap - 1, 1)), IMAGE_SIDES[1], padded=True),
             _Plan("long", 1, cap, IMAGE_SIDES[0]),
         ]
     if not inputs:

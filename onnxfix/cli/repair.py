@@ -152,4 +152,5 @@ def _show(result: Repaired, show_diff: bool) -> None:
     coverage = [f"{r.quantization['quantized']} of {r.quantization['linears']}" for r in (result.before, result.after)]
     table.add_row("linears quantized", *coverage)
     out.print(table)
-    out.print(f"verified: {result.verified}" if result.comparisons else f"[yellow]verified: {result.verified}[/]")
+    style = "" if result.comparisons else "yellow"
+    out.print(f"verified: {result.verified}", style=style, markup=False, soft_wrap=True)
