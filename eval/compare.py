@@ -1,4 +1,9 @@
-"""Compare two runners output by output on the same feeds; padded rows count like any other."""
+"""Compare two runners output by output on the same feeds.
+
+What a model makes of padding is nobody's business but the attention mask's: a query that may see no key at all averages
+them evenly in fp32, where finfo.min swallows the scores, and not in half, where -65,504 does not. `valid_only` leaves
+such positions out of the error; NaN and infinities count everywhere, since pooling multiplies them by zero and sums.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,9 @@ from .runners import Runner
 Array = np.ndarray[Any, Any]
 
 
-def compare(reference: Runner, candidate: Runner, feeds: Iterable[Feed], *, how: str = "") -> Comparison:
+def compare(
+    reference: Runner, candidate: Runner, feeds: Iterable[Feed], *, how: str = "", valid_only: bool = False
+) -> Comparison:
     """Run both on every feed and measure every output of the reference, matched by name.
 
     An output the candidate lacks counts as a shape mismatch. Raises what a runner raises (`RunFailure`).
@@ -25,15 +32,28 @@ def compare(reference: Runner, candidate: Runner, feeds: Iterable[Feed], *, how:
     for feed in feeds:
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
-        differences.extend(difference(feed.name, name, value, actual.get(name)) for name, value in expected.items())
+        mask = _mask(feed) if valid_only else None
+        differences.extend(
+            difference(feed.name, name, value, actual.get(name), mask) for name, value in expected.items()
+        )
     return Comparison(reference.name, candidate.name, tuple(differences), how)
 
 
-def difference(feed: str, output: str, reference: Array, candidate: Array | None) -> Difference:
+def _mask(feed: Feed) -> Array | None:
+    """The attention mask of a feed, (batch, sequence), True where there is a token."""
+    found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
+    mask = next(found, None)
+    return None if mask is None else mask != 0
+
+
+def difference(
+    feed: str, output: str, reference: Array, candidate: Array | None, mask: Array | None = None
+) -> Difference:
     """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
-    of the difference. Integers and booleans are measured the same way, in float64.
+    of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
+    first two axes they are over its true positions.
     """
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
@@ -42,6 +62,8 @@ def difference(feed: str, output: str, reference: Array, candidate: Array | None
     expected, actual = _as_float(reference), _as_float(candidate)
     finite = np.isfinite(expected)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
+    if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:
+        finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - 2)))
     both = finite & np.isfinite(actual)
     delta = actual[both] - expected[both]
     scale = float(np.linalg.norm(expected[finite]))

@@ -166,3 +166,18 @@ def test_cuda_is_refused_where_it_would_fall_back(tmp_path: Path) -> None:
         pytest.skip("this machine has CUDA")
     with pytest.raises(LoadFailure):
         OrtRunner(scaled(tmp_path), provider="cuda")
+
+
+def test_padding_is_left_out_of_the_error_but_not_of_the_nan_count() -> None:
+    mask = np.array([[1, 1, 0]])
+    reference = np.ones((1, 3, 2), np.float32)
+    candidate = reference.copy()
+    candidate[0, 2] = 7
+    feeds = [Feed("padded", {"attention_mask": mask})]
+    everywhere = compare(Fixed({"y": reference}), Fixed({"y": candidate}), feeds)
+    valid = compare(Fixed({"y": reference}), Fixed({"y": candidate}), feeds, valid_only=True)
+    assert everywhere.rel_l2 > 1 and valid.rel_l2 == 0 and valid.differences[0].compared == 4
+    candidate[0, 2, 0] = np.nan
+    assert not compare(Fixed({"y": reference}), Fixed({"y": candidate}), feeds, valid_only=True).sound
+    pooled = compare(Fixed({"y": reference[:, 0]}), Fixed({"y": candidate[:, 2]}), feeds, valid_only=True)
+    assert not pooled.sound, "an output without the mask's axes is compared whole"
