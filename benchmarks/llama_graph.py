@@ -2,13 +2,16 @@
 torch's exporters write them.
 
 Every matrix is an initializer in an external file that is a hole from end to end: 27 GB to read, nothing on the disk.
-As in an export without optimizer a Transpose stands in front of each MatMul, since torch's Linear keeps (out, in); the
-rest has the size of an optimized one (63 nodes a layer).
+As in an export without optimizer a Transpose stands in front of each MatMul, since torch's Linear keeps (out, in). The
+rest is as the TorchScript exporter writes it (`legacy`, 78 nodes a layer): every attention reads its dimensions from a
+tensor by Shape and Gather and joins them again for each Reshape, and a norm divides; or as the optimized result of the
+dynamo exporter (`dynamo`, 62 nodes): dimensions are read once, and a norm multiplies by a Reciprocal.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,7 @@ class Shape:
     heads: int = 32
     vocabulary: int = 32000
     elem_type: int = TensorProto.FLOAT
+    exporter: str = "legacy"  # whose way of writing shapes, norms and node names: legacy or dynamo
 
     @property
     def head_width(self) -> int:
@@ -41,6 +45,7 @@ class Graph:
     def __init__(self, shape: Shape, data_name: str) -> None:
         self.shape = shape
         self.data_name = data_name
+        self.module = "model"  # torch module of the nodes to come
         self.end = 0
         self.parameters = 0
         self.nodes: list[onnx.NodeProto] = []
@@ -50,7 +55,9 @@ class Graph:
     def node(self, op_type: str, *inputs: str, **attributes: object) -> str:
         """Add a node with one output; the output's name."""
         output = f"val_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, [output], name=f"node_{output}", **attributes))
+        place = f"/{self.module.replace('.', '/').replace('layers/', 'layers.')}/{op_type}_{len(self.nodes)}"
+        name = place if self.shape.exporter == "legacy" else f"node_{output}"
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name=name, **attributes))
         return output
 
     def weight(self, name: str, *dims: int) -> str:
@@ -114,17 +121,34 @@ def _decoder(g: Graph) -> str:
         "epsilon": g.number("epsilon", 1e-5),
         "scale": g.number("scale", shape.head_width**-0.25),
     }
-    split = g.node("Concat", batch, sequence, g.integers(shape.heads), g.integers(shape.head_width), axis=0)
-    joined = g.node("Concat", batch, sequence, g.integers(shape.hidden), axis=0)
+    constants["one"] = g.number("one", 1.0)
+    split = _joined_shape(g, [batch, sequence], shape.heads, shape.head_width)
+    joined = _joined_shape(g, [batch, sequence], shape.hidden)
     for index in range(shape.layers):
         name = f"model.layers.{index}"
-        normed = _norm(g, f"{name}.input_layernorm.weight", hidden, constants)
+        normed = _norm(g, f"{name}.input_layernorm", hidden, constants)
         attended = _attention(g, f"{name}.self_attn", normed, (cos, sin), mask, (split, joined), constants["scale"])
+        g.module = name
         hidden = g.node("Add", hidden, attended)
-        normed = _norm(g, f"{name}.post_attention_layernorm.weight", hidden, constants)
-        hidden = g.node("Add", hidden, _mlp(g, f"{name}.mlp", normed))
-    hidden = _norm(g, "model.norm.weight", hidden, constants)
-    return _linear(g, "lm_head.weight", hidden, shape.hidden, shape.vocabulary)
+        normed = _norm(g, f"{name}.post_attention_layernorm", hidden, constants)
+        output = _mlp(g, f"{name}.mlp", normed)
+        g.module = name
+        hidden = g.node("Add", hidden, output)
+    hidden = _norm(g, "model.norm", hidden, constants)
+    return _linear(g, "lm_head", hidden, shape.hidden, shape.vocabulary)
+
+
+def _joined_shape(g: Graph, dynamic: list[str], *static: int) -> str:
+    return g.node("Concat", *dynamic, *(g.integers(size) for size in static), axis=0)
+
+
+def _shapes(g: Graph, value: str) -> Iterator[str]:
+    """What an attention traced by the TorchScript exporter makes for its four Reshapes: (batch, sequence, heads, width)
+    for queries, keys and values, and back to hidden; each from the two numbers that Gather takes out of a Shape."""
+    wide = (g.shape.heads, g.shape.head_width)
+    read = [g.node("Gather", g.node("Shape", value), g.integers(axis, scalar=True), axis=0) for axis in (0, 1)]
+    for static in (wide, wide, wide, (g.shape.hidden,)):
+        yield _joined_shape(g, [g.node("Unsqueeze", size, g.integers(0)) for size in read], *static)
 
 
 def _angles(g: Graph, positions: str) -> tuple[str, str]:
@@ -153,15 +177,17 @@ def _mask(g: Graph, positions: str) -> str:
 
 def _linear(g: Graph, name: str, value: str, width: int, out: int) -> str:
     """torch keeps (out, in): exporters write a Transpose of the weight and a MatMul."""
-    return g.node("MatMul", value, g.node("Transpose", g.weight(name, out, width), perm=[1, 0]))
+    g.module = name
+    return g.node("MatMul", value, g.node("Transpose", g.weight(f"{name}.weight", out, width), perm=[1, 0]))
 
 
 def _norm(g: Graph, name: str, value: str, constants: dict[str, str]) -> str:
     """RMSNorm written out."""
+    g.module = name
     mean = g.node("ReduceMean", g.node("Pow", value, constants["two"]), g.integers(-1), keepdims=1)
     root = g.node("Sqrt", g.node("Add", mean, constants["epsilon"]))
-    normed = g.node("Mul", value, g.node("Reciprocal", root))
-    return g.node("Mul", g.weight(name, g.shape.hidden), normed)
+    inverse = g.node("Div", constants["one"], root) if g.shape.exporter == "legacy" else g.node("Reciprocal", root)
+    return g.node("Mul", g.weight(f"{name}.weight", g.shape.hidden), g.node("Mul", value, inverse))
 
 
 def _attention(
@@ -169,17 +195,21 @@ def _attention(
 ) -> str:
     """Attention of all heads with rotary positions. `shapes`: (batch, sequence, heads, width) and back to hidden."""
     width = g.shape.hidden
+    g.module = name
+    traced = g.shape.exporter == "legacy"
+    *split_shapes, joined_shape = _shapes(g, value) if traced else (shapes[0], shapes[0], shapes[0], shapes[1])
     heads = []
-    for part in "qkv":
-        projected = _linear(g, f"{name}.{part}_proj.weight", value, width, width)
-        split = g.node("Reshape", projected, shapes[0], allowzero=1)
+    for part, split_shape in zip("qkv", split_shapes, strict=True):
+        projected = _linear(g, f"{name}.{part}_proj", value, width, width)
+        g.module = name
+        split = g.node("Reshape", projected, split_shape, allowzero=1)
         heads.append(g.node("Transpose", split, perm=[0, 2, 1, 3]))
     query, key = (g.node("Mul", _rotated(g, head, *angles), scale) for head in heads[:2])
     scores = g.node("MatMul", query, g.node("Transpose", key, perm=[0, 1, 3, 2]))
     weights = g.node("Softmax", g.node("Add", scores, mask), axis=-1)
     context = g.node("Transpose", g.node("MatMul", weights, heads[2]), perm=[0, 2, 1, 3])
-    joined = g.node("Reshape", context, shapes[1], allowzero=1)
-    return _linear(g, f"{name}.o_proj.weight", joined, width, width)
+    joined = g.node("Reshape", context, joined_shape, allowzero=1)
+    return _linear(g, f"{name}.o_proj", joined, width, width)
 
 
 def _rotated(g: Graph, value: str, cos: str, sin: str) -> str:
@@ -193,7 +223,9 @@ def _rotated(g: Graph, value: str, cos: str, sin: str) -> str:
 def _mlp(g: Graph, name: str, value: str) -> str:
     """down(silu(gate) * up)"""
     hidden, wide = g.shape.hidden, g.shape.intermediate
-    gate = _linear(g, f"{name}.gate_proj.weight", value, hidden, wide)
+    gate = _linear(g, f"{name}.gate_proj", value, hidden, wide)
+    g.module = name
     silu = g.node("Mul", gate, g.node("Sigmoid", gate))
-    product = g.node("Mul", silu, _linear(g, f"{name}.up_proj.weight", value, hidden, wide))
-    return _linear(g, f"{name}.down_proj.weight", product, wide, hidden)
+    up = _linear(g, f"{name}.up_proj", value, hidden, wide)
+    g.module = name
+    return _linear(g, f"{name}.down_proj", g.node("Mul", silu, up), wide, hidden)

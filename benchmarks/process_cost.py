@@ -30,12 +30,17 @@ class Cost:
     """`seconds`: wall time from start to exit; `cpu_seconds`: of all its processes, which a busy machine changes less.
     `resident_mb`: the kernel's peak of resident memory of the largest process (ru_maxrss of wait4, what
     `/usr/bin/time -v` prints), in MB of 10^6 bytes. `tree_mb`: the peak of the sum over all its processes, pages they
-    share counted once (Pss), sampled every 20 ms; 0 where it was not."""
+    share counted once (Pss), and `child_mb`: resident memory of the largest process it started, sampled every 20 ms; 0
+    where they were not. `least_seconds`: the fastest of the runs that `seconds` is the median of. `exit_code`: of the
+    last run."""
 
     seconds: float
     cpu_seconds: float
     resident_mb: float
     tree_mb: float = 0.0
+    child_mb: float = 0.0
+    least_seconds: float = 0.0
+    exit_code: int = 0
 
 
 def run(command: Sequence[str], accepted: Sequence[int] = (0,), sampled: bool = False) -> Cost:
@@ -46,7 +51,7 @@ def run(command: Sequence[str], accepted: Sequence[int] = (0,), sampled: bool = 
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         child = subprocess.Popen(list(command), stdout=subprocess.DEVNULL, stderr=errors)
-        with _sampling(child.pid) if sampled else contextlib.nullcontext([0.0]) as peaks:
+        with _sampling(child.pid) if sampled else contextlib.nullcontext([0.0, 0.0]) as peaks:
             _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
@@ -54,7 +59,15 @@ def run(command: Sequence[str], accepted: Sequence[int] = (0,), sampled: bool = 
             errors.seek(0)
             tail = errors.read().decode(errors="replace").strip()[-400:]
             raise CommandFailedError(f"{' '.join(command)} ended with {child.returncode}: {tail}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MB, peaks[0])
+    return Cost(
+        seconds=seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        resident_mb=usage.ru_maxrss * 1024 / MB,
+        tree_mb=peaks[0],
+        child_mb=peaks[1],
+        least_seconds=seconds,
+        exit_code=child.returncode,
+    )
 
 
 def measure(command: Sequence[str], runs: int, accepted: Sequence[int] = (0,)) -> Cost:
@@ -64,18 +77,27 @@ def measure(command: Sequence[str], runs: int, accepted: Sequence[int] = (0,)) -
     """
     watched = run(command, accepted, sampled=True)
     costs = [run(command, accepted) for _ in range(runs)]
-    seconds, cpu_seconds = median(c.seconds for c in costs), median(c.cpu_seconds for c in costs)
-    return Cost(seconds, cpu_seconds, max(c.resident_mb for c in costs), watched.tree_mb)
+    return Cost(
+        seconds=median(c.seconds for c in costs),
+        cpu_seconds=median(c.cpu_seconds for c in costs),
+        resident_mb=max(c.resident_mb for c in costs),
+        tree_mb=watched.tree_mb,
+        child_mb=watched.child_mb,
+        least_seconds=min(c.seconds for c in costs),
+        exit_code=costs[-1].exit_code,
+    )
 
 
 @contextlib.contextmanager
 def _sampling(pid: int) -> Iterator[list[float]]:
-    """A list of one number: the largest sum so far, in MB."""
-    done, peaks = threading.Event(), [0.0]
+    """Two numbers in MB: the largest sum over the processes so far, and the largest of one that `pid` started."""
+    done, peaks = threading.Event(), [0.0, 0.0]
 
     def sample() -> None:
         while not done.wait(SAMPLE_SECONDS):
-            peaks[0] = max(peaks[0], sum(_proportional_bytes(p) for p in _tree(pid)) / MB)
+            memory = {process: _memory(process) for process in _tree(pid)}
+            peaks[0] = max(peaks[0], sum(proportional for _, proportional in memory.values()))
+            peaks[1] = max([peaks[1], *(resident for process, (resident, _) in memory.items() if process != pid)])
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
@@ -98,10 +120,10 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _proportional_bytes(pid: int) -> int:
-    """Pss of a process, 0 once it has gone."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def _memory(pid: int) -> tuple[float, float]:
+    """Resident memory of a process and its proportional share (Rss, Pss), in MB; 0 once it has gone."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+        return kilobytes["Rss"] * 1024 / MB, kilobytes["Pss"] * 1024 / MB
+    return 0.0, 0.0

@@ -1,0 +1,145 @@
+"""The benchmarks' Llama graph is a Llama and is forecast as the runtime plans it; the scripts start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from oracle.compare import differences
+from oracle.runtime import Oracle
+
+from onnxfix.diagnose.placement.run import forecast
+from onnxfix.model import Model
+from onnxfix.target import Target
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SIZES = {"layers": 2, "hidden": 64, "intermediate": 160, "heads": 4, "vocabulary": 100}
+NODES = {"legacy": 29 + 2 * 78, "dynamo": 29 + 2 * 62}
+FLOAT16 = onnx.TensorProto.FLOAT16
+
+
+@pytest.fixture(params=list(NODES))
+def exporter(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def written(folder: Path, exporter: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> tuple[Path, int]:
+    """A tiny graph, by the scripts' own writer: they import each other as scripts do, from their folder."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import llama_graph  # type: ignore[import-not-found]
+
+    path, parameters = llama_graph.write(folder, llama_graph.Shape(**SIZES, exporter=exporter, **more))
+    return path, parameters
+
+
+def logits(path: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, feed)[0])
+
+
+@pytest.mark.parametrize("more", [{}, {"elem_type": FLOAT16}], ids=["fp32", "fp16"])
+def test_graph_is_valid_and_its_hole_reads_as_zeros(
+    exporter: str, more: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = written(tmp_path, exporter, monkeypatch, **more)
+    onnx.checker.check_model(str(path), full_check=True)
+    assert len(onnx.load(path, load_external_data=False).graph.node) == NODES[exporter] + (2 if more else 0)
+    assert (tmp_path / "llama.onnx.data").stat().st_blocks == 0
+    ones = np.ones((2, 5), dtype=np.int64)
+    out = logits(path, {"input_ids": ones, "attention_mask": ones})
+    assert out.shape == (2, 5, SIZES["vocabulary"])
+    assert not out.any()
+
+
+def test_graph_computes_what_transformers_llama_computes(
+    exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=SIZES["vocabulary"],
+        hidden_size=SIZES["hidden"],
+        intermediate_size=SIZES["intermediate"],
+        num_hidden_layers=SIZES["layers"],
+        num_attention_heads=SIZES["heads"],
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=False,
+    )
+    llama = transformers.LlamaForCausalLM(config).eval()
+    for parameter in llama.parameters():  # as made, logits hardly depend on attention
+        torch.nn.init.normal_(parameter, std=1.6 / parameter.shape[-1] ** 0.5)
+    path, parameters = written(tmp_path, exporter, monkeypatch)
+    assert parameters == sum(p.numel() for p in llama.parameters())
+    _fill(path, {name: p.detach().numpy() for name, p in llama.named_parameters()})
+    ids = torch.randint(0, SIZES["vocabulary"], (2, 12))
+    mask = torch.ones_like(ids)
+    mask[1, 8:] = 0
+    with torch.no_grad():
+        expected = llama(input_ids=ids, attention_mask=mask).logits.numpy()
+    real = mask.numpy().astype(bool)
+    out = logits(path, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+    assert np.linalg.norm((out - expected)[real]) < 1e-5 * np.linalg.norm(expected[real])
+
+
+def _fill(path: Path, weights: dict[str, np.ndarray]) -> None:
+    """Write weights into the hole; every tensor there must be one of them."""
+    with path.with_name(path.name + ".data").open("r+b") as file:
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                weight = weights.pop(tensor.name)
+                assert list(weight.shape) == list(tensor.dims)
+                file.seek(next(int(entry.value) for entry in tensor.external_data if entry.key == "offset"))
+                file.write(weight.tobytes())
+    assert not weights
+
+
+def test_graph_is_forecast_as_the_runtime_plans_it(
+    oracle: Oracle, exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = written(tmp_path, exporter, monkeypatch)
+    plan = forecast(Model.open(path), Target.resolve("cuda"))
+    assert differences(plan, oracle.plan(path)) == []
+    assert len(plan.copies) == 0
+
+
+def test_llama_7b_measures_a_tiny_model(exporter: str, tmp_path: Path) -> None:
+    sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+    done = started("llama_7b.py", *sizes, "--runs", "1", "--exporter", exporter, "--keep", str(tmp_path))
+    assert done.stderr == ""
+    assert f" {NODES[exporter]} nodes" in done.stdout
+    assert " 0 copies; exit code 0" in done.stdout
+    assert {file.name for file in tmp_path.iterdir()} == {"llama.onnx", "llama.onnx.data"}
+
+
+def test_diagnose_cost_measures_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = written(tmp_path, "legacy", monkeypatch)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    done = started("diagnose_cost.py", str(path), "--runs", "1")
+    assert done.stderr == ""
+    row = next(line for line in done.stdout.splitlines() if line.startswith("llama.onnx")).split()
+    assert row[-3:-1] == ["0", "0"]
+    assert all(float(number) > 0 for number in row[2:-3])
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("script", ["diagnose_cost.py", "llama_7b.py"])
+def test_help(script: str) -> None:
+    done = started(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage:" in done.stdout
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    assert started("diagnose_cost.py", "absent.onnx").returncode == 2
+    assert started("llama_7b.py", "--heads", "3").returncode == 2
+
+
+def started(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
