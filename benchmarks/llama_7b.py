@@ -79,6 +79,8 @@ def main() -> int:
         parser.error("sizes and --runs are 1 or more, and --hidden is a multiple of twice --heads")
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
+        if any((given.keep / name).exists() for name in ("llama.onnx", "llama.onnx.data")):
+            parser.error(f"{given.keep} holds a llama.onnx: name another folder")
     kept = given.keep and contextlib.nullcontext(str(given.keep.resolve()))
     try:
         with kept or tempfile.TemporaryDirectory(prefix="onnxfix-llama-") as folder:

@@ -135,7 +135,11 @@ def test_help(script: str) -> None:
     assert "usage:" in done.stdout
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "llama.onnx.data"
+    weights.write_bytes(b"weights of a real model")
+    assert started("llama_7b.py", "--keep", str(tmp_path)).returncode == 2
+    assert weights.read_bytes() == b"weights of a real model"
     assert started("diagnose_cost.py", "absent.onnx").returncode == 2
     assert started("llama_7b.py", "--heads", "3").returncode == 2
 
