@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import mmap
 import os
 import shutil
@@ -21,6 +22,9 @@ from .errors import OnnxfixError
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
 INLINE_LIMIT_BYTES = 1_500_000_000
+
+# It warns about what the rules report, on standard error.
+logging.getLogger("onnx_ir").setLevel(logging.ERROR)
 
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
@@ -50,6 +54,7 @@ class Model:
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
         external = _check_external_data(model, source)
+        _follow_links(model)
         return Model(model, source, external, custom_op_libraries)
 
     @property
@@ -189,6 +194,8 @@ def _parse(source: Path) -> tuple[Any, mmap.mmap | None]:
             "check that the download or export finished",
         ) from error
     # Random text can parse as a protobuf of unknown fields only; a real model always states its IR version and a graph.
+    if proto.graph.sparse_initializer:
+        raise OnnxfixError(f"{source} holds sparse initializers, which are not supported", "make them dense")
     if not proto.ir_version or not proto.HasField("graph"):
         raise OnnxfixError(f"{source} is not an ONNX model: it holds no graph", "name an .onnx file")
     return proto, mapped
@@ -233,12 +240,36 @@ def _check_external_tensor(tensor: ir.ExternalTensor, source: Path, sizes: dict[
     data = folder / location
     if data not in sizes:
         sizes[data] = _external_size(data, tensor, source)
-    end = (tensor.offset or 0) + (tensor.length or 0)
+    needed = tensor.nbytes
+    if needed < 0 or (tensor.length is not None and tensor.length != needed):
+        raise OnnxfixError(
+            f"{source}: weight '{tensor.name}' of shape {list(tensor.shape.numpy())} needs {needed:,} bytes, "
+            f"its entry says {tensor.length or 0:,}",
+            "export it again",
+        )
+    end = (tensor.offset or 0) + needed
     if end > sizes[data]:
         raise OnnxfixError(
             f"{source}: {location} holds {sizes[data]:,} bytes but weight '{tensor.name}' ends at {end:,}",
             "the data file is truncated or of another model: copy it again",
         )
+
+
+def _follow_links(model: ir.Model) -> None:
+    """Read weights where a link leads: onnx-ir refuses to leave a folder that download caches link out of."""
+    for graph in [model.graph, *(g for g in model.graph.subgraphs() if g is not model.graph)]:
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if not isinstance(tensor, ir.ExternalTensor):
+                continue
+            real = (Path(tensor.base_dir) / tensor.location).resolve()
+            if real.parent == Path(tensor.base_dir).resolve() or real.is_relative_to(Path(tensor.base_dir).resolve()):
+                continue
+            shape = ir.Shape(list(tensor.shape.numpy()))
+            value.const_value = ir.ExternalTensor(
+                real.name, tensor.offset, tensor.length, tensor.dtype, shape=shape, name=tensor.name or "",
+                base_dir=real.parent,
+            )  # fmt: skip
 
 
 def _external_size(data: Path, tensor: ir.ExternalTensor, source: Path) -> int:

@@ -107,7 +107,10 @@ def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:
 
 def _trimmed_tensor(file: int, start: int, end: int) -> Iterator[bytes]:
     copied, reference = start, b""
-    for number, field, first, last in _fields(file, start, end):
+    fields = list(_fields(file, start, end))
+    if any(number == _EXTERNAL_DATA for number, *_ in fields):
+        fields = []  # it says that its data is elsewhere: whatever else it holds, that stands
+    for number, field, first, last in fields:
         if number in (_RAW_DATA, _FLOAT_DATA, _DOUBLE_DATA) and last - first >= LARGE_BYTES:
             yield os.pread(file, field - copied, copied)
             entries = (("location", _HERE), ("offset", str(first)), ("length", str(last - first)))

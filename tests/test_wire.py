@@ -151,3 +151,44 @@ def test_random_bytes_are_refused(tmp_path: Path) -> None:
         path.write_bytes(np.random.default_rng(seed).bytes(300_000))
         with pytest.raises(OnnxfixError):
             Model.open(path)
+
+
+def test_external_weights_are_checked_against_their_shapes(tmp_path: Path) -> None:
+    onnx.save_model(proto_with(dense(LARGE)), tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    proto = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    entries = {e.key: e for e in proto.graph.initializer[0].external_data}
+    entries["length"].value = "12"
+    onnx.save(proto, tmp_path / "short.onnx")
+    with pytest.raises(OnnxfixError, match="its entry says 12"):
+        Model.open(tmp_path / "short.onnx")
+    proto.graph.initializer[0].external_data.remove(entries["length"])
+    onnx.save(proto, tmp_path / "open.onnx")
+    Model.open(tmp_path / "open.onnx")
+    (tmp_path / "m.data").write_bytes(b"1" * 1000)
+    with pytest.raises(OnnxfixError, match="holds 1,000 bytes"):
+        Model.open(tmp_path / "open.onnx")
+
+
+def test_weights_behind_links_are_read_as_download_caches_hold_them(tmp_path: Path) -> None:
+    onnx.save_model(proto_with(dense(LARGE)), tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "r" / "onnx"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for name, blob in (("m.onnx", "aaa"), ("m.data", "bbb")):
+        (tmp_path / name).rename(blobs / blob)
+        (snapshot / name).symlink_to(Path("../../../blobs") / blob)
+    opened = Model.open(snapshot / "m.onnx")
+    weight = opened.graph.initializers["w"].const_value
+    assert weight is not None and np.array_equal(weight.numpy(), LARGE)
+    opened.save(tmp_path / "copy.onnx")
+    assert np.array_equal(onnx.numpy_helper.to_array(onnx.load(tmp_path / "copy.onnx").graph.initializer[0]), LARGE)
+
+
+def test_sparse_initializers_are_refused(tmp_path: Path) -> None:
+    proto = proto_with(nodes="y = MatMul(x, w)")
+    values = helper.make_tensor("w", TensorProto.FLOAT, [1], [2.0])
+    indices = helper.make_tensor("i", TensorProto.INT64, [1], [5])
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [200, 200]))
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(OnnxfixError, match="sparse initializers"):
+        Model.open(tmp_path / "m.onnx")

@@ -54,8 +54,8 @@ class Compiler:
 
     def begin(self, source: Path, result: Path, libraries: Sequence[Path]) -> None:
         """Send a graph, to be waited for with `finish`; nothing else may be sent in between."""
-        self._lock.acquire()
         self.start()
+        self._lock.acquire()
         process = self._process
         assert process is not None and process.stdin is not None
         request = {"source": str(source), "result": str(result), "libraries": [str(p.resolve()) for p in libraries]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,12 +40,15 @@ def concrete_shapes(
 
 def _at(proto: Any, model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
     symbols = _symbols(model.graph, sizes)
+    names = Counter(v.name for v in _values(model))
+    repeated = {name for name, count in names.items() if name and count > 1}
     stated = {name: known for name, shape in recorded.items() if (known := _evaluated(shape, symbols)) is not None}
     for value in _values(model):
         known = _evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
-    return stated | _inferred(_fixed(proto, stated, sizes))
+    inferred = _inferred(_fixed(proto, stated, sizes))
+    return {**{n: s for n, s in stated.items() if n not in repeated}, **inferred}
 
 
 def _symbols(graph: ir.Graph, sizes: Sizes) -> dict[str, int]:
@@ -128,12 +132,15 @@ def _inferred(proto: Any) -> dict[str, Shape]:
     except Exception:  # onnx raises several types for graphs that it cannot infer; what is recorded must do then
         return {}
     found: dict[str, Shape] = {}
+    different: set[str] = set()  # branches may use one name for two values
     pending = [done.graph]
     while pending:
         graph = pending.pop()
         for info in (*graph.input, *graph.output, *graph.value_info):
             shape = info.type.tensor_type.shape if info.type.tensor_type.HasField("shape") else None
             if shape is not None and all(d.HasField("dim_value") for d in shape.dim):
-                found[info.name] = tuple(d.dim_value for d in shape.dim)
+                known = tuple(d.dim_value for d in shape.dim)
+                if found.setdefault(info.name, known) != known:
+                    different.add(info.name)
         pending.extend(a.g for n in graph.node for a in n.attribute if a.HasField("g"))
-    return found
+    return {name: shape for name, shape in found.items() if name not in different}

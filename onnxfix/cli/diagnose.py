@@ -22,13 +22,15 @@ ENDINGS = {
     "json": (".json",),
 }
 
+SIZE = click.IntRange(1, 1_000_000)
+
 
 @click.command("diagnose", short_help="Say why a model is slow, wrong or not really quantized.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]), default="cuda", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "forecast", "measured"]), default="auto", show_default=True)
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Rows that bytes are for.")
-@click.option("--seq", type=click.IntRange(min=1), default=512, show_default=True, help="Tokens of a row.")
+@click.option("--batch", type=SIZE, default=64, show_default=True, help="Rows that bytes are for.")
+@click.option("--seq", type=SIZE, default=512, show_default=True, help="Tokens of a row.")
 @click.option(
     "--format", "form", type=click.Choice(list(ENDINGS)), default="text", show_default=True,
     help="html: a page with the placement drawn; markdown: a pull request comment; sarif: code scanning.",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -57,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Graphs are hundreds of thousands of small objects that live to the end: collecting every 700 of them took a third
     # of the time of diagnosing a 28-layer model.
     gc.set_threshold(200_000, 20, 20)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders are cleared away
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     # Accept --debug behind the sub-command too: that is where people type it after a failure.
@@ -71,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(f"{error.format_message().splitlines()[0]} (see '{path} --help')")
     except BrokenPipeError:
         sys.exit(2)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except Exception as error:
         if debug:
             import traceback

@@ -1,4 +1,4 @@
-"""Numbers of shape arithmetic that a CUDA node reads → made on the device by Range, so that nothing is copied."""
+"""Numbers of shape arithmetic that a CUDA node reads → made on the device by Range or Pad: nothing is copied."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class MakeShapeValuesOnDevice:
     ONNX Runtime computes `Shape -> Gather -> ...` on the host. Where a CUDA node reads the number as data, as the
     legacy exporter's attention mask does (`batch index x sequence length`), it is copied at every run: one Memcpy node,
     which also prevents CUDA graphs. `Range(n, n + 1, 1)` reads its arguments on the host and writes `[n]` on the
-    device, so such readers get the number from there. An input that such a number drags to the host stays on the
-    device in the same way. A rewrite that lowers neither the number of copies nor their bytes is not made.
+    device, and `Pad` does so with the number it pads with: readers get the number from there. An input that such a
+    number drags to the host stays on the device in the same way. A rewrite that lowers neither the number of copies nor
+    their bytes is not made.
     """
 
     plan: Callable[[Model], Plan]
@@ -68,10 +69,10 @@ def _cost(plan: Plan) -> tuple[int, int]:
 
 
 def _on_device(editor: Editor, site: HostValue) -> ir.Value:
-    """The value on the device: one Range an element, joined, of the shape and type that the readers read."""
+    """The value on the device: each element by itself, joined, of the shape and type that the readers read."""
     step = _Chain(editor, site)
-    ranges = [step.ranged(element) for element in step.elements()]
-    value = ranges[0] if len(ranges) == 1 else step.add("Concat", ranges, axis=0)
+    made = [step.on_device(element) for element in step.elements()]
+    value = made[0] if len(made) == 1 else step.add("Concat", made, axis=0)
     if site.length is None:
         value = step.add("Squeeze", [value])
     for cast in site.casts:
@@ -106,11 +107,14 @@ class _Chain:
         positions = [self.constant(i, ir.DataType.INT64) for i in range(self.site.length)]
         return [self.add("Gather", [self.site.value, position], axis=0) for position in positions]
 
-    def ranged(self, scalar: ir.Value) -> ir.Value:
-        """`[scalar]` on the device. The step of a float range exceeds its length, whatever that rounds to."""
+    def on_device(self, scalar: ir.Value) -> ir.Value:
+        """`[scalar]` on the device, whatever the number is: a float may be NaN or infinite."""
+        if self.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+            padded = self.add("Pad", [self.vector(0, self.dtype), self.vector((0, 1)), scalar])
+            return self.add("Gather", [padded, self.vector(1)], axis=0)
         one = self.constant(1)
-        if self.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-            return self.add("Range", [scalar, self.add("Add", [scalar, one]), one])
-        doubled = self.add("Mul", [self.add("Abs", [scalar]), self.constant(2)])
-        beyond = self.constant(float(np.finfo(self.dtype.numpy()).max))
-        return self.add("Range", [scalar, self.add("Add", [doubled, one]), beyond])
+        return self.add("Range", [scalar, self.add("Add", [scalar, one]), one])
+
+    def vector(self, numbers: int | tuple[int, ...], dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
+        tensor = ir.Tensor(np.atleast_1d(np.array(numbers, dtype=dtype.numpy())), dtype=dtype)
+        return self.editor.add_initializer(f"{self.site.value.name}_vector", tensor, self.like.graph)

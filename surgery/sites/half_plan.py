@@ -169,7 +169,7 @@ def _no_kernel(node: ir.Node, model: Model, types: ElementTypes, target: Target,
     if target.supports(node.op_type, node.domain, opset, inputs, outputs) != "no":
         return ""
     if target.supports(node.op_type, node.domain, opset, *originals) != "yes":
-        return ""  # it has no kernel in fp32 either: half costs nothing more
+        return f"{node.op_type} has no kernel on {target.provider} in any type"  # a cast around it would be copied
     return f"{node.op_type} has no {half} kernel on {target.provider}"
 
 

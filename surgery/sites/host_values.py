@@ -8,6 +8,7 @@ memory and writes its result on the device, so the number can be made there inst
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from onnxfix.model import Model
 from onnxfix.plan import Copy, NodePlacement, Plan
 from onnxfix.target import CUDA
 
+from . import shape_arithmetic
 from .constants import constant_tensor
 from .shape_arithmetic import static_shape
 
@@ -42,7 +44,7 @@ class HostValue:
 
 def find(model: Model, plan: Plan, table: KernelTable, types: ElementTypes) -> list[HostValue]:
     """The host values behind a plan's copies to the device, each once with all its readers."""
-    search = _Search(plan, table, types, {v.name: v for n in model.nodes() for v in n.outputs if v.name})
+    search = _Search(plan, table, types, _by_name(model))
     merged: dict[tuple[ir.Value, tuple[ir.Node, ...]], HostValue] = {}
     for copy in plan.copies:
         if copy.direction == "from_host":
@@ -56,10 +58,17 @@ def find(model: Model, plan: Plan, table: KernelTable, types: ElementTypes) -> l
 
 def repairable(model: Model, plan: Plan, table: KernelTable, types: ElementTypes) -> set[str]:
     """Names of the copied values that a repair helps: such a number is behind them, or they are a constant's cast."""
-    search = _Search(plan, table, types, {v.name: v for n in model.nodes() for v in n.outputs if v.name})
+    search = _Search(plan, table, types, _by_name(model))
     from_host = (c for c in plan.copies if c.direction == "from_host")
     found = {c.value for c in from_host if next(search.behind(c), None) is not None}
     return found | {c.value for c in plan.copies if c.direction == "to_host" and _is_cast_constant(search, c)}
+
+
+def _by_name(model: Model) -> dict[str | None, ir.Value]:
+    """Values that nodes make, without those whose name another graph uses as well: a plan names them alike."""
+    every = [v for n in model.nodes() for v in n.outputs if v.name]
+    counts = Counter(v.name for v in every)
+    return {v.name: v for v in every if counts[v.name] == 1}
 
 
 def _is_cast_constant(search: _Search, copy: Copy) -> bool:
@@ -106,7 +115,9 @@ class _Search:
         while producer is not None and self.types.get(value) not in RANGE_TYPES and producer.op_type == "Cast":
             casts, value = (producer, *casts), producer.inputs[0] or value
             producer = value.producer()
-        kind = self.types.get(value)
+        kind = self.types.get(value) or ""
+        if "int" in kind and not shape_arithmetic.is_bounded(value):
+            return
         if readers and producer is not None and kind in RANGE_TYPES:
             yield HostValue(value, kind, shape[0] if shape else None, casts, readers)
 
@@ -115,8 +126,9 @@ class _Search:
         return next((p for p in made if p is not None), self.placed.get(node.name or ""))
 
     def _node(self, name: str) -> ir.Node | None:
-        value = next((v for v in self.values.values() if (p := v.producer()) is not None and p.name == name), None)
-        return value.producer() if value is not None else None
+        """By its name, or by that of its first output, which stands for a node without one."""
+        nodes = (p for v in self.values.values() if (p := v.producer()) is not None)
+        return next((n for n in nodes if name in (n.name, n.outputs[0].name)), None)
 
     def _is_dragged(self, node: ir.Node) -> bool:
         placed = self._placement(node)

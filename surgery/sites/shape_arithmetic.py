@@ -15,6 +15,7 @@ _ELEMENTWISE = frozenset(
 
 # Chains are some ten operators long; a deeper one is no shape arithmetic.
 _DEPTH = 32
+_MOST_VALUES = 200
 
 
 def static_shape(value: ir.Value | None, depth: int = 0) -> tuple[int, ...] | None:
@@ -46,11 +47,21 @@ def _made(node: ir.Node, depth: int) -> tuple[int, ...] | None:
         data = static_shape(first, depth)
         if data is None or data not in ((), (1,)):
             return None
-        return (1,) if node.op_type == "Unsqueeze" and data == () else () if node.op_type == "Squeeze" else None
+        if node.op_type == "Squeeze":
+            return ()
+        return (1,) if data == () and _axes(node) == 1 else None
     if node.op_type == "Concat":
         parts = [static_shape(v, depth) for v in node.inputs]
         return (sum(p[0] for p in parts if p),) if all(p is not None and len(p) == 1 for p in parts) else None
     return None
+
+
+def _axes(node: ir.Node) -> int:
+    """How many axes an Unsqueeze adds; 0 when that is not constant."""
+    if "axes" in node.attributes:
+        return len(node.attributes["axes"].as_ints())
+    tensor = node.inputs[1].const_value if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    return tensor.size if tensor is not None else 0
 
 
 def _of_shape(node: ir.Node, source: ir.Value | None) -> tuple[int, ...] | None:
@@ -68,3 +79,28 @@ def _broadcast(shapes: list[tuple[int, ...] | None]) -> tuple[int, ...] | None:
     if len(longer) > 1:
         return None
     return next(iter(longer or vectors), ())
+
+
+def is_bounded(value: ir.Value) -> bool:
+    """Whether an integer stays far from the ends of its range: made of sizes and of constants up to 2**31.
+
+    `Range` counts its elements in float64, which tells neighbours apart up to 2**53. Sizes and their products stay
+    below; a sentinel such as the largest int64 does not.
+    """
+    pending, seen = [value], {value}
+    while pending:
+        current = pending.pop()
+        if current.const_value is not None and not current.is_graph_input():
+            array = current.const_value.numpy()
+            if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > 2**31:
+                return False
+            continue
+        node = current.producer()
+        if node is None or node.op_type in ("Pow", "BitShift") or len(seen) > _MOST_VALUES:
+            return False
+        if node.op_type in ("Shape", "Size"):
+            continue
+        fresh = [v for v in node.inputs if v is not None and v not in seen]
+        seen.update(fresh)
+        pending.extend(fresh)
+    return True

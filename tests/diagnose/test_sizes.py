@@ -136,3 +136,11 @@ def test_an_untouched_node_comes_from_itself() -> None:
     model = graphs.model(READY)
     assert {n.name: n.source for n in plan(model).nodes} == {"Relu_h": ("Relu_h",), "Exp_y": ("Exp_y",)}
     assert onnx.checker.check_model(graphs.proto_of(model)) is None
+
+
+def test_one_name_for_values_of_two_branches_has_no_size() -> None:
+    text = """g (float[b,s,8] x, bool c) => (float[k,l,m] y) {
+        y = If(c) <then_branch = t () => (float[b,s,8] p) { e = Exp(x) q = Tan(e) p = Neg(q) },
+                   else_branch = u () => (float[k,l,1] r) { a = ReduceMax<keepdims = 1>(x) q = Tan(a) r = Neg(q) }> }"""
+    found = [c for c in plan(graphs.model(text)).copies if c.value == "q"]
+    assert len(found) == 2 and {c.nbytes for c in found} == {None}

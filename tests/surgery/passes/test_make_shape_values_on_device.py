@@ -108,3 +108,71 @@ def test_before_opset_11_there_is_no_range() -> None:
         "g (float[b,8] x) => (float[b,8] y) { n = Size(x) f = Cast<to = 1>(n) e = Exp(x) y = Div(e, f) }", opset=10
     )
     assert plan(model).copies and not graph_pass.run(PASS, model).changes
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "i = Sub(n, four) c = Cast<to = 1>(i) v = Log(c)",
+        "c = Cast<to = 1>(n) z = Sub(c, c) v = Div(c, z)",
+        "b = Greater(n, four) v = Where(b, smallest, largest)",
+    ],
+    ids=["NaN or minus infinity", "infinity", "the largest and smallest floats"],
+)
+@pytest.mark.parametrize("rows", [1, 2, 4, 9])
+def test_floats_that_are_not_finite_or_at_the_end_of_their_range(number: str, rows: int) -> None:
+    model = graphs.model(
+        f"""g (float[b,4] x) => (float[b,4] y) {{ s = Shape(x) n = Gather<axis = 0>(s, zero) {number}
+        e = Exp(x) m = Max(e, v) y = Neg(m) }}""",
+        {
+            **ONE,
+            "four": np.array(4),
+            "smallest": np.array(-3.4028235e38, np.float32),
+            "largest": np.array(3.4028235e38, np.float32),
+        },
+    )
+    feed = {"x": np.ones((rows, 4), np.float32)}
+    assert plan(model).copies
+    expected = graphs.run(model, feed)["y"]
+    graph_pass.run(PASS, model)
+    assert plan(model).copies == ()
+    assert np.array_equal(graphs.run(model, feed)["y"], expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("limit", "copies"), [(2**63 - 1, 1), (-(2**63), 1), (0, 0)])
+def test_integers_at_the_end_of_their_range_are_left_alone(limit: int, copies: int) -> None:
+    model = graphs.model(
+        """g (int64[b] x) => (int64[b] y) { n = Size(x) b = Greater(n, four) v = Where(b, n, limit) d = Neg(x)
+        m = Max(d, v) y = Abs(m) }""",
+        {"four": np.array(4), "limit": np.array(limit)},
+    )
+    feed = {"x": np.arange(3)}
+    assert plan(model).copies
+    expected = graphs.run(model, feed)["y"]
+    graph_pass.run(PASS, model)
+    assert len(plan(model).copies) == copies and np.array_equal(graphs.run(model, feed)["y"], expected)
+
+
+def test_nodes_without_names_are_found() -> None:
+    model = graphs.model(
+        """g (int64[b,s] ids) => (int64[b,s] y, int64[b,s] z) { shape = Shape(ids) n = Gather<axis = 0>(shape, zero)
+        m = Mul(ids, n) y = Neg(m) z = Neg(ids) }""",
+        ONE,
+    )
+    proto = graphs.proto_of(model)
+    for node in proto.graph.node:
+        node.name = ""
+    unnamed = graphs.opened(proto)
+    assert plan(unnamed).copies
+    graph_pass.run(PASS, unnamed)
+    assert plan(unnamed).copies == ()
+
+
+def test_branches_that_use_one_name_for_two_values_are_left_alone() -> None:
+    model = graphs.model("""g (float[b,4] x, bool c) => (float[k,l] y) { n = Size(x)
+        y = If(c) <then_branch = t () => (float[b,4] p) { f = Cast<to = 1>(n) q = Sqrt(f) p = Mul(x, q) },
+                   else_branch = e () => (float[b,4] r) { f = Cast<to = 1>(n) q = Neg(f) r = Mul(x, q) }> }""")
+    feed = {"x": X, "c": np.array(False)}
+    expected = graphs.run(model, feed)["y"]
+    graph_pass.run(PASS, model)
+    assert np.array_equal(graphs.run(model, feed)["y"], expected)
