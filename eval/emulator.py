@@ -38,12 +38,6 @@ def emulated(model: Model) -> Model:
     return copy
 
 
-def has_half(model: Model) -> bool:
-    """Whether anything in the graph is in half precision."""
-    types = infer(model.ir)
-    return any(kind in HALVES for kind in types.of.values())
-
-
 class _Emulator:
     def __init__(self, model: Model, types: ElementTypes) -> None:
         self.model = model

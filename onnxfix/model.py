@@ -131,7 +131,7 @@ class Model:
 
 
 def _walk(graph: Graph) -> Iterator[Node]:
-    """As `graph.all_nodes()`, in a third of its time: a diagnosis walks a graph some twenty times."""
+    """As `graph.all_nodes()`, in two thirds of its time: a diagnosis walks a graph some twenty times."""
     for node in graph:
         yield node
         for attribute in node.attributes.values():

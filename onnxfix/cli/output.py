@@ -21,14 +21,14 @@ def json_text(document: object) -> str:
     return json.dumps(_finite(document), indent=2, ensure_ascii=False)
 
 
-def check_destination(path: Path, endings: tuple[str, ...]) -> None:
+def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") -> None:
     """Refuse, before any work, a file whose ending is not a report's: a model must never become one."""
     from onnxfix.errors import OnnxfixError
 
     if not path.parent.is_dir():
-        raise OnnxfixError(f"folder {path.parent} does not exist", "create it or name another output with -o")
+        raise OnnxfixError(f"folder {path.parent} does not exist", f"create it or name another file with {option}")
     if path.suffix.lower() not in endings:
-        raise OnnxfixError(f"{path} does not end in {' or '.join(endings)}", "name another output with -o")
+        raise OnnxfixError(f"{path} does not end in {' or '.join(endings)}", f"name another file with {option}")
 
 
 def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
@@ -52,10 +52,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
-
-
-def megabytes(count: int) -> str:
-    """Bytes as a human reads them: 1,583 MB, 0.4 MB, 12 kB."""
-    if count < 1e5:
-        return f"{count / 1e3:,.0f} kB"
-    return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxfix.errors import OnnxfixError
-
 from . import console
-from .output import emit_json, megabytes
+from .output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
     from onnxfix.flows.repair import Repaired
@@ -53,7 +51,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
 
     source = model or Path("model.onnx")
     if given["report_file"]:
-        _check_report(given["report_file"])
+        check_destination(given["report_file"], (".json",), "--report")
     wish = Wish(
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
@@ -79,7 +77,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
     if given["show_diff"]:
         document["diff"] = [c.as_dict() for c in result.outcome.changes]
     if given["report_file"]:
-        _write_report(given["report_file"], document)
+        write_report(given["report_file"], json_text(document), ())
     if form == "json":
         emit_json(document)
     else:
@@ -107,28 +105,11 @@ def _feeds(file: Path | None, source: Path, libraries: tuple[Path, ...]) -> list
     return feeds
 
 
-def _check_report(path: Path) -> None:
-    """Only a new file or an earlier report: a model, its data or its feeds must never become JSON."""
-    if not path.parent.is_dir():
-        raise OnnxfixError(f"the folder of --report {path} does not exist", "create it")
-    if path.suffix != ".json":
-        raise OnnxfixError(f"--report {path} does not end in .json", "name a .json file")
-
-
-def _write_report(path: Path, document: dict[str, object]) -> None:
-    import json
-
-    from onnxfix.model import staged
-
-    with staged(path.parent) as stage:
-        draft = stage / path.name
-        draft.write_text(json.dumps(document, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
-        draft.replace(path)
-
-
 def _show(result: Repaired, show_diff: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
+
+    from onnxfix.render.words import plural, quantity
 
     out = console.out()
     if show_diff:
@@ -136,10 +117,10 @@ def _show(result: Repaired, show_diff: bool) -> None:
             out.print(f"[dim]{change.pass_name}[/] {escape(str(change))}", soft_wrap=True)
         out.print()
     name = str(result.output) if result.output else f"{result.source} (dry run: nothing written)"
-    sizes = f"{megabytes(result.source_bytes)} → {'' if result.output else 'about '}{megabytes(result.result_bytes)}"
+    sizes = f"{quantity(result.source_bytes)} → {'' if result.output else 'about '}{quantity(result.result_bytes)}"
     out.print(f"[bold]{escape(name)}[/]  {sizes}, for {result.before.target['provider']}")
     for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
-        out.print(f"  {step}: {count:,} change{'' if count == 1 else 's'}")
+        out.print(f"  {step}: {plural(count, 'change')}")
     for note in result.outcome.notes:
         out.print(f"  {escape(note)}", style="dim")
     table = Table("finding", "before", "after", box=None, padding=(0, 2), header_style="bold")

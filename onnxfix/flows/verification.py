@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from onnxfix.eval.runners import Runner
 
 # Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
-# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
-LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 8e-2, "int8": 5e-2}
+# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs. Emulated,
+# fp16 stays within 5e-3 on nine of ten architectures of the zoo and reaches 7e-3 on T5.
+LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 HALVES = ("fp16", "bf16")
 # Tokens of the longest feed for half precision: rotary angles in half are right for the first few hundred positions.
 LONG = 2048

@@ -95,26 +95,21 @@ class _Chain:
         self.last = node
         return node.outputs[0]
 
-    def constant(self, number: float, dtype: ir.DataType | None = None) -> ir.Value:
-        dtype = dtype or self.dtype
-        tensor = ir.Tensor(np.array(number, dtype=dtype.numpy()), dtype=dtype)
-        graph = self.like.graph
-        return self.editor.add_initializer(f"{self.site.value.name}_constant", tensor, graph)
+    def constant(self, numbers: int | list[int], dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
+        """A scalar, or a vector for a list."""
+        tensor = ir.Tensor(np.array(numbers, dtype=dtype.numpy()), dtype=dtype)
+        return self.editor.add_initializer(f"{self.site.value.name}_constant", tensor, self.like.graph)
 
     def elements(self) -> list[ir.Value]:
         if self.site.length is None:
             return [self.site.value]
-        positions = [self.constant(i, ir.DataType.INT64) for i in range(self.site.length)]
+        positions = [self.constant(i) for i in range(self.site.length)]
         return [self.add("Gather", [self.site.value, position], axis=0) for position in positions]
 
     def on_device(self, scalar: ir.Value) -> ir.Value:
         """`[scalar]` on the device, whatever the number is: a float may be NaN or infinite."""
         if self.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-            padded = self.add("Pad", [self.vector(0, self.dtype), self.vector((0, 1)), scalar])
-            return self.add("Gather", [padded, self.vector(1)], axis=0)
-        one = self.constant(1)
+            padded = self.add("Pad", [self.constant([0], self.dtype), self.constant([0, 1]), scalar])
+            return self.add("Gather", [padded, self.constant([1])], axis=0)
+        one = self.constant(1, self.dtype)
         return self.add("Range", [scalar, self.add("Add", [scalar, one]), one])
-
-    def vector(self, numbers: int | tuple[int, ...], dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
-        tensor = ir.Tensor(np.atleast_1d(np.array(numbers, dtype=dtype.numpy())), dtype=dtype)
-        return self.editor.add_initializer(f"{self.site.value.name}_vector", tensor, self.like.graph)

@@ -1,8 +1,8 @@
 """Small values that ONNX Runtime computes on the host and copies to the device for a reader there.
 
 Shape arithmetic runs on the CPU (the plan says where). A number that a CUDA node then reads as data is copied at every
-run, and a graph input that meets such a number is dragged to the CPU whole. `Range` reads its arguments from host
-memory and writes its result on the device, so the number can be made there instead, which takes no Memcpy node.
+run, and a graph input that meets such a number is dragged to the CPU whole. `Range` and `Pad` read numbers from host
+memory and write their result on the device, so the number can be made there instead, which takes no Memcpy node.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from . import shape_arithmetic
 from .constants import constant_tensor
 from .shape_arithmetic import static_shape
 
-# What the Range kernels of both providers take.
-RANGE_TYPES = frozenset(f"tensor({kind})" for kind in ("int16", "int32", "int64", "float", "double"))
+# What the kernels of both providers take that make a number on the device: Range for integers, Pad for floats.
+MADE_TYPES = frozenset(f"tensor({kind})" for kind in ("int16", "int32", "int64", "float", "double"))
 
 # Elements of a vector that are made one by one: more than the rank of any tensor, fewer than any data.
 MOST_ELEMENTS = 8
@@ -112,13 +112,13 @@ class _Search:
     ) -> Iterator[HostValue]:
         casts: tuple[ir.Node, ...] = ()
         producer = value.producer()
-        while producer is not None and self.types.get(value) not in RANGE_TYPES and producer.op_type == "Cast":
+        while producer is not None and self.types.get(value) not in MADE_TYPES and producer.op_type == "Cast":
             casts, value = (producer, *casts), producer.inputs[0] or value
             producer = value.producer()
         kind = self.types.get(value) or ""
         if "int" in kind and not shape_arithmetic.is_bounded(value):
             return
-        if readers and producer is not None and kind in RANGE_TYPES:
+        if readers and producer is not None and kind in MADE_TYPES:
             yield HostValue(value, kind, shape[0] if shape else None, casts, readers)
 
     def _placement(self, node: ir.Node) -> NodePlacement | None:
