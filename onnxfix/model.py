@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import mmap
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
-from . import wire
+from . import external_data, wire
 from .errors import OnnxfixError
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
@@ -53,8 +52,8 @@ class Model:
         ir.external_data.set_base_dir(model.graph, source.parent or Path())
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
-        external = _check_external_data(model, source)
-        _follow_links(model)
+        external = external_data.check(tensors(model), source)
+        external_data.follow_links(model)
         return Model(model, source, external, custom_op_libraries)
 
     @property
@@ -223,74 +222,3 @@ def _forget_undeclared(model: ir.Model, proto: Any) -> None:
             if value.name not in declared:
                 value.type = None
                 value.shape = None
-
-
-def _check_external_data(model: ir.Model, source: Path) -> frozenset[Path]:
-    sizes: dict[Path, int] = {}
-    for tensor in tensors(model):
-        if isinstance(tensor, ir.ExternalTensor):
-            _check_external_tensor(tensor, source, sizes)
-    return frozenset(sizes)
-
-
-def _check_external_tensor(tensor: ir.ExternalTensor, source: Path, sizes: dict[Path, int]) -> None:
-    """`sizes`: of the data files seen so far, in bytes."""
-    location = os.fspath(tensor.location)
-    folder = source.parent
-    data = folder / location
-    if data not in sizes:
-        sizes[data] = _external_size(data, tensor, source)
-    needed = tensor.nbytes
-    if needed < 0 or (tensor.length is not None and tensor.length != needed):
-        raise OnnxfixError(
-            f"{source}: weight '{tensor.name}' of shape {list(tensor.shape.numpy())} needs {needed:,} bytes, "
-            f"its entry says {tensor.length or 0:,}",
-            "export it again",
-        )
-    end = (tensor.offset or 0) + needed
-    if end > sizes[data]:
-        raise OnnxfixError(
-            f"{source}: {location} holds {sizes[data]:,} bytes but weight '{tensor.name}' ends at {end:,}",
-            "the data file is truncated or of another model: copy it again",
-        )
-
-
-def _follow_links(model: ir.Model) -> None:
-    """Read weights where a link leads: onnx-ir refuses to leave a folder that download caches link out of."""
-    for graph in [model.graph, *(g for g in model.graph.subgraphs() if g is not model.graph)]:
-        for value in graph.initializers.values():
-            tensor = value.const_value
-            if not isinstance(tensor, ir.ExternalTensor):
-                continue
-            real = (Path(tensor.base_dir) / tensor.location).resolve()
-            if real.parent == Path(tensor.base_dir).resolve() or real.is_relative_to(Path(tensor.base_dir).resolve()):
-                continue
-            shape = ir.Shape(list(tensor.shape.numpy()))
-            value.const_value = ir.ExternalTensor(
-                real.name, tensor.offset, tensor.length, tensor.dtype, shape=shape, name=tensor.name or "",
-                base_dir=real.parent,
-            )  # fmt: skip
-
-
-def _external_size(data: Path, tensor: ir.ExternalTensor, source: Path) -> int:
-    location, folder = os.fspath(tensor.location), source.parent
-    if Path(location).is_absolute() or not _within(data, source):
-        raise OnnxfixError(
-            f"{source}: weight '{tensor.name}' points outside the model's folder ({location})",
-            "re-export with its data file beside it",
-        )
-    if not data.is_file():
-        raise OnnxfixError(f"{source}: external data file {location} is missing", f"put it into {folder.resolve()}")
-    return data.stat().st_size
-
-
-def _within(data: Path, source: Path) -> bool:
-    """Lexically inside the folder, and through links only to that folder or to where the model file itself links.
-
-    Download caches hold `model.onnx` and its data as links into one folder of blobs; a link anywhere else is refused.
-    """
-    folder = os.path.abspath(source.parent)  # noqa: PTH100  lexical on purpose: resolve() would follow links
-    if not os.path.abspath(data).startswith(folder.rstrip(os.sep) + os.sep):  # noqa: PTH100
-        return False
-    allowed = {source.parent.resolve(), source.resolve().parent}
-    return any(data.resolve().is_relative_to(root) for root in allowed)
