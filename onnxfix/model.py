@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import mmap
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
-from . import external_data, wire
+from . import external_data, wire, writer
 from .errors import OnnxfixError
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
@@ -114,7 +113,7 @@ class Model:
         external = bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
         with staged(target.parent) as stage:
             staged_file = stage / target.name
-            ir.save(self.ir, staged_file, external_data=data_name if external else None, size_threshold_bytes=1024)
+            writer.write(self.ir, staged_file, data_name if external else None)
             # data first: a reader that sees the new graph must find its weights
             for name in (data_name, target.name):
                 if (stage / name).exists():
@@ -169,7 +168,7 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                     yield attribute.value
 
 
-def _parse(source: Path) -> tuple[Any, mmap.mmap | None]:
+def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
     """The ModelProto of a file and, where its large tensors were left in it, the map of the file."""
     import onnx
     from google.protobuf.message import DecodeError

@@ -10,11 +10,14 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
+from . import weight_data
 
 # Field numbers of onnx.proto: which fields of a message hold messages that can hold a tensor.
 _NESTED: dict[str, dict[int, str]] = {
@@ -34,24 +37,32 @@ _HERE = "\0here"
 """Location that marks a tensor left in the file; no path holds a zero byte."""
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """A file as a map, for a look at single weights, and open, for reading all of them without making them resident."""
+
+    bytes: mmap.mmap
+    file: weight_data.OpenFile
+
+
 class MalformedError(ValueError):
     """The bytes are no protobuf message of this kind, or end before it does."""
 
 
-def read(path: Path) -> tuple[bytes, mmap.mmap | None]:
+def read(path: Path) -> tuple[bytes, Mapped | None]:
     """The serialised ModelProto with references in place of large tensors, and the map of the file they refer to, None
     without any.
 
     Raises MalformedError, and OSError or ValueError (empty file) when the file cannot be mapped.
     """
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        # read, not mapped: touching one byte of a map can make 2 MB around it resident
-        skeleton = b"".join(_trimmed(file.fileno(), "model", 0, len(mapped)))
-    return skeleton, mapped if len(skeleton) < len(mapped) else None
+    file = weight_data.OpenFile(path)
+    mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_READ)
+    # read, not mapped: touching one byte of a map can make 2 MB around it resident
+    skeleton = b"".join(_trimmed(file.descriptor, "model", 0, len(mapped)))
+    return skeleton, Mapped(mapped, file) if len(skeleton) < len(mapped) else None
 
 
-def attach(model: ir.Model, mapped: mmap.mmap) -> None:
+def attach(model: ir.Model, mapped: Mapped) -> None:
     """Put tensors over the mapped file in place of the references, in initializers and attributes alike."""
     for root in (model.graph, *(f.graph for f in model.functions.values())):
         for graph in (root, *(g for g in root.subgraphs() if g is not root)):
@@ -71,17 +82,18 @@ def _is_reference(tensor: Any) -> bool:
     return isinstance(tensor, ir.ExternalTensor) and tensor.location == _HERE
 
 
-def _tensor(reference: Any, mapped: mmap.mmap) -> ir.TensorProtocol:
+def _tensor(reference: Any, mapped: Mapped) -> ir.TensorProtocol:
     dtype: ir.DataType = reference.dtype
     stored = np.dtype(np.uint8) if dtype.itemsize < 1 else dtype.numpy()
     count = (reference.length or 0) // stored.itemsize
-    array = np.frombuffer(mapped, dtype=stored, count=count, offset=reference.offset or 0)
+    array = np.frombuffer(mapped.bytes, dtype=stored, count=count, offset=reference.offset or 0)
     shape, name = reference.shape, reference.name
     if dtype.itemsize < 1:
         return ir.PackedTensor(array, dtype, shape=shape, name=name)
     if count != reference.size:
         raise MalformedError(f"tensor '{name}' of shape {list(shape.numpy())} holds {count} elements")
-    return ir.Tensor(array.reshape(shape.numpy()), dtype=dtype, name=name)
+    made = ir.Tensor(array.reshape(shape.numpy()), dtype=dtype, name=name)
+    return weight_data.keep_place(made, weight_data.Place(mapped.file, reference.offset or 0, made.nbytes))
 
 
 def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:
@@ -99,7 +111,7 @@ def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:
             continue
         yield os.pread(file, field - copied, copied)
         pieces = list(_trimmed(file, inner, first, last))
-        yield _header(number, sum(len(piece) for piece in pieces))
+        yield header(number, sum(len(piece) for piece in pieces))
         yield from pieces
         copied = last
     yield os.pread(file, end - copied, copied)
@@ -121,7 +133,7 @@ def _trimmed_tensor(file: int, start: int, end: int) -> Iterator[bytes]:
     yield os.pread(file, end - copied, copied)
     if reference:
         # last, where it wins: onnx's own saving leaves a data_location of 0 behind
-        yield reference + _varint(_DATA_LOCATION << 3) + _varint(1)
+        yield reference + varint(_DATA_LOCATION << 3) + varint(1)
 
 
 def _fields(file: int, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -156,7 +168,8 @@ def _read_varint(file: int, at: int, end: int) -> tuple[int, int]:
     raise MalformedError(f"no number ends at byte {at}")
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """An unsigned number in base 128, least significant group first."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -165,9 +178,10 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _header(number: int, length: int) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(length)
+def header(number: int, length: int) -> bytes:
+    """What stands in front of `length` bytes of field `number`."""
+    return varint(number << 3 | _BYTES) + varint(length)
 
 
 def _bytes(number: int, content: bytes) -> bytes:
-    return _header(number, len(content)) + content
+    return header(number, len(content)) + content

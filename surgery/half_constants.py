@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.op_outputs import data_type
+from onnxfix.weight_data import Elementwise
 
 from .editor import Editor
 from .sites.constants import constant_attribute_tensor, constant_tensor
@@ -18,11 +19,12 @@ def to_half(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
 
     A mask of finfo.min that became -inf would make a fully masked softmax row NaN.
     """
-    if dtype == ir.DataType.FLOAT16:
+    with np.errstate(over="ignore"):
+        made = array.astype(dtype.numpy())
+    if dtype == ir.DataType.FLOAT16 and ((made.view(np.uint16) & 0x7FFF) >= 0x7C00).any():
         finite = np.isfinite(array)
-        clipped = np.clip(array, -LARGEST_FP16, LARGEST_FP16)
-        array = np.where(finite, clipped, array)
-    return array.astype(dtype.numpy())
+        made = np.where(finite, np.clip(array, -LARGEST_FP16, LARGEST_FP16), array).astype(dtype.numpy())
+    return made
 
 
 class HalfConstants:
@@ -82,8 +84,4 @@ class HalfConstants:
 
     def _lazy(self, tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
         """Converted when written, so that no more than one weight is in memory at a time."""
-
-        def make() -> ir.TensorProtocol:
-            return ir.Tensor(to_half(tensor.numpy(), self.dtype), dtype=self.dtype, name=name)
-
-        return ir.LazyTensor(make, self.dtype, tensor.shape, name=name)  # type: ignore[arg-type]
+        return Elementwise(tensor, self.dtype, lambda array: to_half(array, self.dtype), name)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix import weight_data
 from onnxfix.finding import Applicability
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites import linears
@@ -74,7 +75,7 @@ def _folded(editor: Editor, linear: linears.Linear) -> ir.Value | None:
     probe = _all(made, np.broadcast_to(np.zeros((), dtype=tensor.dtype.numpy()), tensor.shape.numpy()))
     dtype = ir.DataType.from_numpy(probe.dtype)
     return editor.add_lazy_initializer(
-        f"{source.name}_folded", dtype, probe.shape, lambda: np.ascontiguousarray(_all(made, tensor.numpy()))
+        f"{source.name}_folded", dtype, probe.shape, lambda: _all(made, weight_data.array(tensor))
     )
 
 

@@ -1,0 +1,135 @@
+"""Reads the bytes of weights: from where they lie, piece by piece, and never through a map of the file.
+
+A mapped file counts as resident memory page by page, and looking at every weight of a 1.6 GB model makes all of it
+resident. Read with `pread`, a conversion holds one piece at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+Array = np.ndarray[Any, Any]
+
+# Elements of one piece: 8 MB of fp32, large enough that the calls cost nothing and small enough for every cache.
+PIECE = 2 << 20
+
+_PLACE = "onnxfix.place"
+
+
+class OpenFile:
+    """A file kept open, as a map of it is, so that it can be read after somebody moved or removed it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self.descriptor)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a tensor lie: `length` bytes from `offset` in a file."""
+
+    file: OpenFile
+    offset: int
+    length: int
+
+    def read(self, start: int, length: int) -> Array:
+        """The bytes from `start` on, as uint8 of shape (length,). Raises OSError where the file is too short."""
+        buffer = np.empty(length, dtype=np.uint8)
+        view, got = memoryview(buffer), 0
+        while got < length:
+            count = os.preadv(self.file.descriptor, [view[got:]], self.offset + start + got)
+            if count == 0:
+                raise OSError(f"{self.file.path} ends before the weight does")
+            got += count
+        return buffer
+
+
+def place(tensor: ir.TensorProtocol) -> Place | None:
+    """Where a tensor lies on disk, None for one in memory or one still to be computed."""
+    if isinstance(tensor, ir.ExternalTensor):
+        status = Path(tensor.path).stat()
+        file = _opened(tensor.path, status.st_ino, status.st_mtime_ns)
+        return Place(file, tensor.offset or 0, tensor.nbytes)
+    found = tensor.meta.get(_PLACE) if isinstance(tensor, ir.Tensor) else None
+    return found if isinstance(found, Place) else None
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: str, inode: int, changed: int) -> OpenFile:
+    """One descriptor a data file, not one a weight: a process may hold 1,024."""
+    return OpenFile(Path(path))
+
+
+def keep_place(tensor: ir.Tensor, where: Place) -> ir.Tensor:
+    """Remember where the bytes of an array over a mapped file lie."""
+    tensor.meta[_PLACE] = where
+    return tensor
+
+
+class Elementwise(ir.LazyTensor):
+    """A weight whose every element is computed from the same element of another, when somebody reads it."""
+
+    def __init__(
+        self, source: ir.TensorProtocol, dtype: ir.DataType, function: Callable[[Array], Array], name: str
+    ) -> None:
+        self.source = source
+        self.function = function
+
+        def make() -> ir.TensorProtocol:
+            return ir.Tensor(function(array(source)), dtype=dtype, name=name)
+
+        super().__init__(make, dtype, source.shape, name=name)  # type: ignore[arg-type]
+
+
+def array(tensor: ir.TensorProtocol) -> Array:
+    """The whole tensor in memory of its own where it lies in a file, else as the tensor gives it."""
+    where = place(tensor)
+    if where is None or tensor.dtype.itemsize < 1:
+        return tensor.numpy()
+    return where.read(0, where.length).view(tensor.dtype.numpy()).reshape(tensor.shape.numpy())
+
+
+def pieces(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Callable[[], Any]]]:
+    """(offset in bytes, function that gives the bytes from there) for each piece of a tensor, in order.
+
+    Pieces are independent of each other, so that several can be made at once. One that lies in no file, or is not
+    computed element by element, is one piece.
+    """
+    source = tensor.source if isinstance(tensor, Elementwise) else tensor
+    where = place(source)
+    if where is None or tensor.dtype.itemsize < 1 or source.dtype.itemsize < 1:
+        yield 0, lambda: _bytes(array(tensor)) if tensor.dtype.itemsize >= 1 else tensor.tobytes()
+        return
+    function = tensor.function if isinstance(tensor, Elementwise) else None
+    for first in range(0, tensor.size, PIECE):
+        count = min(PIECE, tensor.size - first)
+        yield first * int(tensor.dtype.itemsize), _reader(where, source.dtype, first, count, function)
+
+
+def _reader(
+    where: Place, dtype: ir.DataType, first: int, count: int, function: Callable[[Array], Array] | None
+) -> Callable[[], Any]:
+    size = int(dtype.itemsize)
+
+    def read() -> Any:
+        buffer = where.read(first * size, count * size)
+        return buffer if function is None else _bytes(function(buffer.view(dtype.numpy())))
+
+    return read
+
+
+def _bytes(made: Array) -> Any:
+    return np.ascontiguousarray(made).reshape(-1).view(np.uint8)

@@ -1,0 +1,129 @@
+"""Writes a model with its weights streamed: each is read, converted and written once, and few pieces are in memory.
+
+Small tensors stay in the graph's protobuf. Large ones go to a data file beside it, or into the same file behind the
+rest of the graph: a protobuf's fields may come in any order, and every length is known before a byte is written
+(protobuf.dev, "Encoding"), so that no weight passes through the protobuf library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from .weight_data import pieces
+from .wire import header
+
+# From here on a tensor is worth a place of its own: in the data file, and in the file behind the graph.
+EXTERNAL_BYTES = 1024
+STREAMED_BYTES = 64 * 1024
+# Offsets in a data file: pages for what a runtime maps, cache lines for the rest.
+PAGE = 4096
+LINE = 64
+# numpy casts and file calls run without the interpreter's lock; two threads keep one reading while the other casts.
+THREADS = 2
+
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9  # field numbers of onnx.proto
+
+
+def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
+    """Write a model to `path`; with `data_name`, weights of 1 KiB and more to that file beside it.
+
+    The model stays as it is. Raises OSError when writing fails, ValueError for what protobuf cannot hold.
+    """
+    least = EXTERNAL_BYTES if data_name else STREAMED_BYTES
+    bodies = [g for g in model.graph.subgraphs() if g is not model.graph] if data_name else []
+    weights = [v for g in (model.graph, *bodies) for v in g.initializers.values() if _is_large(v.const_value, least)]
+    tensors = [v.const_value for v in weights if v.const_value is not None]
+    offsets = list(_offsets(tensors, bool(data_name)))
+    try:
+        for value, tensor, offset in zip(weights, tensors, offsets, strict=True):
+            value.const_value = _reference(tensor, data_name or "here", offset, value.name or "")
+        proto = ir.to_proto(model)
+    finally:
+        for value, tensor in zip(weights, tensors, strict=True):
+            value.const_value = tensor
+    if data_name:
+        path.write_bytes(proto.SerializeToString())
+        _stream(path.with_name(data_name), list(zip(offsets, tensors, strict=True)))
+    else:
+        _write_inline(proto, path, {v.name or "": t for v, t in zip(weights, tensors, strict=True)})
+
+
+def _is_large(tensor: ir.TensorProtocol | None, least: int) -> bool:
+    return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= least
+
+
+def _offsets(tensors: list[ir.TensorProtocol], aligned: bool) -> Iterator[int]:
+    at = 0
+    for tensor in tensors:
+        step = (PAGE if tensor.nbytes >= STREAMED_BYTES else LINE) if aligned else 1
+        at = -(-at // step) * step
+        yield at
+        at += tensor.nbytes
+
+
+def _reference(tensor: ir.TensorProtocol, location: str, offset: int, name: str) -> ir.ExternalTensor:
+    shape = ir.Shape(list(tensor.shape.numpy()))
+    return ir.ExternalTensor(
+        location, offset, tensor.nbytes, tensor.dtype, shape=shape, name=name,
+        doc_string=tensor.doc_string, metadata_props=dict(tensor.metadata_props),
+    )  # fmt: skip
+
+
+def _write_inline(proto: Any, path: Path, streamed: dict[str, ir.TensorProtocol]) -> None:
+    """One file: the graph without its initializers, then these, the large ones by header and bytes."""
+    initializers = list(proto.graph.initializer)
+    del proto.graph.initializer[:]
+    graph = proto.graph.SerializeToString()
+    proto.ClearField("graph")
+    pieces_of: list[tuple[bytes, ir.TensorProtocol | None]] = [(graph, None)]
+    for entry in initializers:
+        tensor = streamed.get(entry.name)
+        if tensor is None:
+            content = entry.SerializeToString()
+            pieces_of.append((header(_GRAPH_INITIALIZER, len(content)) + content, None))
+            continue
+        entry.ClearField("external_data")
+        entry.ClearField("data_location")
+        head = entry.SerializeToString() + header(_TENSOR_RAW_DATA, tensor.nbytes)
+        pieces_of.append((header(_GRAPH_INITIALIZER, len(head) + tensor.nbytes) + head, tensor))
+    length = sum(len(head) + (tensor.nbytes if tensor is not None else 0) for head, tensor in pieces_of)
+    start = proto.SerializeToString() + header(_MODEL_GRAPH, length)
+    _lay_out(path, start, pieces_of)
+
+
+def _lay_out(path: Path, start: bytes, parts: list[tuple[bytes, ir.TensorProtocol | None]]) -> None:
+    weights: list[tuple[int, ir.TensorProtocol]] = []
+    with path.open("wb") as file:
+        file.write(start)
+        for head, tensor in parts:
+            file.write(head)
+            if tensor is not None:
+                weights.append((file.tell(), tensor))
+                file.seek(tensor.nbytes, os.SEEK_CUR)
+        file.truncate()
+    _stream(path, weights)
+
+
+def _stream(path: Path, weights: list[tuple[int, ir.TensorProtocol]]) -> None:
+    """Write every tensor at its offset, a few pieces at a time."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            tasks = ((offset + first, make) for offset, tensor in weights for first, make in pieces(tensor))
+            for _ in pool.map(lambda task: _put(descriptor, task[0], task[1]()), tasks):
+                pass
+    finally:
+        os.close(descriptor)
+
+
+def _put(descriptor: int, offset: int, content: Any) -> None:
+    view = memoryview(content)
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
