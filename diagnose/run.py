@@ -8,7 +8,7 @@ from collections.abc import Callable
 from onnxfix.element_types import infer
 from onnxfix.finding import Finding
 from onnxfix.model import Model
-from onnxfix.plan import DEFAULT_SIZES, Sizes
+from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
 from onnxfix.report import Report
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites import linears
@@ -24,19 +24,22 @@ def diagnose(
     target: Target,
     progress: Callable[[str], None] = lambda step: None,
     sizes: Sizes = DEFAULT_SIZES,
+    plan: Plan | None = None,
 ) -> Report:
     """Run every rule. The plan is computed once; rules share it and the inferred types.
 
-    `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for.
+    `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for. `plan`: where it is
+    known already.
     """
+    asks = plan is None and target.table_provider is not None
     # ONNX Runtime optimises the graph in its own process while its types are inferred here
-    with Pending(model) if target.table_provider is not None else contextlib.nullcontext() as pending:
+    with Pending(model) if asks else contextlib.nullcontext() as pending:
         progress("types")
         types = infer(model.ir)
         quantization = linears.coverage(model, types)
         rules = all_rules()
         progress("placement")
-        subject = Subject(model, target, placement(model, target, sizes, pending), types)
+        subject = Subject(model, target, plan or placement(model, target, sizes, pending), types)
     findings: list[Finding] = []
     for kind in rules.values():
         progress(kind.name)

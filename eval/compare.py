@@ -77,7 +77,24 @@ def difference(
         identical=reference.dtype == candidate.dtype and _equal(reference, candidate),
         new_nonfinite=lost,
         compared=int(np.count_nonzero(both)),
+        cosine=_cosine(expected[both], actual[both]),
+        nan=int(np.count_nonzero(np.isnan(actual))),
+        argmax_agreement=_agreement(expected, actual, both),
     )
+
+
+def _cosine(expected: Array, actual: Array) -> float:
+    norms = float(np.linalg.norm(expected)) * float(np.linalg.norm(actual))
+    return float(np.dot(expected, actual)) / norms if norms else math.nan
+
+
+def _agreement(expected: Array, actual: Array, both: Array) -> float | None:
+    """Over rows that are finite in both, and compared."""
+    if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
+        return None
+    whole = both.all(axis=-1)
+    same = expected.argmax(axis=-1) == actual.argmax(axis=-1)
+    return float(same[whole].mean()) if whole.any() else None
 
 
 def _as_float(array: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -104,3 +105,18 @@ def on_disk(model: Model) -> Iterator[Path]:
     """A temporary file holding the model as it is in memory, for runtimes that load paths."""
     with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
         yield model.save(Path(folder) / "model.onnx")
+
+
+@contextlib.contextmanager
+def beside(model: Model, file: Path) -> Iterator[Path]:
+    """A temporary file for another version of the model in `file`, in its folder where it shares that model's data."""
+    if not model.external_files:
+        with on_disk(model) as path:
+            yield path
+        return
+    path = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        path.write_bytes(model.ir_bytes())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -21,6 +22,12 @@ class Difference:
     """Entries that are finite in both, which the figures are over."""
     shape_mismatch: str = ""
     """Says both shapes when they differ; then the other figures are NaN."""
+    cosine: float = math.nan
+    """Of the angle between both outputs; NaN when one is all zeros."""
+    nan: int = 0
+    """NaN entries of the candidate."""
+    argmax_agreement: float | None = None
+    """Share of rows (last axis) whose largest entry is the same one; None for outputs without rows of two or more."""
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -33,6 +40,9 @@ class Difference:
             "new_nonfinite": self.new_nonfinite,
             "compared": self.compared,
             "shape_mismatch": self.shape_mismatch,
+            "cosine": None if math.isnan(self.cosine) else self.cosine,
+            "nan": self.nan,
+            "argmax_agreement": self.argmax_agreement,
         }
 
 
@@ -58,6 +68,16 @@ class Comparison:
                 return d.rel_l2
             worst = max(worst, d.rel_l2)
         return worst
+
+    @property
+    def error(self) -> float:
+        """`rel_l2`, infinite where anything became NaN or infinite or shapes differ: one number to compare by."""
+        return self.rel_l2 if self.sound else math.inf
+
+    @property
+    def worst(self) -> Difference:
+        """The difference to speak of: a mismatch of shapes first, then lost values, then the largest error."""
+        return max(self.differences, key=lambda d: (bool(d.shape_mismatch), d.new_nonfinite, d.rel_l2))
 
     @property
     def sound(self) -> bool:

@@ -106,7 +106,7 @@ class Model:
         """
         target = Path(destination)
         data_name = target.name + ".data"
-        self._refuse_overwrite(target, target.with_name(data_name))
+        self.refuse_overwrite(target)
         if not target.parent.is_dir():
             raise OnnxfixError(f"folder {target.parent} does not exist", "create it or name another output with -o")
         self.ir.metadata_props.update(metadata or {})
@@ -120,12 +120,12 @@ class Model:
                     (stage / name).replace(target.parent / name)
         return target
 
-    def _refuse_overwrite(self, *destinations: Path) -> None:
-        sources = {self.path, *self.external_files}
-        for destination in destinations:
-            for source in sources:
-                if destination.exists() and source.exists() and destination.samefile(source):
-                    raise OnnxfixError(f"{destination} belongs to the source model", "name another output with -o")
+    def refuse_overwrite(self, destination: Path) -> None:
+        """Raise OnnxfixError when a file to write, or the data file beside it, is one that this model was read from."""
+        for file in (destination, destination.with_name(destination.name + ".data")):
+            for source in (self.path, *self.external_files):
+                if file.exists() and source.exists() and file.samefile(source):
+                    raise OnnxfixError(f"{file} belongs to the source model", "name another output with -o")
 
 
 def _walk(graph: Graph) -> Iterator[Node]:

@@ -48,7 +48,7 @@ class Place:
     def read(self, start: int, length: int) -> Array:
         """The bytes from `start` on, as uint8 of shape (length,). Raises OSError where the file is too short."""
         buffer = np.empty(length, dtype=np.uint8)
-        view, got = memoryview(buffer), 0
+        view, got = memoryview(buffer.data), 0
         while got < length:
             count = os.preadv(self.file.descriptor, [view[got:]], self.offset + start + got)
             if count == 0:
@@ -73,7 +73,7 @@ def _opened(path: str, inode: int, changed: int) -> OpenFile:
     return OpenFile(Path(path))
 
 
-def keep_place(tensor: ir.Tensor, where: Place) -> ir.Tensor:
+def keep_place(tensor: ir.Tensor[Any], where: Place) -> ir.Tensor[Any]:
     """Remember where the bytes of an array over a mapped file lie."""
     tensor.meta[_PLACE] = where
     return tensor

@@ -8,7 +8,7 @@ rest of the graph: a protobuf's fields may come in any order, and every length i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ LINE = 64
 # numpy casts and file calls run without the interpreter's lock; two threads keep one reading while the other casts.
 THREADS = 2
 
-_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9  # field numbers of onnx.proto
+_MODEL_GRAPH, _MODEL_METADATA, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 14, 5, 9  # field numbers of onnx.proto
 
 
 def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
@@ -52,6 +52,14 @@ def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
         _stream(path.with_name(data_name), list(zip(offsets, tensors, strict=True)))
     else:
         _write_inline(proto, path, {v.name or "": t for v, t in zip(weights, tensors, strict=True)})
+
+
+def append_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Add entries to the metadata of a model file without writing it again: fields may stand in any order."""
+    with path.open("ab") as file:
+        for key, value in metadata.items():
+            entry = b"".join(header(n, len(t)) + t for n, t in ((1, key.encode()), (2, value.encode())))
+            file.write(header(_MODEL_METADATA, len(entry)) + entry)
 
 
 def _is_large(tensor: ir.TensorProtocol | None, least: int) -> bool:

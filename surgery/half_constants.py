@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
 from onnxfix.op_outputs import data_type
-from onnxfix.weight_data import Elementwise
+from onnxfix.weight_data import Array, Elementwise
 
 from .editor import Editor
 from .sites.constants import constant_attribute_tensor, constant_tensor
+from .sites.half_types import FLOAT, LARGEST_FP16
 
-LARGEST_FP16 = 65504.0
+_FP16_INFINITY = 0x7C00
 
 
-def to_half(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
-    """Round to nearest even; finite values beyond fp16's range become ±65,504, infinities and NaN stay.
-
-    A mask of finfo.min that became -inf would make a fully masked softmax row NaN.
-    """
+def to_half(array: Array, dtype: ir.DataType) -> Array:
+    """Round to nearest even; finite values beyond fp16's range become ±65,504, infinities and NaN stay."""
     with np.errstate(over="ignore"):
         made = array.astype(dtype.numpy())
-    if dtype == ir.DataType.FLOAT16 and ((made.view(np.uint16) & 0x7FFF) >= 0x7C00).any():
+    if dtype == ir.DataType.FLOAT16 and ((made.view(np.uint16) & 0x7FFF) >= _FP16_INFINITY).any():
         finite = np.isfinite(array)
         made = np.where(finite, np.clip(array, -LARGEST_FP16, LARGEST_FP16), array).astype(dtype.numpy())
     return made
@@ -30,58 +30,59 @@ def to_half(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
 class HalfConstants:
     """Collects who reads which constant in which type, then converts those that no fp32 reader needs in place."""
 
-    def __init__(self, editor: Editor, half: str) -> None:
+    def __init__(self, editor: Editor) -> None:
         self.editor = editor
-        self.half = half
-        self.dtype = data_type(half)
-        self._readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
-        self._needed_fp32: set[ir.Value] = set()
+        self._readers: dict[ir.Value, dict[str, list[tuple[ir.Node, int]]]] = {}
 
     def read(self, node: ir.Node, index: int, value: ir.Value, wanted: str) -> None:
         """Note that input `index` of `node` reads a constant and wants it as `wanted`."""
-        if wanted == self.half:
-            self._readers.setdefault(value, []).append((node, index))
-        else:
-            self._needed_fp32.add(value)
+        self._readers.setdefault(value, {}).setdefault(wanted, []).append((node, index))
 
-    def convert_unmixed(self) -> None:
-        """Convert each constant that a half reader wants: in place, or as a second one beside the fp32 original."""
-        for value, readers in self._readers.items():
-            if value in self._needed_fp32 or value.is_graph_output():
-                self._second(value, readers)
-            elif value.is_initializer():
-                tensor = value.const_value
-                assert tensor is not None
-                self.editor.replace_tensor(value, self._lazy(tensor, value.name or ""), f"as {self.dtype.name}")
-            else:
-                producer = value.producer()
-                assert producer is not None
-                self._constant_node(producer)
+    def convert(self) -> None:
+        """Convert each constant that half readers want: in place, or as another one beside the fp32 original."""
+        for value, by_kind in self._readers.items():
+            halves = {kind: readers for kind, readers in by_kind.items() if kind != FLOAT}
+            in_place = len(by_kind) == 1 and not value.is_graph_output()
+            for kind, readers in halves.items():
+                if not in_place:
+                    self._another(value, kind, readers)
+                elif value.is_initializer():
+                    tensor = value.const_value
+                    assert tensor is not None
+                    dtype = data_type(kind)
+                    made = Elementwise(tensor, dtype, _rounding(dtype), value.name or "")
+                    self.editor.replace_tensor(value, made, f"as {dtype.name}")
+                else:
+                    producer = value.producer()
+                    assert producer is not None
+                    self._constant_node(producer, kind)
 
-    def fill_value(self, node: ir.Node) -> ir.TensorProtocol:
+    def fill_value(self, node: ir.Node, kind: str) -> ir.TensorProtocol:
         """The fill of a ConstantOfShape in half; its default is one zero."""
         attribute = node.attributes.get("value")
         array = np.zeros(1, dtype=np.float32) if attribute is None else attribute.value.numpy()
-        return ir.Tensor(to_half(array, self.dtype), dtype=self.dtype)
+        return ir.Tensor(to_half(array, data_type(kind)), dtype=data_type(kind))
 
-    def _second(self, value: ir.Value, readers: list[tuple[ir.Node, int]]) -> None:
+    def _another(self, value: ir.Value, kind: str, readers: list[tuple[ir.Node, int]]) -> None:
         tensor = constant_tensor(value)
         assert tensor is not None
-        name = f"{value.name}_{self.dtype.name.lower()}"
+        dtype = data_type(kind)
+        name = f"{value.name}_{dtype.name.lower()}"
         # beside the original: a constant of a sub-graph is not visible outside it
         graph = value.graph if isinstance(value.graph, ir.Graph) else None
-        made = self.editor.add_initializer(name, self._lazy(tensor, name), graph)
+        made = self.editor.add_initializer(name, Elementwise(tensor, dtype, _rounding(dtype), name), graph)
         for node, index in readers:
             self.editor.replace_input(node, index, made)
 
-    def _constant_node(self, node: ir.Node) -> None:
+    def _constant_node(self, node: ir.Node, kind: str) -> None:
         tensor = constant_attribute_tensor(node)
         assert tensor is not None
-        value = ir.Tensor(to_half(tensor.numpy(), self.dtype), dtype=self.dtype, name=tensor.name)
+        dtype = data_type(kind)
+        value = ir.Tensor(_rounding(dtype)(tensor.numpy()), dtype=dtype, name=tensor.name)
         self.editor.set_operator(node, "Constant", {"value": value}, inputs=0)
         if node.outputs[0].type is not None:
-            self.editor.set_type(node.outputs[0], self.half)
+            self.editor.set_type(node.outputs[0], kind)
 
-    def _lazy(self, tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
-        """Converted when written, so that no more than one weight is in memory at a time."""
-        return Elementwise(tensor, self.dtype, lambda array: to_half(array, self.dtype), name)
+
+def _rounding(dtype: ir.DataType) -> Callable[[Array], Array]:
+    return lambda array: to_half(array, dtype)

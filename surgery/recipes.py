@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
@@ -12,7 +12,8 @@ from onnxfix.target import Target
 
 from .graph_pass import Pass
 from .passes.cast_like_to_cast import CastLikeToCast
-from .passes.convert_to_half import ConvertToHalf
+from .passes.clamp_mask_constants import ClampMaskConstants
+from .passes.convert_to_half import HALVES, ConvertToHalf
 from .passes.drop_initializer_value_info import DropInitializerValueInfo
 from .passes.fold_constant_casts import FoldConstantCasts
 from .passes.fold_constant_transposes import FoldConstantTransposes
@@ -21,7 +22,7 @@ from .passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from .passes.quantize_dynamic import QuantizeDynamic
 from .passes.split_sequence_to_split import SplitSequenceToSplit
 from .recipe import Recipe
-from .sites.block_list import caught
+from .sites.block_list import BlockList
 from .sites.half_plan import HalfOptions
 
 
@@ -32,9 +33,11 @@ class Wish:
     target: Target
     precision: str = "fp16"
     int8: str = ""
-    keep_rotary_fp32: bool = True
-    block_ops: tuple[str, ...] = ()
-    block_nodes: tuple[str, ...] = ()
+    half: HalfOptions = field(default_factory=HalfOptions)
+
+    @property
+    def blocked(self) -> BlockList:
+        return self.half.blocked
 
 
 def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None) -> Recipe:
@@ -49,8 +52,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
-        options = HalfOptions(wish.keep_rotary_fp32, wish.block_ops, wish.block_nodes)
-        steps.append(ConvertToHalf(wish.target, wish.precision, options))
+        steps.append(ClampMaskConstants())
+        steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))
     if wish.int8 == "dynamic":
         steps.append(FoldConstantTransposes())
         steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
@@ -76,11 +79,13 @@ def _refuse(wish: Wish) -> None:
             f"--int8 {wish.int8} with --precision {wish.precision}: ONNX Runtime's quantizer skips half weights",
             "leave --precision out",
         )
-    if wish.precision == "fp32" and not wish.int8 and (wish.block_ops or wish.block_nodes):
-        raise OnnxfixError("--block-op and --block-node need --precision fp16|bf16 or --int8", "leave them out")
+    if wish.precision == "fp32" and not wish.int8 and wish.blocked:
+        raise OnnxfixError("--block-op, --block-node and --block-scope need a conversion", "leave them out")
+    if wish.precision not in HALVES and (wish.half.keep_like or wish.half.io_types != "keep"):
+        raise OnnxfixError("--keep-fp32-like and --io-types half need --precision fp16 or bf16", "leave them out")
 
 
 def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:
     """Names of nodes a user keeps in float."""
-    nodes = caught(model, wish.block_ops, wish.block_nodes).values()
+    nodes = wish.blocked.caught(model).values()
     return tuple(dict.fromkeys(node.name for found in nodes for node in found if node.name))

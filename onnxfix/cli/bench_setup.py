@@ -134,7 +134,7 @@ def _onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
 
 def _repair_record(path: Path) -> dict[str, Any]:
     """What `onnxfix repair` wrote into a file it made; empty for any other file."""
-    from onnxfix.flows.repair import KEY
+    from onnxfix.flows.attempts import KEY
     from onnxfix.model import Model
 
     try:

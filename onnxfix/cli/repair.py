@@ -35,6 +35,23 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears.")
 @click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are.")
 @click.option("--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope.")
+@click.option(
+    "--block-scope", "block_scopes", multiple=True, metavar="PATTERN", help="Keep torch modules, as in 'layers.3.*'."
+)
+@click.option(
+    "--keep-fp32-like",
+    "keep_likes",
+    multiple=True,
+    type=click.Choice(["rotary", "norms", "softmax", "mask"]),
+    help="Keep places of a kind in fp32.",
+)
+@click.option(
+    "--io-types",
+    type=click.Choice(["keep", "half"]),
+    default="keep",
+    show_default=True,
+    help="Types of the model's inputs and outputs.",
+)
 @click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
 @click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs to verify on.")
 @click.option("--no-verify", is_flag=True, help="Write without running the result; it says 'unverified' then.")
@@ -48,6 +65,8 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
     """Repair MODEL (default: model.onnx here), verify the result against it, and write it beside the original."""
     from onnxfix.flows.repair import repair
     from onnxfix.surgery.recipes import Wish
+    from onnxfix.surgery.sites.block_list import BlockList
+    from onnxfix.surgery.sites.half_plan import HalfOptions
 
     source = model or Path("model.onnx")
     if given["report_file"]:
@@ -56,9 +75,12 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
         int8=given["int8"] or "",
-        keep_rotary_fp32=given["keep_rotary_fp32"],
-        block_ops=given["block_ops"],
-        block_nodes=given["block_nodes"],
+        half=HalfOptions(
+            keep_rotary_fp32=given["keep_rotary_fp32"],
+            blocked=BlockList(given["block_ops"], given["block_nodes"], given["block_scopes"]),
+            keep_like=tuple(dict.fromkeys(given["keep_likes"])),
+            io_types=given["io_types"],
+        ),
     )
     with console.progress("repair") as advance:
         result = repair(

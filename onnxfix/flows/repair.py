@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from onnxfix import __version__
 from onnxfix.comparison import Comparison
 from onnxfix.errors import OnnxfixError
-from onnxfix.finding import Applicability
-from onnxfix.model import Model, tensors
+from onnxfix.model import Model, staged
 from onnxfix.report import Report
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
-from onnxfix.surgery.recipes import Wish, recipe
+from onnxfix.surgery.recipes import Wish
+from onnxfix.writer import append_metadata
 
-from .verification import LIMITS, Check, verify
+from .attempts import KEY, Job
+from .verification import LIMITS
 
 if TYPE_CHECKING:
     from onnxfix.eval.feeds import Feed
 
-KEY = "onnxfix.repair"
 SCHEMA = "onnxfix.repair/1"
 
 
@@ -86,36 +87,30 @@ def repair(
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
     """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified."""
-    from onnxfix.diagnose.placement.run import forecast
     from onnxfix.diagnose.run import diagnose
 
     model = Model.open(source, custom_op_libraries)
     destination = output or default_output(source, wish)
     _check_destination(destination, source, force)
+    model.refuse_overwrite(destination)
     progress("diagnose")
-    before = diagnose(model, wish.target)
-    steps = recipe(wish, model, lambda changed: forecast(changed, wish.target))
-    result, outcome = steps.apply(model, progress)
-    if wish.int8:
-        _require_quantized(result)
-    elif wish.precision == "fp32" and (halves := _half_weights(result)):
-        many = "1 weight is" if halves == 1 else f"{halves:,} weights are"
-        note = f"{many} in half precision and will stay so: what rounding took cannot be brought back"
-        outcome = Outcome(outcome.changes, (*outcome.notes, note))
-    comparisons: tuple[Comparison, ...] = ()
-    verified = "unverified"
-    if check:
-        progress("verify")
-        limit = max_error if max_error is not None else LIMITS[_kind(wish)]
-        wanted = Check(exact=steps.applicability is Applicability.EXACT, kind=_kind(wish), limit=limit)
-        comparisons, verified = verify(model, result, wanted, feeds)
-    progress("diagnose the result")
-    after = diagnose(result, wish.target)
-    written = None if dry_run else result.save(destination, _metadata(steps, _kind(wish), verified))
-    graph_bytes = model.file_bytes - model.weights_bytes  # a dry run knows the result's weights only
-    size = Model.open(written).file_bytes if written else result.weights_bytes + max(graph_bytes, 0)
+    with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
+        earlier = background.submit(diagnose, model, wish.target)
+        job = Job(model, wish, folder / destination.name, progress)
+        if check:
+            limit = max_error if max_error is not None else LIMITS[_kind(wish)]
+            done, comparisons, verified = job.verified(limit, feeds)
+        else:
+            done, comparisons, verified = job.attempt(wish), (), "unverified"
+        progress("diagnose the result")
+        after = diagnose(done.result, wish.target, plan=job.plans.of(done.result))
+        before = earlier.result()
+        append_metadata(done.result.path, _metadata(done.steps, _kind(wish), verified))
+        size = Model.open(done.result.path).file_bytes
+        written = None if dry_run else _move(done.result, destination)
+    kind = _kind(wish)
     return Repaired(
-        source, written, _kind(wish), steps, outcome, before, after, comparisons, verified, model.file_bytes, size
+        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size
     )
 
 
@@ -131,28 +126,31 @@ def _check_destination(destination: Path, source: Path, force: bool) -> None:
         raise OnnxfixError(f"{destination} exists and is no result of repair", "use --force, or name another with -o")
 
 
+@contextlib.contextmanager
+def _stage(destination: Path, dry_run: bool) -> Iterator[Path]:
+    """A folder to write to first: beside the destination, so that moving is one rename, or anywhere for a dry run."""
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+            yield Path(folder)
+        return
+    if not destination.parent.is_dir():
+        raise OnnxfixError(f"folder {destination.parent} does not exist", "create it or name another output with -o")
+    with staged(destination.parent) as folder:
+        yield folder
+
+
+def _move(result: Model, destination: Path) -> Path:
+    """Data first: a reader that sees the new graph must find its weights."""
+    for file in (*result.external_files, result.path):
+        file.replace(destination.with_name(file.name))
+    return destination
+
+
 def _is_ours(path: Path) -> bool:
     try:
         return KEY in Model.open(path).ir.metadata_props
     except OnnxfixError:
         return False
-
-
-def _half_weights(model: Model) -> int:
-    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    return sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
-
-
-def _require_quantized(result: Model) -> None:
-    """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
-    from onnxfix.surgery.sites import linears
-
-    found = linears.find(result)
-    if any(x.quantized for x in found):
-        return
-    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
-    where = f"{len(found)} linears were skipped, the first because " if found else ""
-    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs fp32 weights")
 
 
 def _kind(wish: Wish) -> str:

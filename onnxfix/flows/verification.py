@@ -5,12 +5,13 @@ That provider computes half precision in fp32, so half models are also run in an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onnxfix.comparison import Comparison
+from onnxfix.element_types import infer
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
 
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from onnxfix.eval.runners import Runner
 
 # Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
-# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs. Emulated,
-# fp16 stays within 5e-3 on nine of ten architectures of the zoo and reaches 7e-3 on T5.
+# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
 LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 HALVES = ("fp16", "bf16")
 # Tokens of the longest feed for half precision: rotary angles in half are right for the first few hundred positions.
 LONG = 2048
 # Lengths to try when the source refuses made-up feeds: position tables that the graph does not show as such.
 SHORTER = (None, 256, 64, 16)
+_ADVICE = (
+    "nothing was written; --calibrate FILE and --search keep what half precision harms, --block-node what you name, "
+    "or raise --max-error"
+)
 
 
 @dataclass(frozen=True)
@@ -37,54 +41,119 @@ class Check:
     kind: str
     limit: float
 
+    @property
+    def half(self) -> bool:
+        return self.kind in HALVES
 
-def verify(model: Model, result: Model, check: Check, feeds: Sequence[Feed] = ()) -> tuple[tuple[Comparison, ...], str]:
-    """Both comparisons, and in words how the result was verified. Raises OnnxfixError when it is not within limits."""
-    from onnxfix.eval.runners import LoadFailure, OrtRunner
-    from onnxfix.eval.session import on_disk
 
-    libraries = model.custom_op_libraries
-    with on_disk(model) as source_path, on_disk(result) as result_path:
+class Verification:
+    """The source's answers, and results held against them. Raises OnnxfixError where the source cannot be run.
+
+    `source` is a file of the model that results are compared with; `model` is what is in it.
+    """
+
+    def __init__(self, model: Model, source: Path, check: Check, given: Sequence[Feed] = ()) -> None:
+        from onnxfix.eval.runners import LoadFailure, OrtRunner
+
+        self.model, self.source, self.check = model, source, check
         try:
-            source = OrtRunner(source_path, level="none", threads=1, custom_op_libraries=libraries, name="source")
+            runner = OrtRunner(source, level="none", threads=1, custom_op_libraries=self._libraries, name="source")
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message}", "see 'onnxfix diagnose', or use --no-verify"
             ) from error
-        chosen = usable_feeds(model, source, feeds, (LONG, *SHORTER) if check.kind in HALVES else SHORTER)
-        _require_repeatable(source, chosen[0])
-        source.close()
-        levels: tuple[str, ...] = ("none", "all")
+        lengths = (LONG, *SHORTER) if check.half else SHORTER
+        self.feeds, self.reference = usable_feeds(model, runner, given, lengths)
+        _require_repeatable(runner, self.reference, self.feeds[0])
+        runner.close()
+
+    def emulated(self, result: Model) -> Comparison:
+        """A half model with every node rounded to its type."""
+        from onnxfix.eval.emulator import emulated
+        from onnxfix.eval.session import beside
+
+        with beside(emulated(result), result.path) as path:
+            return self._compare(self.reference, path, "none", "half precision emulated node by node")
+
+    def on_cpu(self, result: Model) -> tuple[Comparison, ...]:
+        """Without optimisation and with all of it; nothing for a bf16 model that the CPU provider lacks kernels for."""
+        from onnxfix.eval.runners import LoadFailure, OrtRunner
+
         try:
-            OrtRunner(result_path, level="all", custom_op_libraries=libraries).close()
+            OrtRunner(result.path, level="all", custom_op_libraries=self._libraries).close()
         except LoadFailure as error:
-            if check.kind != "bf16" or "Could not find an implementation" not in str(error):
-                raise OnnxfixError(
-                    f"the repaired model does not load: {error.message}", "nothing was written"
-                ) from error
-            levels = ()  # the CPU provider has few bfloat16 kernels
-        comparisons = list(_emulated(source_path, result, libraries, chosen, check))
-        comparisons += [_compare(source_path, result_path, libraries, chosen, check, level) for level in levels]
-    return tuple(comparisons), _in_words(comparisons, check, len(chosen), bool(levels))
+            if self.check.kind == "bf16" and "Could not find an implementation" in str(error):
+                return ()
+            raise OnnxfixError(f"the repaired model does not load: {error.message}", "nothing was written") from error
+        plain = self._compare(self.reference, result.path, "none")
+        if self.check.half:
+            return plain, self._compare(self.reference, result.path, "all")
+        optimised = OrtRunner(self.source, level="all", threads=1, custom_op_libraries=self._libraries, name="source")
+        return plain, self._compare(optimised, result.path, "all")
+
+    def require(self, comparison: Comparison, result: Model) -> None:
+        """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
+        if len(comparison.never_compared) == len({d.output for d in comparison.differences}):
+            raise OnnxfixError(
+                "nothing could be compared: no output of the source holds a finite number on these inputs",
+                "give other inputs with --feeds FILE.npz, or use --no-verify",
+            )
+        if self.check.exact and "optimisation none" in comparison.how and not comparison.identical:
+            raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
+        if not comparison.within(self.check.limit):
+            blamed = self._blame(comparison, result) if self.check.half else ""
+            raise OnnxfixError(
+                f"the repaired model differs from the source by {_words(comparison)} "
+                f"(limit {self.check.limit:g}){blamed}",
+                _ADVICE
+                if self.check.half
+                else "nothing was written; raise --max-error or keep nodes with --block-node",
+            )
+
+    @property
+    def _libraries(self) -> tuple[Path, ...]:
+        return self.model.custom_op_libraries
+
+    def _compare(self, reference: Runner, result: Path, level: Literal["none", "all"], how: str = "") -> Comparison:
+        from onnxfix.eval.compare import compare
+        from onnxfix.eval.runners import OrtRunner
+
+        candidate = OrtRunner(result, level=level, threads=1, custom_op_libraries=self._libraries, name="repaired")
+        how = how or f"ONNX Runtime CPU, optimisation {level}, one thread"
+        comparison = compare(reference, candidate, self.feeds, valid_only=self.check.half, how=how)
+        candidate.close()
+        if reference is not self.reference:
+            reference.close()
+        return comparison
+
+    def _blame(self, comparison: Comparison, result: Model) -> str:
+        """The node at which the two part, empty where no single one can be named."""
+        from onnxfix.eval.emulator import emulated
+        from onnxfix.eval.side_by_side import profile, worst
+
+        feed = next((f for f in self.feeds if f.name == comparison.worst.feed), self.feeds[0])
+        try:
+            found = worst(profile(self.model, emulated(result), feed))
+        except OnnxfixError:  # a graph that cannot be joined with itself: custom operators, unnamed values
+            return ""
+        if found is None:
+            return ""
+        reach = f", whose result reaches {found.largest:,.0f}" if found.lost else ""
+        return f"; the worst node is {found.site}{reach}"
 
 
-def _emulated(
-    source: Path, result: Model, libraries: Sequence[Path], feeds: Sequence[Feed], check: Check
-) -> Iterator[Comparison]:
-    """The result with every node rounded to its type, if it has half types."""
-    from onnxfix.eval.emulator import emulated
-    from onnxfix.eval.session import on_disk
-
-    if check.kind in HALVES:
-        with on_disk(emulated(result)) as path:
-            yield _compare(source, path, libraries, feeds, check, "none", "half precision emulated node by node")
+def require_typed(result: Model) -> None:
+    """Every value of a conversion must have one type that its operators take. Raises OnnxfixError for the first not."""
+    conflicts = infer(result.ir).conflicts
+    if conflicts:
+        raise OnnxfixError(f"the conversion left a type conflict: {conflicts[0].message}", "please report this")
 
 
-def _require_repeatable(source: Runner, feed: Feed) -> None:
+def _require_repeatable(source: Runner, reference: Runner, feed: Feed) -> None:
     """A model that answers differently each time cannot be compared with anything. Raises OnnxfixError."""
     from onnxfix.eval.compare import compare
 
-    again = compare(source, source, [feed])
+    again = compare(reference, source, [feed])
     if not again.identical:
         raise OnnxfixError(
             f"the source model does not repeat its own outputs (they differ by {again.rel_l2:.1e}): it draws random "
@@ -95,71 +164,28 @@ def _require_repeatable(source: Runner, feed: Feed) -> None:
 
 def usable_feeds(
     model: Model, source: Runner, given: Sequence[Feed] = (), lengths: Sequence[int | None] = SHORTER
-) -> list[Feed]:
-    """The given feeds, or made-up ones that the source can run: shorter ones when the first are too long for it."""
+) -> tuple[list[Feed], Runner]:
+    """Feeds and the source's answers: the given ones, or made-up ones, shorter when the first are too long for it."""
     from onnxfix.eval.feeds import make_feeds
-    from onnxfix.eval.runners import RunFailure
+    from onnxfix.eval.runners import Recorded, RunFailure
 
     failure = ""
     for longest in lengths:
         feeds = list(given) or make_feeds(model, longest=longest)
         try:
-            for feed in feeds:
-                source.run(feed.arrays)
+            return feeds, Recorded(source, [feed.arrays for feed in feeds])
         except RunFailure as error:
             failure = failure or error.message
             if given:
                 break
-        else:
-            return feeds
     raise OnnxfixError(failure, "give inputs that the model takes with --feeds FILE.npz")
 
 
-def _compare(
-    source: Path,
-    result: Path,
-    libraries: Sequence[Path],
-    feeds: Sequence[Feed],
-    check: Check,
-    level: str,
-    how: str = "",
-) -> Comparison:
-    from onnxfix.eval.compare import compare
-    from onnxfix.eval.runners import OrtRunner
-
-    def open_runner(path: Path, name: str) -> OrtRunner:
-        chosen: Literal["none", "all"] = "none" if level == "none" else "all"
-        return OrtRunner(path, level=chosen, threads=1, custom_op_libraries=libraries, name=name)
-
-    reference, candidate = open_runner(source, "source"), open_runner(result, "repaired")
-    valid_only = check.kind in HALVES
-    comparison = compare(
-        reference,
-        candidate,
-        feeds,
-        valid_only=valid_only,
-        how=how or f"ONNX Runtime CPU, optimisation {level}, one thread",
-    )
-    reference.close()
-    candidate.close()
-    if len(comparison.never_compared) == len({d.output for d in comparison.differences}):
-        raise OnnxfixError(
-            "nothing could be compared: no output of the source holds a finite number on these inputs",
-            "give other inputs with --feeds FILE.npz, or use --no-verify",
-        )
-    if check.exact and level == "none" and not comparison.identical:
-        raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
-    if not comparison.within(check.limit):
-        raise OnnxfixError(
-            f"the repaired model differs from the source by {_worst(comparison)} (limit {check.limit:g})",
-            "nothing was written; keep nodes in fp32 with --block-op or --block-node, or raise --max-error",
-        )
-    return comparison
-
-
-def _in_words(comparisons: Sequence[Comparison], check: Check, feeds: int, ran: bool) -> str:
+def in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str:
+    """How a result was verified, in one sentence."""
     how = "on CPU"
-    if check.kind in HALVES:
+    if check.half:
+        ran = len(comparisons) > 1
         how = "every node rounded to its type" + (", and on CPU" if ran else "; no session could run it on this CPU")
     on = "1 feed" if feeds == 1 else f"{feeds} feeds"
     silent = sorted({name for c in comparisons for name in c.never_compared})
@@ -169,10 +195,10 @@ def _in_words(comparisons: Sequence[Comparison], check: Check, feeds: int, ran: 
     return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {on}, {how}{but}"
 
 
-def _worst(comparison: Comparison) -> str:
-    worst = max(comparison.differences, key=lambda d: (bool(d.shape_mismatch), d.new_nonfinite, d.rel_l2))
+def _words(comparison: Comparison) -> str:
+    worst = comparison.worst
     if worst.shape_mismatch:
         return f"shape in output {worst.output}: {worst.shape_mismatch}"
     if worst.new_nonfinite:
         return f"{worst.new_nonfinite} NaN or infinite values in output {worst.output}"
-    return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output}"
+    return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} on the {worst.feed} feed"

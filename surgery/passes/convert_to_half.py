@@ -29,9 +29,10 @@ class ConvertToHalf:
 
     Types are inferred for every value of every graph first; then each node is either half or fp32 (with a reason),
     weights follow their readers, and a `Cast` is inserted exactly where a value of one type meets a reader of the
-    other. Inputs and outputs of the model keep their types. `Cast` and `ConstantOfShape` inside the graph change their
-    target with their readers, which is what onnxconverter-common leaves out (its issue 320). Masking constants beyond
-    65,504 (`finfo.min`) become -65,504 and not -inf, so that a fully masked row is not NaN.
+    other. Inputs and outputs of the model keep their types unless `io_types` says half. `Cast` and `ConstantOfShape`
+    inside the graph change their target with their readers, which is what onnxconverter-common leaves out (its issue
+    320). Constants beyond 65,504 become ±65,504 and not infinite. bf16 nodes without a kernel on the target stay fp32,
+    or fp16 where that is the only one there is.
 
     Measure: bytes of weights.
     """
@@ -48,7 +49,7 @@ class ConvertToHalf:
         types = infer(editor.model.ir)
         plan = half_plan.plan(editor.model, types, self.target, HALVES[self.precision], self.options)
         conversion = _Conversion(editor, types, plan)
-        conversion.run()
+        conversion.run(self.options.io_types == "half")
         if plan.caught and FLOAT in conversion.now.values() and plan.half not in conversion.now.values():
             raise OnnxfixError(f"{' and '.join(plan.caught)} keeps every node in fp32", "block less")
         if not editor.changes:
@@ -57,6 +58,8 @@ class ConvertToHalf:
             editor.notes.append(f"{entry} caught {_nodes(caught)}")
         for reason, count in Counter(plan.keep.values()).most_common():
             editor.notes.append(f"kept in fp32: {_nodes(count)} ({reason})")
+        if plan.other:
+            editor.notes.append(f"in fp16: {_nodes(len(plan.other))} (no bf16 kernel, and none for fp32)")
 
     def measure(self, model: Model) -> float:
         return float(model.weights_bytes)
@@ -67,30 +70,34 @@ class _Conversion:
         self.editor = editor
         self.types = types
         self.plan = plan
-        self.constants = HalfConstants(editor, plan.half)
+        self.constants = HalfConstants(editor)
         self.casts: dict[tuple[ir.Value, str, ir.Graph], ir.Value] = {}
         self.now: dict[ir.Value, str] = {}
         """Type of each float value after the conversion; constants are left to their readers."""
 
-    def run(self) -> None:
+    def run(self, halve_interface: bool) -> None:
         nodes = [n for n in self.editor.model.nodes() if n.op_type != "Constant"]
         for node in nodes:
             self._decide(node)
+        for given in self.editor.model.graph.inputs if halve_interface else ():
+            if self.types.is_float32(given) and not given.is_initializer():
+                self.now[given] = self.plan.half
         for node in nodes:
             self._retarget(node)
             for index, value in enumerate(node.inputs):
                 if value is not None and self.types.is_float32(value):
                     self._connect(node, index, value)
-        self.constants.convert_unmixed()
+        self.constants.convert()
         for value, kind in self.now.items():
             if kind != FLOAT and value.type is not None and not value.is_graph_output():
                 self.editor.set_type(value, kind)
         for graph in self.editor.model.graphs():
-            for value in list(graph.outputs):
-                self._restore_output(value)
+            wanted = self.plan.half if halve_interface and graph is self.editor.model.graph else FLOAT
+            for value in list(dict.fromkeys(graph.outputs)):
+                self._settle_output(value, wanted)
 
     def _decide(self, node: ir.Node) -> None:
-        kind = FLOAT if node in self.plan.keep else self.plan.half
+        kind = self.plan.kind(node)
         for value in node.outputs:
             if self.types.is_float32(value):
                 self.now[value] = kind
@@ -101,12 +108,12 @@ class _Conversion:
         if node.op_type == "CastLike" and kind is not None:
             # What it is like may have changed type; the type it shall have is known.
             self.editor.set_operator(node, "Cast", {"to": data_type(kind)}, inputs=1)
-        elif kind != self.plan.half:
+        elif kind is None or kind == FLOAT:
             return
         elif node.op_type == "Cast":
             self.editor.set_attribute(node, ir.AttrInt64("to", data_type(kind)))
         elif node.op_type == "ConstantOfShape":
-            self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node)))
+            self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node, kind)))
 
     def _connect(self, node: ir.Node, index: int, value: ir.Value) -> None:
         wanted = self._wanted(node, index)
@@ -118,7 +125,8 @@ class _Conversion:
 
     def _wanted(self, node: ir.Node, index: int) -> str | None:
         """The type a reader needs, None when it takes either and makes no float of it (Shape, Cast, IsNaN)."""
-        if node in self.plan.keep:
+        kind = self.plan.kind(node)
+        if kind == FLOAT:
             return FLOAT
         floats = [v for v in node.inputs if self.types.is_float32(v)]
         if node.op_type in ("Cast", "CastLike"):
@@ -126,9 +134,9 @@ class _Conversion:
         if len(floats) == 1 and not any(self.types.is_float32(v) for v in node.outputs):
             return None
         schema = half_plan.schema_of(node, self.editor.model)
-        if schema is None or not half_plan.accepts_half(schema, index, FLOAT, self.plan.half):
+        if schema is None or not half_plan.accepts_half(schema, index, FLOAT, kind):
             return FLOAT
-        return self.plan.half
+        return kind
 
     def _cast(self, value: ir.Value, kind: str, reader: ir.Node) -> ir.Value:
         graph = reader.graph
@@ -151,22 +159,27 @@ class _Conversion:
             self.casts[key] = node.outputs[0]
         return self.casts[key]
 
-    def _restore_output(self, value: ir.Value) -> None:
-        """A graph output keeps its name and type: its value is computed under another name and cast to fp32."""
+    def _settle_output(self, value: ir.Value, wanted: str) -> None:
+        """A graph output keeps its name: a value of another type is computed under another name and cast to it."""
         producer = value.producer()
-        if producer is None or self.now.get(value, FLOAT) == FLOAT:
+        if not self.types.is_float32(value) or producer is None or constant_tensor(value) is not None:
+            return
+        made = self.now.get(value, FLOAT)
+        if made == wanted:
+            self.editor.set_type(value, wanted)
             return
         node = self.editor.new_node(
             "Cast",
             [value],
             producer,
-            attributes={"to": ir.DataType.FLOAT},
-            outputs=[f"{value.name}_float"],
-            types=[FLOAT],
+            attributes={"to": data_type(wanted)},
+            outputs=[f"{value.name}_{'float' if wanted == FLOAT else data_type(wanted).name.lower()}"],
+            types=[wanted],
             after=producer,
         )
         self.editor.reroute_output(value, node.outputs[0])
-        self.editor.set_type(value, self.now[value])
+        self.editor.set_type(node.outputs[0], wanted)
+        self.editor.set_type(value, made)
 
 
 def _nodes(count: int) -> str:

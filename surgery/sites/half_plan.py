@@ -7,45 +7,50 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxfix import schemas
 from onnxfix.element_types import ElementTypes
+from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
 from onnxfix.target import Target
 
-from . import block_list, norms, rotary
-from .constants import small_array
-from .linears import QUANT_OPS
+from . import attention_scores, norms, rotary
+from .block_list import BlockList
+from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, touches_float
 from .rotary import ANGLE_OPS
 
-FLOAT = "tensor(float)"
+__all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of"]
+
 # Shape-only operators: in whatever type their input is, so that they never need a cast of their own.
 MOVEMENT = frozenset(
     "Reshape Transpose Unsqueeze Squeeze Expand Tile Slice Concat Split Gather Identity Flatten GatherElements "
     "GatherND DepthToSpace SpaceToDepth Pad".split()
 )
-# Sums over a dynamic axis of activations: 2,048 values of 32 already pass 65,504, the largest fp16 number.
-SUMS = frozenset({"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "ReduceProd", "ReduceLogSumExp"})
-# Operators whose small constant guards a division or a logarithm.
-GUARDS = frozenset({"Add", "Sub", "Max", "Clip", "Div", "Mul", "Pow"})
-SMALLEST_HALF = 2.0**-25  # half of the smallest subnormal: what is below rounds to zero
-_CONTROL = frozenset({"If", "Loop", "Scan"})
+LIKES = ("rotary", "norms", "softmax", "mask")
+"""What `--keep-fp32-like` can name."""
 
 
 @dataclass(frozen=True)
 class HalfOptions:
-    """What a user can say about a conversion. Patterns that catch nothing are errors, not silence."""
+    """What a user can say about a conversion. Patterns that catch nothing are errors, not silence.
+
+    `keep_like`: kinds of places out of `LIKES`. `io_types`: `keep` leaves inputs and outputs of the model fp32, `half`
+    converts them. `keep_nodes`: exact node names with the reason to report, as calibration and search find them.
+    """
 
     keep_rotary_fp32: bool = True
-    block_ops: tuple[str, ...] = ()
-    block_nodes: tuple[str, ...] = ()
+    blocked: BlockList = field(default_factory=BlockList)
+    keep_like: tuple[str, ...] = ()
+    io_types: str = "keep"
+    keep_nodes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
 class HalfPlan:
-    """`keep` maps each fp32 node to its reason; `half` is the type string of everything else that was float."""
+    """`keep`: each fp32 node with its reason; `other`: nodes that compute in another half type; `half`: the type of
+    everything else that was float."""
 
     half: str
     keep: dict[ir.Node, str] = field(default_factory=dict)
+    other: dict[ir.Node, str] = field(default_factory=dict)
     caught: dict[str, int] = field(default_factory=dict)
     """How many nodes each block list entry caught."""
 
@@ -56,27 +61,62 @@ class HalfPlan:
             self.keep.setdefault(node, reason)
         return count
 
+    def kind(self, node: ir.Node) -> str:
+        """The type a node computes its floats in."""
+        return FLOAT if node in self.keep else self.other.get(node, self.half)
+
 
 def plan(model: Model, types: ElementTypes, target: Target, half: str, options: HalfOptions) -> HalfPlan:
     """Decide for every node. `half` is `tensor(float16)` or `tensor(bfloat16)`.
 
-    Raises OnnxfixError when a block list entry catches no node.
+    Raises OnnxfixError when a block list entry, or a kind of place, catches no node.
     """
     made = HalfPlan(half)
-    for entry, nodes in block_list.caught(model, options.block_ops, options.block_nodes).items():
+    for entry, nodes in options.blocked.caught(model).items():
         made.caught[entry] = made.add(nodes, entry)
-    if options.keep_rotary_fp32:
-        for site in rotary.find(model, types):
-            made.add(site.nodes, "rotary")
-    for norm in norms.find(model):
-        made.add(norm.nodes, "norm")
+    _keep_named(model, options, made)
+    _keep_like(model, types, options, made)
     made.add(_index_cones(model, types), "float that becomes an index")
     for node in model.nodes():
-        reason = _intrinsic(node, model, types, target, half)
-        if reason:
-            made.add([node], reason)
+        if not touches_float(node, types) or node in made.keep:
+            continue
+        reason = intrinsic(node, model, types, half)
+        # these name the type they make: what matters is who reads it
+        named = node.op_type in ("Cast", "CastLike", "ConstantOfShape")
+        kind, lacking = (half, "") if reason or named else kernel_type(node, model, types, target, half)
+        if reason or kind == FLOAT:
+            made.add([node], reason or lacking)
+        elif kind != half:
+            made.other[node] = kind
     _close_movement(model, types, made)
     return made
+
+
+def _keep_named(model: Model, options: HalfOptions, made: HalfPlan) -> None:
+    wanted = dict(options.keep_nodes)
+    for node in model.nodes() if wanted else ():
+        if node.name in wanted:
+            made.add([node], wanted[node.name])
+
+
+def _keep_like(model: Model, types: ElementTypes, options: HalfOptions, made: HalfPlan) -> None:
+    """Places by their kind: rotary angles and written-out norms always, the others when asked for."""
+    found: dict[str, list[ir.Node]] = {"rotary": [], "norms": [], "softmax": [], "mask": []}
+    if options.keep_rotary_fp32 or "rotary" in options.keep_like:
+        found["rotary"] = [node for site in rotary.find(model, types) for node in site.nodes]
+    found["norms"] = [node for norm in norms.find(model) for node in norm.nodes]
+    if "norms" in options.keep_like:
+        found["norms"] += norms.operators(model)
+    for site in attention_scores.find(model, types) if {"softmax", "mask"} & set(options.keep_like) else ():
+        found["softmax"] += site.nodes
+        found["mask"] += site.masked_nodes
+    for like in options.keep_like:
+        if not found[like]:
+            raise OnnxfixError(f"--keep-fp32-like {like} catches no node of {model.path.name}", "leave it out")
+        made.caught[f"--keep-fp32-like {like}"] = len(dict.fromkeys(found[like]))
+    for like, reason in (("rotary", "rotary"), ("norms", "norm"), ("softmax", "softmax"), ("mask", "mask")):
+        if like in ("rotary", "norms") or like in options.keep_like:
+            made.add(found[like], reason)
 
 
 def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
@@ -99,93 +139,6 @@ def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
 
 def _is_integer(type_string: str | None) -> bool:
     return type_string is not None and type_string.startswith(("tensor(int", "tensor(uint"))
-
-
-def _intrinsic(node: ir.Node, model: Model, types: ElementTypes, target: Target, half: str) -> str:
-    """Why a node cannot compute in half at all, empty when it can."""
-    touched = [types.get(v) for v in (*node.inputs, *node.outputs)]
-    if not any(t is not None and "(float)" in t for t in touched) or node.op_type == "Constant":
-        return ""
-    if node.op_type in _CONTROL:
-        return "control flow passes fp32 in and out of its bodies"
-    if any(t is not None and not t.startswith("tensor(") for t in touched):
-        return "tensor sequence"
-    if node.op_type in QUANT_OPS:
-        return "quantized operator"
-    if node.op_type in SUMS:
-        return "sum that can pass 65,504"
-    schema = schema_of(node, model)
-    if schema is None:
-        return f"operator {node.domain or 'ai.onnx'}::{node.op_type} is unknown here"
-    if node.op_type == "Cast" and types.get(node.inputs[0]) == half:
-        return "already a cast from half"
-    if node.op_type in ("Cast", "CastLike", "ConstantOfShape"):
-        return ""
-    if not _schema_permits(node, schema, types, half):
-        return f"{node.op_type} has no {half} form in opset version {schema.since}"
-    return _vanishing_constant(node, half) or _no_kernel(node, model, types, target, half)
-
-
-def _vanishing_constant(node: ir.Node, half: str) -> str:
-    """An epsilon that rounds to 0 turns a guarded division into 0/0; fp16 ends at 6e-8, bf16 has fp32's range."""
-    if half != "tensor(float16)" or node.op_type not in GUARDS:
-        return ""
-    for value in node.inputs:
-        array = small_array(value, limit=16)
-        if array is None or array.dtype.kind != "f":
-            continue
-        gone = (array != 0) & (abs(array) < SMALLEST_HALF)
-        if gone.any():
-            return f"its constant {float(array[gone].reshape(-1)[0]):g} is 0 in half"
-    return ""
-
-
-def _schema_permits(node: ir.Node, schema: schemas.Schema, types: ElementTypes, half: str) -> bool:
-    """Every float output must follow a type variable that admits half and that a float input binds."""
-    bound = {
-        formal.type_str
-        for i, v in enumerate(node.inputs)
-        if types.is_float32(v) and (formal := schema.input_formal(i)) is not None and formal.homogeneous
-    }
-    for index, value in enumerate(node.outputs):
-        formal = schema.output_formal(index)
-        if not types.is_float32(value):
-            continue
-        if formal is None or formal.type_str not in bound or half not in schema.allowed.get(formal.type_str, ()):
-            return False
-    return True
-
-
-def _no_kernel(node: ir.Node, model: Model, types: ElementTypes, target: Target, half: str) -> str:
-    """On a GPU a node without a half kernel would run on the host; the CPU provider casts such nodes itself."""
-    if target.provider == "cpu":
-        return ""
-    opset = opset_of(node, model)
-    schema = schema_of(node, model)
-    assert schema is not None
-    inputs = [half if accepts_half(schema, i, types.get(v), half) else types.get(v) for i, v in enumerate(node.inputs)]
-    outputs = [half if types.is_float32(v) else types.get(v) for v in node.outputs]
-    originals = [types.get(v) for v in node.inputs], [types.get(v) for v in node.outputs]
-    if target.supports(node.op_type, node.domain, opset, inputs, outputs) != "no":
-        return ""
-    if target.supports(node.op_type, node.domain, opset, *originals) != "yes":
-        return f"{node.op_type} has no kernel on {target.provider} in any type"  # a cast around it would be copied
-    return f"{node.op_type} has no {half} kernel on {target.provider}"
-
-
-def accepts_half(schema: schemas.Schema, index: int, known: str | None, half: str) -> bool:
-    """Whether a float32 input may become half by the operator's schema."""
-    formal = schema.input_formal(index)
-    return known == FLOAT and formal is not None and half in schema.allowed.get(formal.type_str, frozenset())
-
-
-def opset_of(node: ir.Node, model: Model) -> int:
-    imports = model.ir.opset_imports
-    return model.opset if node.domain in ("", "ai.onnx") else imports.get(node.domain, 1)
-
-
-def schema_of(node: ir.Node, model: Model) -> schemas.Schema | None:
-    return schemas.find(node.op_type, node.domain, opset_of(node, model))
 
 
 def _close_movement(model: Model, types: ElementTypes, made: HalfPlan) -> None:

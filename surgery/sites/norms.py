@@ -11,6 +11,11 @@ from onnxfix.model import Model
 
 from .constants import small_array
 
+# Normalisations that are one operator. Their kernels sum in fp32 whatever the type of the input.
+OPERATORS = frozenset(
+    "LayerNormalization RMSNormalization SimplifiedLayerNormalization SkipLayerNormalization GroupNormalization "
+    "SkipSimplifiedLayerNormalization InstanceNormalization BatchNormalization LpNormalization GroupNorm".split()
+)
 _MEANS = frozenset({"ReduceMean", "ReduceSum"})
 
 
@@ -28,6 +33,11 @@ def find(model: Model) -> Iterator[NormSite]:
             forward = _to_division(node)
             if forward:
                 yield NormSite((*_centre(square), square, node, *forward))
+
+
+def operators(model: Model) -> list[ir.Node]:
+    """Normalisations that are one operator."""
+    return [node for node in model.nodes() if node.op_type in OPERATORS]
 
 
 def _square(value: ir.Value | None) -> ir.Node | None:
@@ -60,12 +70,20 @@ def _to_division(mean: ir.Node) -> list[ir.Node]:
         readers = current.outputs[0].consumers()
         if not readers:
             break
-        if rooted and all(r.op_type in ("Div", "Mul") for r in readers):
-            return [*chain, *readers]
         reader = readers[0]
+        if rooted and all(r.op_type in ("Div", "Mul") for r in readers) and not _is_reciprocal(reader, current):
+            return [*chain, *readers]
         if len(readers) > 1 or reader.op_type not in ("Add", "Sqrt", "Pow", "Reciprocal", "Max", "Clip", "Div", "Mul"):
             break
         rooted = rooted or reader.op_type in ("Sqrt", "Pow")
         chain.append(reader)
         current = reader
     return []
+
+
+def _is_reciprocal(node: ir.Node, root: ir.Node) -> bool:
+    """1 / root, as TorchScript writes rsqrt: the norm goes on behind it."""
+    if node.op_type != "Div" or node.inputs[1] is not root.outputs[0]:
+        return False
+    numerator = small_array(node.inputs[0], limit=1)
+    return numerator is not None and numerator.size == 1

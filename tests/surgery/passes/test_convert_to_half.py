@@ -9,6 +9,7 @@ from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
+from onnxfix.surgery.sites.block_list import BlockList
 from onnxfix.surgery.sites.half_plan import HalfOptions
 from onnxfix.target import Target
 
@@ -60,7 +61,8 @@ def SOUND() -> Model:
 
 
 def converted(model: Model, **options: object) -> Model:
-    graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(**options)), model)  # type: ignore[arg-type]
+    blocked = BlockList(**{name: options.pop(name) for name in ("ops", "nodes", "scopes") if name in options})  # type: ignore[arg-type]
+    graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(blocked=blocked, **options)), model)  # type: ignore[arg-type]
     assert infer(model.ir).conflicts == []
     return model
 
@@ -97,7 +99,7 @@ def test_cos_and_sin_are_bit_identical_to_the_source() -> None:
     assert all(np.array_equal(expected[n], actual[n]) and actual[n].dtype == np.float32 for n in ("c", "s"))
 
 
-def test_mask_constants_are_clamped_not_infinite() -> None:
+def test_constants_beyond_the_range_are_clamped_not_infinite() -> None:
     model = graphs.model("g (float[batch,3] x) => (float[batch,3] y) { a = Add(x, mask)\n y = Softmax(a) }", WEIGHTS)
     mask = converted(model).graph.initializers["mask"].const_value
     assert mask is not None
@@ -179,11 +181,11 @@ def test_sub_graphs_are_converted_and_keep_their_boundary() -> None:
 
 def test_block_lists_say_what_they_caught_and_refuse_what_caught_nothing() -> None:
     model = BAD()
-    outcome = graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(block_ops=("Tanh",))), model)
+    outcome = graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(blocked=BlockList(ops=("Tanh",)))), model)
     assert "--block-op Tanh caught 1 node" in outcome.notes
     assert types_of(model)["y"] == "float" and graphs.node_named(model, "Tanh_y").outputs[0].name == "y"
-    assert types_of(converted(BAD(), block_nodes=("MatMul_.*",)))["w"] == "float"
-    for options in ({"block_ops": ("LSTM",)}, {"block_nodes": ("nowhere",)}):
+    assert types_of(converted(BAD(), nodes=("MatMul_.*",)))["w"] == "float"
+    for options in ({"ops": ("LSTM",)}, {"nodes": ("nowhere",)}, {"scopes": ("model.*",)}):
         with pytest.raises(OnnxfixError, match="catches no node"):
             converted(BAD(), **options)
 

@@ -1,0 +1,167 @@
+"""Where two versions of a model part: one graph that holds both, fed alike, and measures every value they share.
+
+Only numbers leave the graph, so that a profile of thousands of activations takes no more memory than the two models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.element_types import infer
+from onnxfix.model import Model
+from onnxfix.site import Site
+
+from .feeds import Feed
+from .runners import OrtRunner
+from .session import on_disk
+
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(bfloat16)")
+OTHER = "half/"
+"""In front of every name of the second model."""
+DOMAIN = "onnxfix.eval"
+
+# What a mask holds (finfo.min, in fp16 -16,384) means "never" to a softmax: beyond 16,000 all values are equal.
+_SPREAD = """<opset_import: ["" : %d], domain: "onnxfix.eval">
+Spread (reference, candidate) => (figures) {
+    all = Constant <value = int64[1] {-1}> ()
+    high = Constant <value = float {16000.0}> ()
+    low = Constant <value = float {-16000.0}> ()
+    one = Constant <value = float {1.0}> ()
+    zero = Constant <value = float {0.0}> ()
+    infinity = Div (one, zero)
+    ours32 = Cast <to = 1> (reference)
+    theirs32 = Cast <to = 1> (candidate)
+    ours = Reshape (ours32, all)
+    theirs = Reshape (theirs32, all)
+    magnitude = Abs (ours)
+    theirs_magnitude = Abs (theirs)
+    finite = Less (magnitude, infinity)
+    kept = Less (theirs_magnitude, infinity)
+    ours_below = Min (ours, high)
+    ours_within = Max (ours_below, low)
+    theirs_below = Min (theirs, high)
+    theirs_within = Max (theirs_below, low)
+    difference = Sub (theirs_within, ours_within)
+    both = And (finite, kept)
+    error = Where (both, difference, zero)
+    known = Where (finite, ours_within, zero)
+    gone = Not (kept)
+    lost = And (finite, gone)
+    lost_each = Cast <to = 1> (lost)
+    size = Where (finite, magnitude, zero)
+    squared = ReduceSumSquare <keepdims = 1> (error)
+    norm = ReduceSumSquare <keepdims = 1> (known)
+    count = ReduceL1 <keepdims = 1> (lost_each)
+    largest = ReduceMax <keepdims = 1> (size)
+    figures = Concat <axis = 0> (squared, norm, count, largest)
+}"""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One value of both models. `rel_l2`: error of the second against the first over the norm of the first, both within
+    ±16,000 and over entries finite in both; `inherited`: the largest such error among its node's inputs; `lost`:
+    entries that are NaN or infinite in the second only; `largest`: the largest absolute entry of the first."""
+
+    site: Site
+    rel_l2: float
+    inherited: float
+    lost: int
+    largest: float
+
+
+def profile(reference: Model, candidate: Model, feed: Feed) -> list[Spread]:
+    """Every float value of the main graph that both models have under one name, in the reference's order.
+
+    The candidate is taken as it is: hand in an emulated one to see half precision. Raises what a runner raises.
+    """
+    merged, pairs = _merged(reference, candidate)
+    with on_disk(merged) as path:
+        runner = OrtRunner(path, level="none", custom_op_libraries=reference.custom_op_libraries)
+        found = runner.run(feed.arrays)
+        runner.close()
+    figures = {value: found[f"{value.name}/figures"].tolist() for value in pairs}
+    errors = {value: float(np.sqrt(f[0] / (f[1] or 1.0))) for value, f in figures.items()}
+    return [
+        Spread(Site.of_value(value), errors[value], _inherited(value, errors), int(lost), largest)
+        for value, (_, _, lost, largest) in figures.items()
+    ]
+
+
+def worst(spreads: list[Spread]) -> Spread | None:
+    """Where it goes wrong first: the first value with lost entries, else the one whose node adds most to the error."""
+    lost = next((s for s in spreads if s.lost), None)
+    return lost or max(spreads, key=lambda s: s.rel_l2 - s.inherited, default=None)
+
+
+def _inherited(value: ir.Value, errors: dict[ir.Value, float]) -> float:
+    node = value.producer()
+    return max((errors.get(v, 0.0) for v in node.inputs if v is not None), default=0.0) if node is not None else 0.0
+
+
+def _merged(reference: Model, candidate: Model) -> tuple[Model, list[ir.Value]]:
+    """Both graphs in one, on the reference's inputs, with one vector of figures a value as its only outputs."""
+    merged, other = reference.clone(), candidate.clone()
+    _rename(other)
+    inputs = {v.name: v for v in merged.graph.inputs}
+    for value in list(other.graph.inputs):
+        value.replace_all_uses_with(inputs[(value.name or "").removeprefix(OTHER)])
+    types, their_types = infer(merged.ir), infer(other.ir)
+    theirs = {v.name: v for node in other.graph for v in node.outputs if their_types.get(v) in FLOATS}
+    pairs = [
+        value
+        for node in merged.graph
+        for value in node.outputs
+        if node.op_type != "Constant" and types.get(value) in FLOATS and f"{OTHER}{value.name}" in theirs
+    ]
+    _move(other.graph, merged.graph)
+    for key, body in other.ir.functions.items():
+        merged.ir.functions.setdefault(key, body)
+    for domain, version in other.ir.opset_imports.items():
+        merged.ir.opset_imports.setdefault(domain, version)
+    declare_spread(merged)
+    merged.graph.outputs.clear()
+    for value in pairs:
+        node = spread_node(value, theirs[f"{OTHER}{value.name}"])
+        merged.graph.append(node)
+        merged.graph.outputs.append(node.outputs[0])
+    return merged, pairs
+
+
+def _rename(model: Model) -> None:
+    for graph in model.graphs():
+        for value in [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]:
+            if value.name:
+                value.name = OTHER + value.name
+        for node in graph:
+            node.name = OTHER + (node.name or "")
+
+
+def _move(source: ir.Graph, destination: ir.Graph) -> None:
+    source.outputs.clear()
+    for name, value in list(source.initializers.items()):
+        del source.initializers[name]
+        destination.register_initializer(value)
+    for node in list(source):
+        source.remove(node)
+        destination.append(node)
+
+
+def declare_spread(model: Model) -> None:
+    """Give a model the function `Spread`: (reference, candidate) → squared error and norm, lost entries, largest."""
+    import onnx
+
+    function = ir.from_proto(onnx.parser.parse_function(_SPREAD % max(model.opset, 13)))
+    model.ir.functions[function.identifier()] = function
+    model.ir.opset_imports[DOMAIN] = 1
+
+
+def spread_node(reference: ir.Value, candidate: ir.Value) -> ir.Node:
+    """A node whose one output `NAME/figures` is Spread's vector of four floats."""
+    node = ir.Node(DOMAIN, "Spread", [reference, candidate], name=f"{reference.name}/figures")
+    figures = node.outputs[0]
+    figures.name, figures.type, figures.shape = node.name, ir.TensorType(ir.DataType.FLOAT), ir.Shape([4])
+    return node

@@ -1,0 +1,167 @@
+"""Attempts: a conversion written to a staging file, measured against its source, and made again where it errs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from onnxfix.comparison import Comparison
+from onnxfix.errors import OnnxfixError
+from onnxfix.finding import Applicability
+from onnxfix.model import Model, tensors
+from onnxfix.plan import Plan
+from onnxfix.surgery.graph_pass import Outcome
+from onnxfix.surgery.recipe import Recipe
+from onnxfix.surgery.recipes import Wish, recipe
+from onnxfix.target import Target
+
+from . import precision
+from .verification import Check, Verification, in_words, require_typed
+
+if TYPE_CHECKING:
+    from onnxfix.eval.feeds import Feed
+
+
+KEY = "onnxfix.repair"
+"""Metadata entry of a result, which says what was done and how it was verified."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One result: what was asked, the passes that ran, what they did, and the model as it lies in the staging file."""
+
+    wish: Wish
+    steps: Recipe
+    outcome: Outcome
+    result: Model
+
+
+@dataclass
+class Plans:
+    """The last plan, so that a graph that did not change is not planned again: each takes a second or more."""
+
+    target: Target
+    key: bytes = b""
+    plan: Plan | None = None
+
+    def of(self, model: Model) -> Plan:
+        from onnxfix.diagnose.placement.run import forecast
+
+        key = _structure(model)
+        if self.plan is None or key != self.key:
+            self.key, self.plan = key, forecast(model, self.target)
+        return self.plan
+
+
+class Job:
+    """All attempts of one repair. `file`: where each is staged, under the name it will have."""
+
+    def __init__(self, model: Model, wish: Wish, file: Path, progress: Callable[[str], None]) -> None:
+        self.model, self.wish, self.file, self.progress = model, wish, file, progress
+        self.plans = Plans(wish.target)
+        self.kind = "int8" if wish.int8 else wish.precision
+
+    def attempt(self, wish: Wish) -> Attempt:
+        """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
+        steps = recipe(wish, self.model, self.plans.of)
+        result, outcome = steps.apply(self.model, self.progress)
+        if wish.int8:
+            _require_quantized(result)
+        elif wish.precision == "fp32" and (halves := _half_weights(result)):
+            many = "1 weight is" if halves == 1 else f"{halves:,} weights are"
+            note = f"{many} in half precision and will stay so: what rounding took cannot be brought back"
+            outcome = Outcome(outcome.changes, (*outcome.notes, note))
+        result.ir.metadata_props.pop(KEY, None)
+        self.progress("write")
+        written = Model.open(result.save(self.file), self.model.custom_op_libraries)
+        return Attempt(wish, steps, outcome, written)
+
+    def verified(self, limit: float, feeds: Sequence[Feed]) -> tuple[Attempt, tuple[Comparison, ...], str]:
+        """The result that is within the limit, what it was compared by, and that in words. Raises OnnxfixError."""
+        done = self.attempt(self.wish)
+        self.progress("verify")
+        check = Check(done.steps.applicability is Applicability.EXACT, self.kind, limit)
+        held = Verification(self.model, self.model.path, check, feeds)
+        emulated: tuple[Comparison, ...] = ()
+        if check.half:
+            require_typed(done.result)
+            done, comparison = self._within_aim(done, held, min(limit, precision.AIMS[self.kind]))
+            held.require(comparison, done.result)
+            emulated = (comparison,)
+        comparisons = (*emulated, *held.on_cpu(done.result))
+        for comparison in comparisons:
+            held.require(comparison, done.result)
+        return done, comparisons, in_words(comparisons, check, len(held.feeds))
+
+    def _within_aim(self, done: Attempt, held: Verification, aim: float) -> tuple[Attempt, Comparison]:
+        """The first attempt that errs no more than `aim`, or else the one that errs least."""
+        first = comparison = held.emulated(done.result)
+        if comparison.error <= aim:
+            return done, comparison
+        best = (done.wish, comparison, "")
+        for more in precision.escalations(self.model, done.wish, held.feeds, comparison.sound):
+            self.progress(f"keep {more.what} in fp32")
+            tried = self.attempt(precision.keeping(self.wish, more.nodes))
+            comparison = held.emulated(tried.result)
+            if comparison.error < best[1].error:
+                best = (tried.wish, comparison, more.what)
+            if comparison.error <= aim:
+                break
+        wish, comparison, what = best
+        made = self.attempt(wish)  # again, as each attempt takes the place of the one before
+        note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
+        return (_noted(made, note) if what else made), comparison
+
+
+def _noted(attempt: Attempt, note: str) -> Attempt:
+    return replace(attempt, outcome=Outcome(attempt.outcome.changes, (*attempt.outcome.notes, note)))
+
+
+def _figure(comparison: Comparison) -> str:
+    return f"{comparison.rel_l2:.1e}" if comparison.sound else "NaN"
+
+
+def _structure(model: Model) -> bytes:
+    """A digest of nodes, small constants and the types of large ones: what a plan depends on."""
+    digest = hashlib.sha256()
+    for text in _described(model):
+        digest.update(text.encode())
+    return digest.digest()
+
+
+def _described(model: Model) -> Iterator[str]:
+    for graph in model.graphs():
+        for value in (*graph.inputs, *graph.initializers.values(), *graph.outputs):
+            tensor = value.const_value
+            content = tensor.tobytes().hex() if tensor is not None and tensor.nbytes <= 1024 else ""
+            kind = f"{tensor.dtype} {tensor.shape}" if tensor is not None else f"{value.type} {value.shape}"
+            yield f"{value.name} {kind} {content}\n"
+    for node in model.nodes():
+        names = [v.name if v is not None else "" for v in (*node.inputs, *node.outputs)]
+        attributes = [f"{a.name}={a.value!s:.200}" for a in node.attributes.values() if a.type not in _BODIES]
+        yield f"{node.domain} {node.op_type} {len(node.inputs)} {names} {attributes}\n"
+
+
+_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def _half_weights(model: Model) -> int:
+    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    return sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
+
+
+def _require_quantized(result: Model) -> None:
+    """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
+    from onnxfix.surgery.sites import linears
+
+    found = linears.find(result)
+    if any(x.quantized for x in found):
+        return
+    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
+    where = f"{len(found)} linears were skipped, the first because " if found else ""
+    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs fp32 weights")

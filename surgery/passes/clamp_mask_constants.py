@@ -1,0 +1,83 @@
+"""finfo.min in masks → a number that half precision holds, also after a score was added to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.finding import Applicability
+from onnxfix.model import Model
+from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.sites.constants import Array, constant_attribute_tensor, constant_tensor, small_array
+from onnxfix.surgery.sites.half_types import LARGEST_SCALE
+
+NEVER = 16384.0
+# Elements of the largest constant looked at: weights are not read for this, the causal mask of 4,096 positions is.
+LIMIT = 1 << 12
+LARGEST_MASK = 1 << 24
+_MASKING = frozenset("Add Sub Mul Where Slice Unsqueeze Squeeze Reshape Expand Cast Identity".split())
+# Readers to which a constant is a bound of activations and not a mask.
+_BOUNDED = frozenset({"Clip", "Min", "Max", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
+
+
+@dataclass(frozen=True)
+class ClampMaskConstants:
+    """Give masks a finite "never" that fp16 holds: constants of 1e8 and beyond become ±16,384.
+
+    Exporters write `torch.finfo(torch.float32).min` where a query must not see a key. In fp16 and bf16 that is -inf,
+    and a row whose keys are all masked becomes NaN, which no later layer loses again. -65,504, the usual replacement,
+    is -inf too once a score below -16 or a second mask is added to it. exp(-16,384) is as much 0 as exp(-3.4e38), and
+    scores and two more masks fit beside it. Bounds (Clip, Min, Max and comparisons) and infinities stay as they are.
+
+    Measure: constants of 1e8 and beyond.
+    """
+
+    name: ClassVar[str] = "clamp-mask-constants"
+    applicability: ClassVar[Applicability] = Applicability.NUMERIC
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, editor: Editor) -> None:
+        for graph in editor.model.graphs():
+            for value in list(graph.initializers.values()):
+                array = _mask(value)
+                if array is not None and not _is_bound(value):
+                    editor.replace_tensor(value, _clamped(array, value.name or ""), "mask within the range of half")
+        for node in list(editor.model.nodes()):
+            if node.op_type == "ConstantOfShape" and (fill := node.attributes.get("value")) is not None:
+                if _is_mask(fill.value.numpy()) and not _is_bound(node.outputs[0]):
+                    editor.set_attribute(node, ir.AttrTensor("value", _clamped(fill.value.numpy(), "")))
+            elif node.op_type == "Constant" and (tensor := constant_attribute_tensor(node)) is not None:
+                array = _mask(node.outputs[0])
+                if array is not None and not _is_bound(node.outputs[0]):
+                    editor.set_operator(node, "Constant", {"value": _clamped(array, tensor.name or "")}, inputs=0)
+
+    def measure(self, model: Model) -> float:
+        constants = [v for g in model.graphs() for v in g.initializers.values()]
+        constants += [n.outputs[0] for n in model.nodes() if n.op_type == "Constant"]
+        return float(sum(1 for value in constants if _mask(value) is not None))
+
+
+def _mask(value: ir.Value) -> Array | None:
+    """The content of a constant that holds a mask's "never"; None for any other."""
+    tensor = constant_tensor(value)
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+        return None
+    readers = {node.op_type for node in value.consumers()}
+    array = small_array(value, LARGEST_MASK if readers <= _MASKING else LIMIT)
+    return array if array is not None and _is_mask(array) else None
+
+
+def _is_mask(array: Array) -> bool:
+    return array.dtype == np.float32 and bool((np.isfinite(array) & (np.abs(array) >= LARGEST_SCALE)).any())
+
+
+def _is_bound(value: ir.Value) -> bool:
+    return value.is_graph_output() or any(node.op_type in _BOUNDED for node in value.consumers())
+
+
+def _clamped(array: Array, name: str) -> ir.TensorProtocol:
+    beyond = np.isfinite(array) & (np.abs(array) >= LARGEST_SCALE)
+    return ir.Tensor(np.where(beyond, np.sign(array) * NEVER, array).astype(np.float32), name=name)
