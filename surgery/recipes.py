@@ -14,6 +14,7 @@ from .graph_pass import Pass
 from .passes.cast_like_to_cast import CastLikeToCast
 from .passes.clamp_mask_constants import ClampMaskConstants
 from .passes.convert_to_half import HALVES, ConvertToHalf
+from .passes.drop_idle_casts import DropIdleCasts
 from .passes.drop_initializer_value_info import DropInitializerValueInfo
 from .passes.fold_constant_casts import FoldConstantCasts
 from .passes.fold_constant_transposes import FoldConstantTransposes
@@ -54,6 +55,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         steps.append(FoldConstantTransposes())
         steps.append(ClampMaskConstants())
         steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))
+        steps.append(DropIdleCasts())
     if wish.int8 == "dynamic":
         steps.append(FoldConstantTransposes())
         steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
