@@ -18,7 +18,7 @@ SMALL = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 128,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 2304,  # feeds of 2,048 tokens, and the two rows RoBERTa leaves out
 }
 
 
