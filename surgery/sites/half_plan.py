@@ -14,6 +14,7 @@ from onnxfix.target import Target
 
 from . import attention_scores, norms, rotary
 from .block_list import BlockList
+from .constants import constant_tensor
 from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, touches_float
 from .rotary import ANGLE_OPS
 
@@ -24,6 +25,9 @@ MOVEMENT = frozenset(
     "Reshape Transpose Unsqueeze Squeeze Expand Tile Slice Concat Split Gather Identity Flatten GatherElements "
     "GatherND DepthToSpace SpaceToDepth Pad".split()
 )
+# They hand on a part of a tensor, or more than it.
+SHRINKING = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split"})
+GROWING = frozenset({"Expand", "Tile", "Pad"})
 LIKES = ("rotary", "norms", "softmax", "mask")
 """What `--keep-fp32-like` can name."""
 
@@ -142,15 +146,34 @@ def _is_integer(type_string: str | None) -> bool:
 
 
 def _close_movement(model: Model, types: ElementTypes, made: HalfPlan) -> None:
-    """Data movement between fp32 nodes only stays fp32: no cast to half and back around a Reshape."""
+    """Data movement next to fp32 nodes: no cast to half and back around a Reshape, and casts of the smaller tensor."""
     pending = [n for n in model.nodes() if n.op_type in MOVEMENT]
     while pending:
         node = pending.pop()
         if node in made.keep:
             continue
-        producers = [v.producer() for v in node.inputs if v is not None and types.is_float32(v)]
+        producers = [v.producer() for v in node.inputs if v is not None and _is_activation(v, types)]
         readers = [c for v in node.outputs for c in v.consumers()]
-        if not producers or not readers or not all(n in made.keep for n in (*producers, *readers) if n is not None):
-            continue
-        made.keep[node] = "between two fp32 nodes"
-        pending.extend(n for n in (*producers, *readers) if n is not None and n.op_type in MOVEMENT)
+        reason = _movement_reason(node, made, producers, readers)
+        if reason:
+            made.keep[node] = reason
+            pending.extend(n for n in (*producers, *readers) if n is not None and n.op_type in MOVEMENT)
+
+
+def _is_activation(value: ir.Value, types: ElementTypes) -> bool:
+    return types.is_float32(value) and constant_tensor(value) is None
+
+
+def _movement_reason(node: ir.Node, made: HalfPlan, producers: list[ir.Node | None], readers: list[ir.Node]) -> str:
+    """Why data movement should be in fp32, empty when it should be in half. A graph input, fp32, has no producer."""
+    if not producers or not readers:
+        return ""
+    from_fp32 = all(n is None or n in made.keep for n in producers)
+    to_fp32 = all(n in made.keep for n in readers)
+    if to_fp32 and (from_fp32 and any(n is not None for n in producers)):
+        return "between two fp32 nodes"
+    if from_fp32 and node.op_type in SHRINKING and not to_fp32:
+        return "cast to half behind it, where the tensor is smaller"
+    if to_fp32 and node.op_type in GROWING:
+        return "cast to fp32 in front of it, where the tensor is smaller"
+    return ""

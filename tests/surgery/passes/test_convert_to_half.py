@@ -194,3 +194,133 @@ def test_bf16_declares_bf16() -> None:
     model = BAD()
     graph_pass.run(ConvertToHalf(CUDA, "bf16"), model)
     assert types_of(model)["h"] == "bfloat16" and infer(model.ir).conflicts == []
+
+
+def casts(model: Model) -> list[tuple[str, str]]:
+    """(what is cast, to what) of every cast, in graph order."""
+    types = types_of(model)
+    return [
+        (n.inputs[0].name or "", types[n.outputs[0].name or ""])
+        for n in model.nodes()
+        if n.op_type == "Cast" and n.inputs[0] is not None
+    ]
+
+
+def test_casts_stand_where_the_tensor_is_smaller() -> None:
+    """A slice of fp32 is cast, not what it is sliced from; a row is cast to fp32 and then expanded."""
+    weights = {"w": WEIGHTS["w"], "i": np.array([0]), "j": np.array([1]), "size": np.array([64, 8])}
+    sliced = graphs.model(
+        "g (float[64,8] x) => (float[1,8] y) { e = Exp(x) s = Slice(e, i, j) y = MatMul(s, w) }", weights
+    )
+    assert ("s", "float16") in casts(converted(sliced, ops=("Exp",)))
+    grown = graphs.model(
+        "g (float[1,8] x) => (float[64,8] y) { m = MatMul(x, w) s = Expand(m, size) y = Exp(s) }", weights
+    )
+    assert ("m", "float") in casts(converted(grown, ops=("Exp",)))
+
+
+def test_no_value_is_cast_twice_to_one_type() -> None:
+    found = casts(converted(BAD()))
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("io_types", ["keep", "half"])
+def test_io_types(io_types: str) -> None:
+    """`half` changes the declared types of the model's own inputs and outputs, and leaves no cast at them."""
+    model = converted(BAD(), io_types=io_types)
+    wanted = "FLOAT16" if io_types == "half" else "FLOAT"
+    assert [str(v.dtype) for v in (*model.graph.inputs, *model.graph.outputs)] == [wanted, "INT64", wanted, wanted]
+    at_border = [n for n in model.nodes() if n.op_type == "Cast" and n.outputs[0].is_graph_output()]
+    assert len(at_border) == (0 if io_types == "half" else 2)
+    dtype = np.float16 if io_types == "half" else np.float32
+    found = graphs.run(model, {"x": RNG.normal(size=(1, 3, 8)).astype(dtype), "position": np.arange(3)})
+    assert all(array.dtype == dtype for array in found.values())
+
+
+SCORES = """g (float[b,4] x, bool[b,4] seen) => (float[b,4] y) { s = MatMul(x, w) f = Cast <to = 1> (seen)
+    n = Sub(one, f) m = Mul(n, low) a = Add(s, m) p = Softmax(a) l = LayerNormalization(p, scale) y = MatMul(l, w) }"""
+
+
+def attention() -> Model:
+    ones = {"one": np.array(1, np.float32), "low": np.array(-1e4, np.float32), "scale": np.ones(4, np.float32)}
+    return graphs.model(SCORES, {"w": np.eye(4, dtype=np.float32), **ones})
+
+
+@pytest.mark.parametrize(
+    ("like", "fp32"),
+    [("softmax", {"a", "p"}), ("mask", {"f", "n", "m", "a", "p"}), ("norms", {"l"}), ("", set())],
+)
+def test_kinds_of_places_that_are_kept(like: str, fp32: set[str]) -> None:
+    outcome = None
+    model = attention()
+    if like:
+        outcome = graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(keep_like=(like,))), model)
+        (note,) = [n for n in outcome.notes if n.startswith("--keep-fp32-like")]
+        assert note == f"--keep-fp32-like {like} caught {len(fp32)} node{'s' if len(fp32) > 1 else ''}"
+    else:
+        converted(model)
+    types = types_of(model)
+    assert {n for n in ("f", "n", "m", "a", "p", "l") if types[n] == "float"} == fp32
+    assert types["s"] == "float16"
+
+
+def test_a_kind_of_place_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(OnnxfixError, match="--keep-fp32-like softmax catches no node"):
+        converted(BAD(), keep_like=("softmax",))
+
+
+def test_rotary_is_kept_when_named_though_the_default_is_off() -> None:
+    assert types_of(converted(BAD(), keep_rotary_fp32=False, keep_like=("rotary",)))["angle"] == "float"
+
+
+def scoped() -> Model:
+    """Two layers as the dynamo exporter records them."""
+    model = graphs.model(
+        "g (float[b,8] x) => (float[b,8] y) { a = MatMul(x, w) b_ = Tanh(a) c = MatMul(b_, w) y = Tanh(c) }",
+        {"w": WEIGHTS["w"]},
+    )
+    for name, scope in {
+        "MatMul_a": "layers.0.fc",
+        "Tanh_b_": "layers.0",
+        "MatMul_c": "layers.10.fc",
+        "Tanh_y": "layers.10",
+    }.items():
+        graphs.node_named(model, name).metadata_props["pkg.torch.onnx.name_scopes"] = repr(["", scope, "call"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fp32"),
+    [("layers.0", {"a", "b_"}), ("layers.0.*", {"a"}), ("layers.1*", {"c"}), ("*.fc", {"a", "c"})],
+)
+def test_block_scope_catches_a_module_and_what_is_in_it(pattern: str, fp32: set[str]) -> None:
+    types = types_of(converted(scoped(), scopes=(pattern,)))
+    assert {n for n in ("a", "b_", "c") if types[n] == "float"} == fp32
+
+
+def test_a_scope_that_catches_nothing_names_one_that_would() -> None:
+    with pytest.raises(OnnxfixError, match=r"catches no node.*a scope of it is layers\."):
+        converted(scoped(), scopes=("encoder.*",))
+
+
+def test_a_scale_beyond_the_range_keeps_its_node() -> None:
+    """1e6 is no mask: clamped to 65,504 it would be another scale."""
+    model = graphs.model(
+        "g (float[b,2] x) => (float[b,2] y) { t = Tanh(x) m = Mul(t, big) y = Mul(m, small) }",
+        {"big": np.array(1e6, np.float32), "small": np.array(1e-6, np.float32)},
+    )
+    types = types_of(converted(model))
+    assert types["m"] == "float" and types["t"] == "float16"
+
+
+def test_bf16_without_a_kernel_is_fp32_and_the_session_has_no_copy() -> None:
+    """CUDA has no bf16 kernel for Round; a copy to the host and back would be worse than two casts."""
+    from onnxfix.diagnose.placement.run import forecast
+
+    model = graphs.model(
+        "g (float[b,8] x) => (float[b,8] y) { h = MatMul(x, w) c = Round(h) y = MatMul(c, w) }", {"w": WEIGHTS["w"]}
+    )
+    graph_pass.run(ConvertToHalf(CUDA, "bf16"), model)
+    assert types_of(model)["c"] == "float" and types_of(model)["h"] == "bfloat16"
+    plan = forecast(model, CUDA)
+    assert not plan.copies and not plan.failures and {n.provider for n in plan.nodes} == {"CUDAExecutionProvider"}
