@@ -46,7 +46,7 @@ class OrtRunner:
 
     `threads` 0 leaves the number of CPU threads to the runtime; 1 makes its sums reproducible. Raises LoadFailure with
     the runtime's own message on one line, also when the provider is not available (ONNX Runtime would fall back to
-    the CPU in silence).
+    the CPU in silence). With `cast_floats` float arrays are rounded to the float types that the model's inputs have.
     """
 
     def __init__(
@@ -58,8 +58,10 @@ class OrtRunner:
         threads: int = 0,
         custom_op_libraries: Sequence[Path] = (),
         name: str = "",
+        cast_floats: bool = False,
     ) -> None:
         self.name = name or model.name
+        self.cast_floats = cast_floats
         options = session.options(level, threads, custom_op_libraries)
         try:
             self.session = session.open_session(model, options, provider)
@@ -72,7 +74,7 @@ class OrtRunner:
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Output name → array on the CPU. bfloat16 comes and goes as ml_dtypes.bfloat16 arrays."""
         try:
-            values = {name: session.to_ort(array) for name, array in feed.items()}
+            values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
             outputs = self.session.run_with_ort_values(self.output_names, values, session.run_options())
             arrays = [session.from_ort(output) for output in outputs]
         except Exception as error:
@@ -81,6 +83,12 @@ class OrtRunner:
 
     def close(self) -> None:
         self.session = None
+
+    def _cast(self, name: str, array: Array) -> Array:
+        if not self.cast_floats or array.dtype.kind != "f":
+            return array
+        declared = next((i.type for i in self.session.get_inputs() if i.name == name), "")
+        return array.astype(session.FLOAT_TYPES.get(declared, array.dtype))
 
 
 class Recorded:

@@ -34,6 +34,13 @@ ORT_EXTENSION_NAMES = {
     "tensor(float8e5m2)": np.dtype(ml_dtypes.float8_e5m2),
 }
 
+FLOAT_TYPES = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(bfloat16)": np.dtype(ml_dtypes.bfloat16),
+    "tensor(double)": np.dtype(np.float64),
+}
+
 
 def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequence[Path] = ()) -> Any:
     """Quiet SessionOptions. `threads` is the number of intra-op CPU threads, 0 for the runtime's default."""

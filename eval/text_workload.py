@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxfix.errors import OnnxfixError
 
+from .feeds import Feed
 from .metrics import NO_LABEL, Classes
 from .workload import Arrays, Workload
 
@@ -77,6 +78,21 @@ def made_up_text(
         pad_left=tokenizer.padding_side == "left",
         classes=dict(classes or {}),
     )
+
+
+def text_feeds(workload: Workload, inputs: Mapping[str, Any], size: int = 8) -> list[Feed]:
+    """Batches of texts as feeds of a model. `inputs`: its input names with their onnx_ir data types.
+
+    Raises OnnxfixError for an input that the tokenizer does not make.
+    """
+    feeds = []
+    for index, batch in enumerate(workload.batches(size)):
+        missing = sorted(set(inputs) - set(batch.arrays))
+        if missing:
+            raise OnnxfixError(f"the tokenizer does not make the input {missing[0]}", "give an .npz file of feeds")
+        arrays = {name: batch.arrays[name].astype(dtype.numpy()) for name, dtype in inputs.items()}
+        feeds.append(Feed(f"texts {index + 1}", arrays))
+    return feeds
 
 
 def read_table(path: Path) -> pl.DataFrame:

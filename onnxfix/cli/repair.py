@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from onnxfix.flows.repair import Repaired
 
 
+# Texts of a table that a calibration runs on, eight at a time: activations are what is looked at, not answers.
+CALIBRATION_ROWS = 64
+
+
 def _positive(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuses what no error can be compared with: NaN and negative numbers."""
     if value is not None and not value >= 0:
@@ -54,6 +58,20 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 )
 @click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
 @click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs to verify on.")
+@click.option(
+    "--calibrate",
+    "calibrate_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Real inputs (.npz, or a table of texts): what half precision harms on them stays in fp32.",
+)
+@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Tokenizer of texts; default: the export's own.",
+)
 @click.option("--no-verify", is_flag=True, help="Write without running the result; it says 'unverified' then.")
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the JSON report to a file.")
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
@@ -90,6 +108,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
             check=not given["no_verify"],
             max_error=given["max_error"],
             feeds=_feeds(given["feeds"], source, given["libraries"]),
+            calibration=_calibration(given, source),
             dry_run=given["dry_run"],
             force=given["force"],
             custom_op_libraries=given["libraries"],
@@ -125,6 +144,31 @@ def _feeds(file: Path | None, source: Path, libraries: tuple[Path, ...]) -> list
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
+
+
+def _calibration(given: dict[str, Any], source: Path) -> list[Any]:
+    """Feeds of an .npz file, or of the texts in a table, tokenised by the checkpoint that the model came from."""
+    from onnxfix.errors import OnnxfixError
+
+    file: Path | None = given["calibrate_file"]
+    if file is None:
+        return []
+    if given["int8"] or given["precision"] == "fp32":
+        raise OnnxfixError("--calibrate needs --precision fp16 or bf16", "leave it out")
+    if file.suffix == ".npz":
+        return _feeds(file, source, given["libraries"])
+    from onnxfix.eval.feeds import required_inputs
+    from onnxfix.eval.text_workload import load_workload, text_feeds
+    from onnxfix.model import Model
+    from onnxfix.provenance import Provenance
+
+    model = Model.open(source, given["libraries"])
+    recorded = Provenance.read(model.ir)
+    folder = given["checkpoint"] or (Path(recorded.checkpoint) if recorded and recorded.checkpoint else None)
+    if folder is None:
+        raise OnnxfixError("texts need the checkpoint's tokenizer", "name its folder with --checkpoint DIR")
+    workload = load_workload(file, checkpoint=folder, text_column=given["text"], limit=CALIBRATION_ROWS)
+    return text_feeds(workload, {str(v.name): v.dtype for v in required_inputs(model)})
 
 
 def _show(result: Repaired, show_diff: bool) -> None:

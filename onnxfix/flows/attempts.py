@@ -64,6 +64,7 @@ class Job:
     def __init__(self, model: Model, wish: Wish, file: Path, progress: Callable[[str], None]) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
         self.plans = Plans(wish.target)
+        self.notes: list[str] = []
         self.kind = "int8" if wish.int8 else wish.precision
 
     def attempt(self, wish: Wish) -> Attempt:
@@ -79,14 +80,27 @@ class Job:
         result.ir.metadata_props.pop(KEY, None)
         self.progress("write")
         written = Model.open(result.save(self.file), self.model.custom_op_libraries)
-        return Attempt(wish, steps, outcome, written)
+        return Attempt(wish, steps, Outcome(outcome.changes, (*self.notes, *outcome.notes)), written)
 
-    def verified(self, limit: float, feeds: Sequence[Feed]) -> tuple[Attempt, tuple[Comparison, ...], str]:
-        """The result that is within the limit, what it was compared by, and that in words. Raises OnnxfixError."""
+    def calibrate(self, feeds: Sequence[Feed]) -> None:
+        """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
+        self.progress("calibrate")
+        kept = precision.harmed(self.model, self.wish, feeds)
+        self.wish = precision.keeping(self.wish, kept)
+        many = "1 feed" if len(feeds) == 1 else f"{len(feeds)} feeds"
+        self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32")
+
+    def verified(
+        self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()
+    ) -> tuple[Attempt, tuple[Comparison, ...], str]:
+        """The result that is within the limit, what it was compared by, and that in words. Raises OnnxfixError.
+
+        `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
+        """
         done = self.attempt(self.wish)
         self.progress("verify")
         check = Check(done.steps.applicability is Applicability.EXACT, self.kind, limit)
-        held = Verification(self.model, self.model.path, check, feeds)
+        held = Verification(self.model, self.model.path, check, feeds, more)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from onnxfix.eval.feeds import Feed
 
 SCHEMA = "onnxfix.repair/1"
+# Calibration feeds that are verified on besides the made-up ones.
+MORE = 2
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,17 @@ def repair(
     check: bool = True,
     max_error: float | None = None,
     feeds: Sequence[Feed] = (),
+    calibration: Sequence[Feed] = (),
     dry_run: bool = False,
     force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
-    """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified."""
+    """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified.
+
+    `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
+    stays in fp32, and the first of them are verified on too.
+    """
     from onnxfix.diagnose.run import diagnose
 
     model = Model.open(source, custom_op_libraries)
@@ -97,9 +104,11 @@ def repair(
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         earlier = background.submit(diagnose, model, wish.target)
         job = Job(model, wish, folder / destination.name, progress)
+        if calibration:
+            job.calibrate(calibration)
         if check:
             limit = max_error if max_error is not None else LIMITS[_kind(wish)]
-            done, comparisons, verified = job.verified(limit, feeds)
+            done, comparisons, verified = job.verified(limit, feeds, calibration[:MORE])
         else:
             done, comparisons, verified = job.attempt(wish), (), "unverified"
         progress("diagnose the result")

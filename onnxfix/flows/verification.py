@@ -52,7 +52,9 @@ class Verification:
     `source` is a file of the model that results are compared with; `model` is what is in it.
     """
 
-    def __init__(self, model: Model, source: Path, check: Check, given: Sequence[Feed] = ()) -> None:
+    def __init__(
+        self, model: Model, source: Path, check: Check, given: Sequence[Feed] = (), more: Sequence[Feed] = ()
+    ) -> None:
         from onnxfix.eval.runners import LoadFailure, OrtRunner
 
         self.model, self.source, self.check = model, source, check
@@ -63,7 +65,7 @@ class Verification:
                 f"the source model itself does not load: {error.message}", "see 'onnxfix diagnose', or use --no-verify"
             ) from error
         lengths = (LONG, *SHORTER) if check.half else SHORTER
-        self.feeds, self.reference = usable_feeds(model, runner, given, lengths)
+        self.feeds, self.reference = usable_feeds(model, runner, given, lengths, more)
         _require_repeatable(runner, self.reference, self.feeds[0])
         runner.close()
 
@@ -118,7 +120,9 @@ class Verification:
         from onnxfix.eval.compare import compare
         from onnxfix.eval.runners import OrtRunner
 
-        candidate = OrtRunner(result, level=level, threads=1, custom_op_libraries=self._libraries, name="repaired")
+        candidate = OrtRunner(
+            result, level=level, threads=1, custom_op_libraries=self._libraries, name="repaired", cast_floats=True
+        )
         how = how or f"ONNX Runtime CPU, optimisation {level}, one thread"
         comparison = compare(reference, candidate, self.feeds, valid_only=self.check.half, how=how)
         candidate.close()
@@ -163,15 +167,20 @@ def _require_repeatable(source: Runner, reference: Runner, feed: Feed) -> None:
 
 
 def usable_feeds(
-    model: Model, source: Runner, given: Sequence[Feed] = (), lengths: Sequence[int | None] = SHORTER
+    model: Model,
+    source: Runner,
+    given: Sequence[Feed] = (),
+    lengths: Sequence[int | None] = SHORTER,
+    more: Sequence[Feed] = (),
 ) -> tuple[list[Feed], Runner]:
-    """Feeds and the source's answers: the given ones, or made-up ones, shorter when the first are too long for it."""
+    """Feeds and the source's answers: the given ones, or made-up ones, shorter when the first are too long for it, and
+    `more` of them besides."""
     from onnxfix.eval.feeds import make_feeds
     from onnxfix.eval.runners import Recorded, RunFailure
 
     failure = ""
     for longest in lengths:
-        feeds = list(given) or make_feeds(model, longest=longest)
+        feeds = [*(given or make_feeds(model, longest=longest)), *more]
         try:
             return feeds, Recorded(source, [feed.arrays for feed in feeds])
         except RunFailure as error:
