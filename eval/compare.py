@@ -68,6 +68,7 @@ def difference(
     delta = actual[both] - expected[both]
     scale = float(np.linalg.norm(expected[finite]))
     norm = float(np.linalg.norm(delta))
+    agreement, f1 = _choices(expected, actual, both)
     return Difference(
         feed=feed,
         output=output,
@@ -79,7 +80,8 @@ def difference(
         compared=int(np.count_nonzero(both)),
         cosine=_cosine(expected[both], actual[both]),
         nan=int(np.count_nonzero(np.isnan(actual))),
-        argmax_agreement=_agreement(expected, actual, both),
+        argmax_agreement=agreement,
+        macro_f1=f1,
     )
 
 
@@ -88,13 +90,23 @@ def _cosine(expected: Array, actual: Array) -> float:
     return float(np.dot(expected, actual)) / norms if norms else math.nan
 
 
-def _agreement(expected: Array, actual: Array, both: Array) -> float | None:
-    """Over rows that are finite in both, and compared."""
+def _choices(expected: Array, actual: Array, both: Array) -> tuple[float | None, float | None]:
+    """(share of rows whose largest entry of the last axis is the same one, macro F1 of that choice against the
+    reference's), over rows that are finite in both, and compared."""
     if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
-        return None
+        return None, None
     whole = both.all(axis=-1)
-    same = expected.argmax(axis=-1) == actual.argmax(axis=-1)
-    return float(same[whole].mean()) if whole.any() else None
+    if not whole.any():
+        return None, None
+    wanted, found = expected.argmax(axis=-1)[whole], actual.argmax(axis=-1)[whole]
+    return float((wanted == found).mean()), _macro_f1(wanted, found)
+
+
+def _macro_f1(wanted: Array, found: Array) -> float:
+    classes = np.unique(wanted)
+    hits = [np.count_nonzero((wanted == c) & (found == c)) for c in classes]
+    sizes = [np.count_nonzero(wanted == c) + np.count_nonzero(found == c) for c in classes]
+    return float(np.mean([2 * hit / size for hit, size in zip(hits, sizes, strict=True)]))
 
 
 def _as_float(array: Array) -> Array:

@@ -28,6 +28,8 @@ class Difference:
     """NaN entries of the candidate."""
     argmax_agreement: float | None = None
     """Share of rows (last axis) whose largest entry is the same one; None for outputs without rows of two or more."""
+    macro_f1: float | None = None
+    """Mean F1 of the candidate's choices over the classes that the reference chooses; None as above."""
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -43,6 +45,7 @@ class Difference:
             "cosine": None if math.isnan(self.cosine) else self.cosine,
             "nan": self.nan,
             "argmax_agreement": self.argmax_agreement,
+            "macro_f1": self.macro_f1,
         }
 
 

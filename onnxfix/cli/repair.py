@@ -65,6 +65,15 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     metavar="FILE",
     help="Real inputs (.npz, or a table of texts): what half precision harms on them stays in fp32.",
 )
+@click.option("--search", "searches", is_flag=True, help="Find the few nodes to keep in fp32 for --max-error.")
+@click.option(
+    "--metric",
+    type=click.Choice(["rel-l2", "cosine", "argmax", "f1"]),
+    default="rel-l2",
+    show_default=True,
+    help="What --search measures; argmax and f1 are against the source's choices.",
+)
+@click.option("--search-log", type=click.Path(path_type=Path), metavar="FILE", help="Default: OUTPUT.search.jsonl.")
 @click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given.")
 @click.option(
     "--checkpoint",
@@ -100,15 +109,17 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
             io_types=given["io_types"],
         ),
     )
+    search = _search(given, wish, source, output)
     with console.progress("repair") as advance:
         result = repair(
             source,
             wish,
             output,
             check=not given["no_verify"],
-            max_error=given["max_error"],
+            max_error=None if search and search.metric != "rel-l2" else given["max_error"],
             feeds=_feeds(given["feeds"], source, given["libraries"]),
             calibration=_calibration(given, source),
+            search=search,
             dry_run=given["dry_run"],
             force=given["force"],
             custom_op_libraries=given["libraries"],
@@ -144,6 +155,22 @@ def _feeds(file: Path | None, source: Path, libraries: tuple[Path, ...]) -> list
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
+
+
+def _search(given: dict[str, Any], wish: Any, source: Path, output: Path | None) -> Any:
+    """What to search for, None without --search."""
+    from onnxfix.errors import OnnxfixError
+    from onnxfix.flows.repair import default_output
+    from onnxfix.flows.search import SearchWish
+    from onnxfix.flows.verification import HALVES, LIMITS
+
+    if not given["searches"]:
+        return None
+    if wish.int8 or wish.precision not in HALVES:
+        raise OnnxfixError("--search needs --precision fp16 or bf16", "leave it out")
+    target = output or default_output(source, wish)
+    limit = given["max_error"] if given["max_error"] is not None else LIMITS[wish.precision]
+    return SearchWish(limit, given["metric"], given["search_log"] or target.with_name(f"{target.name}.search.jsonl"))
 
 
 def _calibration(given: dict[str, Any], source: Path) -> list[Any]:

@@ -21,6 +21,7 @@ from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.target import Target
 
 from . import precision
+from .search import REASON, Answer, SearchWish, search
 from .verification import Check, Verification, in_words, require_typed
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ class Job:
         self.wish = precision.keeping(self.wish, kept)
         many = "1 feed" if len(feeds) == 1 else f"{len(feeds)} feeds"
         self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32")
+
+    def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
+        """Keep in fp32 the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
+        held = Verification(self.model, self.model.path, Check(False, self.kind, asked.limit), feeds)
+        answer = search(self.model, self.wish, held, asked, self.progress)
+        self.wish = precision.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
+        how = " ".join(answer.flags) or "nothing needs to be kept"
+        self.notes.append(f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}")
+        return answer
 
     def verified(
         self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()

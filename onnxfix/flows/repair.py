@@ -23,6 +23,7 @@ from onnxfix.surgery.recipes import Wish
 from onnxfix.writer import append_metadata
 
 from .attempts import KEY, Job
+from .search import Answer, SearchWish
 from .verification import LIMITS
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Repaired:
     verified: str
     source_bytes: int
     result_bytes: int
+    search: Answer | None = None
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -67,6 +69,7 @@ class Repaired:
             "verified": self.verified,
             "source_bytes": self.source_bytes,
             "result_bytes": self.result_bytes,
+            "search": self.search.as_dict() if self.search else None,
         }
 
 
@@ -84,6 +87,7 @@ def repair(
     max_error: float | None = None,
     feeds: Sequence[Feed] = (),
     calibration: Sequence[Feed] = (),
+    search: SearchWish | None = None,
     dry_run: bool = False,
     force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
@@ -92,7 +96,7 @@ def repair(
     """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified.
 
     `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
-    stays in fp32, and the first of them are verified on too.
+    stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
     """
     from onnxfix.diagnose.run import diagnose
 
@@ -106,6 +110,7 @@ def repair(
         job = Job(model, wish, folder / destination.name, progress)
         if calibration:
             job.calibrate(calibration)
+        answer = job.search(search, calibration or feeds) if search else None
         if check:
             limit = max_error if max_error is not None else LIMITS[_kind(wish)]
             done, comparisons, verified = job.verified(limit, feeds, calibration[:MORE])
@@ -119,8 +124,9 @@ def repair(
         written = None if dry_run else _move(done.result, destination)
     kind = _kind(wish)
     return Repaired(
-        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size
-    )
+        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
+        answer,
+    )  # fmt: skip
 
 
 def _check_destination(destination: Path, source: Path, force: bool) -> None:

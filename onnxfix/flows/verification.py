@@ -69,12 +69,13 @@ class Verification:
         _require_repeatable(runner, self.reference, self.feeds[0])
         runner.close()
 
-    def emulated(self, result: Model) -> Comparison:
-        """A half model with every node rounded to its type."""
+    def emulated(self, result: Model, *, staged: bool = True) -> Comparison:
+        """A half model with every node rounded to its type. `staged`: it lies in its file as it is, weights and all."""
         from onnxfix.eval.emulator import emulated
-        from onnxfix.eval.session import beside
+        from onnxfix.eval.session import beside, on_disk
 
-        with beside(emulated(result), result.path) as path:
+        rounded = emulated(result)
+        with beside(rounded, result.path) if staged else on_disk(rounded) as path:
             return self._compare(self.reference, path, "none", "half precision emulated node by node")
 
     def on_cpu(self, result: Model) -> tuple[Comparison, ...]:

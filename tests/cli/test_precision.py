@@ -119,3 +119,57 @@ def test_io_types_half_is_verified_and_declared(tmp_path: Path) -> None:
     result = Model.open(tmp_path / "model.fp16.onnx")
     assert [str(v.dtype) for v in (*result.graph.inputs, *result.graph.outputs)] == ["FLOAT16", "FLOAT16"]
     assert "relative L2 error at most" in document["verified"]
+
+
+def planted(folder: Path) -> Path:
+    """An activation beyond 65,504 in layer 2, under torch scopes; what else it takes to feed it is harmless."""
+    model = stack(1e6)
+    for node in model.nodes():
+        layer = (node.outputs[0].name or "")[-1].replace("y", str(LAYERS - 1))
+        part = "mlp" if node.op_type != "Add" else "sum"
+        node.metadata_props["pkg.torch.onnx.name_scopes"] = repr(["", f"model.layers.{layer}.{part}", "linear"])
+    return saved(model, folder)
+
+
+def test_search_finds_the_layer_that_overflows_and_nothing_else(tmp_path: Path) -> None:
+    source = planted(tmp_path)
+    document = answer(source, "--search", "--max-error", "5e-3")
+    assert in_fp32(tmp_path / "model.fp16.onnx") == {"u2", "r2", "d2"}
+    found = document["search"]
+    assert found["scopes"] == ["model.layers.2.mlp"] and found["flags"] == ["--block-scope 'model.layers.2.mlp'"]
+    assert found["runs"] <= 2 * np.log2(4 * LAYERS) + 10 and found["within"]
+    flags = [part.strip("'") for flag in found["flags"] for part in flag.split(" ", 1)]
+    answer(source, "-o", tmp_path / "again.onnx", *flags)
+    assert in_fp32(tmp_path / "again.onnx") == {"u2", "r2", "d2"}
+
+
+def test_search_resumes_where_it_was_cut_off(tmp_path: Path) -> None:
+    source = planted(tmp_path)
+    log = tmp_path / "runs.jsonl"
+    first = answer(source, "--search", "--max-error", "5e-3", "--search-log", log)
+    lines = log.read_text().splitlines()
+    assert len(lines) == 1 + first["search"]["runs"]
+    log.write_text("\n".join([*lines[:5], lines[5][:7]]))  # four runs, and half a line
+    again = answer(source, "--search", "--max-error", "5e-3", "--search-log", log)
+    assert again["search"]["nodes"] == first["search"]["nodes"]
+    assert again["search"]["runs"] == first["search"]["runs"] - 4
+
+
+def test_the_log_of_another_search_is_refused(tmp_path: Path) -> None:
+    source = planted(tmp_path)
+    log = tmp_path / "runs.jsonl"
+    answer(source, "--search", "--max-error", "5e-3", "--search-log", log)
+    done = onnxfix("repair", source, "--search", "--metric", "cosine", "--search-log", log)
+    assert done.returncode == 2 and "is of another search" in done.stderr
+
+
+@pytest.mark.parametrize(("metric", "limit"), [("cosine", "1e-4"), ("argmax", "0.05"), ("f1", "0.2")])
+def test_search_by_other_metrics(metric: str, limit: str, tmp_path: Path) -> None:
+    document = answer(planted(tmp_path), "--search", "--metric", metric, "--max-error", limit)
+    assert in_fp32(tmp_path / "model.fp16.onnx") == {"u2", "r2", "d2"}
+    assert document["search"]["error"] <= float(limit)
+
+
+def test_search_that_nothing_satisfies_says_so(tmp_path: Path) -> None:
+    done = onnxfix("repair", saved(stack(1.0), tmp_path), "--search", "--max-error", "1e-9")
+    assert done.returncode == 2 and "only with every node in fp32 is the rel-l2 error within" in done.stderr
