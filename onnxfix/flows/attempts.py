@@ -123,20 +123,21 @@ class Job:
         return done, comparisons, in_words(comparisons, check, len(held.feeds))
 
     def _within_aim(self, done: Attempt, held: Verification, aim: float) -> tuple[Attempt, Comparison]:
-        """The first attempt that errs no more than `aim`, or else the one that errs least."""
-        first = comparison = held.emulated(done.result)
-        if comparison.error <= aim:
-            return done, comparison
-        best = (done.wish, comparison, "")
-        for more in precision.escalations(self.model, done.wish, held.feeds, comparison.sound):
+        """The first attempt that errs no more than `aim`; if there is none, the plain one if it is within the limit,
+        since fp32 that does not help is only slow, or else the one that errs least."""
+        first = held.emulated(done.result)
+        if first.error <= aim:
+            return done, first
+        tried = [(done.wish, first, "")]
+        for more in precision.escalations(self.model, done.wish, held.feeds, first.sound):
             self.progress(f"keep {more.what} in fp32")
-            tried = self.attempt(precision.keeping(self.wish, more.nodes))
-            comparison = held.emulated(tried.result)
-            if comparison.error < best[1].error:
-                best = (tried.wish, comparison, more.what)
-            if comparison.error <= aim:
+            wish = precision.keeping(self.wish, more.nodes)
+            tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
+            if tried[-1][1].error <= aim:
                 break
-        wish, comparison, what = best
+        wish, comparison, what = min(tried, key=lambda attempt: attempt[1].error)
+        if comparison.error > aim and first.error <= held.check.limit:
+            wish, comparison, what = tried[0]
         made = self.attempt(wish)  # again, as each attempt takes the place of the one before
         note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
         return (_noted(made, note) if what else made), comparison
