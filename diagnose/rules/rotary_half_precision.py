@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.finding import Finding, Scalar, Severity
+from onnxfix.finding import Applicability, Finding, Scalar, Severity
 from onnxfix.op_outputs import data_type
 from onnxfix.site import Site
 from onnxfix.subject import Subject
@@ -26,7 +26,8 @@ class RotaryHalfPrecision:
     0.07 at position 512, 0.64 at 4,096 on a CPU, where the runtime computes in fp32 in between; about 2 in real half).
     Inverse frequencies that were rounded to half before fp32 arithmetic are wrong too: 0.086 at position 4,099.
 
-    Repair: convert the fp32 original with `onnxfix repair --keep-rotary-fp32` (the default).
+    Repair: `onnxfix repair --keep-rotary-fp32` (the default) on this file restores the frequencies where their formula
+    can be told from the rounded numbers, and says what may be left; on the fp32 original nothing was lost.
     """
 
     code: ClassVar[str] = "P002"
@@ -49,7 +50,8 @@ class RotaryHalfPrecision:
                 site=Site.of_node(trig),
                 message=f"rotary {what} in {kind[7:-1]}: positions beyond a few hundred get wrong angles",
                 evidence=_evidence(site, halves, kind),
-                repair="onnxfix repair --precision fp16 --keep-rotary-fp32 on the fp32 original",
+                repair=f"onnxfix repair --precision {'bf16' if 'bfloat' in kind else 'fp16'} --keep-rotary-fp32",
+                applicability=Applicability.NUMERIC,
             )
 
 

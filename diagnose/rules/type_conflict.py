@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
+from onnxfix.finding import Applicability, Finding, Severity
 from onnxfix.site import Site
 from onnxfix.subject import Subject
 
@@ -18,7 +18,7 @@ class TypeConflict:
     kinds: `unify` (one type parameter bound to two types), `refused` (the operator does not take the type), `declared`
     (value_info contradicts what the node produces).
 
-    Repair: convert the fp32 original with `onnxfix repair`, whose casts follow inferred types.
+    Repair: `onnxfix repair` makes such a file fp32, where nothing contradicts, and converts it anew by inferred types.
     """
 
     code: ClassVar[str] = "P001"
@@ -33,5 +33,6 @@ class TypeConflict:
                 site=Site(conflict.site.scope, conflict.site.op_type, conflict.site.node, conflict.values[-1]),
                 message=conflict.message,
                 evidence={"kind": conflict.kind, "types": list(conflict.types), "values": list(conflict.values)},
-                repair="onnxfix repair --precision fp16 on the fp32 original",
+                repair="onnxfix repair --precision fp16",
+                applicability=Applicability.NUMERIC,
             )

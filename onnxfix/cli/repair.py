@@ -120,6 +120,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
             feeds=_feeds(given["feeds"], source, given["libraries"]),
             calibration=_calibration(given, source),
             search=search,
+            checkpoint=given["checkpoint"],
             dry_run=given["dry_run"],
             force=given["force"],
             custom_op_libraries=given["libraries"],

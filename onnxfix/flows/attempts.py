@@ -20,7 +20,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.target import Target
 
-from . import precision
+from . import arrival, precision
 from .search import REASON, Answer, SearchWish, search
 from .verification import Check, Verification, in_words, require_typed
 
@@ -62,16 +62,37 @@ class Plans:
 class Job:
     """All attempts of one repair. `file`: where each is staged, under the name it will have."""
 
-    def __init__(self, model: Model, wish: Wish, file: Path, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        wish: Wish,
+        file: Path,
+        progress: Callable[[str], None],
+        checkpoint: Path | None = None,
+    ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
+        self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
         self.kind = "int8" if wish.int8 else wish.precision
+        why = arrival.reason_to_widen(model, wish)
+        if why:
+            self._widen(why, checkpoint)
+
+    def _widen(self, why: str, checkpoint: Path | None) -> None:
+        """Go on from the model's own numbers in fp32, which the result is then compared with."""
+        steps = arrival.widening(checkpoint)
+        wide, outcome = steps.apply(self.model, self.progress)
+        file = self.file.with_name(f"reference-{self.file.name}")
+        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
+        self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
+        self.before = steps, outcome
 
     def attempt(self, wish: Wish) -> Attempt:
         """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
         steps = recipe(wish, self.model, self.plans.of)
         result, outcome = steps.apply(self.model, self.progress)
+        steps = Recipe((*self.before[0].passes, *steps.passes))
         if wish.int8:
             _require_quantized(result)
         elif wish.precision == "fp32" and (halves := _half_weights(result)):
@@ -81,7 +102,9 @@ class Job:
         result.ir.metadata_props.pop(KEY, None)
         self.progress("write")
         written = Model.open(result.save(self.file), self.model.custom_op_libraries)
-        return Attempt(wish, steps, Outcome(outcome.changes, (*self.notes, *outcome.notes)), written)
+        earlier = self.before[1]
+        notes = (*self.notes, *earlier.notes, *outcome.notes)
+        return Attempt(wish, steps, Outcome((*earlier.changes, *outcome.changes), notes), written)
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""

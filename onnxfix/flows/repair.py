@@ -88,6 +88,7 @@ def repair(
     feeds: Sequence[Feed] = (),
     calibration: Sequence[Feed] = (),
     search: SearchWish | None = None,
+    checkpoint: Path | None = None,
     dry_run: bool = False,
     force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
@@ -97,6 +98,7 @@ def repair(
 
     `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
     stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
+    `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded.
     """
     from onnxfix.diagnose.run import diagnose
 
@@ -107,7 +109,7 @@ def repair(
     progress("diagnose")
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         earlier = background.submit(diagnose, model, wish.target)
-        job = Job(model, wish, folder / destination.name, progress)
+        job = Job(model, wish, folder / destination.name, progress, checkpoint)
         if calibration:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None

@@ -173,3 +173,112 @@ def test_search_by_other_metrics(metric: str, limit: str, tmp_path: Path) -> Non
 def test_search_that_nothing_satisfies_says_so(tmp_path: Path) -> None:
     done = onnxfix("repair", saved(stack(1.0), tmp_path), "--search", "--max-error", "1e-9")
     assert done.returncode == 2 and "only with every node in fp32 is the rel-l2 error within" in done.stderr
+
+
+def rotary(theta: float = 10000.0) -> Model:
+    """Attention scores with rotated queries and keys, on tokens and their positions."""
+    dim = 16
+    frequencies = (1.0 / theta ** (np.arange(0, dim, 2) / dim)).astype(np.float32)
+    weights = {
+        "table": RNG.standard_normal((50, dim)).astype(np.float32),
+        "w": RNG.normal(0, 0.4, (dim, dim)).astype(np.float32),
+        "inv_freq": np.tile(frequencies, 2),
+        "shape_end": np.array([1]),
+        "one": np.array(1),
+        "zero": np.array(0),
+        "scale": np.array(0.25, np.float32),
+    }
+    return graphs.model(
+        """g (int64[batch,sequence] input_ids) => (float[batch,sequence,16] y)
+        <int64[1] last = {1}, int64[1] half = {8}, int64[1] start = {0}, int64[1] width = {16}, int64[1] axis = {2}> {
+        x = Gather(table, input_ids)
+        h = MatMul(x, w)
+        n = Shape <start = 1, end = 2> (input_ids)
+        length = Squeeze(n)
+        position = Range(zero, length, one)
+        column = Unsqueeze(position, last)
+        p = Cast <to = 1> (column)
+        angle = Mul(p, inv_freq)
+        c = Cos(angle)
+        s = Sin(angle)
+        a = Slice(h, start, half, axis)
+        b = Slice(h, half, width, axis)
+        nb = Neg(b)
+        turned = Concat <axis = 2> (nb, a)
+        hc = Mul(h, c)
+        hs = Mul(turned, s)
+        q = Add(hc, hs)
+        qt = Transpose <perm = [0, 2, 1]> (q)
+        raw = MatMul(q, qt)
+        scores = Mul(raw, scale)
+        weights = Softmax(scores)
+        y = MatMul(weights, h)
+    }""",
+        weights,
+    )
+
+
+def broken_fp16(source: Path, folder: Path) -> Path:
+    """What onnxconverter-common makes of a model: here with the types it leaves in conflict."""
+    from onnxfix.surgery.engines import common_fp16
+
+    return common_fp16(source, folder / "broken.onnx")
+
+
+def test_a_broken_fp16_model_of_somebody_else_is_repaired(tmp_path: Path) -> None:
+    """It does not load and its frequencies are rounded; the result is as good as one made from the fp32 original."""
+    source = saved(rotary(), tmp_path)
+    broken = broken_fp16(source, tmp_path)
+    assert infer(Model.open(broken).ir).conflicts
+    document = answer(broken, "--keep-rotary-fp32", "-o", tmp_path / "fixed.onnx")
+    assert any("restored: theta 10,000" in note for note in document["notes"])
+    assert any(note.startswith("arrived with") and "type conflict" in note for note in document["notes"])
+    assert document["after"]["error"] == 0
+    answer(source, "-o", tmp_path / "direct.onnx")
+    feed = {"input_ids": RNG.integers(0, 50, (1, 2048))}
+    reference = graphs.run(Model.open(source), feed)["y"]
+    from onnxfix.eval.emulator import emulated
+
+    errors = {
+        name: graphs.rel_l2(reference, graphs.run(emulated(Model.open(tmp_path / name)), feed)["y"])
+        for name in ("fixed.onnx", "direct.onnx")
+    }
+    assert errors["fixed.onnx"] < 1.2 * errors["direct.onnx"] < 5e-3
+
+
+def test_rotary_angles_in_half_that_load_are_repaired_too(tmp_path: Path) -> None:
+    source = saved(rotary(), tmp_path)
+    made = onnxfix("repair", source, "--no-keep-rotary-fp32", "--no-verify", "-o", tmp_path / "half.onnx")
+    assert made.returncode == 1 and "rotary-half-precision" in made.stdout
+    diagnosed = onnxfix("diagnose", tmp_path / "half.onnx")
+    assert diagnosed.returncode == 1 and "P002" in diagnosed.stdout
+    document = answer(tmp_path / "half.onnx", "-o", tmp_path / "fixed.onnx")
+    assert any(note.startswith("arrived with rotary angles in half precision") for note in document["notes"])
+    assert onnxfix("diagnose", tmp_path / "fixed.onnx").returncode == 0
+
+
+def test_a_checkpoint_names_the_theta(tmp_path: Path) -> None:
+    source = saved(rotary(theta=10100.0), tmp_path)
+    halved = ("--precision", "bf16", "--no-keep-rotary-fp32", "--no-verify", "-o", tmp_path / "half.onnx")
+    assert onnxfix("repair", source, *halved).returncode == 1
+    (tmp_path / "config.json").write_text(json.dumps({"rope_parameters": {"full_attention": {"rope_theta": 10100.0}}}))
+    options = (tmp_path / "half.onnx", "--precision", "bf16", "--no-verify", "-o", tmp_path / "fixed.onnx")
+    assert any("each within" in n and "10,100" not in n for n in answer(*options)["notes"])
+    assert any("theta 10,100" in n for n in answer(*options, "--checkpoint", tmp_path)["notes"])
+    done = onnxfix("repair", *options, "--checkpoint", tmp_path / "nowhere")
+    assert done.returncode == 2 and "config.json cannot be read" in done.stderr
+
+
+def test_a_sound_fp16_model_is_left_as_it_is(tmp_path: Path) -> None:
+    answer(saved(rotary(), tmp_path), "--io-types", "half")
+    document = answer(tmp_path / "model.fp16.onnx", "-o", tmp_path / "again.onnx")
+    assert "widen-to-fp32" not in document["passes"]
+    assert any("nothing was converted" in note for note in document["notes"])
+
+
+def test_bf16_becomes_fp16_when_asked(tmp_path: Path) -> None:
+    answer(saved(rotary(), tmp_path), "--precision", "bf16")
+    document = answer(tmp_path / "model.bf16.onnx", "-o", tmp_path / "model.fp16.onnx")
+    assert any("another half precision" in note for note in document["notes"])
+    types = set(infer(Model.open(tmp_path / "model.fp16.onnx").ir).of.values())
+    assert "tensor(float16)" in types and "tensor(bfloat16)" not in types
