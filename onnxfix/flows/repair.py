@@ -108,7 +108,8 @@ def repair(
     model.refuse_overwrite(destination)
     progress("diagnose")
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
-        earlier = background.submit(diagnose, model, wish.target)
+        # a copy: what is compiled for a plan lends its values other weights for a moment
+        earlier = background.submit(diagnose, model.clone(), wish.target)
         job = Job(model, wish, folder / destination.name, progress, checkpoint)
         if calibration:
             job.calibrate(calibration)

@@ -109,7 +109,8 @@ def yarn(theta: float, dim: int, factor: float, length: int, fast: float = 32.0,
     first, last = max(math.floor(dimension(fast)), 0), min(math.ceil(dimension(slow)), dim - 1)
     ramp = np.clip((np.arange(dim // 2, dtype=np.float32) - first) / np.float32(max(last - first, 1e-3)), 0, 1)
     kept = np.float32(1) - ramp
-    return (plain / np.float32(factor) * (1 - kept) + plain * kept).astype(np.float32)
+    made: Array = (plain / np.float32(factor) * (1 - kept) + plain * kept).astype(np.float32)
+    return made
 
 
 def _formulas(flat: Array, thetas: Iterable[float]) -> Iterator[tuple[str, Array]]:
