@@ -121,7 +121,7 @@ def _lay_out(path: Path, start: bytes, parts: list[tuple[bytes, ir.TensorProtoco
 
 
 def _stream(path: Path, weights: list[tuple[int, ir.TensorProtocol]]) -> None:
-    """Write every tensor at its offset: pieces are read and converted ahead by threads, and written one after the other,
+    """Write every tensor at its offset: pieces are read and converted ahead by threads, and written one by one,
     as threads that write to one file wait for each other (measured: 1.3 s against 0.3 s for 800 MB)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     ahead: deque[tuple[int, Future[Any]]] = deque()

@@ -186,13 +186,21 @@ def _described(model: Model) -> Iterator[str]:
     for graph in model.graphs():
         for value in (*graph.inputs, *graph.initializers.values(), *graph.outputs):
             tensor = value.const_value
-            content = tensor.tobytes().hex() if tensor is not None and tensor.nbytes <= 1024 else ""
-            kind = f"{tensor.dtype} {tensor.shape}" if tensor is not None else f"{value.type} {value.shape}"
-            yield f"{value.name} {kind} {content}\n"
+            kind = _content(tensor) if tensor is not None else f"{value.type} {value.shape}"
+            yield f"{value.name} {kind}\n"
     for node in model.nodes():
         names = [v.name if v is not None else "" for v in (*node.inputs, *node.outputs)]
-        attributes = [f"{a.name}={a.value!s:.200}" for a in node.attributes.values() if a.type not in _BODIES]
+        attributes = [
+            f"{a.name}={_content(a.value) if a.type == ir.AttributeType.TENSOR else a.value}"
+            for a in node.attributes.values()
+            if a.type not in _BODIES
+        ]
         yield f"{node.domain} {node.op_type} {len(node.inputs)} {names} {attributes}\n"
+
+
+def _content(tensor: ir.TensorProtocol) -> str:
+    small = tensor.nbytes <= 1024 and tensor.dtype != ir.DataType.STRING
+    return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
 
 
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
