@@ -48,6 +48,9 @@ class Model:
         except Exception as error:  # onnx-ir raises many types on malformed protobufs
             raise OnnxfixError(f"{source} is not a valid ONNX model: {error}", "export it again") from error
         _forget_undeclared(model, proto)
+        if not _is_sorted(model.graph, set()):
+            # onnxruntime.transformers appends its casts; the runtime takes such files, a clone of them does not
+            model.graph.sort()
         ir.external_data.set_base_dir(model.graph, source.parent or Path())
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
@@ -126,6 +129,22 @@ class Model:
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
                     raise OnnxfixError(f"{file} belongs to the source model", "name another output with -o")
+
+
+def _is_sorted(graph: Graph, known: set[ir.Value]) -> bool:
+    """Whether every node stands behind those that it reads, in this graph and in the bodies of its nodes."""
+    known.update((*graph.inputs, *graph.initializers.values()))
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value.producer() is not None and value not in known:
+                return False
+        for attribute in node.attributes.values():
+            if attribute.type in _BODIES and not attribute.is_ref():
+                bodies = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else attribute.value
+                if not all(_is_sorted(body, known) for body in bodies):
+                    return False
+        known.update(node.outputs)
+    return True
 
 
 def _walk(graph: Graph) -> Iterator[Node]:

@@ -1,6 +1,6 @@
 """Other people's converters, called as their documentation says: what repairs are compared with, side by side.
 
-Each takes the file of a model and writes another. They are not used by `onnxfix repair`.
+Each takes the file of a model and writes another. `onnxfix repair` uses `prepared_fp16` alone.
 """
 
 from __future__ import annotations
@@ -37,6 +37,44 @@ def runtime_fp16(source: Path, destination: Path) -> Path:
         onnx.save(float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), destination)
 
     return _called("onnxruntime.transformers.float16", convert, destination)
+
+
+# By the names that `--converter` takes.
+FP16_LIBRARIES = {
+    "onnxconverter-common": "onnxconverter_common.float16",
+    "onnxruntime": "onnxruntime.transformers.float16",
+}
+
+
+def prepared_fp16(library: str, source: Path, destination: Path, keep_io_types: bool = True) -> Path:
+    """One of `FP16_LIBRARIES` on a file that the pass outline-fp32-islands prepared.
+
+    With the whole range of fp16: onnxconverter-common by default cuts weights off at 1e4 and masks with them. It also
+    refuses a model that holds any fp16, which is no sign that nothing is left to convert. Weights stay in a side file
+    where `source` has them in one. Raises OnnxfixError when the library fails.
+    """
+    import importlib
+
+    import onnx
+
+    external = source.with_name(source.name + ".data").exists()
+    options: dict[str, object] = {
+        "keep_io_types": keep_io_types,
+        "min_positive_val": 5.96e-08,
+        "max_finite_val": 65504.0,
+    }
+
+    def convert() -> None:
+        convert_float_to_float16 = importlib.import_module(FP16_LIBRARIES[library]).convert_float_to_float16
+        if library == "onnxruntime":
+            # by path, because shape inference in memory ends at 2 GB
+            made = convert_float_to_float16(str(source), **options)
+        else:
+            made = convert_float_to_float16(onnx.load(source), check_fp16_ready=False, **options)
+        data = destination.name + ".data"
+        onnx.save(made, destination, save_as_external_data=external, location=data if external else None)
+
+    return _called(library, convert, destination)
 
 
 def runtime_int8_dynamic(source: Path, destination: Path, op_types: Sequence[str] = ("MatMul",)) -> Path:

@@ -14,6 +14,7 @@ from .graph_pass import Pass
 from .passes.cast_like_to_cast import CastLikeToCast
 from .passes.clamp_mask_constants import ClampMaskConstants
 from .passes.convert_to_half import HALVES, ConvertToHalf
+from .passes.convert_with_library import ConvertWithLibrary
 from .passes.drop_idle_casts import DropIdleCasts
 from .passes.drop_initializer_value_info import DropInitializerValueInfo
 from .passes.fold_constant_casts import FoldConstantCasts
@@ -29,11 +30,13 @@ from .sites.half_plan import HalfOptions
 
 @dataclass(frozen=True)
 class Wish:
-    """What a user asks of a repair. `int8` is empty or `dynamic`; `precision` one of fp32, fp16, bf16."""
+    """What a user asks of a repair. `int8` is empty or `dynamic`; `precision` one of fp32, fp16, bf16; `converter` who
+    rounds: onnxfix, or a library by its name, which then gets a graph that it converts right."""
 
     target: Target
     precision: str = "fp16"
     int8: str = ""
+    converter: str = "onnxfix"
     half: HalfOptions = field(default_factory=HalfOptions)
 
     @property
@@ -54,7 +57,10 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
         steps.append(ClampMaskConstants())
-        steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))
+        if wish.converter == "onnxfix":
+            steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))
+        else:
+            steps.append(ConvertWithLibrary(wish.converter, wish.target, wish.half))
         steps.append(DropIdleCasts())
     if wish.int8 == "dynamic":
         steps.append(FoldConstantTransposes())
@@ -83,6 +89,8 @@ def _refuse(wish: Wish) -> None:
         )
     if wish.precision == "fp32" and not wish.int8 and wish.blocked:
         raise OnnxfixError("--block-op, --block-node and --block-scope need a conversion", "leave them out")
+    if wish.converter != "onnxfix" and wish.precision != "fp16":
+        raise OnnxfixError(f"{wish.converter} converts to fp16 only", "leave --converter out")
     if wish.precision not in HALVES and (wish.half.keep_like or wish.half.io_types != "keep"):
         raise OnnxfixError("--keep-fp32-like and --io-types half need --precision fp16 or bf16", "leave them out")
 

@@ -192,3 +192,16 @@ def test_sparse_initializers_are_refused(tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "m.onnx")
     with pytest.raises(OnnxfixError, match="sparse initializers"):
         Model.open(tmp_path / "m.onnx")
+
+
+def test_nodes_in_any_order_are_sorted(tmp_path: Path) -> None:
+    """As onnxruntime.transformers writes them: the runtime takes such a file."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[n] x, bool c) => (float[n] y) { h = Neg(x) y = If (c) <'
+        "then_branch = t () => (float[n] p) { p = Abs(h) }, else_branch = e () => (float[n] q) { q = Relu(h) }> }"
+    )
+    proto.graph.node.reverse()
+    onnx.save(proto, tmp_path / "model.onnx")
+    model = Model.open(tmp_path / "model.onnx")
+    assert [n.op_type for n in model.graph] == ["Neg", "If"]
+    assert model.clone().fingerprint() == model.fingerprint()

@@ -50,6 +50,13 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     help="Keep places of a kind in fp32.",
 )
 @click.option(
+    "--converter",
+    type=click.Choice(["onnxfix", "onnxconverter-common", "onnxruntime"]),
+    default="onnxfix",
+    show_default=True,
+    help="Who converts to fp16; the graph is prepared so that each does it right.",
+)
+@click.option(
     "--io-types",
     type=click.Choice(["keep", "half"]),
     default="keep",
@@ -102,6 +109,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
         int8=given["int8"] or "",
+        converter=given["converter"],
         half=HalfOptions(
             keep_rotary_fp32=given["keep_rotary_fp32"],
             blocked=BlockList(given["block_ops"], given["block_nodes"], given["block_scopes"]),

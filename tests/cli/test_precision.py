@@ -282,3 +282,20 @@ def test_bf16_becomes_fp16_when_asked(tmp_path: Path) -> None:
     assert any("another half precision" in note for note in document["notes"])
     types = set(infer(Model.open(tmp_path / "model.fp16.onnx").ir).of.values())
     assert "tensor(float16)" in types and "tensor(bfloat16)" not in types
+
+
+@pytest.mark.parametrize("converter", ["onnxconverter-common", "onnxruntime"])
+def test_other_converters_on_a_prepared_graph(converter: str, tmp_path: Path) -> None:
+    """As they are they leave types in conflict, or angles in half; prepared they give what onnxfix gives."""
+    source = saved(rotary(), tmp_path)
+    document = answer(source, "--converter", converter, "-o", tmp_path / "theirs.onnx")
+    assert "convert-with-library" in document["passes"] and "convert-to-half" not in document["passes"]
+    ours = answer(source, "-o", tmp_path / "ours.onnx")
+    assert document["comparisons"][0]["rel_l2"] <= 1.1 * ours["comparisons"][0]["rel_l2"]
+    assert in_fp32(tmp_path / "theirs.onnx") >= {"angle", "c", "s"}
+    assert document["after"]["error"] == 0
+
+
+def test_other_converters_know_fp16_only(tmp_path: Path) -> None:
+    done = onnxfix("repair", saved(rotary(), tmp_path), "--converter", "onnxruntime", "--precision", "bf16")
+    assert done.returncode == 2 and "converts to fp16 only" in done.stderr

@@ -28,8 +28,8 @@ FORMS = {
     "m = Mul(n, lowest) a = Add(s, m) y = Softmax(a)",
     "a fill": f"shape = Shape(s) full = ConstantOfShape <value = float[1] {{{LOWEST!s}}}> (shape) "
     "m = Where(seen, s, full) y = Softmax(m)",
-    "two masks": "low = Constant <value = float {-1e30}> () z = Constant <value = float {0.0}> () m = Where(seen, z, low) a = Add(s, m) b = Add(a, m) "
-    "y = Softmax(b)",
+    "two masks": "low = Constant <value = float {-1e30}> () z = Constant <value = float {0.0}> () "
+    "m = Where(seen, z, low) a = Add(s, m) b = Add(a, m) y = Softmax(b)",
     "-1e9": "z = Constant <value = float {0.0}> () low = Constant <value = float {-1e9}> () "
     "m = Where(seen, z, low) a = Add(s, m) y = Softmax(a)",
 }  # fmt: skip

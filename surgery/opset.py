@@ -1,0 +1,37 @@
+"""Raising a graph's operator set version, by the converter that comes with onnx."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxfix.errors import OnnxfixError, one_line
+
+from .adoption import adopt
+from .editor import Editor
+
+
+def raise_opset(editor: Editor, wanted: int, why: str) -> None:
+    """Let the model import at least version `wanted` of ai.onnx, its nodes written as that version has them.
+
+    Raises OnnxfixError where onnx's converter fails: it works in memory, up to 2 GB, and does not know the operators
+    that ONNX Runtime alone has in ai.onnx.
+    """
+    import onnx
+    from onnx import version_converter
+
+    model = editor.model
+    if model.opset >= wanted:
+        return
+    before = model.opset
+    try:
+        copy = model.ir.clone()
+        ir.external_data.load_to_model(copy)
+        made: onnx.ModelProto = version_converter.convert_version(ir.to_proto(copy), wanted)
+    except Exception as error:  # it raises RuntimeError, ValueError and protobuf's own
+        raise OnnxfixError(
+            f"{why} needs operator set {wanted}; this model has {before} and onnx's version converter fails: "
+            f"{one_line(error)}",
+            f"export it with opset {wanted} or newer",
+        ) from error
+    adopt(editor, ir.from_proto(made), f"for operator set {wanted}")
+    editor.notes.append(f"operator set {before} → {wanted}, which {why} needs")
