@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import json
 import selectors
 import subprocess
@@ -29,11 +28,13 @@ class CrashedError(Exception):
 
 
 class Compiler:
-    """A worker process that writes the graph at the partition boundary of files it is given, one at a time."""
+    """A worker process that writes the graph at the partition boundary of files it is given, one at a time.
+
+    For one thread: `begin` and `finish` belong together.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the process, or do nothing while it runs; it imports the runtime in the background."""
@@ -55,7 +56,6 @@ class Compiler:
     def begin(self, source: Path, result: Path, libraries: Sequence[Path]) -> None:
         """Send a graph, to be waited for with `finish`; nothing else may be sent in between."""
         self.start()
-        self._lock.acquire()
         process = self._process
         assert process is not None and process.stdin is not None
         request = {"source": str(source), "result": str(result), "libraries": [str(p.resolve()) for p in libraries]}
@@ -65,10 +65,7 @@ class Compiler:
 
     def finish(self, timeout: float) -> None:
         """Wait for the graph that was begun; as `compile`."""
-        try:
-            answer = self._answer(timeout)
-        finally:
-            self._lock.release()
+        answer = self._answer(timeout)
         if answer["error"]:
             raise RefusedError(answer["error"])
 
@@ -100,9 +97,16 @@ class Compiler:
         return CrashedError(f"crashed with signal {-code}" if code < 0 else f"ended with code {code}")
 
 
-@functools.cache
 def shared() -> Compiler:
-    """The compiler of this process; its worker ends with it."""
-    made = Compiler()
-    atexit.register(made.stop)
+    """The compiler of this thread; its worker ends with the process, or when it is stopped.
+
+    One a thread, since a request and its answer belong together and threads would take each other's.
+    """
+    made: Compiler | None = getattr(_OF_THREAD, "compiler", None)
+    if made is None:
+        made = _OF_THREAD.compiler = Compiler()
+        atexit.register(made.stop)
     return made
+
+
+_OF_THREAD = threading.local()

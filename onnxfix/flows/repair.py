@@ -20,6 +20,7 @@ from onnxfix.report import Report
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
+from onnxfix.target import Target
 from onnxfix.writer import append_metadata
 
 from .attempts import KEY, Job
@@ -109,7 +110,7 @@ def repair(
     progress("diagnose")
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
-        earlier = background.submit(diagnose, model.clone(), wish.target)
+        earlier = background.submit(_diagnosed, model.clone(), wish.target)
         job = Job(model, wish, folder / destination.name, progress, checkpoint)
         if calibration:
             job.calibrate(calibration)
@@ -130,6 +131,17 @@ def repair(
         source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
         answer,
     )  # fmt: skip
+
+
+def _diagnosed(model: Model, target: Target) -> Report:
+    """A diagnosis in a thread of its own, which then needs its compiler no more."""
+    from onnxfix.diagnose.placement.compiler import shared
+    from onnxfix.diagnose.run import diagnose
+
+    try:
+        return diagnose(model, target)
+    finally:
+        shared().stop()
 
 
 def _check_destination(destination: Path, source: Path, force: bool) -> None:

@@ -121,9 +121,9 @@ def test_io_types_half_is_verified_and_declared(tmp_path: Path) -> None:
     assert "relative L2 error at most" in document["verified"]
 
 
-def planted(folder: Path) -> Path:
+def planted(folder: Path, gain: float = 1e6) -> Path:
     """An activation beyond 65,504 in layer 2, under torch scopes; what else it takes to feed it is harmless."""
-    model = stack(1e6)
+    model = stack(gain)
     for node in model.nodes():
         layer = (node.outputs[0].name or "")[-1].replace("y", str(LAYERS - 1))
         part = "mlp" if node.op_type != "Add" else "sum"
@@ -299,3 +299,57 @@ def test_other_converters_on_a_prepared_graph(converter: str, tmp_path: Path) ->
 def test_other_converters_know_fp16_only(tmp_path: Path) -> None:
     done = onnxfix("repair", saved(rotary(), tmp_path), "--converter", "onnxruntime", "--precision", "bf16")
     assert done.returncode == 2 and "converts to fp16 only" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "kept"),
+    [
+        ("--block-op", "Relu", {"r0", "r1", "r2", "r3", "r4"}),
+        ("--block-node", "^MatMul_u1$", {"u1"}),
+        ("--block-scope", "model.layers.3.mlp", {"u3", "r3", "d3"}),
+    ],
+)
+def test_block_lists(flag: str, value: str, kept: set[str], tmp_path: Path) -> None:
+    source = planted(tmp_path, gain=1.0)
+    document = answer(source, flag, value)
+    assert in_fp32(tmp_path / "model.fp16.onnx") == kept
+    assert any(note.startswith(f"{flag} {value} caught {len(kept)} node") for note in document["notes"])
+
+
+@pytest.mark.parametrize(("like", "kept"), [("softmax", {"scores", "weights"}), ("rotary", {"angle", "c", "s"})])
+def test_places_kept_by_kind(like: str, kept: set[str], tmp_path: Path) -> None:
+    options = ("--keep-fp32-like", like, "--no-keep-rotary-fp32", "--no-verify")
+    onnxfix("repair", saved(rotary(), tmp_path), *options)
+    assert kept <= in_fp32(tmp_path / "model.fp16.onnx")
+    onnxfix("repair", tmp_path / "model.onnx", "--no-keep-rotary-fp32", "--no-verify")
+    assert not kept & in_fp32(tmp_path / "model.fp16.onnx")
+
+
+def test_rotary_angles_are_fp32_unless_told_otherwise(tmp_path: Path) -> None:
+    source = saved(rotary(), tmp_path)
+    answer(source, "--keep-rotary-fp32")
+    assert {"angle", "c", "s"} <= in_fp32(tmp_path / "model.fp16.onnx")
+    onnxfix("repair", source, "--no-keep-rotary-fp32", "--no-verify")
+    assert not {"angle", "c", "s"} & in_fp32(tmp_path / "model.fp16.onnx")
+
+
+def test_texts_of_a_table_are_tokenised_by_the_checkpoint(tmp_path: Path) -> None:
+    """The bundled classifier's own tokenizer and holdout, on a graph that takes what the tokenizer makes."""
+    from onnxfix.eval.demo import CHECKPOINT, HOLDOUT
+
+    text = """g (int64[batch,sequence] input_ids, int64[batch,sequence] attention_mask) => (float[batch,sequence,4] y) {
+        e = Gather(table, input_ids) f = Cast <to = 1> (attention_mask) m = Unsqueeze(f, last) h = Mul(e, m)
+        y = MatMul(h, w) }"""
+    weights = {
+        "table": RNG.standard_normal((50_368, 4)).astype(np.float32),
+        "w": RNG.standard_normal((4, 4)).astype(np.float32),
+        "last": np.array([2]),
+    }
+    source = saved(graphs.model(text, weights), tmp_path)
+    options = ("--checkpoint", CHECKPOINT, "--text", "text")
+    document = answer(source, "--calibrate", HOLDOUT, *options)
+    assert "calibrated on 8 feeds: 0 nodes kept in fp32" in document["notes"]
+    feeds = {d["feed"] for d in document["comparisons"][0]["differences"]}
+    assert {"texts 1", "texts 2", "long"} <= feeds
+    done = onnxfix("repair", source, "--calibrate", HOLDOUT, "--checkpoint", CHECKPOINT, "--text", "nothing")
+    assert done.returncode == 2 and "nothing" in done.stderr

@@ -147,7 +147,8 @@ ARCHITECTURES = (
     Architecture("gemma", "GemmaModel", _heads(1) | {"head_dim": 16}),
     Architecture("mistral", "MistralModel", _heads(2) | {"sliding_window": 8}),
     Architecture("phi", "PhiModel", {"use_cache": False, "partial_rotary_factor": 0.5}),
-    Architecture("granite", "GraniteModel", _heads(2)),
+    # published Granite models scale scores by 1 / head size; the config's default, 1, leaves scores of 60 to softmax
+    Architecture("granite", "GraniteModel", _heads(2) | {"attention_multiplier": 1 / 16}),
     Architecture("gpt2", "GPT2Model", {"n_embd": 64, "n_layer": 2, "n_head": 4, "use_cache": False}),
     Architecture("esm", "EsmModel", {"position_embedding_type": "rotary", "pad_token_id": 1, "mask_token_id": 2}),
     Architecture("clip-text", "CLIPTextModel", {"eos_token_id": 2}),
