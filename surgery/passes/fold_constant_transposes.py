@@ -38,6 +38,8 @@ class FoldConstantTransposes:
             index = _weight_index(linear)
             moves = [n for n in linear.weight.path if n.op_type != "Identity"]
             key = (linear.weight.source, *map(_signature, moves))
+            if not moves and linear.weight.source.is_initializer():
+                folded[key] = linear.weight.source  # behind an Identity only, as layers that share weights are exported
             if key not in folded:
                 made = _folded(editor, linear)
                 if made is None:

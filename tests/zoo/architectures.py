@@ -82,12 +82,13 @@ class Wrapped(torch.nn.Module):
 
 
 def redraw(model: torch.nn.Module, seed: int) -> None:
-    """Matrices N(0, 1.6 / sqrt(fan in)), embeddings N(0, 1), in place."""
+    """Matrices N(0, 1.6 / sqrt(fan in)), embeddings N(0, 1), in place; tables of sines and cosines stay what they are."""
+    fixed = {id(p) for m in model.modules() if "Sinusoidal" in type(m).__name__ for p in m.parameters()}
     generator = torch.Generator().manual_seed(seed)
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dim() < 2:
+            if parameter.dim() < 2 or id(parameter) in fixed:
                 continue
             scale = 1.0 if id(parameter) in tables else 1.6 / parameter[0].numel() ** 0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
