@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,49 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
 def started(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A member of the zoo whose angles every other converter rounds, and one without any."""
+    pytest.importorskip("transformers")
+    from zoo.architectures import BY_NAME
+    from zoo.make import export
+
+    folder = tmp_path_factory.mktemp("zoo")
+    assert all(export(BY_NAME[name], "legacy", folder) for name in ("modernbert", "bert"))
+    return folder
+
+
+def test_precision_zoo_tells_right_results_from_wrong_ones(zoo: Path, tmp_path: Path) -> None:
+    told = tmp_path / "figures.json"
+    done = started("precision_zoo.py", str(zoo), "--only", "modernbert", "bert", "--json", str(told))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "onnxfix 2 of 2 right" in lines
+    assert any(line.startswith("modelopt not installed") for line in lines)
+    rows = {(row["member"], row["converter"]): row for row in json.loads(told.read_text())["rows"]}
+    assert {converter for _, converter in rows} == {"onnxfix", "onnxconverter-common", "onnxruntime"}
+    assert not any(row["wrong"] for (member, _), row in rows.items() if member == "bert-legacy")
+    kinds = {
+        name: [kind for kind, _ in rows["modernbert-legacy", name]["wrong"]] for name in ("onnxfix", "onnxruntime")
+    }
+    assert kinds["onnxfix"] == []
+    assert set(kinds["onnxruntime"]) == {"error"}  # its angles are in half: it loads, and is wrong
+    assert rows["modernbert-legacy", "onnxconverter-common"]["wrong"][0][0] == "does not load"
+    figures = rows["modernbert-legacy", "onnxfix"]["figures"]
+    assert list(figures["rel_l2"]["emulated"]) == ["padded", "300", "2048"]
+    assert (figures["half"], figures["single"]) == (figures["products"], 0)
+    assert figures["products"] > 20
+
+
+def test_precision_zoo_says_what_it_has_not_measured(zoo: Path, tmp_path: Path) -> None:
+    done = started("precision_zoo.py", str(zoo), "--only", "gpt2")
+    assert done.returncode == 2
+    assert "gpt2-dynamo, gpt2-unoptimized, gpt2-legacy" in done.stdout
+    assert started("precision_zoo.py", str(zoo), "--only", "gpt7").returncode == 2
+    assert started("precision_zoo.py", str(zoo), "--modelopt-python", sys.executable).returncode == 2
+    (tmp_path / "bert-legacy.onnx").write_bytes((zoo / "bert-legacy.onnx").read_bytes()[:5000])
+    done = started("precision_zoo.py", str(tmp_path), "--only", "bert", "--converters", "onnxfix")
+    assert done.returncode == 1
+    assert "onnxfix 0 of 1 right: 1 crash" in done.stdout

@@ -82,7 +82,7 @@ class Wrapped(torch.nn.Module):
 
 
 def redraw(model: torch.nn.Module, seed: int) -> None:
-    """Matrices N(0, 1.6 / sqrt(fan in)), embeddings N(0, 1), in place; tables of sines and cosines stay what they are."""
+    """Matrices N(0, 1.6 / sqrt(fan in)), embeddings N(0, 1), in place; tables of sines and cosines stay as they are."""
     fixed = {id(p) for m in model.modules() if "Sinusoidal" in type(m).__name__ for p in m.parameters()}
     generator = torch.Generator().manual_seed(seed)
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
