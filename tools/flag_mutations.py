@@ -41,7 +41,7 @@ FLAGS = {
     "--dry-run": ('given["dry_run"] = False', f"{REPAIR}::test_dry_run_and_diff_write_nothing"),
     "--diff": ('given["show_diff"] = False', f"{REPAIR}::test_dry_run_and_diff_write_nothing"),
     "--force": ('given["force"] = False', f"{CHECKS}::test_an_earlier_result_is_replaced_and_a_foreign_file_is_not"),
-    "--output": ("output = None", f"{REPAIR}::test_a_report_never_overwrites_a_model"),
+    "--output": ("output = None", f"{PRECISION}::test_other_converters_on_a_prepared_graph"),
 }  # fmt: skip
 MARK = '    source = model or Path("model.onnx")\n'
 
