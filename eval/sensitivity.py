@@ -43,12 +43,10 @@ class Harm:
     largest: float
 
     def reason(self, budget: float) -> str:
-        """Why the node should stay fp32, in words; empty when it need not."""
+        """Why the node should stay fp32, in words that like nodes share; empty when it need not."""
         if self.lost:
-            return f"overflows: its result reaches {self.largest:,.0f}" if self.largest > LARGEST_FP16 else (
-                "its result is NaN or infinite in half"
-            )  # fmt: skip
-        return f"loses {self.loss:.1e} of its result in half" if self.loss > budget else ""
+            return "overflows in half" if self.largest > LARGEST_FP16 else "its result is NaN or infinite in half"
+        return f"loses more than {budget:g} of its result in half" if self.loss > budget else ""
 
 
 def harms(model: Model, half: str, feeds: Iterable[Feed]) -> list[Harm]:
@@ -140,3 +138,12 @@ class _Twins:
 def names(found: Sequence[Harm], budget: float) -> dict[str, str]:
     """Node name → reason, of those that lose more than the budget or overflow."""
     return {harm.node: reason for harm in found if (reason := harm.reason(budget))}
+
+
+def in_words(found: Sequence[Harm], budget: float) -> str:
+    """The first node that overflows, or the one that loses most, with its number; empty when none is harmed."""
+    over = next((harm for harm in found if harm.lost), None)
+    if over is not None:
+        return f"{over.node} is the first to overflow: its result reaches {over.largest:.3g}"
+    worst = max(found, key=lambda harm: harm.loss, default=None)
+    return f"{worst.node} loses most: {worst.loss:.1e} of its result" if worst and worst.loss > budget else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from onnxfix.finding import Applicability
 from onnxfix.model import Model, tensors
 from onnxfix.plan import Plan
 from onnxfix.surgery.graph_pass import Outcome
+from onnxfix.surgery.passes.convert_to_half import NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.target import Target
@@ -109,10 +111,10 @@ class Job:
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
         self.progress("calibrate")
-        kept = precision.harmed(self.model, self.wish, feeds)
+        kept, worst = precision.harmed(self.model, self.wish, feeds)
         self.wish = precision.keeping(self.wish, kept)
         many = "1 feed" if len(feeds) == 1 else f"{len(feeds)} feeds"
-        self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32")
+        self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in fp32 the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
@@ -155,7 +157,8 @@ class Job:
         for more in precision.escalations(self.model, done.wish, held.feeds, first.sound):
             self.progress(f"keep {more.what} in fp32")
             wish = precision.keeping(self.wish, more.nodes)
-            tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
+            with contextlib.suppress(NothingHalfError):  # that would be the source again
+                tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
             if tried[-1][1].error <= aim:
                 break
         wish, comparison, what = min(tried, key=lambda attempt: attempt[1].error)

@@ -35,20 +35,22 @@ class Escalation:
     nodes: Kept
 
 
-def harmed(model: Model, wish: Wish, feeds: Sequence[Feed]) -> Kept:
-    """Nodes that overflow in half on these feeds, or lose more of their result than the budget, with the reason.
+def harmed(model: Model, wish: Wish, feeds: Sequence[Feed]) -> tuple[Kept, str]:
+    """Nodes that overflow in half on these feeds, or lose more of their result than the budget, with the reason; and
+    the worst of them in words.
 
     What the conversion keeps in fp32 anyway is left out. Raises what a runner raises.
     """
-    from onnxfix.eval.sensitivity import harms, names
+    from onnxfix.eval.sensitivity import harms, in_words, names
 
     base = prepared(model, wish)
     types = infer(base.ir)
-    reasons = names(harms(base, HALVES[wish.precision], feeds), BUDGETS[wish.precision])
     already = set(dict(kept_by_structure(base, wish)))
-    direct = {name: reason for name, reason in reasons.items() if name not in already}
-    wider = with_arithmetic_before(base, types, direct)
-    return tuple((name, direct.get(name, "feeds a node that needs fp32")) for name in wider if name not in already)
+    found = [harm for harm in harms(base, HALVES[wish.precision], feeds) if harm.node not in already]
+    reasons = names(found, BUDGETS[wish.precision])
+    wider = with_arithmetic_before(base, types, reasons)
+    kept = ((name, reasons.get(name, "feeds a node that needs fp32")) for name in wider if name not in already)
+    return tuple(kept), in_words(found, BUDGETS[wish.precision])
 
 
 def escalations(model: Model, wish: Wish, feeds: Sequence[Feed], sound: bool) -> Iterator[Escalation]:
@@ -60,7 +62,7 @@ def escalations(model: Model, wish: Wish, feeds: Sequence[Feed], sound: bool) ->
     sums: Kept = tuple((n.name, "sum of the residual stream") for n in residual.find(base, infer(base.ir)) if n.name)
     if sound and sums:
         yield Escalation("the sums of the residual stream", sums)
-    hurt = harmed(model, wish, feeds)
+    hurt, _ = harmed(model, wish, feeds)
     if hurt:
         yield Escalation("what half precision harms", hurt)
     if hurt and sums:

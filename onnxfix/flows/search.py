@@ -15,7 +15,7 @@ from onnxfix.element_types import infer
 from onnxfix.errors import OnnxfixError
 from onnxfix.site import scope_of
 from onnxfix.surgery.graph_pass import run
-from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
+from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf, NothingHalfError
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.sites import half_plan
 from onnxfix.surgery.sites.half_types import touches_float
@@ -111,7 +111,10 @@ def _candidates(base: Model, wish: Wish) -> list[ir.Node]:
 
 def _converted(base: Model, wish: Wish, kept: Kept) -> Model:
     made = base.clone()
-    run(ConvertToHalf(wish.target, wish.precision, keeping(wish, kept).half), made)
+    try:
+        run(ConvertToHalf(wish.target, wish.precision, keeping(wish, kept).half), made)
+    except NothingHalfError:
+        return base  # the set of all nodes, which a search asks for to know whether any helps
     run(DropIdleCasts(), made)
     return made
 

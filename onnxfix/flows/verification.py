@@ -100,7 +100,8 @@ class Verification:
 
     def require(self, comparison: Comparison, result: Model) -> None:
         """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
-        if len(comparison.never_compared) == len({d.output for d in comparison.differences}):
+        lost = any(d.new_nonfinite for d in comparison.differences)
+        if not lost and len(comparison.never_compared) == len({d.output for d in comparison.differences}):
             raise OnnxfixError(
                 "nothing could be compared: no output of the source holds a finite number on these inputs",
                 "give other inputs with --feeds FILE.npz, or use --no-verify",

@@ -23,6 +23,10 @@ from onnxfix.target import Target
 HALVES = {"fp16": "tensor(float16)", "bf16": "tensor(bfloat16)"}
 
 
+class NothingHalfError(OnnxfixError):
+    """What is to be kept in fp32 is all there is."""
+
+
 @dataclass(frozen=True)
 class ConvertToHalf:
     """Convert a model to half precision, keeping rotary angles, written-out norms and indices in fp32.
@@ -50,8 +54,9 @@ class ConvertToHalf:
         plan = half_plan.plan(editor.model, types, self.target, HALVES[self.precision], self.options)
         conversion = _Conversion(editor, types, plan)
         conversion.run(self.options.io_types == "half")
-        if plan.caught and FLOAT in conversion.now.values() and plan.half not in conversion.now.values():
-            raise OnnxfixError(f"{' and '.join(plan.caught)} keeps every node in fp32", "block less")
+        asked = [*plan.caught, *(["what half precision harms"] if self.options.keep_nodes else [])]
+        if asked and FLOAT in conversion.now.values() and plan.half not in conversion.now.values():
+            raise NothingHalfError(f"{' and '.join(asked)} keeps every node in fp32", "block less, or use bf16 or fp32")
         if not editor.changes:
             editor.notes.append("nothing was converted: no fp32 value that could be half")
         for entry, caught in plan.caught.items():

@@ -64,8 +64,9 @@ def test_calibration_keeps_what_overflows_on_real_inputs_and_nothing_else(tmp_pa
     np.savez(tmp_path / "real.npz", x=RNG.normal(0, 100, (2, 5, WIDTH)).astype(np.float32))
     document = answer(source, "--calibrate", tmp_path / "real.npz")
     assert in_fp32(tmp_path / "model.fp16.onnx") == {"u2", "r2", "d2"}
-    assert any("overflows: its result reaches" in note for note in document["notes"])
-    assert "calibrated on 1 feed: 3 nodes kept in fp32" in document["notes"]
+    assert "kept in fp32: 2 nodes (overflows in half)" in document["notes"]
+    (note,) = [note for note in document["notes"] if note.startswith("calibrated on 1 feed: 3 nodes kept in fp32")]
+    assert "MatMul_u2 is the first to overflow: its result reaches" in note
     assert {d["feed"] for d in document["comparisons"][0]["differences"]} >= {"real"}
 
 
@@ -74,6 +75,15 @@ def test_what_overflows_on_made_up_inputs_is_kept_without_being_asked(tmp_path: 
     assert in_fp32(tmp_path / "model.fp16.onnx") >= {"u2", "r2", "d2"}
     assert not {"u0", "r1", "d4"} & in_fp32(tmp_path / "model.fp16.onnx")
     assert any("error NaN → " in note for note in document["notes"])
+
+
+def test_a_model_that_overflows_everywhere_is_not_called_half(tmp_path: Path) -> None:
+    """Keeping all of it in fp32 would verify, and convert nothing."""
+    text = "g (float[b,4] x) => (float[b,4] y) { a = Mul(x, big) b_ = Mul(a, big) y = Mul(b_, big) }"
+    source = saved(graphs.model(text, {"big": np.full(4, 6e4, np.float32)}), tmp_path)
+    done = onnxfix("repair", source)
+    assert done.returncode == 2 and "NaN or infinite values in output y" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_what_cannot_be_helped_names_the_worst_node_and_writes_nothing(tmp_path: Path) -> None:
