@@ -14,9 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
-from .weight_data import pieces
+from .weight_data import array, pieces
 from .wire import header
 
 # From here on a tensor is worth a place of its own: in the data file, and in the file behind the graph.
@@ -38,16 +39,23 @@ def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
     The model stays as it is. Raises OSError when writing fails, ValueError for what protobuf cannot hold.
     """
     least = EXTERNAL_BYTES if data_name else STREAMED_BYTES
-    bodies = [g for g in model.graph.subgraphs() if g is not model.graph] if data_name else []
-    weights = [v for g in (model.graph, *bodies) for v in g.initializers.values() if _is_large(v.const_value, least)]
+    bodies = [g for g in model.graph.subgraphs() if g is not model.graph]
+    every = [v for g in (model.graph, *bodies) for v in g.initializers.values()]
+    streamed = every if data_name else list(model.graph.initializers.values())
+    weights = [v for v in streamed if _is_large(v.const_value, least)]
+    places = set(weights)
     tensors = [v.const_value for v in weights if v.const_value is not None]
     offsets = list(_offsets(tensors, bool(data_name)))
+    # what is not streamed goes into the graph, also where it lies in a data file now
+    taken = {v: v.const_value for v in every if v not in places and isinstance(v.const_value, ir.ExternalTensor)}
     try:
         for value, tensor, offset in zip(weights, tensors, offsets, strict=True):
             value.const_value = _reference(tensor, data_name or "here", offset, value.name or "")
+        for value, outside in taken.items():
+            value.const_value = _inside(outside)
         proto = ir.to_proto(model)
     finally:
-        for value, tensor in zip(weights, tensors, strict=True):
+        for value, tensor in (*zip(weights, tensors, strict=True), *taken.items()):
             value.const_value = tensor
     if data_name:
         path.write_bytes(proto.SerializeToString())
@@ -66,6 +74,15 @@ def append_metadata(path: Path, metadata: Mapping[str, str]) -> None:
 
 def _is_large(tensor: ir.TensorProtocol | None, least: int) -> bool:
     return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= least
+
+
+def _inside(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    """The same tensor in memory."""
+    if tensor.dtype.itemsize < 1:
+        return ir.PackedTensor(
+            np.frombuffer(tensor.tobytes(), np.uint8), tensor.dtype, shape=tensor.shape, name=tensor.name
+        )
+    return ir.Tensor(array(tensor), dtype=tensor.dtype, name=tensor.name)
 
 
 def _offsets(tensors: list[ir.TensorProtocol], aligned: bool) -> Iterator[int]:

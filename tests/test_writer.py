@@ -71,6 +71,20 @@ def test_weights_that_lie_in_a_file_are_copied_from_there(
     assert all(np.array_equal(found[name], array) for name, array in wanted.items())
 
 
+@pytest.mark.parametrize("data_name", [None, "m2.data"])
+def test_small_weights_of_a_data_file_do_not_stay_there(data_name: str | None, tmp_path: Path) -> None:
+    """Below a kilobyte nothing is worth a place in a data file, and the old one may be gone tomorrow."""
+    wanted = weights()
+    folder = tmp_path / "source"
+    folder.mkdir()
+    proto = graphs.proto_of(graphs.model(TEXT, wanted))
+    onnx.save(proto, folder / "m.onnx", save_as_external_data=True, location="old.data", size_threshold=0)
+    write(Model.open(folder / "m.onnx").ir, tmp_path / "m2.onnx", data_name)
+    found = read_back(tmp_path / "m2.onnx")
+    assert all(np.array_equal(found[name], array) for name, array in wanted.items())
+    assert b"old.data" not in (tmp_path / "m2.onnx").read_bytes()
+
+
 def converted(kind: ir.DataType) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: to_half(array, kind)
 
