@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ import onnx_ir as ir
 
 Array = np.ndarray[Any, Any]
 
-# Elements of one piece: 8 MB of fp32, large enough that the calls cost nothing and small enough for every cache.
-PIECE = 2 << 20
+# Elements of one piece: 1 MB of fp32 stays in a core's cache between reading, rounding and writing (measured on 1.6 GB:
+# 0.7 s of system time with pieces of 1 or 2 MB, 1.9 s with 8 MB).
+PIECE = 1 << 18
+# Rows and columns that are moved at once.
+BLOCK = 64
 
 _PLACE = "onnxfix.place"
 
@@ -94,8 +98,38 @@ class Elementwise(ir.LazyTensor):
         super().__init__(make, dtype, source.shape, name=name)  # type: ignore[arg-type]
 
 
+class Moved(ir.LazyTensor):
+    """A weight with the elements of another in another order or shape, put there when somebody reads it."""
+
+    def __init__(
+        self, source: ir.TensorProtocol, shape: Sequence[int], move: Callable[[Array], Array], name: str
+    ) -> None:
+        self.source = source
+        self.move = move
+
+        def make() -> ir.TensorProtocol:
+            return ir.Tensor(contiguous(move(array(source))), dtype=source.dtype, name=name)
+
+        super().__init__(make, source.dtype, ir.Shape(shape), name=name)
+
+
+def contiguous(array: Array) -> Array:
+    """The array in C order, block by block: 1.5 ns an element of a transposed matrix where numpy takes 5 to 7."""
+    if array.ndim != 2 or array.flags.c_contiguous or array.dtype.hasobject:
+        return np.ascontiguousarray(array)
+    made = np.empty(array.shape, dtype=array.dtype)
+    for row, column in itertools.product(range(0, array.shape[0], BLOCK), range(0, array.shape[1], BLOCK)):
+        part = slice(row, row + BLOCK), slice(column, column + BLOCK)
+        made[part] = array[part]
+    return made
+
+
 def array(tensor: ir.TensorProtocol) -> Array:
     """The whole tensor in memory of its own where it lies in a file, else as the tensor gives it."""
+    if isinstance(tensor, Moved):
+        return contiguous(tensor.move(array(tensor.source)))
+    if isinstance(tensor, Elementwise) and not isinstance(tensor.source, Moved) and tensor.dtype.itemsize >= 1:
+        return _together(tensor)
     where = place(tensor)
     if where is None or tensor.dtype.itemsize < 1:
         return tensor.numpy()
@@ -109,14 +143,33 @@ def pieces(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Callable[[], Any]]]
     computed element by element, is one piece.
     """
     source = tensor.source if isinstance(tensor, Elementwise) else tensor
+    if isinstance(tensor, Elementwise) and isinstance(source, Moved):
+        move, inner = source.move, Elementwise(source.source, tensor.dtype, tensor.function, tensor.name or "")
+        yield 0, lambda: _bytes(move(array(inner)))  # half as much to move, once it is half precision
+        return
     where = place(source)
     if where is None or tensor.dtype.itemsize < 1 or source.dtype.itemsize < 1:
-        yield 0, lambda: _bytes(array(tensor)) if tensor.dtype.itemsize >= 1 else tensor.tobytes()
+        yield 0, lambda: _whole(tensor)
         return
     function = tensor.function if isinstance(tensor, Elementwise) else None
     for first in range(0, tensor.size, PIECE):
         count = min(PIECE, tensor.size - first)
         yield first * int(tensor.dtype.itemsize), _reader(where, source.dtype, first, count, function)
+
+
+def _whole(tensor: ir.TensorProtocol) -> Any:
+    if tensor.dtype.itemsize < 1:
+        return tensor.tobytes()
+    return _bytes(tensor.function(array(tensor.source)) if isinstance(tensor, Elementwise) else array(tensor))
+
+
+def _together(tensor: ir.TensorProtocol) -> Array:
+    made = np.empty(tensor.shape.numpy(), dtype=tensor.dtype.numpy())
+    content = made.reshape(-1).view(np.uint8)
+    for offset, make in pieces(tensor):
+        piece = make()
+        content[offset : offset + len(piece)] = piece
+    return made
 
 
 def _reader(
@@ -132,4 +185,4 @@ def _reader(
 
 
 def _bytes(made: Array) -> Any:
-    return np.ascontiguousarray(made).reshape(-1).view(np.uint8)
+    return contiguous(made).reshape(-1).view(np.uint8)

@@ -11,20 +11,9 @@ from onnxfix.op_outputs import data_type
 from onnxfix.weight_data import Array, Elementwise
 
 from .editor import Editor
+from .rounding import to_half
 from .sites.constants import constant_attribute_tensor, constant_tensor
-from .sites.half_types import FLOAT, LARGEST_FP16
-
-_FP16_INFINITY = 0x7C00
-
-
-def to_half(array: Array, dtype: ir.DataType) -> Array:
-    """Round to nearest even; finite values beyond fp16's range become ±65,504, infinities and NaN stay."""
-    with np.errstate(over="ignore"):
-        made = array.astype(dtype.numpy())
-    if dtype == ir.DataType.FLOAT16 and ((made.view(np.uint16) & 0x7FFF) >= _FP16_INFINITY).any():
-        finite = np.isfinite(array)
-        made = np.where(finite, np.clip(array, -LARGEST_FP16, LARGEST_FP16), array).astype(dtype.numpy())
-    return made
+from .sites.half_types import FLOAT
 
 
 class HalfConstants:

@@ -14,7 +14,7 @@ import pytest
 
 from onnxfix import weight_data
 from onnxfix.model import Model
-from onnxfix.surgery.half_constants import to_half
+from onnxfix.surgery.rounding import to_half
 from onnxfix.weight_data import PIECE, Elementwise
 from onnxfix.writer import write
 
@@ -111,11 +111,24 @@ def test_a_weight_is_converted_piece_by_piece(kind: ir.DataType, in_file: bool, 
         assert found[[0, PIECE - 1, PIECE]].tolist() == [np.inf, 65504, -65504] and np.isnan(found[-1])
 
 
-def test_rounding_to_half_is_to_nearest_even_and_keeps_what_fits() -> None:
-    for kind in (np.float16, ml_dtypes.bfloat16):
-        array = RNG.standard_normal(10_000).astype(np.float32) * 1e3
-        assert np.array_equal(to_half(array, ir.DataType.from_numpy(np.dtype(kind))), array.astype(kind))
-    assert to_half(np.array(7e4, np.float32), ir.DataType.FLOAT16) == 65504
+@pytest.mark.parametrize("kind", [ir.DataType.FLOAT16, ir.DataType.BFLOAT16])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_transposed_weight_is_converted_before_it_is_moved(kind: ir.DataType, in_file: bool, tmp_path: Path) -> None:
+    wanted = weights()["long"][: 700 * 130].reshape(700, 130) * 100
+    wanted[0, :2] = np.inf, 1e6
+    model = graphs.model(TEXT, {"long": wanted})
+    if in_file:
+        write(model.ir, tmp_path / "source.onnx")
+        model = Model.open(tmp_path / "source.onnx")
+    value = model.graph.initializers["long"]
+    assert value.const_value is not None
+    moved = weight_data.Moved(value.const_value, (130, 700), np.transpose, "long")
+    assert np.array_equal(moved.numpy(), wanted.T) and moved.numpy().flags.c_contiguous
+    assert np.array_equal(weight_data.array(moved), wanted.T)
+    value.const_value = Elementwise(moved, kind, converted(kind), "long")
+    assert np.array_equal(weight_data.array(value.const_value), to_half(wanted.T, kind))
+    write(model.ir, tmp_path / "m.onnx", None)
+    assert np.array_equal(read_back(tmp_path / "m.onnx")["long"], to_half(wanted.T, kind))
 
 
 def test_bodies_and_packed_integers(tmp_path: Path) -> None:

@@ -73,12 +73,15 @@ def _folded(editor: Editor, linear: linears.Linear) -> ir.Value | None:
     if any(move is None for move in moves):
         return None
     made = [move for move in moves if move is not None]
+    name = f"{source.name}_folded"
     # Shape and dtype of the result without reading the weight: the same moves over a broadcast zero of its shape.
     probe = _all(made, np.broadcast_to(np.zeros((), dtype=tensor.dtype.numpy()), tensor.shape.numpy()))
+    if not any(node.op_type == "Cast" for node in path):
+        return editor.add_initializer(
+            name, weight_data.Moved(tensor, probe.shape, lambda array: _all(made, array), name)
+        )
     dtype = ir.DataType.from_numpy(probe.dtype)
-    return editor.add_lazy_initializer(
-        f"{source.name}_folded", dtype, probe.shape, lambda: _all(made, weight_data.array(tensor))
-    )
+    return editor.add_lazy_initializer(name, dtype, probe.shape, lambda: _all(made, weight_data.array(tensor)))
 
 
 def _all(moves: Sequence[Callable[[Array], Array]], array: Array) -> Array:
