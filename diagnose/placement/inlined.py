@@ -36,10 +36,10 @@ def regroup(
     values = dict(outer or {})
     values.update({v.name: v for n in region.nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name})
     nodes = region.nodes
-    unrelated = {n: shared_keys(n, originals, table) for n in nodes} if shared else {}
-    for key in _innermost_first(nodes, unrelated):
+    calls = _Calls({n: shared_keys(n, originals, table) for n in nodes} if shared else {})
+    for key in _innermost_first(nodes, calls):
         if known(key, table):
-            nodes = _collapse(nodes, key, originals, table, unrelated)
+            nodes = _collapse(nodes, key, originals, table, calls)
     nodes = [as_called(node, originals, values) for node in nodes]
     for node in nodes:
         for inner in node.regions:
@@ -48,16 +48,35 @@ def regroup(
     region.nodes = sorted_nodes(nodes)
 
 
-def _innermost_first(nodes: list[PlannedNode], unrelated: Mapping[PlannedNode, set[str]]) -> list[str]:
+class _Calls:
+    """Which inlined calls a node computes a value of and reads one of; remembered, as every call asks every node."""
+
+    def __init__(self, unrelated: Mapping[PlannedNode, set[str]]) -> None:
+        self._unrelated = unrelated
+        self._made: dict[PlannedNode, set[str]] = {}
+        self._read: dict[PlannedNode, set[str]] = {}
+
+    def made(self, node: PlannedNode) -> set[str]:
+        if node not in self._made:
+            self._made[node] = keys(node.outputs)
+        return self._made[node]
+
+    def read(self, node: PlannedNode) -> set[str]:
+        """Without those that it reads only a shared constant of."""
+        if node not in self._read:
+            self._read[node] = keys(node.inputs) - self._unrelated.get(node, set())
+        return self._read[node]
+
+
+def _innermost_first(nodes: list[PlannedNode], calls: _Calls) -> list[str]:
     """Group names so that a group inside another one's body comes before it."""
     children: dict[str, set[str]] = {}
     for node in nodes:
-        made = keys(node.outputs)
-        for key in made:
+        for key in calls.made(node):
             children.setdefault(key, set())
-        for key in keys(node.inputs) - unrelated.get(node, set()):
+        for key in calls.read(node):
             children.setdefault(key, set())
-            for outer in made - {key}:
+            for outer in calls.made(node) - {key}:
                 children[outer].add(key)
     ordered: dict[str, None] = {}
     for key in children:
@@ -78,23 +97,23 @@ def _collapse(
     key: str,
     originals: Mapping[str, ir.Node],
     table: KernelTable,
-    unrelated: Mapping[PlannedNode, set[str]],
+    calls: _Calls,
 ) -> list[PlannedNode]:
-    inner = [n for n in nodes if key in keys(n.outputs)]
-    reading = (n for n in nodes if key in keys(n.inputs) - unrelated.get(n, set()))
-    roots = [n for n in reading if n not in inner]
+    inner = [n for n in nodes if key in calls.made(n)]
+    roots = [n for n in nodes if key in calls.read(n) and key not in calls.made(n)]
     if not roots:
         return nodes
     schema = table.schema(operator_of(key), "", table.opset)
     whole = schema is not None and len(schema.outputs) > 1
     groups = [roots] if whole else [[root] for root in roots]
     used: set[PlannedNode] = set()
-    made = []
+    made: dict[PlannedNode, PlannedNode] = {}
     for group in groups:
         members = _members(group, inner)
         used |= set(members)
-        made.append(_node(operator_of(key), members, group, originals, table))
-    return sorted_nodes([*(n for n in nodes if n not in used), *made])
+        made[group[-1]] = _node(operator_of(key), members, group, originals, table)
+    # each stands where its last root stood; sorting again for each of 56 calls took longer than everything else
+    return [made.get(n, n) for n in nodes if n not in used or n in made]
 
 
 def _members(roots: list[PlannedNode], inner: list[PlannedNode]) -> list[PlannedNode]:
