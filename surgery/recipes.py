@@ -65,10 +65,12 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if wish.int8 == "dynamic":
         steps.append(FoldConstantTransposes())
         steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
-    if plan is not None and wish.target.provider == "cuda":
-        # last, since it asks for the plan of the graph as it will be
-        steps.append(MakeShapeValuesOnDevice(plan, wish.target.table))
-    return Recipe(tuple(steps))
+    return Recipe((*steps, *(planned(wish, plan).passes if plan is not None else ())))
+
+
+def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
+    """The passes that come last, since they ask for the plan of the graph as it will be."""
+    return Recipe((MakeShapeValuesOnDevice(plan, wish.target.table),) if wish.target.provider == "cuda" else ())
 
 
 def _refuse(wish: Wish) -> None:

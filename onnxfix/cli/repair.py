@@ -97,6 +97,9 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(model: Path | None, output: Path | None, form: str, **given: Any) -> int:
     """Repair MODEL (default: model.onnx here), verify the result against it, and write it beside the original."""
+    from onnxfix.diagnose.placement import compiler
+
+    compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.repair import repair
     from onnxfix.surgery.recipes import Wish
     from onnxfix.surgery.sites.block_list import BlockList

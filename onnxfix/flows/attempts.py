@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from onnxfix.plan import Plan
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import NothingHalfError
 from onnxfix.surgery.recipe import Recipe
-from onnxfix.surgery.recipes import Wish, recipe
+from onnxfix.surgery.recipes import Wish, planned, recipe
 from onnxfix.target import Target
 
 from . import arrival, precision
@@ -92,21 +93,29 @@ class Job:
 
     def attempt(self, wish: Wish) -> Attempt:
         """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
-        steps = recipe(wish, self.model, self.plans.of)
-        result, outcome = steps.apply(self.model, self.progress)
-        steps = Recipe((*self.before[0].passes, *steps.passes))
+        steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
+        draft, outcome = steps.apply(self.model, self.progress)
         if wish.int8:
-            _require_quantized(result)
-        elif wish.precision == "fp32" and (halves := _half_weights(result)):
-            many = "1 weight is" if halves == 1 else f"{halves:,} weights are"
-            note = f"{many} in half precision and will stay so: what rounding took cannot be brought back"
-            outcome = Outcome(outcome.changes, (*outcome.notes, note))
-        result.ir.metadata_props.pop(KEY, None)
-        self.progress("write")
-        written = Model.open(result.save(self.file), self.model.custom_op_libraries)
-        earlier = self.before[1]
-        notes = (*self.notes, *earlier.notes, *outcome.notes)
-        return Attempt(wish, steps, Outcome((*earlier.changes, *outcome.changes), notes), written)
+            _require_quantized(draft)
+        draft.ir.metadata_props.pop(KEY, None)
+        earlier, further = self.before[1], self._written(draft, last)
+        changes = (*earlier.changes, *outcome.changes, *further.changes)
+        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_half(wish, draft), *further.notes)
+        passes = (*self.before[0].passes, *steps.passes, *last.passes)
+        written = Model.open(self.file, self.model.custom_op_libraries)
+        return Attempt(wish, Recipe(passes), Outcome(changes, notes), written)
+
+    def _written(self, draft: Model, last: Recipe) -> Outcome:
+        """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
+        so both happen at once, and the model is written again where they did find something."""
+        with ThreadPoolExecutor(1) as background:
+            writing = background.submit(draft.clone().save, self.file)
+            result, outcome = last.apply(draft, self.progress)
+            self.progress("write")
+            writing.result()
+        if outcome.changes:
+            result.save(self.file)
+        return outcome
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
@@ -209,9 +218,14 @@ def _content(tensor: ir.TensorProtocol) -> str:
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def _half_weights(model: Model) -> int:
+def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
+    """A note when fp32 was asked for and weights arrived in half precision."""
     halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    return sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
+    count = sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
+    if wish.int8 or wish.precision != "fp32" or not count:
+        return ()
+    many = "1 weight is" if count == 1 else f"{count:,} weights are"
+    return (f"{many} in half precision and will stay so: what rounding took cannot be brought back",)
 
 
 def _require_quantized(result: Model) -> None:

@@ -124,7 +124,7 @@ def repair(
         after = diagnose(done.result, wish.target, plan=job.plans.of(done.result))
         before = earlier.result()
         append_metadata(done.result.path, _metadata(done.steps, _kind(wish), verified))
-        size = Model.open(done.result.path).file_bytes
+        size = done.result.file_bytes
         written = None if dry_run else _move(done.result, destination)
     kind = _kind(wish)
     return Repaired(
