@@ -191,14 +191,21 @@ class Editor:
         op_type: str,
         attributes: Mapping[str, int | str | ir.DataType | ir.TensorProtocol],
         inputs: int,
+        domain: str = "",
     ) -> None:
         """Turn a node into another operator over its first `inputs` inputs, keeping its outputs and name."""
-        node.op_type = op_type
+        node.op_type, node.domain = op_type, domain
         node.attributes.clear()
         for attribute in ir.convenience.convert_attributes(dict(attributes)):
             node.attributes.add(attribute)
         node.resize_inputs(inputs)
         self.record("retype", Site.of_node(node), op_type)
+
+    def import_domain(self, domain: str, version: int) -> None:
+        """Let the model use operators of another domain."""
+        if domain not in self.model.ir.opset_imports:
+            self.model.ir.opset_imports[domain] = version
+            self.record("import", Site(), f"{domain} {version}")
 
     def take_over(self, graph: ir.Model) -> None:
         """Continue on another graph, which `surgery.adoption` records the differences of."""

@@ -37,6 +37,14 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8.")
 @click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True)
 @click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears.")
+@click.option(
+    "--bits", type=click.Choice(["8", "4"]), default="8", show_default=True, help="Of weights, with --int8 weight-only."
+)
+@click.option(
+    "--block-size",
+    type=click.Choice(["32", "64", "128"]),
+    help="Weights that share a scale, with --int8 weight-only. Default: 128; 32 with --bits 4.",
+)
 @click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are.")
 @click.option("--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope.")
 @click.option(
@@ -112,6 +120,8 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
         int8=given["int8"] or "",
+        bits=int(given["bits"]),
+        block_size=int(given["block_size"] or 0),
         converter=given["converter"],
         half=HalfOptions(
             keep_rotary_fp32=given["keep_rotary_fp32"],

@@ -77,7 +77,7 @@ class Job:
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
-        self.kind = "int8" if wish.int8 else wish.precision
+        self.kind = wish.kind
         why = arrival.reason_to_widen(model, wish)
         if why:
             self._widen(why, checkpoint)
@@ -127,7 +127,9 @@ class Job:
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in fp32 the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
-        held = Verification(self.model, self.model.path, Check(False, self.kind, asked.limit), feeds)
+        held = Verification(
+            self.model, self.model.path, Check(False, self.kind, asked.limit, self.wish.precision), feeds
+        )
         answer = search(self.model, self.wish, held, asked, self.progress)
         self.wish = precision.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
         how = " ".join(answer.flags) or "nothing needs to be kept"
@@ -143,12 +145,14 @@ class Job:
         """
         done = self.attempt(self.wish)
         self.progress("verify")
-        check = Check(done.steps.applicability is Applicability.EXACT, self.kind, limit)
+        check = Check(done.steps.applicability is Applicability.EXACT, self.kind, limit, self.wish.precision)
         held = Verification(self.model, self.model.path, check, feeds, more)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)
-            done, comparison = self._within_aim(done, held, min(limit, precision.AIMS[self.kind]))
+            # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
+            aim = limit if done.wish.int8 else min(limit, precision.AIMS[self.kind])
+            done, comparison = self._within_aim(done, held, aim)
             held.require(comparison, done.result)
             emulated = (comparison,)
         comparisons = (*emulated, *held.on_cpu(done.result))
@@ -237,4 +241,4 @@ def _require_quantized(result: Model) -> None:
         return
     why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
     where = f"{len(found)} linears were skipped, the first because " if found else ""
-    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs fp32 weights")
+    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")

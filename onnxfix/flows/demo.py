@@ -113,7 +113,7 @@ def _repaired(demo: Demo, progress: Progress) -> None:
         wishes.append((name, Wish(Target.resolve("cuda"), "fp16")))
         wishes.append((name, Wish(Target.resolve("cpu"), "fp32", int8="dynamic")))
     for name, wish in wishes:
-        kind = "int8" if wish.int8 else wish.precision
+        kind = wish.kind
         progress(f"repairing {name}.onnx to {kind}")
         result = repair(demo.folder / f"{name}.onnx", wish, demo.folder / f"{name}.{kind}.onnx")
         assert result.output is not None

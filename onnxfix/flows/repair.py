@@ -76,7 +76,7 @@ class Repaired:
 
 def default_output(source: Path, wish: Wish) -> Path:
     """`model.onnx` → `model.fp16.onnx`, beside the input."""
-    return source.with_name(f"{source.stem}.{_kind(wish)}.onnx")
+    return source.with_name(f"{source.stem}.{wish.kind}.onnx")
 
 
 def repair(
@@ -116,17 +116,17 @@ def repair(
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None
         if check:
-            limit = max_error if max_error is not None else LIMITS[_kind(wish)]
+            limit = max_error if max_error is not None else LIMITS[wish.kind]
             done, comparisons, verified = job.verified(limit, feeds, calibration[:MORE])
         else:
             done, comparisons, verified = job.attempt(wish), (), "unverified"
         progress("diagnose the result")
         after = diagnose(done.result, wish.target, plan=job.plans.of(done.result))
         before = earlier.result()
-        append_metadata(done.result.path, _metadata(done.steps, _kind(wish), verified))
+        append_metadata(done.result.path, _metadata(done.steps, wish.kind, verified))
         size = done.result.file_bytes
         written = None if dry_run else _move(done.result, destination)
-    kind = _kind(wish)
+    kind = wish.kind
     return Repaired(
         source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
         answer,
@@ -181,10 +181,6 @@ def _is_ours(path: Path) -> bool:
         return KEY in Model.open(path).ir.metadata_props
     except OnnxfixError:
         return False
-
-
-def _kind(wish: Wish) -> str:
-    return "int8" if wish.int8 else wish.precision
 
 
 def _metadata(steps: Recipe, kind: str, verified: str) -> dict[str, str]:

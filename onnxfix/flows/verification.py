@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
-LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
+LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
 HALVES = ("fp16", "bf16")
 # A source that differs from itself by more draws random numbers; threads may sum in another order.
 REPEATED = 1e-6
@@ -39,15 +39,17 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Check:
-    """What is asked of a result: `exact` wants equal bits without optimisation, else errors up to `limit`."""
+    """What is asked of a result: `exact` wants equal bits without optimisation, else errors up to `limit`. `precision`
+    is what its activations are computed in."""
 
     exact: bool
     kind: str
     limit: float
+    precision: str
 
     @property
     def half(self) -> bool:
-        return self.kind in HALVES
+        return self.precision in HALVES
 
 
 class Verification:
@@ -98,7 +100,7 @@ class Verification:
         try:
             optimised = self._compare(reference, result.path, "all")
         except LoadFailure as error:
-            if self.check.kind == "bf16" and "Could not find an implementation" in str(error):
+            if self.check.precision == "bf16" and "Could not find an implementation" in str(error):
                 return ()
             raise OnnxfixError(f"the repaired model does not load: {error.message}", "nothing was written") from error
         return self._compare(self.reference, result.path, "none"), optimised

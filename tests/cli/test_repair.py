@@ -113,6 +113,31 @@ def test_int8_implies_fp32_and_cpu(folder: Path) -> None:
     assert (document["quantization"]["linears"], document["quantization"]["quantized"]) == (2, 2)
 
 
+def weight_only_node(folder: Path, *options: str) -> dict[str, int]:
+    answer("repair", "--int8", "weight-only", *options, cwd=folder)
+    (file,) = folder.glob("model.int*.onnx")
+    nodes = [n for n in Model.open(file).nodes() if n.op_type == "MatMulNBits"]
+    assert len(nodes) == 2 and file.name == f"model.int{nodes[0].attributes['bits'].as_int()}.onnx"
+    found = {name: attribute.as_int() for name, attribute in nodes[1].attributes.items()}
+    file.unlink()
+    return found
+
+
+def test_weight_only_takes_bits_and_blocks(folder: Path) -> None:
+    """The blocks are of the size asked for where the weight is as long, and of a shorter one's length where not."""
+    plain = weight_only_node(folder)
+    assert plain["bits"] == 8 and "accuracy_level" not in plain
+    assert weight_only_node(folder, "--bits", "4", "--max-error", "1")["bits"] == 4
+    assert weight_only_node(folder, "--target", "cpu")["accuracy_level"] == 4
+    assert plain["block_size"] > 32 == weight_only_node(folder, "--block-size", "32")["block_size"]
+
+
+@pytest.mark.parametrize("options", [("--bits", "4"), ("--block-size", "32"), ("--int8", "dynamic", "--bits", "4")])
+def test_bits_and_blocks_are_of_weight_only_quantization(folder: Path, options: tuple[str, ...]) -> None:
+    done = onnxfix("repair", *options, cwd=folder)
+    assert done.returncode == 2 and "--int8 weight-only" in done.stderr
+
+
 def test_an_error_beyond_the_limit_writes_nothing(folder: Path) -> None:
     done = onnxfix("repair", "--max-error", "1e-9", cwd=folder)
     assert done.returncode == 2 and "--calibrate" in done.stderr and "the worst node is" in done.stderr

@@ -27,16 +27,25 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.onnx" for name in EXPORTS}
 
 
+WEIGHT_ONLY = {"w8-cpu": ("cpu", "fp32", 8), "w8-cuda": ("cuda", "fp16", 8), "w4-cuda": ("cuda", "fp16", 4)}
+"""Target, precision of activations and bits of weights."""
+
+
 @pytest.fixture(scope="session")
 def repaired(exports: dict[str, Path]) -> Callable[[str, str], Repaired]:
-    """`repaired(name, kind)` with kind fp32, fp16 or int8, each made once."""
+    """`repaired(name, kind)` with kind fp32, fp16, int8 or one of WEIGHT_ONLY, each made once."""
     made: dict[tuple[str, str], Repaired] = {}
 
     def get(name: str, kind: str) -> Repaired:
         if (name, kind) not in made:
-            int8 = kind == "int8"
-            wish = Wish(Target.resolve("cpu" if int8 else "cuda"), "fp32" if int8 else kind, "dynamic" if int8 else "")
-            made[name, kind] = repair(exports[name], wish)
+            if kind in WEIGHT_ONLY:
+                provider, precision, bits = WEIGHT_ONLY[kind]
+                wish = Wish(Target.resolve(provider), precision, "weight-only", bits=bits)
+            elif kind == "int8":
+                wish = Wish(Target.resolve("cpu"), "fp32", "dynamic")
+            else:
+                wish = Wish(Target.resolve("cuda"), kind)
+            made[name, kind] = repair(exports[name], wish, exports[name].with_name(f"{name}.{kind}.onnx"))
         return made[name, kind]
 
     return get

@@ -187,6 +187,27 @@ def test_int8_dynamic_reaches_every_linear(exports: dict[str, Path], repaired: R
         assert graphs.rel_l2(logits(exports[name])[head], logits(result.output)[head]) <= 5e-2
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, kind) for name in EXPORTS for kind in ("w8-cpu", "w8-cuda")), ("dynamo", "w4-cuda")]
+)
+def test_weight_only_reaches_every_linear_and_stays_where_it_should(
+    exports: dict[str, Path], repaired: Repair, name: str, kind: str
+) -> None:
+    result = repaired(name, kind)
+    assert result.output is not None and result.after.plan is not None
+    graph = onnx.load(result.output).graph
+    quantized = [n for n in graph.node if n.op_type == "MatMulNBits"]
+    assert len(quantized) == constant_linears(exports[name]) == result.after.quantization["quantized"]
+    assert any(n.op_type == "GatherBlockQuantized" for n in graph.node)
+    placed = {n.provider for n in result.after.plan.nodes if n.op_type in ("MatMulNBits", "GatherBlockQuantized")}
+    assert placed == {"CPUExecutionProvider" if kind == "w8-cpu" else "CUDAExecutionProvider"}
+    assert not result.after.plan.copies
+    f1_loss, error = (0.005, 5e-2) if kind.startswith("w8") else (0.03, 0.2)
+    for head in HEADS:
+        assert abs(f1(result.output, head) - f1(exports[name], head)) <= f1_loss
+        assert graphs.rel_l2(logits(exports[name])[head], logits(result.output)[head]) <= error
+
+
 def test_the_quantizer_alone_fails_in_shape_inference_on_dynamo_exports(
     exports: dict[str, Path], tmp_path: Path
 ) -> None:

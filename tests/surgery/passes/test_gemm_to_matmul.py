@@ -1,0 +1,63 @@
+"""Gemm becomes MatMul and Add where it is a plain linear layer, and stays where it is more."""
+
+import graphs
+import numpy as np
+import pytest
+
+from onnxfix.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
+from onnxfix.surgery.sites import linears
+
+PASS = GemmToMatMul()
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    "w": RNG.normal(size=(8, 16)).astype(np.float32),
+    "v": RNG.normal(size=(8, 4)).astype(np.float32),
+    "bias": RNG.normal(size=(8,)).astype(np.float32),
+}
+
+
+def BAD() -> Model:
+    """Two that share a transposed weight, the first with a bias, and one with a weight as it is; two graph outputs."""
+    return graphs.model(
+        """g (float[batch,16] x) => (float[batch,8] y, float[batch,4] z) {
+        y = Gemm<transB = 1>(x, w, bias)
+        h = Gemm<transB = 1>(x, w)
+        r = Relu(h)
+        z = Gemm(r, v)
+    }""",
+        WEIGHTS,
+    )
+
+
+def SOUND() -> Model:
+    return graphs.model(
+        "g (float[batch,16] x) => (float[batch,8] y) { y = MatMul(x, w) }", {"w": WEIGHTS["w"].T.copy()}
+    )
+
+
+def test_shared_weights_stay_shared_and_outputs_keep_their_names() -> None:
+    model = BAD()
+    graph_pass.run(PASS, model)
+    assert graphs.op_types(model).count("Gemm") == 0 and graphs.op_types(model).count("Add") == 1
+    assert [x.reason for x in linears.find(model)] == ["float"] * 3
+    assert sorted(model.graph.initializers) == ["bias", "v", "w_transposed"]
+    assert [v.name for v in model.graph.outputs] == ["y", "z"]
+    x = RNG.normal(size=(5, 16)).astype(np.float32)
+    wanted, found = graphs.run(BAD(), {"x": x}), graphs.run(model, {"x": x})
+    assert all(graphs.rel_l2(wanted[name], found[name]) < 1e-6 for name in wanted)
+
+
+@pytest.mark.parametrize("attributes", ["alpha = 0.5", "beta = 2.0", "transA = 1"])
+def test_a_gemm_that_does_more_stays_and_is_named(attributes: str) -> None:
+    text = f"""g (float[8,8] x) => (float[8,8] y) {{ y = Gemm<{attributes}>(x, w, bias) }}"""
+    model = graphs.model(text, {"w": RNG.normal(size=(8, 8)).astype(np.float32), "bias": WEIGHTS["bias"]})
+    outcome = graph_pass.run(PASS, model)
+    assert not outcome.changes and "stays a Gemm" in outcome.notes[0]
+
+
+def test_blocked_nodes_stay() -> None:
+    model = BAD()
+    graph_pass.run(GemmToMatMul(blocked=("Gemm_z",)), model)
+    assert graphs.op_types(model).count("Gemm") == 1
