@@ -47,6 +47,8 @@ class Wish:
     half: HalfOptions = field(default_factory=HalfOptions)
     bits: int = 8
     block_size: int = 0
+    prepare: bool = True
+    """False: run ONNX Runtime's quantizer on the graph as it is, to see what it does alone."""
 
     @property
     def kind(self) -> str:
@@ -64,6 +66,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     `plan` tells what the target will do with a model; without it copies of shape values are left alone.
     """
     _refuse(wish)
+    if not wish.prepare:
+        return Recipe((QuantizeDynamic(alone=True),))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
     steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
     steps.append(DropInitializerValueInfo())
@@ -95,6 +99,8 @@ def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
 def _refuse(wish: Wish) -> None:
     if wish.int8 == "static":
         raise OnnxfixError("--int8 static is not available yet", "use --int8 dynamic for CPU, or --int8 weight-only")
+    if not wish.prepare and (wish.int8 != "dynamic" or wish.blocked):
+        raise OnnxfixError("--no-prepare needs --int8 dynamic, and takes no --block option", "leave it out")
     if wish.int8 != "weight-only" and (wish.bits != 8 or wish.block_size):
         raise OnnxfixError("--bits and --block-size need --int8 weight-only", "leave them out")
     if wish.int8 == "weight-only" and wish.precision == "bf16":

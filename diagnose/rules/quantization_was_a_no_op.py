@@ -51,6 +51,7 @@ class QuantizationWasANoOp:
                 "quantized": len(found) - len(skipped),
                 "weight_share": round(done / total, 4),
                 "skipped": [x.node.name or "" for x in skipped],
+                "reasons": [x.reason for x in skipped],
             },
             repair="onnxfix repair --int8 dynamic on the float original",
         )

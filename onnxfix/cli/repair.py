@@ -45,6 +45,12 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     type=click.Choice(["32", "64", "128"]),
     help="Weights that share a scale, with --int8 weight-only. Default: 128; 32 with --bits 4.",
 )
+@click.option(
+    "--prepare/--no-prepare",
+    default=True,
+    show_default=True,
+    help="With --int8 dynamic: prepare the graph, or run the quantizer alone.",
+)
 @click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are.")
 @click.option("--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope.")
 @click.option(
@@ -122,6 +128,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
         int8=given["int8"] or "",
         bits=int(given["bits"]),
         block_size=int(given["block_size"] or 0),
+        prepare=given["prepare"],
         converter=given["converter"],
         half=HalfOptions(
             keep_rotary_fp32=given["keep_rotary_fp32"],
@@ -248,5 +255,8 @@ def _show(result: Repaired, show_diff: bool) -> None:
     coverage = [f"{r.quantization['quantized']} of {r.quantization['linears']}" for r in (result.before, result.after)]
     table.add_row("linears quantized", *coverage)
     out.print(table)
+    for finding in result.after.findings:
+        if finding.severity == "error":
+            out.print(f"{finding.code} {finding.name}: {finding.message}", markup=False, soft_wrap=True)
     style = "" if result.comparisons else "yellow"
     out.print(f"verified: {result.verified}", style=style, markup=False, soft_wrap=True)

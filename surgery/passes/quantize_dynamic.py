@@ -12,9 +12,9 @@ import onnx_ir as ir
 from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
+from onnxfix.surgery import engines
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.engines import quiet
 from onnxfix.surgery.sites import linears
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -40,8 +40,13 @@ class QuantizeDynamic:
     per_channel: bool = True
     reduce_range: bool = False
     """7-bit weights: for u8 × s8 kernels without VNNI, whose 16-bit sums saturate."""
+    alone: bool = False
+    """Call the quantizer on the graph as it is, as its documentation says: for comparison."""
 
     def apply(self, editor: Editor) -> None:
+        if self.alone:
+            self._call_alone(editor)
+            return
         wanted = {x.node for x in linears.find(editor.model) if self._takes(x)}
         if not wanted:
             return
@@ -59,6 +64,13 @@ class QuantizeDynamic:
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))
 
+    def _call_alone(self, editor: Editor) -> None:
+        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+            source = _detached(editor.model).save(Path(folder) / "float.onnx")
+            result = Model.open(engines.runtime_int8_past_inference(source, Path(folder) / "int8.onnx")).ir
+            ir.external_data.load_to_model(result)  # the files vanish with the folder
+            adopt(editor, result, "by the quantizer alone")
+
     def _quantize(self, model: Model, left: list[str], folder: Path) -> ir.Model:
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -66,7 +78,7 @@ class QuantizeDynamic:
         source = _detached(model).save(folder / "float.onnx")
         external = (folder / "float.onnx.data").exists()
         try:
-            with quiet():
+            with engines.quiet():
                 quantize_dynamic(
                     source,
                     folder / "int8.onnx",

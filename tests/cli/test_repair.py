@@ -113,6 +113,15 @@ def test_int8_implies_fp32_and_cpu(folder: Path) -> None:
     assert (document["quantization"]["linears"], document["quantization"]["quantized"]) == (2, 2)
 
 
+def test_no_prepare_is_the_quantizer_alone(folder: Path) -> None:
+    """It leaves the weight behind the Transpose in float, and nothing in the graph is repaired on the way."""
+    document = answer("repair", "--int8", "dynamic", "--no-prepare", cwd=folder)
+    assert (document["quantization"]["linears"], document["quantization"]["quantized"]) == (2, 1)
+    assert [n.op_type for n in Model.open(folder / "model.int8.onnx").nodes()].count("SplitToSequence") == 1
+    done = onnxfix("repair", "--no-prepare", cwd=folder)
+    assert done.returncode == 2 and "--int8 dynamic" in done.stderr
+
+
 def weight_only_node(folder: Path, *options: str) -> dict[str, int]:
     answer("repair", "--int8", "weight-only", *options, cwd=folder)
     (file,) = folder.glob("model.int*.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -233,6 +234,21 @@ def test_the_quantizer_past_shape_inference_is_a_no_op_and_says_nothing(
     assert report.quantization["quantized"] == 2, "the two heads, whose Gemm has its weight as an initializer"
     (finding,) = [f for f in report.findings if f.name == "quantization-was-a-no-op"]
     assert finding.evidence["linears"] == constant_linears(exports["unoptimized"])
+
+
+def test_no_prepare_ends_with_the_no_op_as_a_finding(exports: dict[str, Path], tmp_path: Path) -> None:
+    """The seed's first int8 row, from the command: exit 1, two of all linears, and a reason for each of the others."""
+    alone = tmp_path / "alone.onnx"
+    done = onnxfix(
+        "repair", exports["unoptimized"], "--int8", "dynamic", "--no-prepare", "-o", alone, "--format", "json"
+    )
+    assert done.returncode == 1, done.stderr
+    (finding,) = [f for f in json.loads(done.stdout)["findings"] if f["name"] == "quantization-was-a-no-op"]
+    total = constant_linears(exports["unoptimized"])
+    assert (finding["evidence"]["quantized"], finding["evidence"]["linears"]) == (2, total)
+    assert len(finding["evidence"]["reasons"]) == total - 2 and all(finding["evidence"]["reasons"])
+    again = onnxfix("diagnose", alone, "--target", "cpu")
+    assert again.returncode == 1 and f"2 of {total} linears" in again.stdout
 
 
 def test_int8_dynamic_on_cuda_is_called_out(repaired: Repair) -> None:
