@@ -11,9 +11,9 @@ from onnxfix.model import Model
 from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
 from onnxfix.report import Report
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites import linears
 from onnxfix.target import Target
 
+from .coverage import coverage
 from .placement.boundary import Pending
 from .placement.engines import placement
 from .registry import all_rules
@@ -36,7 +36,6 @@ def diagnose(
     with Pending(model) if asks else contextlib.nullcontext() as pending:
         progress("types")
         types = infer(model.ir)
-        quantization = linears.coverage(model, types)
         rules = all_rules()
         progress("placement")
         subject = Subject(model, target, plan or placement(model, target, sizes, pending), types)
@@ -44,4 +43,4 @@ def diagnose(
     for kind in rules.values():
         progress(kind.name)
         findings.extend(kind().check(subject))
-    return Report.of(model, target, subject.plan, quantization, findings)
+    return Report.of(model, target, subject.plan, coverage(model, types, subject.plan), findings)

@@ -32,8 +32,8 @@ class QuantizationWasANoOp:
         if not linears.is_quantized(subject.model):
             return
         found = linears.find(subject.model, subject.types)
-        total = sum(x.weight.elements for x in found)
-        done = sum(x.weight.elements for x in found if x.quantized)
+        total = sum(x.elements for x in found)
+        done = sum(x.elements for x in found if x.quantized)
         if total == 0 or done / total >= ENOUGH:
             return
         skipped = [x for x in found if not x.quantized]

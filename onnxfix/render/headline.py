@@ -87,8 +87,16 @@ def cuda_graph(plan: Plan) -> str:
 
 
 def linears(report: Report) -> str:
-    """`linears: 18, quantized: 0`"""
-    return f"linears: {report.quantization['linears']}, quantized: {report.quantization['quantized']}"
+    """`linears: 18, quantized: 18; embeddings: 1, quantized: 1; 99 % of their weights, 23 MB saved`"""
+    found = report.quantization
+    parts = [f"linears: {found['linears']}, quantized: {found['quantized']}"]
+    for kind in ("embeddings", "convolutions"):
+        if found[f"{kind}_quantized"]:
+            parts.append(f"{kind}: {found[kind]}, quantized: {found[f'{kind}_quantized']}")
+    if found["weight_share"]:
+        share, saved = float(str(found["weight_share"])), number(found["bytes_saved"])
+        parts.append(f"{100 * share:.0f} % of their weights, {quantity(saved)} saved")
+    return "; ".join(parts)
 
 
 def summary(report: Report) -> str:

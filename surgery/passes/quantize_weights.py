@@ -81,7 +81,13 @@ class QuantizeWeights:
 
     def _takes_table(self, embedding: embeddings.Embedding, opset: int) -> bool:
         tensor = constant_tensor(embedding.weight.source)
-        if tensor is None or embedding.weight.path or embedding.node.name in self.blocked or tensor.dtype not in FLOATS:
+        if (
+            tensor is None
+            or embedding.quantized
+            or embedding.weight.path
+            or embedding.node.name in self.blocked
+            or tensor.dtype not in FLOATS
+        ):
             return False
         kinds = ["tensor(uint8)", "tensor(int64)", elem_string(tensor.dtype)]
         return self.target.supports("GatherBlockQuantized", DOMAIN, opset, kinds, kinds[2:]) != "no"

@@ -47,6 +47,13 @@ class Linear:
     reason: str = ""
 
     @property
+    def elements(self) -> int:
+        """Numbers in the weight, also where a byte holds two of them."""
+        if self.node.op_type == "MatMulNBits":
+            return self.node.attributes["K"].as_int() * self.node.attributes["N"].as_int()
+        return self.weight.elements
+
+    @property
     def hidden_by(self) -> tuple[ir.Node, ...]:
         """Nodes that stand between the stored weight and the product, hiding it from a quantizer."""
         return self.weight.path
@@ -61,16 +68,6 @@ def find(model: Model, types: ElementTypes | None = None) -> list[Linear]:
 def is_quantized(model: Model) -> bool:
     """Somebody has run a quantizer: quantized operators exist, or ONNX Runtime's quantizer left its name."""
     return model.ir.producer_name == "onnx.quantize" or any(n.op_type in QUANT_OPS for n in model.nodes())
-
-
-def coverage(model: Model, types: ElementTypes | None = None) -> dict[str, object]:
-    """The `quantization` block of the report: how many linears, how many of them quantized, why others are not."""
-    linears = find(model, types)
-    return {
-        "linears": len(linears),
-        "quantized": sum(x.quantized for x in linears),
-        "skipped": [{"node": x.node.name or "", "reason": x.reason} for x in linears if not x.quantized],
-    }
 
 
 def _linear(node: ir.Node) -> Linear | None:

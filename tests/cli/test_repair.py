@@ -70,7 +70,9 @@ def test_the_report_has_the_contract_keys(folder: Path) -> None:
         assert copy["cause"]["op_type"] == "SplitToSequence"
     assert sum(report["placement"]["providers"].values()) == len(report["placement"]["nodes"])
     assert {"name", "op_type", "provider", "reason"} <= set(report["placement"]["nodes"][0])
-    assert {"linears", "quantized", "skipped"} == set(report["quantization"])
+    counts = {f"{kind}{done}" for kind in ("embeddings", "convolutions") for done in ("", "_quantized")}
+    coverage = {"linears", "quantized", "weight_share", "bytes_saved", "providers", "skipped"}
+    assert counts | coverage == set(report["quantization"])
     for finding in report["findings"]:
         wanted = {"code", "name", "severity", "site", "message", "evidence", "repair", "applicability"}
         assert wanted == set(finding) and {"scope", "op_type", "node", "value"} == set(finding["site"])
@@ -200,7 +202,8 @@ def test_linears_inside_loops_are_quantized_too(tmp_path: Path) -> None:
     )
     model.save(tmp_path / "model.onnx")
     document = answer("repair", "--int8", "dynamic", cwd=tmp_path)
-    assert document["quantization"] == {"linears": 1, "quantized": 1, "skipped": []}
+    coverage = document["quantization"]
+    assert (coverage["linears"], coverage["quantized"], coverage["skipped"]) == (1, 1, [])
 
 
 @pytest.mark.parametrize("precision", [("--precision", "fp16"), ("--int8", "dynamic")])

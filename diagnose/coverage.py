@@ -1,0 +1,58 @@
+"""Coverage: how much of a model is quantized, what is not and why, what it saves, and where it will run."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+
+from onnxfix.element_types import ElementTypes
+from onnxfix.model import Model
+from onnxfix.plan import Plan
+from onnxfix.surgery.sites import convolutions, embeddings, linears
+from onnxfix.surgery.sites.constants import constant_tensor
+
+
+def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]:
+    """The `quantization` block of a report.
+
+    `weight_share` and `bytes_saved` (against fp32, scales counted) are of linears, embeddings and convolutions
+    together; `providers` says for each quantized operator with a weight where the target runs it; `skipped` names each
+    linear in float with its reason.
+    """
+    products = linears.find(model, types)
+    tables = list(embeddings.find(model))
+    filters = list(convolutions.find(model))
+    sizes = [
+        *((x.node, x.elements, x.quantized) for x in products),
+        *((x.node, x.elements, x.quantized) for x in tables),
+        *((x.node, x.weight.elements, x.quantized) for x in filters),
+    ]
+    total, done = sum(n for _, n, _ in sizes), sum(n for _, n, quantized in sizes if quantized)
+    return {
+        "linears": len(products),
+        "quantized": sum(x.quantized for x in products),
+        "embeddings": len(tables),
+        "embeddings_quantized": sum(x.quantized for x in tables),
+        "convolutions": len(filters),
+        "convolutions_quantized": sum(x.quantized for x in filters),
+        "weight_share": round(done / total, 4) if total else 0.0,
+        "bytes_saved": sum(4 * n - _stored(node) for node, n, quantized in sizes if quantized),
+        "providers": _providers(plan),
+        "skipped": [{"node": x.node.name or "", "reason": x.reason} for x in products if not x.quantized],
+    }
+
+
+def _stored(node: ir.Node) -> int:
+    """Bytes of the constants that a quantized node reads, its bias included, which was there before."""
+    read = [v for v in node.inputs if v is not None]
+    behind = [
+        v for value in read if (p := value.producer()) is not None and p.op_type == "DequantizeLinear" for v in p.inputs
+    ]
+    return sum(tensor.nbytes for v in (*read, *behind) if (tensor := constant_tensor(v)) is not None)
+
+
+def _providers(plan: Plan) -> dict[str, int]:
+    weighted = {*linears.INTEGER_PRODUCTS, "ConvInteger", "QLinearConv", "GatherBlockQuantized"}
+    placed = Counter(f"{n.op_type} on {n.provider}" for n in plan.nodes if n.op_type in weighted and n.provider)
+    return dict(placed.most_common())

@@ -1,0 +1,84 @@
+"""Coverage of a report: counts, shares and bytes are counted here by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+
+from onnxfix.diagnose.run import diagnose
+from onnxfix.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
+from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
+from onnxfix.target import Target
+
+CUDA, CPU = Target.resolve("cuda"), Target.resolve("cpu")
+RNG = np.random.default_rng(0)
+TABLE, WEIGHT = (1024, 64), (64, 32)
+TEXT = """g (int64[batch,sequence] ids) => (float[batch,sequence,32] y) {
+    e = Gather(table, ids)
+    y = MatMul(e, w)
+}"""
+
+
+def model() -> Model:
+    weights = {"table": RNG.normal(size=TABLE).astype(np.float32), "w": RNG.normal(size=WEIGHT).astype(np.float32)}
+    return graphs.model(TEXT, weights)
+
+
+def coverage(subject: Model, target: Target) -> dict[str, Any]:
+    return dict(diagnose(subject, target).quantization)
+
+
+def test_nothing_is_quantized_in_a_float_model() -> None:
+    found = coverage(model(), CUDA)
+    assert (found["linears"], found["embeddings"], found["convolutions"]) == (1, 1, 0)
+    assert (found["weight_share"], found["bytes_saved"], found["providers"]) == (0.0, 0, {})
+    assert found["skipped"] == [{"node": "MatMul_y", "reason": "float"}]
+
+
+@pytest.mark.parametrize(("bits", "linear_bytes"), [(8, 64 * 32), (4, 64 * 32 // 2)])
+def test_weights_in_blocks_count_scales_and_numbers_not_bytes(bits: int, linear_bytes: int) -> None:
+    subject = model()
+    graph_pass.run(QuantizeWeights(CUDA, bits, 32), subject)
+    found = coverage(subject, CUDA)
+    assert (found["quantized"], found["embeddings_quantized"], found["weight_share"]) == (1, 1, 1.0)
+    scales = 4 * (64 * 32 + 1024 * 64) // 32
+    assert found["bytes_saved"] == 4 * (64 * 32 + 1024 * 64) - linear_bytes - 1024 * 64 - scales
+    provider = "CUDAExecutionProvider"
+    assert found["providers"] == {f"MatMulNBits on {provider}": 1, f"GatherBlockQuantized on {provider}": 1}
+
+
+def test_dynamic_int8_leaves_the_embedding_and_runs_on_the_host() -> None:
+    subject = model()
+    graph_pass.run(QuantizeDynamic(), subject)
+    found = coverage(subject, CUDA)
+    assert (found["quantized"], found["embeddings_quantized"]) == (1, 0)
+    assert found["weight_share"] == round(64 * 32 / (64 * 32 + 1024 * 64), 4)
+    assert found["providers"] == {"MatMulInteger on CPUExecutionProvider": 1}
+
+
+def test_convolutions_in_float_in_integers_and_between_quantize_nodes() -> None:
+    text = """g (float[1,3,8,8] x, uint8[1,3,8,8] q) => (float[1,4,6,6] a, int32[1,4,6,6] b, float[1,4,6,6] c) {
+        a = Conv(x, w)
+        b = ConvInteger(q, v)
+        d = DequantizeLinear(v, scale)
+        c = Conv(x, d)
+    }"""
+    weights = {
+        "w": RNG.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "v": RNG.integers(-9, 9, (4, 3, 3, 3)).astype(np.int8),
+        "scale": np.array(0.1, np.float32),
+    }
+    found = coverage(graphs.model(text, weights), CPU)
+    assert (found["convolutions"], found["convolutions_quantized"]) == (3, 2)
+    assert found["weight_share"] == round(2 / 3, 4)
+
+
+def test_columns_of_a_table_are_no_embedding() -> None:
+    text = "g (int64[n] ids) => (float[1024,n] y) { y = Gather<axis = 1>(table, ids) }"
+    subject = graphs.model(text, {"table": RNG.normal(size=TABLE).astype(np.float32)})
+    assert coverage(subject, CPU)["embeddings"] == 0
