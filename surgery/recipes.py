@@ -10,6 +10,7 @@ from onnxfix.model import Model
 from onnxfix.plan import Plan
 from onnxfix.target import Target
 
+from .calibration import Inputs, Method
 from .graph_pass import Pass
 from .passes.cast_like_to_cast import CastLikeToCast
 from .passes.clamp_mask_constants import ClampMaskConstants
@@ -23,6 +24,7 @@ from .passes.gemm_to_matmul import GemmToMatMul
 from .passes.inline_functions import InlineFunctions
 from .passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from .passes.quantize_dynamic import QuantizeDynamic
+from .passes.quantize_static import QuantizeStatic
 from .passes.quantize_weights import QuantizeWeights
 from .passes.split_sequence_to_split import SplitSequenceToSplit
 from .recipe import Recipe
@@ -36,9 +38,12 @@ BLOCK_SIZES = {8: 128, 4: 32}
 
 @dataclass(frozen=True)
 class Wish:
-    """What a user asks of a repair. `int8` is empty, `dynamic` or `weight-only`, the latter with weights of `bits` in
-    blocks of `block_size` (0: 128 for 8 bits, 32 for 4); `precision` one of fp32, fp16, bf16; `converter` who rounds:
-    onnxfix, or a library by its name, which then gets a graph that it converts right."""
+    """What a user asks of a repair.
+
+    `int8` is empty, `dynamic`, `static` (with ranges measured on `inputs` by `method`) or `weight-only` (`bits` in
+    blocks of `block_size`, 0: 128 for 8 bits, 32 for 4). `precision` is one of fp32, fp16, bf16; `converter` who
+    rounds: onnxfix, or a library by its name, which then gets a graph that it converts right.
+    """
 
     target: Target
     precision: str = "fp16"
@@ -47,6 +52,8 @@ class Wish:
     half: HalfOptions = field(default_factory=HalfOptions)
     bits: int = 8
     block_size: int = 0
+    inputs: tuple[Inputs, ...] = field(default=(), repr=False, compare=False)
+    method: Method = "minmax"
     prepare: bool = True
     """False: run ONNX Runtime's quantizer on the graph as it is, to see what it does alone."""
 
@@ -83,6 +90,10 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if wish.int8 == "dynamic":
         steps.append(FoldConstantTransposes())
         steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
+    if wish.int8 == "static":
+        steps.append(FoldConstantTransposes())
+        symmetric = wish.target.provider == "tensorrt"
+        steps.append(QuantizeStatic(wish.inputs, wish.method, symmetric, _blocked(wish, model)))
     if wish.int8 == "weight-only":
         left = _blocked(wish, model)
         size = wish.block_size or BLOCK_SIZES[wish.bits]
@@ -97,8 +108,14 @@ def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
 
 
 def _refuse(wish: Wish) -> None:
-    if wish.int8 == "static":
-        raise OnnxfixError("--int8 static is not available yet", "use --int8 dynamic for CPU, or --int8 weight-only")
+    if wish.int8 == "static" and wish.target.provider == "cuda":
+        raise OnnxfixError(
+            "--int8 static does not run in integers on cuda: ONNX Runtime's CUDA provider fuses no product with its "
+            "QuantizeLinear and DequantizeLinear, so every linear would be dequantized first",
+            "use --target cpu or tensorrt, or --int8 weight-only for the GPU",
+        )
+    if wish.int8 == "static" and not wish.inputs:
+        raise OnnxfixError("--int8 static needs inputs to measure ranges on", "name a file with --calibrate")
     if not wish.prepare and (wish.int8 != "dynamic" or wish.blocked):
         raise OnnxfixError("--no-prepare needs --int8 dynamic, and takes no --block option", "leave it out")
     if wish.int8 != "weight-only" and (wish.bits != 8 or wish.block_size):
@@ -111,7 +128,7 @@ def _refuse(wish: Wish) -> None:
             "MatMulInteger none for uint8 activations, so every linear would run on the CPU",
             "use --target cpu, or --int8 weight-only for the GPU",
         )
-    if wish.int8 == "dynamic" and wish.precision != "fp32":
+    if wish.int8 in ("dynamic", "static") and wish.precision != "fp32":
         raise OnnxfixError(
             f"--int8 {wish.int8} with --precision {wish.precision}: ONNX Runtime's quantizer skips half weights",
             "leave --precision out",

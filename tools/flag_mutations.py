@@ -39,6 +39,7 @@ FLAGS = {
     "--int8": ('given["int8"] = None', f"{REPAIR}::test_int8_implies_fp32_and_cpu"),
     "--bits": ('given["bits"] = "8"', f"{REPAIR}::test_weight_only_takes_bits_and_blocks"),
     "--block-size": ('given["block_size"] = None', f"{REPAIR}::test_weight_only_takes_bits_and_blocks"),
+    "--calibration": ('given["method"] = "minmax"', f"{REPAIR}::test_static_int8_measures_ranges_by_the_method_asked_for"),
     "--no-prepare": ('given["prepare"] = True', f"{REPAIR}::test_no_prepare_is_the_quantizer_alone"),
     "--report": ('given["report_file"] = None', f"{REPAIR}::test_no_verify_says_unverified_everywhere"),
     "--dry-run": ('given["dry_run"] = False', f"{REPAIR}::test_dry_run_and_diff_write_nothing"),

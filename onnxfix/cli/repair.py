@@ -32,7 +32,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option(
     "--target",
     type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]),
-    help="Default: cuda; cpu with --int8 dynamic.",
+    help="Default: cuda; cpu with --int8 dynamic or static.",
 )
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8.")
 @click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True)
@@ -44,6 +44,14 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     "--block-size",
     type=click.Choice(["32", "64", "128"]),
     help="Weights that share a scale, with --int8 weight-only. Default: 128; 32 with --bits 4.",
+)
+@click.option(
+    "--calibration",
+    "method",
+    type=click.Choice(["minmax", "entropy", "percentile"]),
+    default="minmax",
+    show_default=True,
+    help="How --int8 static takes ranges from the inputs of --calibrate.",
 )
 @click.option(
     "--prepare/--no-prepare",
@@ -122,12 +130,15 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
     source = model or Path("model.onnx")
     if given["report_file"]:
         check_destination(given["report_file"], (".json",), "--report")
+    calibration = _calibration(given, source)
     wish = Wish(
         target=_target(given["target"], given["int8"]),
         precision=given["precision"] or ("fp32" if given["int8"] else "fp16"),
         int8=given["int8"] or "",
         bits=int(given["bits"]),
         block_size=int(given["block_size"] or 0),
+        inputs=tuple(feed.arrays for feed in calibration) if given["int8"] == "static" else (),
+        method=given["method"],
         prepare=given["prepare"],
         converter=given["converter"],
         half=HalfOptions(
@@ -146,7 +157,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
             check=not given["no_verify"],
             max_error=None if search and search.metric != "rel-l2" else given["max_error"],
             feeds=_feeds(given["feeds"], source, given["libraries"]),
-            calibration=_calibration(given, source),
+            calibration=calibration,
             search=search,
             checkpoint=given["checkpoint"],
             dry_run=given["dry_run"],
@@ -169,8 +180,8 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
 def _target(name: str | None, int8: str | None) -> Any:
     from onnxfix.target import Target
 
-    # int8 dynamic is a CPU conversion: naming it says where the model shall run
-    return Target.resolve(name or ("cpu" if int8 == "dynamic" else "cuda"))
+    # products of int8 activations are for the CPU: asking for them says where the model shall run
+    return Target.resolve(name or ("cpu" if int8 in ("dynamic", "static") else "cuda"))
 
 
 def _feeds(file: Path | None, source: Path, libraries: tuple[Path, ...]) -> list[Any]:
@@ -209,8 +220,8 @@ def _calibration(given: dict[str, Any], source: Path) -> list[Any]:
     file: Path | None = given["calibrate_file"]
     if file is None:
         return []
-    if given["int8"] or given["precision"] == "fp32":
-        raise OnnxfixError("--calibrate needs --precision fp16 or bf16", "leave it out")
+    if given["int8"] != "static" and (given["int8"] or given["precision"] == "fp32"):
+        raise OnnxfixError("--calibrate needs --precision fp16 or bf16, or --int8 static", "leave it out")
     if file.suffix == ".npz":
         return _feeds(file, source, given["libraries"])
     from onnxfix.eval.feeds import required_inputs

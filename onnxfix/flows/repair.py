@@ -112,12 +112,14 @@ def repair(
         # a copy: what is compiled for a plan lends its values other weights for a moment
         earlier = background.submit(_diagnosed, model.clone(), wish.target)
         job = Job(model, wish, folder / destination.name, progress, checkpoint)
-        if calibration:
+        if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None
         if check:
             limit = max_error if max_error is not None else LIMITS[wish.kind]
-            done, comparisons, verified = job.verified(limit, feeds, calibration[:MORE])
+            # ranges measured on real inputs say nothing about made-up ones
+            given = feeds or (calibration[: MORE + 1] if wish.int8 else ())
+            done, comparisons, verified = job.verified(limit, given, calibration[:MORE] if not wish.int8 else ())
         else:
             done, comparisons, verified = job.attempt(wish), (), "unverified"
         progress("diagnose the result")

@@ -115,6 +115,21 @@ def test_int8_implies_fp32_and_cpu(folder: Path) -> None:
     assert (document["quantization"]["linears"], document["quantization"]["quantized"]) == (2, 2)
 
 
+def test_static_int8_measures_ranges_by_the_method_asked_for(folder: Path) -> None:
+    np.savez(folder / "inputs.npz", x=RNG.standard_cauchy((8, 50, 32)).astype(np.float32))
+    scales = {}
+    for method in ("minmax", "percentile"):
+        options = ("--int8", "static", "--calibrate", "inputs.npz", "--calibration", method, "--max-error", "1")
+        assert answer("repair", *options, cwd=folder)["quantization"]["quantized"] == 2
+        result = Model.open(folder / "model.int8.onnx")
+        scales[method] = float(result.graph.initializers["x_scale"].const_value.numpy())
+    assert scales["percentile"] < scales["minmax"], "the percentile leaves outliers out"
+    done = onnxfix("repair", "--int8", "static", cwd=folder)
+    assert done.returncode == 2 and "--calibrate" in done.stderr
+    done = onnxfix("repair", "--int8", "static", "--calibrate", "inputs.npz", "--target", "cuda", cwd=folder)
+    assert done.returncode == 2 and "--int8 weight-only" in done.stderr
+
+
 def test_no_prepare_is_the_quantizer_alone(folder: Path) -> None:
     """It leaves the weight behind the Transpose in float, and nothing in the graph is repaired on the way."""
     document = answer("repair", "--int8", "dynamic", "--no-prepare", cwd=folder)

@@ -209,6 +209,22 @@ def test_weight_only_reaches_every_linear_and_stays_where_it_should(
         assert graphs.rel_l2(logits(exports[name])[head], logits(result.output)[head]) <= error
 
 
+@pytest.mark.parametrize("name", EXPORTS)
+def test_static_int8_reaches_every_linear(exports: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """Ranges from 64 rows of the holdout; both scores are of all of it."""
+    rows = tmp_path / "rows.parquet"
+    holdout().head(64).write_parquet(rows)
+    result = tmp_path / "static.onnx"
+    done = onnxfix("repair", exports[name], "--int8", "static", "--calibrate", rows, "-o", result, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    wanted = constant_linears(exports[name])
+    coverage = json.loads(done.stdout)["quantization"]
+    assert (coverage["quantized"], coverage["linears"]) == (wanted, wanted)
+    for head in HEADS:
+        assert abs(f1(result, head) - f1(exports[name], head)) <= 0.01
+        assert graphs.rel_l2(logits(exports[name])[head], logits(result)[head]) <= 5e-2
+
+
 def test_the_quantizer_alone_fails_in_shape_inference_on_dynamo_exports(
     exports: dict[str, Path], tmp_path: Path
 ) -> None:
