@@ -50,7 +50,7 @@ class Model:
         _forget_undeclared(model, proto)
         if not _is_sorted(model.graph, set()):
             # onnxruntime.transformers appends its casts; the runtime takes such files, a clone of them does not
-            model.graph.sort()
+            _sort(model.graph, source)
         ir.external_data.set_base_dir(model.graph, source.parent or Path())
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
@@ -91,7 +91,13 @@ class Model:
 
     def clone(self) -> Model:
         """An independent graph over the same (shared, read-only) weight tensors."""
-        return Model(self.ir.clone(), self.path, self.external_files, self.custom_op_libraries)
+        try:
+            copy = self.ir.clone()
+        except Exception as error:  # onnx-ir raises RuntimeError around whatever it met
+            raise OnnxfixError(
+                f"{self.path} cannot be changed: its graph reads a value that nothing makes", "see 'onnxfix diagnose'"
+            ) from error
+        return Model(copy, self.path, self.external_files, self.custom_op_libraries)
 
     def fingerprint(self) -> str:
         """SHA-256 of the serialised graph: structure, attributes, types, metadata, and inline weights by content."""
@@ -129,6 +135,15 @@ class Model:
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
                     raise OnnxfixError(f"{file} belongs to the source model", "name another output with -o")
+
+
+def _sort(graph: Graph, source: Path) -> None:
+    try:
+        graph.sort()
+    except ValueError as error:
+        raise OnnxfixError(
+            f"{source} is not a valid ONNX model: its graph contains a cycle", "export it again"
+        ) from error
 
 
 def _is_sorted(graph: Graph, known: set[ir.Value]) -> bool:

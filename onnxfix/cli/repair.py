@@ -205,6 +205,8 @@ def _search(given: dict[str, Any], wish: Any, source: Path, output: Path | None)
     from onnxfix.flows.verification import HALVES, LIMITS
 
     if not given["searches"]:
+        if given["metric"] != "rel-l2" or given["search_log"]:
+            raise OnnxfixError("--metric and --search-log need --search", "add it, or leave them out")
         return None
     if wish.int8 or wish.precision not in HALVES:
         raise OnnxfixError("--search needs --precision fp16 or bf16", "leave it out")

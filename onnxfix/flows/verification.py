@@ -89,8 +89,10 @@ class Verification:
 
     def on_cpu(self, result: Model) -> tuple[Comparison, ...]:
         """Without optimisation and with all of it; nothing for a bf16 model that the CPU provider lacks kernels for."""
+        from onnxfix.eval.load_check import require_survival
         from onnxfix.eval.runners import LoadFailure, OrtRunner
 
+        require_survival(result.path, self._libraries)
         reference = self.reference
         if not self.check.half:
             reference = OrtRunner(
@@ -204,13 +206,17 @@ def usable_feeds(
 
     failure = ""
     for longest in lengths:
-        feeds = [*(given or make_feeds(model, longest=longest)), *more]
         try:
+            feeds = [*(given or make_feeds(model, longest=longest)), *more]
             return feeds, Recorded(source, [feed.arrays for feed in feeds])
-        except RunFailure as error:
+        except OnnxfixError as error:
+            if not isinstance(error, RunFailure) and not more:
+                raise
             failure = failure or error.message
             if given:
                 break
+    if more and not given:  # real inputs will do where none can be made up
+        return list(more), Recorded(source, [feed.arrays for feed in more])
     raise OnnxfixError(failure, "give inputs that the model takes with --feeds FILE.npz")
 
 

@@ -15,11 +15,14 @@ from onnxfix.model import Model
 from onnxfix.op_outputs import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half_constants import HalfConstants
+from onnxfix.surgery.opset import raise_opset
 from onnxfix.surgery.sites import half_plan
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.half_plan import FLOAT, HalfOptions, HalfPlan
 from onnxfix.target import Target
 
+# Operator set in which Cast and arithmetic take bfloat16.
+BFLOAT16_SINCE = 13
 HALVES = {"fp16": "tensor(float16)", "bf16": "tensor(bfloat16)"}
 
 
@@ -50,6 +53,8 @@ class ConvertToHalf:
     options: HalfOptions = field(default_factory=HalfOptions)
 
     def apply(self, editor: Editor) -> None:
+        if self.precision == "bf16":
+            raise_opset(editor, BFLOAT16_SINCE, "bfloat16")
         types = infer(editor.model.ir)
         plan = half_plan.plan(editor.model, types, self.target, HALVES[self.precision], self.options)
         conversion = _Conversion(editor, types, plan)
@@ -94,7 +99,8 @@ class _Conversion:
                     self._connect(node, index, value)
         self.constants.convert()
         for value, kind in self.now.items():
-            if kind != FLOAT and value.type is not None and not value.is_graph_output():
+            is_input = value.producer() is None
+            if kind != FLOAT and value.type is not None and (is_input or not value.is_graph_output()):
                 self.editor.set_type(value, kind)
         for graph in self.editor.model.graphs():
             wanted = self.plan.half if halve_interface and graph is self.editor.model.graph else FLOAT

@@ -138,6 +138,26 @@ def test_a_model_without_a_graph_name_or_nodes_but_an_identity_output(tmp_path: 
     assert onnxfix("diagnose", path).returncode in (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [("a = Add(x, b) b = Neg(a) y = Neg(b)", "contains a cycle"), ("y = Add(x, unknown)", "nothing makes")],
+)
+def test_graphs_that_cannot_be_walked_are_an_error_of_the_input(nodes: str, says: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["" : 20]> g (float[2] x) => (float[2] y) {{ {nodes} }}'
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    done = onnxfix("repair", tmp_path / "m.onnx")
+    assert done.returncode == 2 and says in done.stderr and "internal" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize("options", [("--metric", "argmax"), ("--search-log", "log.jsonl")])
+def test_options_of_a_search_need_one(linear: Path, options: tuple[str, str]) -> None:
+    done = onnxfix("repair", linear, *options)
+    assert done.returncode == 2 and "need --search" in done.stderr
+
+
 def test_the_source_is_never_overwritten(linear: Path) -> None:
     before = linear.read_bytes()
     done = onnxfix("repair", linear, "-o", linear)

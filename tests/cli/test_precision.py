@@ -131,6 +131,40 @@ def test_io_types_half_is_verified_and_declared(tmp_path: Path) -> None:
     assert "relative L2 error at most" in document["verified"]
 
 
+def test_an_input_that_is_an_output_becomes_half_with_the_others(tmp_path: Path) -> None:
+    text = "g (float[b,32] x) => (float[b,32] x, float[b,32] y) { y = MatMul(x, w) }"
+    model = graphs.model(text, {"w": RNG.normal(size=(32, 32)).astype(np.float32)})
+    document = answer(saved(model, tmp_path), "--io-types", "half")
+    result = Model.open(tmp_path / "model.fp16.onnx")
+    assert [str(v.dtype) for v in (*result.graph.inputs, *result.graph.outputs)] == ["FLOAT16"] * 3
+    assert "relative L2 error at most" in document["verified"]
+
+
+def test_bf16_raises_the_operator_set_that_its_casts_need(tmp_path: Path) -> None:
+    text = """g (float[b,32] x, int64[1] n) => (float[b,32] y) {
+        h = MatMul(x, w)
+        f = Cast<to = 1>(n)
+        y = Mul(h, f)
+    }"""
+    model = graphs.model(text, {"w": RNG.normal(size=(32, 32)).astype(np.float32)}, opset=11, ir_version=6)
+    answer(saved(model, tmp_path), "--precision", "bf16")
+    assert Model.open(tmp_path / "model.bf16.onnx").opset == 13
+
+
+def test_calibration_inputs_do_where_none_can_be_made_up(tmp_path: Path) -> None:
+    """The model takes 5 columns times a multiple of 8 and does not say so."""
+    text = """g (float[b,n] x) => (float[m,8] y) {
+        r = Reshape(x, shape)
+        y = MatMul(r, w)
+    }"""
+    weights = {"w": RNG.normal(size=(40, 8)).astype(np.float32), "shape": np.array([-1, 40], np.int64)}
+    source = saved(graphs.model(text, weights), tmp_path)
+    assert onnxfix("repair", source).returncode == 2
+    np.savez(tmp_path / "real.npz", x=RNG.normal(size=(3, 80)).astype(np.float32))
+    document = answer(source, "--calibrate", tmp_path / "real.npz")
+    assert "on 1 feed" in document["verified"]
+
+
 def planted(folder: Path, gain: float = 1e6) -> Path:
     """An activation beyond 65,504 in layer 2, under torch scopes; what else it takes to feed it is harmless."""
     model = stack(gain)
