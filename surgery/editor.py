@@ -84,6 +84,11 @@ class Editor:
             self.record("name", Site.of_node(node))
         return node.name
 
+    def rename(self, value: ir.Value, wanted: str) -> None:
+        """Give a value that is no input or output of the model another name."""
+        old, value.name = value.name, self.unique(wanted)
+        self.record("rename", Site.of_value(value), f"from {old}")
+
     def remove(self, node: ir.Node) -> None:
         """Remove a node whose outputs nobody reads. Raises ValueError when somebody does."""
         site = Site.of_node(node)

@@ -23,10 +23,12 @@ from .passes.fold_constant_transposes import FoldConstantTransposes
 from .passes.gemm_to_matmul import GemmToMatMul
 from .passes.inline_functions import InlineFunctions
 from .passes.make_shape_values_on_device import MakeShapeValuesOnDevice
+from .passes.migrate_outliers import MigrateOutliers
 from .passes.quantize_dynamic import QuantizeDynamic
 from .passes.quantize_static import QuantizeStatic
 from .passes.quantize_weights import QuantizeWeights
 from .passes.split_sequence_to_split import SplitSequenceToSplit
+from .quantizer import Selection
 from .recipe import Recipe
 from .sites.block_list import BlockList
 from .sites.half_plan import HalfOptions
@@ -54,6 +56,12 @@ class Wish:
     block_size: int = 0
     inputs: tuple[Inputs, ...] = field(default=(), repr=False, compare=False)
     method: Method = "minmax"
+    migrate: bool = True
+    """Move outliers of activations into weights, by what `inputs` show."""
+    reduce_range: bool = False
+    """7-bit weights, for CPUs without VNNI."""
+    heads: bool = False
+    """Quantize the last small linears, which decide the classes, as well."""
     prepare: bool = True
     """False: run ONNX Runtime's quantizer on the graph as it is, to see what it does alone."""
 
@@ -87,19 +95,23 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         else:
             steps.append(ConvertWithLibrary(wish.converter, wish.target, wish.half))
         steps.append(DropIdleCasts())
-    if wish.int8 == "dynamic":
-        steps.append(FoldConstantTransposes())
-        steps.append(QuantizeDynamic(blocked=_blocked(wish, model)))
-    if wish.int8 == "static":
-        steps.append(FoldConstantTransposes())
-        symmetric = wish.target.provider == "tensorrt"
-        steps.append(QuantizeStatic(wish.inputs, wish.method, symmetric, _blocked(wish, model)))
-    if wish.int8 == "weight-only":
-        left = _blocked(wish, model)
-        size = wish.block_size or BLOCK_SIZES[wish.bits]
-        steps.extend((FoldConstantTransposes(), GemmToMatMul(left)))
-        steps.append(QuantizeWeights(wish.target, wish.bits, size, left))
+    if wish.int8:
+        steps.extend(_quantization(wish, model))
     return Recipe((*steps, *(planned(wish, plan).passes if plan is not None else ())))
+
+
+def _quantization(wish: Wish, model: Model) -> list[Pass]:
+    selection = Selection(_blocked(wish, model), wish.heads)
+    steps: list[Pass] = [FoldConstantTransposes()]
+    if wish.int8 == "weight-only":
+        size = wish.block_size or BLOCK_SIZES[wish.bits]
+        return [*steps, GemmToMatMul(selection), QuantizeWeights(wish.target, wish.bits, size, selection)]
+    symmetric = wish.target.provider == "tensorrt"
+    if wish.migrate and wish.inputs:
+        steps.append(MigrateOutliers(wish.inputs, symmetric, wish.int8 == "dynamic", selection))
+    if wish.int8 == "dynamic":
+        return [*steps, QuantizeDynamic(selection, reduce_range=wish.reduce_range)]
+    return [*steps, QuantizeStatic(wish.inputs, wish.method, symmetric, selection, wish.reduce_range)]
 
 
 def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
@@ -116,6 +128,10 @@ def _refuse(wish: Wish) -> None:
         )
     if wish.int8 == "static" and not wish.inputs:
         raise OnnxfixError("--int8 static needs inputs to measure ranges on", "name a file with --calibrate")
+    if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
+        raise OnnxfixError("--reduce-range needs --int8 dynamic or static", "leave it out")
+    if wish.heads and not wish.int8:
+        raise OnnxfixError("--quantize-heads needs --int8", "leave it out")
     if not wish.prepare and (wish.int8 != "dynamic" or wish.blocked):
         raise OnnxfixError("--no-prepare needs --int8 dynamic, and takes no --block option", "leave it out")
     if wish.int8 != "weight-only" and (wish.bits != 8 or wish.block_size):
@@ -142,6 +158,7 @@ def _refuse(wish: Wish) -> None:
 
 
 def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:
-    """Names of nodes a user keeps in float."""
+    """Names of nodes that a user or a search keeps in float."""
     nodes = wish.blocked.caught(model).values()
-    return tuple(dict.fromkeys(node.name for found in nodes for node in found if node.name))
+    names = [node.name for found in nodes for node in found if node.name]
+    return tuple(dict.fromkeys([*names, *(name for name, _ in wish.half.keep_nodes)]))

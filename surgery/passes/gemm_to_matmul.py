@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.quantizer import ALL, Selection
 from onnxfix.surgery.sites import linears
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.weight_data import Moved
@@ -32,14 +33,13 @@ class GemmToMatMul:
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
     repairs: ClassVar[tuple[str, ...]] = ()
 
-    blocked: tuple[str, ...] = ()
-    """Names of nodes to leave as they are."""
+    selection: Selection = ALL
 
     def apply(self, editor: Editor) -> None:
         turned: dict[ir.Value, ir.Value] = {}
-        for linear in linears.find(editor.model):
+        for linear in self.selection.of(linears.find(editor.model)):
             node = linear.node
-            if node.op_type != "Gemm" or linear.quantized or linear.weight.path or node.name in self.blocked:
+            if node.op_type != "Gemm" or linear.weight.path:
                 continue
             if not _is_plain(node):
                 editor.notes.append(f"{node.name} stays a Gemm: it scales or transposes its activation")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import onnx_ir as ir
-
-from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
 from onnxfix.surgery import engines
-from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
 from onnxfix.surgery.sites import linears
-from onnxfix.surgery.sites.constants import constant_tensor
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,7 @@ class QuantizeDynamic:
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
     repairs: ClassVar[tuple[str, ...]] = ()
 
-    blocked: tuple[str, ...] = ()
-    """Names of nodes that stay in float."""
+    selection: Selection = ALL
     per_channel: bool = True
     reduce_range: bool = False
     """7-bit weights: for u8 × s8 kernels without VNNI, whose 16-bit sums saturate."""
@@ -45,65 +39,39 @@ class QuantizeDynamic:
 
     def apply(self, editor: Editor) -> None:
         if self.alone:
-            self._call_alone(editor)
+            quantize(editor, "by the quantizer alone", engines.runtime_int8_past_inference)
             return
-        wanted = {x.node for x in linears.find(editor.model) if self._takes(x)}
+        wanted = {x.node for x in self.selection.in_float32(editor.model)}
         if not wanted:
             return
-        left = [editor.named(n) for n in editor.model.nodes() if n.op_type in ("MatMul", "Gemm") and n not in wanted]
-        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-            result = self._quantize(editor.model, left, Path(folder))
-            adopt(editor, result, f"{len(wanted)} linears to int8")
-
-    def _takes(self, linear: linears.Linear) -> bool:
-        """A float32 weight of the main graph: what the quantizer accepts."""
-        tensor = constant_tensor(linear.weight.source)
-        in_float = tensor is not None and tensor.dtype == ir.DataType.FLOAT
-        return in_float and not linear.quantized and linear.node.name not in self.blocked
+        left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
+        nested = any(n.op_type in ("If", "Loop", "Scan") for n in editor.model.nodes())
+        quantize(
+            editor,
+            f"{len(wanted)} linears to int8",
+            lambda source, result: self._call(source, result, left, nested),
+        )
 
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))
 
-    def _call_alone(self, editor: Editor) -> None:
-        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-            source = _detached(editor.model).save(Path(folder) / "float.onnx")
-            result = Model.open(engines.runtime_int8_past_inference(source, Path(folder) / "int8.onnx")).ir
-            ir.external_data.load_to_model(result)  # the files vanish with the folder
-            adopt(editor, result, "by the quantizer alone")
-
-    def _quantize(self, model: Model, left: list[str], folder: Path) -> ir.Model:
+    def _call(self, source: Path, result: Path, left: list[str], nested: bool) -> None:
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        source = _detached(model).save(folder / "float.onnx")
-        external = (folder / "float.onnx.data").exists()
-        try:
-            with engines.quiet():
-                quantize_dynamic(
-                    source,
-                    folder / "int8.onnx",
-                    op_types_to_quantize=["MatMul", "Gemm"],
-                    # by exclusion, because the quantizer turns Gemm into a MatMul of another name first
-                    nodes_to_exclude=[*left, *(f"{name}_MatMul" for name in left)],
-                    per_channel=self.per_channel,
-                    reduce_range=self.reduce_range,
-                    weight_type=QuantType.QInt8,
-                    use_external_data_format=external,
-                    extra_options={
-                        "DefaultTensorType": onnx.TensorProto.FLOAT,
-                        "MatMulConstBOnly": True,
-                        "EnableSubgraph": any(n.op_type in ("If", "Loop", "Scan") for n in model.nodes()),
-                    },
-                )
-        except Exception as error:  # the quantizer raises bare exceptions and assertion errors
-            raise OnnxfixError(f"ONNX Runtime's quantizer failed: {error}", "run again with --debug") from error
-        result = Model.open(folder / "int8.onnx").ir
-        if external:
-            # the files vanish with the folder
-            ir.external_data.load_to_model(result)
-        return result
-
-
-def _detached(model: Model) -> Model:
-    """The same graph as a model without a source, so that it may be saved anywhere."""
-    return Model(model.ir, Path("float.onnx"), model.external_files)
+        quantize_dynamic(
+            source,
+            result,
+            op_types_to_quantize=list(PRODUCTS),
+            # by exclusion, because the quantizer turns Gemm into a MatMul of another name first
+            nodes_to_exclude=[*left, *(f"{name}_MatMul" for name in left)],
+            per_channel=self.per_channel,
+            reduce_range=self.reduce_range,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=has_side_file(source),
+            extra_options={
+                "DefaultTensorType": onnx.TensorProto.FLOAT,
+                "MatMulConstBOnly": True,
+                "EnableSubgraph": nested,
+            },
+        )

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-import onnx_ir as ir
-
-from onnxfix.errors import OnnxfixError, one_line
+from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
-from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.calibration import Inputs, Method, ranges
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.engines import quiet
+from onnxfix.surgery.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
 from onnxfix.surgery.sites import linears
-from onnxfix.surgery.sites.constants import constant_tensor
-
-PRODUCTS = ("MatMul", "Gemm")
 
 
 @dataclass(frozen=True)
@@ -42,59 +35,59 @@ class QuantizeStatic:
     method: Method = "minmax"
     symmetric: bool = False
     """Activations as int8 around zero, as TensorRT wants them; else uint8 with a zero point."""
-    blocked: tuple[str, ...] = ()
-    """Names of nodes that stay in float."""
+    selection: Selection = ALL
+    reduce_range: bool = False
+    """7-bit weights: for u8 × s8 kernels without VNNI, whose 16-bit sums saturate."""
 
     def apply(self, editor: Editor) -> None:
-        wanted = {x.node for x in linears.find(editor.model) if self._takes(x)}
+        # only weights that stand at the product itself: no operator may be between it and its DequantizeLinear
+        wanted = {x.node for x in self.selection.in_float32(editor.model) if not x.weight.path}
         if not wanted:
             return
         if not self.inputs:
             raise OnnxfixError("static quantization needs inputs to measure on", "name a file with --calibrate")
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
-        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-            source = Model(editor.model.ir, Path("float.onnx"), editor.model.external_files).save(
-                Path(folder) / "float.onnx"
-            )
-            result = self._quantized(source, left)
-            adopt(editor, result, f"{len(wanted)} linears to int8")
+        names = {editor.named(node) for node in wanted}
+        quantize(editor, f"{len(names)} linears to int8", lambda source, result: self._call(source, result, left))
+        _keep_float(editor, names)
 
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))
 
-    def _takes(self, linear: linears.Linear) -> bool:
-        """A float32 weight that stands at the product itself."""
-        tensor = constant_tensor(linear.weight.source)
-        in_float = tensor is not None and tensor.dtype == ir.DataType.FLOAT and not linear.weight.path
-        return in_float and not linear.quantized and linear.node.name not in self.blocked
-
-    def _quantized(self, source: Path, left: list[str]) -> ir.Model:
+    def _call(self, source: Path, result: Path, left: list[str]) -> None:
         from onnxruntime.quantization import QDQQuantizer, QuantType
         from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-        found = ranges(source, self.inputs, self.method, PRODUCTS)
-        try:
-            with quiet():
-                quantizer = QDQQuantizer(
-                    load_model_with_shape_infer(source),
-                    per_channel=True,
-                    reduce_range=False,
-                    weight_qType=QuantType.QInt8,
-                    activation_qType=QuantType.QInt8 if self.symmetric else QuantType.QUInt8,
-                    tensors_range=found,
-                    nodes_to_quantize=[],
-                    nodes_to_exclude=left,
-                    op_types_to_quantize=list(PRODUCTS),
-                    extra_options={"ActivationSymmetric": self.symmetric, "WeightSymmetric": True},
-                )
-                quantizer.quantize_model()
-        except Exception as error:  # the quantizer raises bare exceptions and assertion errors
-            raise OnnxfixError(
-                f"ONNX Runtime's quantizer failed: {one_line(error)}", "run again with --debug"
-            ) from error
-        # through a file, which is read in topological order: the quantizer appends its nodes
-        path, external = source.with_name("int8.onnx"), source.with_name(source.name + ".data").exists()
-        quantizer.model.save_model_to_file(str(path), external)
-        result = Model.open(path).ir
-        ir.external_data.load_to_model(result)  # the files vanish with the folder
-        return result
+        quantizer = QDQQuantizer(
+            load_model_with_shape_infer(source),
+            per_channel=True,
+            reduce_range=self.reduce_range,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QInt8 if self.symmetric else QuantType.QUInt8,
+            tensors_range=ranges(source, self.inputs, self.method, PRODUCTS),
+            nodes_to_quantize=[],
+            nodes_to_exclude=left,
+            op_types_to_quantize=list(PRODUCTS),
+            extra_options={
+                "ActivationSymmetric": self.symmetric,
+                "WeightSymmetric": True,
+                # A product fuses with what it reads and gives float32; its result on 256 levels would only lose.
+                "OpTypesToExcludeOutputQuantization": list(PRODUCTS),
+            },
+        )
+        quantizer.quantize_model()
+        # the file is read in topological order: the quantizer appends its nodes
+        quantizer.model.save_model_to_file(str(result), has_side_file(source))
+
+
+def _keep_float(editor: Editor, quantized: set[str]) -> None:
+    """Let only the quantized products read rounded activations. The quantizer gives them to all readers, so that the
+    residual stream of a post-norm model passes through 256 levels at every layer."""
+    for node in list(editor.model.nodes()):
+        rounding = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] else None
+        if rounding is None or rounding.op_type != "QuantizeLinear":
+            continue
+        for reader, index in list(node.outputs[0].uses()):
+            if reader.name not in quantized:
+                editor.replace_input(reader, index, rounding.inputs[0])
+        editor.remove_dead(node)

@@ -15,6 +15,7 @@ from onnxfix.op_outputs import elem_string
 from onnxfix.surgery import block_quantization
 from onnxfix.surgery.block_quantization import Blocks
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.quantizer import ALL, Selection
 from onnxfix.surgery.sites import embeddings, linears
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.target import Target
@@ -49,13 +50,13 @@ class QuantizeWeights:
     target: Target
     bits: int = 8
     block_size: int = 128
-    blocked: tuple[str, ...] = ()
-    """Names of nodes that stay in float."""
+    selection: Selection = ALL
 
     def apply(self, editor: Editor) -> None:
         types = infer(editor.model.ir)
         stored: Stored = {}
-        taken = [x for x in linears.find(editor.model, types) if self._takes(x)]
+        found = linears.find(editor.model, types)
+        taken = [x for x in self.selection.of(found) if self._takes(x)]
         looked_up = [x for x in embeddings.find(editor.model) if self._takes_table(x, editor.model.opset)]
         for linear in taken:
             self._product(editor, linear.node, linear.weight.source, stored)
@@ -74,8 +75,8 @@ class QuantizeWeights:
 
     def _takes(self, linear: linears.Linear) -> bool:
         tensor = constant_tensor(linear.weight.source)
-        plain = not linear.quantized and not linear.weight.path and linear.node.op_type == "MatMul"
-        if tensor is None or not plain or linear.node.name in self.blocked or tensor.dtype not in FLOATS:
+        plain = not linear.weight.path and linear.node.op_type == "MatMul"
+        if tensor is None or not plain or tensor.dtype not in FLOATS:
             return False
         return len(tensor.shape) == 2 and linear.node.inputs[1] is linear.weight.source
 
@@ -85,7 +86,7 @@ class QuantizeWeights:
             tensor is None
             or embedding.quantized
             or embedding.weight.path
-            or embedding.node.name in self.blocked
+            or embedding.node.name in self.selection.blocked
             or tensor.dtype not in FLOATS
         ):
             return False

@@ -7,6 +7,7 @@ import pytest
 from onnxfix.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
+from onnxfix.surgery.quantizer import Selection
 from onnxfix.surgery.sites import linears
 
 PASS = GemmToMatMul()
@@ -59,5 +60,5 @@ def test_a_gemm_that_does_more_stays_and_is_named(attributes: str) -> None:
 
 def test_blocked_nodes_stay() -> None:
     model = BAD()
-    graph_pass.run(GemmToMatMul(blocked=("Gemm_z",)), model)
+    graph_pass.run(GemmToMatMul(selection=Selection(("Gemm_z",))), model)
     assert graphs.op_types(model).count("Gemm") == 1

@@ -2,39 +2,16 @@
 
 import graphs
 import numpy as np
+from linear_graphs import no_linear, two_linears
 
-from onnxfix.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
+from onnxfix.surgery.quantizer import Selection
 from onnxfix.surgery.sites import linears
 
 PASS = QuantizeDynamic()
 RNG = np.random.default_rng(0)
-WEIGHTS = {
-    "w": RNG.normal(size=(16, 32)).astype(np.float32),
-    "v": RNG.normal(size=(8, 32)).astype(np.float32),
-    "bias": RNG.normal(size=(8,)).astype(np.float32),
-}
-
-
-def BAD() -> Model:
-    return graphs.model(
-        """g (float[batch,16] x) => (float[batch,batch] y) {
-        h = MatMul(x, w)
-        z = Gemm<transB = 1>(h, v, bias)
-        t = Transpose<perm = [1, 0]>(z)
-        y = MatMul(z, t)
-    }""",
-        WEIGHTS,
-    )
-
-
-def SOUND() -> Model:
-    """A product of activations only: nothing to quantize."""
-    return graphs.model("""g (float[batch,16] x) => (float[batch,batch] y) {
-        t = Transpose<perm = [1, 0]>(x)
-        y = MatMul(x, t)
-    }""")
+BAD, SOUND = two_linears, no_linear
 
 
 def test_matmul_and_gemm_are_quantized_and_the_rest_is_not() -> None:
@@ -48,7 +25,7 @@ def test_matmul_and_gemm_are_quantized_and_the_rest_is_not() -> None:
 
 def test_blocked_nodes_stay_float() -> None:
     model = BAD()
-    graph_pass.run(QuantizeDynamic(blocked=("Gemm_z",)), model)
+    graph_pass.run(QuantizeDynamic(selection=Selection(("Gemm_z",))), model)
     assert [x.quantized for x in linears.find(model)] == [True, False]
 
 

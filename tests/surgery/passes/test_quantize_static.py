@@ -5,42 +5,19 @@ from typing import Any
 import graphs
 import numpy as np
 import pytest
+from linear_graphs import WEIGHTS, no_linear, two_linears
 
 from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
+from onnxfix.surgery.quantizer import Selection
 from onnxfix.surgery.sites import linears
 
 RNG = np.random.default_rng(0)
-WEIGHTS = {
-    "w": RNG.normal(size=(16, 32)).astype(np.float32),
-    "v": RNG.normal(size=(8, 32)).astype(np.float32),
-    "bias": RNG.normal(size=(8,)).astype(np.float32),
-}
 # of different lengths, which ONNX Runtime's histogram calibrators refuse together
-INPUTS = tuple({"x": RNG.normal(size=(rows, 16)).astype(np.float32)} for rows in (3, 5, 5, 9, 40))
+INPUTS = tuple({"x": RNG.normal(size=(rows, 16)).astype(np.float32)} for rows in (30, 50, 50, 90, 400))
 PASS = QuantizeStatic(INPUTS)
-
-
-def BAD() -> Model:
-    return graphs.model(
-        """g (float[batch,16] x) => (float[batch,batch] y) {
-        h = MatMul(x, w)
-        z = Gemm<transB = 1>(h, v, bias)
-        t = Transpose<perm = [1, 0]>(z)
-        y = MatMul(z, t)
-    }""",
-        WEIGHTS,
-    )
-
-
-def SOUND() -> Model:
-    """A product of activations only: nothing to quantize."""
-    return graphs.model("""g (float[batch,16] x) => (float[batch,batch] y) {
-        t = Transpose<perm = [1, 0]>(x)
-        y = MatMul(x, t)
-    }""")
+BAD, SOUND = two_linears, no_linear
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "entropy"}, {"method": "percentile"}, {"symmetric": True}])
@@ -67,7 +44,7 @@ def test_ranges_are_those_of_the_inputs() -> None:
 
 def test_blocked_nodes_stay_float_and_inputs_are_needed() -> None:
     model = BAD()
-    graph_pass.run(QuantizeStatic(INPUTS, blocked=("Gemm_z",)), model)
+    graph_pass.run(QuantizeStatic(INPUTS, selection=Selection(("Gemm_z",))), model)
     assert [x.quantized for x in linears.find(model)] == [True, False]
     with pytest.raises(OnnxfixError, match="needs inputs"):
         graph_pass.run(QuantizeStatic(), BAD())
@@ -76,3 +53,18 @@ def test_blocked_nodes_stay_float_and_inputs_are_needed() -> None:
 def test_inputs_that_the_model_does_not_take_are_an_error() -> None:
     with pytest.raises(OnnxfixError, match="calibration failed"):
         graph_pass.run(QuantizeStatic(({"x": np.zeros((2, 7), np.float32)},)), BAD())
+
+
+def test_other_readers_of_an_activation_read_it_in_float() -> None:
+    """A residual stream through a linear's input: 8 bits are for the product alone."""
+    text = """g (float[batch,16] x) => (float[batch,16] y) {
+        n = LayerNormalization<axis = -1>(x, scale)
+        h = MatMul(n, square)
+        y = Add(n, h)
+    }"""
+    square = WEIGHTS["w"][:, :16] / 1000  # what the product gives, and its noise, is next to nothing
+    model = graphs.model(text, {"square": square, "scale": np.ones(16, np.float32)})
+    result = model.clone()
+    graph_pass.run(PASS, result)
+    assert [x.quantized for x in linears.find(result)] == [True]
+    assert graphs.rel_l2(graphs.run(model, INPUTS[0])["y"], graphs.run(result, INPUTS[0])["y"]) < 1e-4

@@ -8,6 +8,7 @@ import pytest
 from onnxfix.model import Model
 from onnxfix.surgery import block_quantization, graph_pass
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
+from onnxfix.surgery.quantizer import Selection
 from onnxfix.surgery.sites import linears
 from onnxfix.target import Target
 
@@ -69,7 +70,7 @@ def test_four_bits_take_half_of_eight() -> None:
 def test_blocked_nodes_stay_float() -> None:
     model = BAD()
     blocked = tuple(n.name or "" for n in model.nodes() if n.op_type == "Gather" or n.outputs[0].name == "z")
-    graph_pass.run(QuantizeWeights(CUDA, blocked=blocked), model)
+    graph_pass.run(QuantizeWeights(CUDA, selection=Selection(blocked)), model)
     assert [x.quantized for x in linears.find(model)] == [True, False]
     assert "Gather" in graphs.op_types(model)
 

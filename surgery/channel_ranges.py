@@ -1,0 +1,105 @@
+"""What each channel of an activation reaches on real inputs: minimum, maximum and energy, by running the model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.errors import OnnxfixError, one_line
+from onnxfix.model import Model
+from onnxfix.weight_data import Array
+
+from .calibration import Inputs
+
+# From here on the axes of a reduction are an input (ReduceSumSquare's too).
+AXES_AS_INPUT = 18
+
+
+@dataclass(frozen=True)
+class Channels:
+    """`low`, `high`: smallest and largest number; `square`: mean square. Each an array [channels] of float64."""
+
+    low: Array
+    high: Array
+    square: Array
+
+    @property
+    def reach(self) -> Array:
+        """The largest absolute number of each channel."""
+        found: Array = np.maximum(np.abs(self.low), np.abs(self.high))
+        return found
+
+    def scaled(self, by: Array) -> Channels:
+        """Each channel times a positive number."""
+        return Channels(self.low * by, self.high * by, self.square * by * by)
+
+
+def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inputs]) -> dict[str, Channels]:
+    """Value name → its channels (the last axis) over all inputs. `widths`: how many channels each value has.
+
+    One run an input, on the CPU without optimisation. Raises OnnxfixError when the model does not take the inputs.
+    """
+    import onnxruntime
+
+    probe = model.clone()
+    _watch(probe, widths)
+    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+        # a model without a source, so that it may be saved anywhere
+        path = Model(probe.ir, Path("probe.onnx"), model.external_files).save(Path(folder) / "probe.onnx")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            for library in model.custom_op_libraries:
+                options.register_custom_ops_library(str(library))
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            names = [output.name for output in session.get_outputs()]
+            runs = [dict(zip(names, session.run(names, dict(each)), strict=True)) for each in inputs]
+        except Exception as error:  # the runtime's own types, all direct subclasses of Exception
+            raise OnnxfixError(f"calibration failed: {one_line(error)}", "give inputs that the model takes") from error
+    return {name: _merged(name, runs) for name in widths}
+
+
+def _merged(name: str, runs: Sequence[Mapping[str, Array]]) -> Channels:
+    low, high, square, rows = ([run[f"{name}/{what}"] for run in runs] for what in ("low", "high", "square", "rows"))
+    count = max(1, int(np.sum(rows)))
+    total = np.sum([s.astype(np.float64) for s in square], axis=0) / count
+    return Channels(np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64), total)
+
+
+def _watch(probe: Model, widths: Mapping[str, int]) -> None:
+    """Give the model nothing but figures of these values as outputs."""
+    graph = probe.graph
+    values = {v.name: v for v in (*graph.inputs, *(v for node in graph for v in node.outputs))}
+    graph.outputs.clear()
+    for name, width in widths.items():
+        made = _figures(values[name], width, probe.opset)
+        graph.extend(made)
+        graph.outputs.extend(node.outputs[0] for node in made if "/" in str(node.outputs[0].name).removeprefix(name))
+
+
+def _figures(value: ir.Value, width: int, opset: int) -> list[ir.Node]:
+    """Nodes that give `<name>/low`, `/high`, `/square` (the sum of squares), each [width], and `/rows`, one number."""
+    made: list[ir.Node] = []
+
+    def add(op_type: str, inputs: Sequence[ir.Value], output: str = "", **attributes: Any) -> ir.Value:
+        node = ir.node(op_type, inputs, attributes, name=f"{value.name}/{op_type}/{len(made)}")
+        node.outputs[0].name = f"{value.name}/{output}" if output else f"{value.name}.{len(made)}"
+        made.append(node)
+        return node.outputs[0]
+
+    flat = add("Reshape", [value, add("Constant", [], value_ints=[-1, width])])
+    first = add("Constant", [], value_ints=[0])
+    for op_type, output in (("ReduceMin", "low"), ("ReduceMax", "high"), ("ReduceSumSquare", "square")):
+        if opset >= AXES_AS_INPUT:
+            add(op_type, [flat, first], output, keepdims=0)
+        else:
+            add(op_type, [flat], output, axes=[0], keepdims=0)
+    add("Gather", [add("Shape", [flat]), first], "rows")
+    return made
