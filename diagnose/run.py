@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from onnxfix.element_types import infer
 from onnxfix.finding import Finding
+from onnxfix.layer_noise import Against
 from onnxfix.model import Model
 from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
 from onnxfix.report import Report
@@ -25,11 +26,12 @@ def diagnose(
     progress: Callable[[str], None] = lambda step: None,
     sizes: Sizes = DEFAULT_SIZES,
     plan: Plan | None = None,
+    against: Against | None = None,
 ) -> Report:
     """Run every rule. The plan is computed once; rules share it and the inferred types.
 
     `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for. `plan`: where it is
-    known already.
+    known already. `against`: what running a quantized model beside its float original showed.
     """
     asks = plan is None and target.table_provider is not None
     # ONNX Runtime optimises the graph in its own process while its types are inferred here
@@ -38,9 +40,9 @@ def diagnose(
         types = infer(model.ir)
         rules = all_rules()
         progress("placement")
-        subject = Subject(model, target, plan or placement(model, target, sizes, pending), types)
+        subject = Subject(model, target, plan or placement(model, target, sizes, pending), types, against)
     findings: list[Finding] = []
     for kind in rules.values():
         progress(kind.name)
         findings.extend(kind().check(subject))
-    return Report.of(model, target, subject.plan, coverage(model, types, subject.plan), findings)
+    return Report.of(model, target, subject.plan, coverage(model, types, subject.plan), findings, against)

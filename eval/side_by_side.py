@@ -5,13 +5,15 @@ Only numbers leave the graph, so that a profile of thousands of activations take
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import infer
+from onnxfix.element_types import ElementTypes, infer
 from onnxfix.model import Model
+from onnxfix.op_outputs import data_type
 from onnxfix.site import Site
 
 from .feeds import Feed
@@ -73,16 +75,26 @@ class Spread:
     largest: float
 
 
-def profile(reference: Model, candidate: Model, feed: Feed) -> list[Spread]:
+def profile(
+    reference: Model, candidate: Model, *feeds: Feed, isolated: bool = False, only: Collection[str] | None = None
+) -> list[Spread]:
     """Every float value of the main graph that both models have under one name, in the reference's order.
 
-    The candidate is taken as it is: hand in an emulated one to see half precision. Raises what a runner raises.
+    The candidate is taken as it is: hand in an emulated one to see half precision. `isolated`: it reads the reference's
+    values wherever both have one, so that each figure is what is lost since, and errors do not add up. `only`: names of
+    the values to measure. Of several feeds each value's worst counts. Raises what a runner raises.
     """
-    merged, pairs = _merged(reference, candidate)
+    merged, pairs = _merged(reference, candidate, isolated, only)
+    if not pairs:
+        return []
     with on_disk(merged) as path:
         runner = OrtRunner(path, level="none", custom_op_libraries=reference.custom_op_libraries)
-        found = runner.run(feed.arrays)
+        runs = [_spreads(pairs, runner.run(feed.arrays)) for feed in feeds]
         runner.close()
+    return [max(each, key=lambda spread: (spread.lost > 0, spread.rel_l2)) for each in zip(*runs, strict=True)]
+
+
+def _spreads(pairs: Sequence[ir.Value], found: Mapping[str, np.ndarray]) -> list[Spread]:
     figures = {value: found[f"{value.name}/figures"].tolist() for value in pairs}
     errors = {value: float(np.sqrt(f[0] / (f[1] or 1.0))) for value, f in figures.items()}
     return [
@@ -102,7 +114,9 @@ def _inherited(value: ir.Value, errors: dict[ir.Value, float]) -> float:
     return max((errors.get(v, 0.0) for v in node.inputs if v is not None), default=0.0) if node is not None else 0.0
 
 
-def _merged(reference: Model, candidate: Model) -> tuple[Model, list[ir.Value]]:
+def _merged(
+    reference: Model, candidate: Model, isolated: bool, only: Collection[str] | None
+) -> tuple[Model, list[ir.Value]]:
     """Both graphs in one, on the reference's inputs, with one vector of figures a value as its only outputs."""
     merged, other = reference.clone(), candidate.clone()
     _rename(other)
@@ -122,6 +136,10 @@ def _merged(reference: Model, candidate: Model) -> tuple[Model, list[ir.Value]]:
         merged.ir.functions.setdefault(key, body)
     for domain, version in other.ir.opset_imports.items():
         merged.ir.opset_imports.setdefault(domain, version)
+    if isolated:
+        for value in pairs:
+            _read_instead(value, theirs[f"{OTHER}{value.name}"], types, their_types)
+    pairs = [value for value in pairs if only is None or value.name in only]
     declare_spread(merged)
     merged.graph.outputs.clear()
     for value in pairs:
@@ -129,6 +147,21 @@ def _merged(reference: Model, candidate: Model) -> tuple[Model, list[ir.Value]]:
         merged.graph.append(node)
         merged.graph.outputs.append(node.outputs[0])
     return merged, pairs
+
+
+def _read_instead(value: ir.Value, other: ir.Value, types: ElementTypes, their_types: ElementTypes) -> None:
+    """Let all readers of `other` read `value`, in the type of `other`."""
+    if not other.uses():
+        return
+    source, kind = value, their_types.get(other) or ""
+    if types.get(value) != kind:
+        cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", data_type(kind))], name=f"{other.name}/read")
+        cast.outputs[0].name = cast.name
+        producer = other.producer()
+        assert producer is not None
+        producer.append(cast)
+        source = cast.outputs[0]
+    other.replace_all_uses_with(source)
 
 
 def _rename(model: Model) -> None:

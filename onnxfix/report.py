@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .finding import Finding, Severity
+from .layer_noise import Against
 from .model import Model
 from .plan import Plan
 from .target import Target
@@ -23,6 +24,7 @@ class Report:
     plan: Plan
     quantization: Mapping[str, object]
     findings: tuple[Finding, ...]
+    against: Against | None = None
 
     @staticmethod
     def of(
@@ -31,6 +33,7 @@ class Report:
         plan: Plan,
         quantization: Mapping[str, object],
         findings: Sequence[Finding],
+        against: Against | None = None,
     ) -> Report:
         return Report(
             model={
@@ -50,6 +53,7 @@ class Report:
             quantization=quantization,
             # what keeps a model from loading comes first: nothing else matters until it does
             findings=tuple(sorted(findings, key=lambda f: (f.name != "does-not-load", -f.severity.rank, f.code))),
+            against=against,
         )
 
     def summary(self) -> dict[str, int]:
@@ -70,6 +74,7 @@ class Report:
             "target": dict(self.target),
             "placement": self.plan.as_dict(),
             "quantization": dict(self.quantization),
+            **({"against": self.against.as_dict()} if self.against else {}),
             "findings": [f.as_dict() for f in self.findings],
             "summary": self.summary(),
         }

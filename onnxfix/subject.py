@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from .element_types import ElementTypes
+from .layer_noise import Against
 from .model import Model
 from .plan import Plan
 from .target import Target
@@ -21,6 +22,8 @@ class Subject:
     target: Target
     plan: Plan
     types: ElementTypes
+    against: Against | None = None
+    """What running it beside its float original showed, where that was asked for."""
 
     @functools.cached_property
     def nodes(self) -> tuple[ir.Node, ...]:

@@ -51,8 +51,10 @@ def pass_case(name: str) -> ModuleType:
 
 
 def findings(model: Model, code: str, target: str) -> list[Finding]:
-    before = model.fingerprint()
-    found = [f for f in diagnose(model, Target.resolve(target)).findings if f.code == code]
+    """Of one rule; those of measurements get what their test's AGAINST measures."""
+    before, measure = model.fingerprint(), getattr(rule_case(code), "AGAINST", None)
+    against = measure(model) if measure is not None else None
+    found = [f for f in diagnose(model, Target.resolve(target), against=against).findings if f.code == code]
     assert model.fingerprint() == before, "a rule changed the model"
     return found
 

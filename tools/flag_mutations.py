@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PRECISION, REPAIR, CHECKS = "tests/cli/test_precision.py", "tests/cli/test_repair.py", "tests/cli/test_verification.py"
+INT8 = "tests/cli/test_quantization.py"
 # Flag → what is done to the command's arguments before they are used, and the test that must notice.
 # ruff: noqa: E501
 FLAGS = {
@@ -40,6 +41,9 @@ FLAGS = {
     "--bits": ('given["bits"] = "8"', f"{REPAIR}::test_weight_only_takes_bits_and_blocks"),
     "--block-size": ('given["block_size"] = None', f"{REPAIR}::test_weight_only_takes_bits_and_blocks"),
     "--calibration": ('given["method"] = "minmax"', f"{REPAIR}::test_static_int8_measures_ranges_by_the_method_asked_for"),
+    "--no-migrate-outliers": ('given["migrate"] = True', f"{INT8}::test_outliers_are_migrated_where_inputs_show_them"),
+    "--reduce-range": ('given["reduce_range"] = False', f"{INT8}::test_a_reduced_range_holds_seven_bits"),
+    "--quantize-heads": ('given["quantize_heads"] = False', f"{INT8}::test_heads_stay_in_float_unless_asked_for"),
     "--no-prepare": ('given["prepare"] = True', f"{REPAIR}::test_no_prepare_is_the_quantizer_alone"),
     "--report": ('given["report_file"] = None', f"{REPAIR}::test_no_verify_says_unverified_everywhere"),
     "--dry-run": ('given["dry_run"] = False', f"{REPAIR}::test_dry_run_and_diff_write_nothing"),

@@ -12,7 +12,13 @@ from . import console
 from .output import check_destination, json_text, write_report
 
 if TYPE_CHECKING:
+    from onnxfix.layer_noise import Against
+    from onnxfix.model import Model
     from onnxfix.report import Report
+
+Progress = Callable[[str], None]
+ROWS = 128
+"""Texts of a table that --against looks at."""
 
 ENDINGS = {
     "text": (".txt", ".log"),
@@ -43,12 +49,26 @@ SIZE = click.IntRange(1, 1_000_000)
     "--fail-on", type=click.Choice(["error", "warning", "note", "never"]), default="error", show_default=True,
     help="Lowest severity that makes the exit code 1.",
 )  # fmt: skip
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FLOAT.onnx",
+    help="The float model that MODEL was quantized from: run both, and say which layers lose what, and why.",
+)  # fmt: skip
+@click.option(
+    "--calibrate", "inputs", type=click.Path(path_type=Path), metavar="FILE",
+    help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
+)  # fmt: skip
+@click.option("--text", "column", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given.")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), metavar="DIR",
+    help="Tokenizer of texts; default: the export's own.",
+)  # fmt: skip
 @click.option("--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
 def command(
     model: Path, target: str, engine: str, batch: int, seq: int, form: str, output: Path | None, fail_on: str,
-    libraries: tuple[Path, ...],
+    against: Path | None, inputs: Path | None, column: str, checkpoint: Path | None, libraries: tuple[Path, ...],
 ) -> int:  # fmt: skip
-    """Say why MODEL is slow, wrong or not really quantized on a target, without running it and without a GPU."""
+    """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
+    running it."""
     from onnxfix.diagnose.placement import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
@@ -61,7 +81,8 @@ def command(
     with console.progress("diagnose") as advance:
         where = Target.resolve(target, engine)
         opened = Model.open(model, libraries)
-        report = diagnose(opened, where, advance, Sizes(batch, seq))
+        measured = _measured(opened, against, inputs, column, checkpoint, advance)
+        report = diagnose(opened, where, advance, Sizes(batch, seq), against=measured)
     if destination is not None:
         write_report(destination, _RENDERERS[form](report), (model, *opened.external_files, *libraries))
         click.echo(str(destination))
@@ -72,6 +93,32 @@ def command(
     else:
         click.echo(_RENDERERS[form](report).rstrip("\n"))
     return 1 if report.fails(fail_on) else 0
+
+
+def _measured(
+    quantized: Model, against: Path | None, inputs: Path | None, column: str, checkpoint: Path | None, advance: Progress
+) -> Against | None:
+    """What running it beside its float original shows; None where that was not asked for."""
+    from onnxfix.errors import OnnxfixError
+    from onnxfix.eval.feeds import make_feeds
+    from onnxfix.flows.against import against as held_against
+    from onnxfix.model import Model
+
+    from .calibration import feeds_of
+
+    if against is None:
+        if inputs is not None:
+            raise OnnxfixError("--calibrate needs --against", "name the float model that this one was made from")
+        return None
+    libraries = quantized.custom_op_libraries
+    reference = Model.open(against, libraries)
+    advance("inputs")
+    feeds = (
+        feeds_of(inputs, against, libraries=libraries, checkpoint=checkpoint, text=column, rows=ROWS)
+        if inputs is not None
+        else make_feeds(reference)
+    )
+    return held_against(reference, quantized, feeds, advance)
 
 
 def _destination(model: Path, form: str, output: Path | None) -> Path | None:

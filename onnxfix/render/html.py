@@ -18,7 +18,7 @@ from pathlib import PurePath
 from onnxfix.finding import Rule
 from onnxfix.report import Report
 
-from . import headline, legend, strip, tables
+from . import headline, layers, legend, strip, tables
 from .markup import code, data_block, details, section, text
 from .places import Group, groups
 from .words import plural
@@ -38,6 +38,7 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
         _tiles(report),
         legend.drawn(report.plan) if report.plan.nodes else "",
         section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
+        layers.html(report.against),
         tables.copies(report.plan),
         tables.off_device(report.plan),
     ]

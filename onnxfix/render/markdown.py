@@ -13,7 +13,7 @@ from pathlib import PurePath
 from onnxfix.plan import Copy, Plan
 from onnxfix.report import Report
 
-from . import headline
+from . import headline, layers
 from .places import Group, groups, of_copies, of_nodes
 from .words import duration, plural, provider, quantity, visible
 
@@ -33,6 +33,7 @@ def comment(report: Report) -> str:
         _headline(report),
         _notices(report.plan),
         _findings(found),
+        _layers(report),
         _copies(report.plan),
         _details("Every finding by place", _by_place(found)) if found else "",
         _details("Nodes that fall back", _off_device(report.plan)),
@@ -86,6 +87,14 @@ def _findings(found: Sequence[Group]) -> str:
             f"{len(group.findings):,}", where, code(first.repair),
         ))  # fmt: skip
     return _table(("", "finding", "count", "where", "repair"), rows)
+
+
+def _layers(report: Report) -> str:
+    if report.against is None or not report.against.layers:
+        return ""
+    rows = [(code(name), *map(plain, rest)) for name, *rest in map(layers.row, report.against.layers[: layers.SHOWN])]
+    title = f"**What quantization loses**, {plain(layers.sentence(report.against))}:"
+    return f"{title}\n\n" + _table(layers.HEADS, rows) + _rest(report.against.layers, layers.SHOWN)
 
 
 def _copies(plan: Plan) -> str:

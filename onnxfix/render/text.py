@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from onnxfix.report import Report
 
-from . import headline
+from . import headline, layers
 from .places import Group, Place, groups
 from .words import plural, visible
 
@@ -23,8 +23,13 @@ SHOWN = 5
 def show(report: Report, out: Console) -> None:
     """Print the whole report. Lines are wrapped with their indentation at the console's width, commands are not."""
     _headline(report, out)
+    if report.against is not None:
+        _line(out, 0, layers.sentence(report.against))
     for group in groups(report.findings):
         _group(group, out)
+    if report.against is not None:
+        out.print()
+        layers.show(report.against, out)
     out.print()
     out.print(headline.summary(report))
 

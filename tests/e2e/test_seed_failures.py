@@ -175,16 +175,20 @@ def constant_linears(path: Path) -> int:
     return sum(n.op_type in ("MatMul", "Gemm") and n.input[1] in constants for n in graph.node)
 
 
+def encoder_linears(path: Path) -> int:
+    """All of them but the heads, which stay in float."""
+    return constant_linears(path) - len(HEADS)
+
+
 @pytest.mark.parametrize("name", EXPORTS)
 def test_int8_dynamic_reaches_every_linear(exports: dict[str, Path], repaired: Repair, name: str) -> None:
     result = repaired(name, "int8")
     assert result.output is not None
-    wanted = constant_linears(exports[name])
-    assert wanted == 4 * layers() + len(HEADS)
+    assert constant_linears(exports[name]) == 4 * layers() + len(HEADS)
     quantized = [n.op_type for n in onnx.load(result.output).graph.node if n.op_type == "MatMulInteger"]
-    assert len(quantized) == wanted == result.after.quantization["quantized"]
+    assert len(quantized) == encoder_linears(exports[name]) == result.after.quantization["quantized"]
     for head in HEADS:
-        assert abs(f1(result.output, head) - f1(exports[name], head)) <= 0.01
+        assert abs(f1(result.output, head) - f1(exports[name], head)) <= 0.005
         assert graphs.rel_l2(logits(exports[name])[head], logits(result.output)[head]) <= 5e-2
 
 
@@ -198,7 +202,7 @@ def test_weight_only_reaches_every_linear_and_stays_where_it_should(
     assert result.output is not None and result.after.plan is not None
     graph = onnx.load(result.output).graph
     quantized = [n for n in graph.node if n.op_type == "MatMulNBits"]
-    assert len(quantized) == constant_linears(exports[name]) == result.after.quantization["quantized"]
+    assert len(quantized) == encoder_linears(exports[name]) == result.after.quantization["quantized"]
     assert any(n.op_type == "GatherBlockQuantized" for n in graph.node)
     placed = {n.provider for n in result.after.plan.nodes if n.op_type in ("MatMulNBits", "GatherBlockQuantized")}
     assert placed == {"CPUExecutionProvider" if kind == "w8-cpu" else "CUDAExecutionProvider"}
@@ -211,15 +215,15 @@ def test_weight_only_reaches_every_linear_and_stays_where_it_should(
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_static_int8_reaches_every_linear(exports: dict[str, Path], tmp_path: Path, name: str) -> None:
-    """Ranges from 64 rows of the holdout; both scores are of all of it."""
+    """Ranges from every tenth row of the holdout; both scores are of all of it."""
     rows = tmp_path / "rows.parquet"
-    holdout().head(64).write_parquet(rows)
+    holdout().gather_every(10).write_parquet(rows)
     result = tmp_path / "static.onnx"
     done = onnxfix("repair", exports[name], "--int8", "static", "--calibrate", rows, "-o", result, "--format", "json")
     assert done.returncode == 0, done.stderr
-    wanted = constant_linears(exports[name])
     coverage = json.loads(done.stdout)["quantization"]
-    assert (coverage["quantized"], coverage["linears"]) == (wanted, wanted)
+    wanted = (encoder_linears(exports[name]), constant_linears(exports[name]))
+    assert (coverage["quantized"], coverage["linears"]) == wanted
     for head in HEADS:
         assert abs(f1(result, head) - f1(exports[name], head)) <= 0.01
         assert graphs.rel_l2(logits(exports[name])[head], logits(result)[head]) <= 5e-2

@@ -1,0 +1,112 @@
+"""Flags of `onnxfix repair --int8`, and `onnxfix diagnose --against`, as people type them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+from terminal import onnxfix
+
+from onnxfix.model import Model
+
+RNG = np.random.default_rng(0)
+WIDTH, INNER, CLASSES, OUTLIERS = 32, 256, 2, [3, 17]
+CALIBRATED = ("--calibrate", "inputs.npz")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`model.onnx`: two layers and a head over a norm with two outlier channels, and `inputs.npz`."""
+    scale = np.ones(WIDTH)
+    scale[OUTLIERS] = 64
+    up = RNG.normal(size=(WIDTH, INNER)) / 6
+    up[OUTLIERS] /= 64
+    weights = {
+        "scale": scale,
+        "up": up,
+        "down": RNG.normal(size=(INNER, WIDTH)) / 16,
+        "classes": RNG.normal(size=(WIDTH, CLASSES)),
+    }
+    model = graphs.model(
+        """g (float[batch,32] x) => (float[batch,2] y) {
+        n = LayerNormalization<axis = -1>(x, scale)
+        h = MatMul(n, up)
+        a = Gelu(h)
+        d = MatMul(a, down)
+        r = Add(x, d)
+        y = MatMul(r, classes)
+    }""",
+        {name: array.astype(np.float32) for name, array in weights.items()},
+    )
+    model.save(tmp_path / "model.onnx")
+    np.savez(tmp_path / "inputs.npz", x=RNG.normal(size=(240, WIDTH)).astype(np.float32))
+    return tmp_path
+
+
+def repaired(folder: Path, *options: str) -> tuple[dict[str, Any], Model]:
+    command = ("repair", *options, "--max-error", "1", "-o", "result.onnx", "--force", "--format", "json")
+    done = onnxfix(*command, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), Model.open(folder / "result.onnx")
+
+
+def integers(model: Model) -> np.ndarray[Any, Any]:
+    """All int8 weights."""
+    found = [v.const_value.numpy() for v in model.graph.initializers.values() if v.const_value is not None]
+    return np.concatenate([array.ravel() for array in found if array.dtype == np.int8 and array.ndim == 2])
+
+
+@pytest.mark.parametrize("kind", [("dynamic",), ("static", *CALIBRATED), ("weight-only",)])
+def test_heads_stay_in_float_unless_asked_for(folder: Path, kind: tuple[str, ...]) -> None:
+    assert repaired(folder, "--int8", *kind)[0]["quantization"]["quantized"] == 2
+    assert repaired(folder, "--int8", *kind, "--quantize-heads")[0]["quantization"]["quantized"] == 3
+
+
+@pytest.mark.parametrize("kind", [("dynamic",), ("static", *CALIBRATED)])
+def test_a_reduced_range_holds_seven_bits(folder: Path, kind: tuple[str, ...]) -> None:
+    assert np.abs(integers(repaired(folder, "--int8", *kind)[1])).max() == 127
+    assert np.abs(integers(repaired(folder, "--int8", *kind, "--reduce-range")[1])).max() == 64
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_outliers_are_migrated_where_inputs_show_them(folder: Path, kind: str) -> None:
+    ours, _ = repaired(folder, "--int8", kind, *CALIBRATED)
+    assert any("channels 3 (÷" in note or "channels 17 (÷" in note for note in ours["notes"]), ours["notes"]
+    plain, _ = repaired(folder, "--int8", kind, *CALIBRATED, "--no-migrate-outliers")
+    assert not plain["notes"]
+    errors = [max(c["rel_l2"] for c in document["comparisons"]) for document in (plain, ours)]
+    assert errors[0] > 5 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--reduce-range",), "--int8 dynamic or static"),
+        (("--quantize-heads",), "needs --int8"),
+        (("--int8", "weight-only", *CALIBRATED), "--calibrate needs"),
+    ],
+)
+def test_flags_that_cannot_work_are_refused(folder: Path, options: tuple[str, ...], said: str) -> None:
+    done = onnxfix("repair", *options, cwd=folder)
+    assert done.returncode == 2 and said in done.stderr
+    assert not list(folder.glob("model.*.onnx"))
+
+
+def test_diagnosis_against_the_float_model(folder: Path) -> None:
+    static = ("--int8", "static", *CALIBRATED)
+    repaired(folder, *static, "--no-migrate-outliers")
+    command = ("diagnose", "result.onnx", "--target", "cpu", "--against", "model.onnx")
+    done = onnxfix(*command, *CALIBRATED, cwd=folder)
+    assert done.returncode == 1 and "Q006 quantized-layer-is-noisy" in done.stdout
+    shown = " ".join(done.stdout.split())
+    assert "outliers in channels" in shown and "17 (×" in shown and "3 (×" in shown
+    assert "--int8 static --calibrate" in done.stdout
+    repaired(folder, *static)
+    sound = onnxfix(*command, *CALIBRATED, cwd=folder)
+    assert sound.returncode == 0 and "Q006" not in sound.stdout
+    alone = onnxfix("diagnose", "result.onnx", *CALIBRATED, cwd=folder)
+    assert alone.returncode == 2 and "--against" in alone.stderr
