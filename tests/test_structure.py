@@ -21,7 +21,7 @@ ALLOWED = {
     "nouns": set(),
     "surgery": {"surgery"},
     "diagnose": {"diagnose", "surgery.sites"},
-    "eval": {"eval"},
+    "eval": {"eval", "surgery.sites"},
     "export": {"export", "surgery", "eval"},
     "render": {"render"},
     "flows": {"flows", "render", "surgery", "diagnose", "export", "eval"},
