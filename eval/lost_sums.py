@@ -37,7 +37,7 @@ def lost(insertion: Insertion, activation: ir.Value, matrix: Array, pairs: Pairs
 
 
 def _blocks(insertion: Insertion, flat: ir.Value, rows: int, depth: int) -> ir.Value:
-    """[M, K] as whole blocks [B, rows, K], filled up with rows of zeros, which lose nothing; Scan needs one at least."""
+    """[M, K] as whole blocks [B, rows, K], filled up with zeros, which lose nothing; Scan needs one block at least."""
     filler = insertion.constant(np.zeros((rows, depth), np.uint8), "filler")
     padded, block = insertion.node("Concat", flat, filler, axis=0), insertion.integers(rows, depth)
     whole = insertion.node("Mul", insertion.node("Div", insertion.node("Shape", padded), block), block)

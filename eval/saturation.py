@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
 from onnxfix.surgery.sites import integer_products, saturation
-from onnxfix.surgery.sites.constants import constant_tensor, small_array
+from onnxfix.surgery.sites.constants import Array, constant_tensor, small_array
 from onnxfix.surgery.sites.integer_products import IntegerProduct
 
 from .insertion import Insertion
@@ -57,7 +57,7 @@ class _Rewriter:
         self.add = Insertion(producer, "saturated")
         self.scales, self.zero = product.scales, product.zero_points[0]
 
-    def rewrite(self, matrix: saturation.Array, pairs: saturation.Pairs) -> None:
+    def rewrite(self, matrix: Array, pairs: saturation.Pairs) -> None:
         activation = self._activation()
         weight = self.add.constant((matrix.astype(np.int16) + 128).astype(np.uint8), "weight")
         sums = self.add.node("MatMulInteger", activation, weight, self.zero, self._weight_zero())

@@ -53,9 +53,7 @@ def test_something_is_lost_in_columns_with_such_pairs_alone(name: str) -> None:
 def test_shapes(depth: int, width: int, rows: int) -> None:
     rng = np.random.default_rng(depth)
     weight = rng.integers(-128, 128, (depth, width)).astype(np.int8)
-    model = graphs.model(
-        f"g (uint8[m,{depth}] x) => (int32[m,{width}] y) {{ y = MatMulInteger(x, w) }}", {"w": weight}
-    )
+    model = graphs.model(f"g (uint8[m,{depth}] x) => (int32[m,{width}] y) {{ y = MatMulInteger(x, w) }}", {"w": weight})
     activation = rng.integers(0, 256, (rows, depth)).astype(np.uint8)
     found = graphs.run(saturated(model), {"x": activation})["y"]
     np.testing.assert_array_equal(found, corrected(activation, weight=weight), strict=True)

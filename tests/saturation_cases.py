@@ -13,7 +13,7 @@ from onnxfix.model import Model
 
 Array = np.ndarray[Any, Any]
 K, N = 37, 21
-SCALE, OF = np.float32(0.05), np.float32(2.5)
+SCALE, OF = np.array(0.05, np.float32), np.array(2.5, np.float32)
 RNG = np.random.default_rng(7)
 WEIGHT = RNG.integers(-60, 60, (K, N)).astype(np.int8)
 WEIGHT[2:12, ::2] = 127  # columns of neighbours that saturate, between columns without any
@@ -22,7 +22,7 @@ WEIGHT_SCALES = (RNG.random(N) * 0.02 + 0.005).astype(np.float32)
 ZEROS = RNG.integers(-3, 4, N).astype(np.int8)
 BIAS = RNG.integers(-9000, 9000, N).astype(np.int32)
 FLOAT_BIAS = RNG.standard_normal(N).astype(np.float32)
-ZERO = np.uint8(121)
+ZERO = np.array(121, np.uint8)
 
 
 def pair_sums(activation: Array, weight: Array) -> Array:
@@ -41,11 +41,13 @@ def corrected(activation: Array, zero: int = 0, zeros: Array | int = 0, weight: 
     rows = activation.astype(np.int64).sum(axis=-1, keepdims=True)
     columns = weight.astype(np.int64).sum(axis=0)
     wide = np.asarray(zeros, np.int64)
-    return (pair_sums(activation, weight) - zero * columns - rows * wide + len(weight) * zero * wide).astype(np.int32)
+    sums: Array = pair_sums(activation, weight) - zero * columns - rows * wide + len(weight) * zero * wide
+    return sums.astype(np.int32)
 
 
 def requantized(sums: Array, scale: Array) -> Array:
-    return np.clip(np.rint(sums.astype(np.float32) * (scale / OF)) + np.float32(ZERO), 0, 255).astype(np.uint8)
+    levels: Array = np.rint(sums.astype(np.float32) * (scale / OF)) + ZERO.astype(np.float32)
+    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ def _raw(width: int = N) -> dict[str, Array]:
     return {"w": first[:, :width]}
 
 
-def _scaled(scales: Array | np.float32 = WEIGHT_SCALES) -> dict[str, Array]:
+def _scaled(scales: Array = WEIGHT_SCALES) -> dict[str, Array]:
     zeros = np.zeros(np.shape(scales), np.int8)
-    return _raw() | {"s": np.array(SCALE), "z": np.array(ZERO), "ws": np.array(scales), "wz": zeros}
+    return _raw() | {"s": SCALE, "z": ZERO, "ws": scales, "wz": zeros}
 
 
-def _float(sums: Array, scales: Array | np.float32 = WEIGHT_SCALES, alpha: float | None = None) -> Array:
+def _float(sums: Array, scales: Array = WEIGHT_SCALES, alpha: float | None = None) -> Array:
     left = SCALE if alpha is None else np.float32(alpha) * SCALE
     return sums.astype(np.float32) * (left * scales)
 
