@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.finding import Finding, Severity
+from onnxfix.layer_noise import Against
 from onnxfix.site import Site
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites import integer_products, saturation
@@ -14,6 +15,9 @@ from onnxfix.surgery.sites import integer_products, saturation
 # (0.011). Normal weights, quantized per channel, are estimated at 0.09 with 64 inputs, 0.05 with 256, 0.035 with 768;
 # with heavier tails, as after training, at 0.03 and 0.02. Weights cut off at two sigma are at 0.14, uniform ones 0.18.
 LIMIT = 0.1
+# Measured: a layer that loses more than its 8 bits do, and more than a tenth of its result.
+WORSE_DB, NOISY_DB = 3.0, 20.0
+REPAIR = "onnxfix repair --int8 dynamic --reduce-range on the float original"
 
 
 class Int8SaturatesWithoutVnni:
@@ -25,8 +29,10 @@ class Int8SaturatesWithoutVnni:
     two sigma was 0.009 from its float original with VNNI and 0.069 without; a small one of normal weights 0.09 and
     0.45.
 
-    Reported where the weights alone let more than a tenth of the product be lost, for activations that are uniform in
-    0 … 255; real ones lose about half of that or less. Weights within ±64 never saturate.
+    With `onnxfix diagnose --against FLOAT --calibrate FILE` what real inputs lose is computed exactly, and reported
+    where it is more than 8 bits lose. Else where the weights alone let more than a tenth of the product be lost, for
+    activations that are uniform in 0 … 255; real ones lose about half of that or less. Weights within ±64 never
+    saturate.
 
     Repair: quantize the float original with `onnxfix repair --int8 dynamic --reduce-range`, which makes 7-bit weights.
     A session with the entry `session.x64quantprecision` = `1` and optimisations on is exact with the file as it is: it
@@ -38,6 +44,9 @@ class Int8SaturatesWithoutVnni:
 
     def check(self, subject: Subject) -> Iterator[Finding]:
         if subject.target.provider != "cpu":
+            return
+        if subject.against is not None:
+            yield from self._measured(subject.against)
             return
         for product in integer_products.find(subject.model, subject.types):
             matrix = product.matrix()
@@ -59,5 +68,21 @@ class Int8SaturatesWithoutVnni:
                     "inputs": int(matrix.shape[0]),
                     "outputs": int(matrix.shape[1]),
                 },
-                repair="onnxfix repair --int8 dynamic --reduce-range on the float original",
+                repair=REPAIR,
+            )
+
+    def _measured(self, against: Against) -> Iterator[Finding]:
+        for layer in against.layers:
+            without = layer.without_vnni
+            if without is None or without > min(layer.snr - WORSE_DB, NOISY_DB):
+                continue
+            yield Finding(
+                code=self.code,
+                name=self.name,
+                severity=Severity.WARNING,
+                site=layer.site,
+                message=f"on a CPU without VNNI its result is {without:.0f} dB above its noise, and {layer.snr:.0f} dB "
+                "with it: 16-bit sums saturate",
+                evidence={"snr_db": round(layer.snr, 1), "without_vnni_db": round(without, 1)},
+                repair=REPAIR,
             )

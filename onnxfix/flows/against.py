@@ -61,8 +61,8 @@ def against(
     without, error_without = saturated(quantized), None
     if len(without.graph) != len(quantized.graph):  # something can saturate
         error_without = _output_error(reference, without, taken)
-        narrow = profile(reference, without, *taken, isolated=True, only=watched)
-        layers = [replace(x, without_vnni=decibels(y.rel_l2)) for x, y in zip(layers, narrow, strict=True)]
+        narrow = {x.site.value: x for x in profile(reference, without, *taken, isolated=True, only=watched)}
+        layers = [replace(x, without_vnni=decibels(narrow[x.site.value].rel_l2)) for x in layers]
     progress("causes")
     layers.sort(key=lambda layer: layer.snr)
     noisy = [layer for layer in layers if layer.snr < GOOD_DB][:EXPLAINED]
