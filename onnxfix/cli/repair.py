@@ -104,7 +104,12 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     metavar="FILE",
     help="Real inputs (.npz, or a table of texts): what half precision harms on them stays in fp32.",
 )
-@click.option("--search", "searches", is_flag=True, help="Find the few nodes to keep in fp32 for --max-error.")
+@click.option(
+    "--search",
+    "searches",
+    is_flag=True,
+    help="Find the few nodes to keep in fp32, or in float with --int8, for --max-error.",
+)
 @click.option(
     "--metric",
     type=click.Choice(["rel-l2", "cosine", "argmax", "f1"]),
@@ -210,10 +215,12 @@ def _search(given: dict[str, Any], wish: Any, source: Path, output: Path | None)
         if given["metric"] != "rel-l2" or given["search_log"]:
             raise OnnxfixError("--metric and --search-log need --search", "add it, or leave them out")
         return None
-    if wish.int8 or wish.precision not in HALVES:
-        raise OnnxfixError("--search needs --precision fp16 or bf16", "leave it out")
+    if not wish.int8 and wish.precision not in HALVES:
+        raise OnnxfixError("--search needs --precision fp16 or bf16, or --int8", "leave it out")
+    if not wish.prepare:
+        raise OnnxfixError("--search needs a graph that is prepared", "leave --no-prepare out")
     target = output or default_output(source, wish)
-    limit = given["max_error"] if given["max_error"] is not None else LIMITS[wish.precision]
+    limit = given["max_error"] if given["max_error"] is not None else LIMITS[wish.kind]
     return SearchWish(limit, given["metric"], given["search_log"] or target.with_name(f"{target.name}.search.jsonl"))
 
 

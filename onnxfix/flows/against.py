@@ -71,6 +71,18 @@ def against(
     return Against(str(reference.path), len(taken), error, error_without, (*explained, *layers[len(noisy) :]))
 
 
+def noisiest(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> list[str]:
+    """Names of the reference's linears by what each loses itself, the most first; without those that are not found."""
+    from onnxfix.eval.side_by_side import profile
+
+    names = _shared(reference, quantized)
+    watched = _behind_rounding(quantized, names)
+    found = profile(reference, quantized, *list(feeds)[:FEEDS], isolated=True, only=watched)
+    ours = _by_landing(reference, names)
+    worst = sorted(found, key=lambda spread: spread.rel_l2, reverse=True)
+    return [str(ours[x.site.value].node.name) for x in worst if x.site.value in ours]
+
+
 def _inlined(model: Model) -> Model:
     if not model.ir.functions:
         return model

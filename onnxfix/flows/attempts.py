@@ -24,7 +24,8 @@ from onnxfix.surgery.recipes import Wish, planned, recipe
 from onnxfix.target import Target
 
 from . import arrival, precision
-from .search import REASON, Answer, SearchWish, search
+from .search import Answer, SearchWish, search
+from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Job:
         self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
-        """Keep in fp32 the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
+        """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
         held = Verification(
             self.model, self.model.path, Check(False, self.kind, asked.limit, self.wish.precision), feeds
         )

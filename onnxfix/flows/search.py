@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onnxfix.comparison import Comparison
-from onnxfix.element_types import infer
 from onnxfix.errors import OnnxfixError
 from onnxfix.site import scope_of
-from onnxfix.surgery.graph_pass import run
-from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf, NothingHalfError
-from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
-from onnxfix.surgery.sites import half_plan
-from onnxfix.surgery.sites.half_types import touches_float
 
-from .precision import Kept, keeping, prepared
+from .search_problems import problem
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
 
 Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
 SCHEMA = "onnxfix.search/1"
-REASON = "found by search"
 
 
 @dataclass(frozen=True)
@@ -63,24 +56,24 @@ class SearchWish:
 
 def search(model: Model, wish: Wish, held: Verification, asked: SearchWish, progress: Callable[[str], None]) -> Answer:
     """Find the nodes. Raises OnnxfixError when nothing helps, and for the log of another search."""
-    from onnxfix.eval.bisection import Search, layer_of
+    from onnxfix.eval.bisection import Search
 
-    base = prepared(model, wish)
-    nodes = _candidates(base, wish)
-    log = _Log(asked.log, _problem(model, wish, held, asked.metric), len(nodes))
+    progress("search: what may be kept")
+    posed = problem(model, wish, held)
+    nodes, kind = posed.nodes, "float" if wish.int8 else "fp32"
+    log = _Log(asked.log, _digest(model, wish, held, asked.metric), len(nodes))
 
     def measure(kept: frozenset[int]) -> float:
-        made = _converted(base, wish, tuple((nodes[i].name or "", REASON) for i in kept))
-        error = metric_error(held.emulated(made, staged=False), asked.metric)
+        error = metric_error(posed.measured(kept), asked.metric)
         log.add(kept, error)
-        progress(f"search, run {len(log.known)}: {len(kept)} of {len(nodes)} nodes in fp32, error {error:.1e}")
+        progress(f"search, run {len(log.known)}: {len(kept)} of {len(nodes)} nodes in {kind}, error {error:.1e}")
         return error
 
     seeker = Search(measure, asked.limit, known=dict(log.known))
-    found = seeker.run([layer_of(scope_of(node)) for node in nodes])
+    found = seeker.run(posed.groups)
     if len(found.kept) == len(nodes):
         raise OnnxfixError(
-            f"only with every node in fp32 is the {asked.metric} error within {asked.limit:g}", "raise --max-error"
+            f"only with every node in {kind} is the {asked.metric} error within {asked.limit:g}", "raise --max-error"
         )
     return _answer(found, nodes)
 
@@ -100,23 +93,6 @@ def metric_error(comparison: Comparison, metric: Metric) -> float:
     if not known:
         raise OnnxfixError(f"--metric {metric} needs an output with classes on its last axis", "use --metric rel-l2")
     return max(known)
-
-
-def _candidates(base: Model, wish: Wish) -> list[ir.Node]:
-    """Nodes that the conversion would make half, in topological order."""
-    types = infer(base.ir)
-    plan = half_plan.plan(base, types, wish.target, HALVES[wish.precision], wish.half)
-    return [n for n in base.nodes() if n.name and touches_float(n, types) and n not in plan.keep]
-
-
-def _converted(base: Model, wish: Wish, kept: Kept) -> Model:
-    made = base.clone()
-    try:
-        run(ConvertToHalf(wish.target, wish.precision, keeping(wish, kept).half), made)
-    except NothingHalfError:
-        return base  # the set of all nodes, which a search asks for to know whether any helps
-    run(DropIdleCasts(), made)
-    return made
 
 
 def _answer(found: Found, nodes: Sequence[ir.Node]) -> Answer:
@@ -148,9 +124,13 @@ def _escaped(scope: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", scope) if any(c in scope for c in "*?[") else scope
 
 
-def _problem(model: Model, wish: Wish, held: Verification, metric: Metric) -> str:
+def _digest(model: Model, wish: Wish, held: Verification, metric: Metric) -> str:
     """A digest of what a run's error depends on."""
-    digest = hashlib.sha256(f"{model.path.resolve()} {model.file_bytes} {wish.precision} {wish.half} {metric}".encode())
+    int8 = (wish.int8, wish.bits, wish.block_size, wish.method, wish.migrate, wish.reduce_range, wish.heads)
+    asked = (
+        f"{model.path.resolve()} {model.file_bytes} {wish.precision} {wish.half} {metric} {int8 if wish.int8 else ''}"
+    )
+    digest = hashlib.sha256(asked.encode())
     for feed in held.feeds:
         for name, array in sorted(feed.arrays.items()):
             digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())

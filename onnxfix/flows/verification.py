@@ -87,6 +87,13 @@ class Verification:
         with beside(rounded, result.path) if staged else on_disk(rounded) as path:
             return self._compare(self.reference, path, "none", "half precision emulated node by node")
 
+    def plain(self, result: Model) -> Comparison:
+        """A result in memory on the CPU provider without optimisation."""
+        from onnxfix.eval.session import on_disk
+
+        with on_disk(result) as path:
+            return self._compare(self.reference, path, "none")
+
     def on_cpu(self, result: Model) -> tuple[Comparison, ...]:
         """Without optimisation and with all of it; nothing for a bf16 model that the CPU provider lacks kernels for."""
         from onnxfix.eval.load_check import require_survival

@@ -110,3 +110,31 @@ def test_diagnosis_against_the_float_model(folder: Path) -> None:
     assert sound.returncode == 0 and "Q006" not in sound.stdout
     alone = onnxfix("diagnose", "result.onnx", *CALIBRATED, cwd=folder)
     assert alone.returncode == 2 and "--against" in alone.stderr
+
+
+def test_search_finds_the_layers_to_leave_in_float(tmp_path: Path) -> None:
+    """Six layers, two of which read outliers that nothing migrates: these two, and no third."""
+    lines, weights, last = [], {}, "x"
+    for i in range(6):
+        spread = np.ones(WIDTH)
+        spread[OUTLIERS] = 64 if i in (1, 4) else 1
+        weights[f"scale{i}"] = spread
+        weights[f"w{i}"] = RNG.normal(size=(WIDTH, WIDTH)) / 6 / spread[:, None]
+        out = "y" if i == 5 else f"r{i}"
+        lines.append(f"n{i} = LayerNormalization<axis = -1>({last}, scale{i}) p{i} = MatMul(n{i}, w{i})")
+        lines.append(f"{out} = Add({last}, p{i})")
+        last = out
+    text = "g (float[batch,32] x) => (float[batch,32] y) { " + " ".join(lines) + " }"
+    model = graphs.model(text, {name: array.astype(np.float32) for name, array in weights.items()})
+    model.save(tmp_path / "model.onnx")
+    limit = ("--search", "--max-error", "0.02", "-o", "result.onnx", "--format", "json")
+    done = onnxfix("repair", "--int8", "dynamic", *limit, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["search"]["nodes"] == ["MatMul_p1", "MatMul_p4"]
+    assert document["search"]["flags"] == ["--block-node '^MatMul_p1$'", "--block-node '^MatMul_p4$'"]
+    assert document["search"]["runs"] <= 2 * np.log2(6) + 10 and document["search"]["error"] <= 0.02
+    assert (document["quantization"]["quantized"], document["quantization"]["linears"]) == (4, 6)
+    flags = [word for flag in document["search"]["flags"] for word in flag.replace("'", "").split()]
+    same = onnxfix("repair", "--int8", "dynamic", *flags, "--max-error", "0.02", "-o", "same.onnx", cwd=tmp_path)
+    assert same.returncode == 0, same.stderr
