@@ -131,7 +131,7 @@ def _row(trial: Trial, workload: Workload, timed: Sequence[Batch], yardsticks: Y
     row = BenchRow(
         variant=variant.name,
         kind=variant.kind,
-        dtype=variant.dtype if variant.kind == "torch" else "",
+        dtype=variant.dtype if variant.kind != "onnx" else "",
         exporter=variant.exporter,
         verified=variant.verified,
         note=variant.note,

@@ -8,7 +8,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("onnxfix", "onnxruntime-gpu", "onnxruntime", "onnx", "torch", "transformers", "numpy")
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "torchao")
+PACKAGES = ("onnxfix", *RUNTIMES, "onnx", "transformers", "numpy")
 
 
 def machine(provider: str) -> dict[str, str]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxfix.errors import OnnxfixError, one_line
 
-from . import session
+from . import session, torchao_linears
+from .variant import Dtype
 
 if TYPE_CHECKING:
     import torch
@@ -120,10 +121,12 @@ class Recorded:
 
 
 class TorchRunner:
-    """A torch module on numpy feeds, under inference mode. The module is moved and cast in place.
+    """A torch module on numpy feeds, under inference mode. The module is moved and cast or quantized in place.
 
     bf16 casts parameters and persistent buffers only: rotary frequencies are non-persistent buffers that transformers
-    keeps in fp32 whatever dtype a model is loaded in. Outputs come back as fp32 (integers and booleans unchanged).
+    keeps in fp32 whatever dtype a model is loaded in. int8 quantizes linear layers with torchao and leaves the rest in
+    fp32. Outputs come back as fp32 (integers and booleans unchanged). Raises LoadFailure where torchao is needed and
+    absent or fails.
     """
 
     def __init__(
@@ -131,7 +134,7 @@ class TorchRunner:
         module: torch.nn.Module,
         output_names: Sequence[str],
         *,
-        dtype: Literal["fp32", "bf16"] = "fp32",
+        dtype: Dtype = "fp32",
         device: str = "cpu",
         name: str = "",
     ) -> None:
@@ -140,9 +143,14 @@ class TorchRunner:
         self.name = name or f"torch {dtype}"
         self.output_names = list(output_names)
         self.device = device
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+        self.dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
         self.module: torch.nn.Module | None = module.eval().to(device)
         _cast(module, self.dtype)
+        if dtype in ("int8-wo", "int8-dyn"):
+            try:
+                torchao_linears.quantize(module, "weights" if dtype == "int8-wo" else "dynamic")
+            except OnnxfixError as error:
+                raise LoadFailure(error.message, error.next_step) from None
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by `output_names`, taken by name from a dict-like output and by position from a tuple."""

@@ -72,7 +72,7 @@ class Worker:
                 command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[theirs.fileno()]
             )
         self._connection: Connection[Any, Any] = Connection(ours.detach())
-        self._connection.send((sys.path, variant.kind, settings))
+        self._connection.send((sys.path, variant.runtime, settings))
 
     def ready(self) -> None:
         """Wait until the process has imported its runtime."""

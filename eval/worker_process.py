@@ -17,7 +17,9 @@ import numpy as np
 
 from onnxfix.errors import OnnxfixError, one_line
 
+from .openvino_runner import OpenvinoRunner
 from .runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
+from .torchao_linears import weights_bytes
 from .variant import Variant
 from .worker import Memory, Opened, Settings
 from .workload import Arrays
@@ -38,12 +40,15 @@ class Host:
         self._cuda = settings.provider == "cuda"
         self._before = Memory(peak_rss(), self._vram())
         start = time.perf_counter()
-        if isinstance(variant.source, Path):
-            runner, weights_bytes = self._open_onnx(variant, variant.source, settings), 0
+        stored = 0
+        if variant.kind == "openvino" and isinstance(variant.source, Path):
+            runner: Runner = self._open_openvino(variant, variant.source, settings)
+        elif isinstance(variant.source, Path):
+            runner = self._open_onnx(variant, variant.source, settings)
         else:
-            runner, weights_bytes = self._open_torch(variant, settings)
+            runner, stored = self._open_torch(variant, settings)
         self._runner = runner
-        return Opened(time.perf_counter() - start, weights_bytes, list(runner.output_names))
+        return Opened(time.perf_counter() - start, stored, list(runner.output_names))
 
     def run(self, arrays: Arrays) -> Arrays:
         assert self._runner is not None
@@ -85,14 +90,18 @@ class Host:
         }
         return runner
 
+    def _open_openvino(self, variant: Variant, path: Path, settings: Settings) -> Runner:
+        runner = OpenvinoRunner(path, dtype=variant.dtype, threads=settings.threads, name=variant.name)
+        self._fit = lambda arrays: {name: array for name, array in arrays.items() if name in runner.input_names}
+        return runner
+
     def _open_torch(self, variant: Variant, settings: Settings) -> tuple[Runner, int]:
         assert not isinstance(variant.source, Path)
         module, input_names, output_names = variant.source()
         wanted = set(input_names)
         self._fit = lambda arrays: {name: array for name, array in arrays.items() if name in wanted or not wanted}
         runner = TorchRunner(module, output_names, dtype=variant.dtype, device=settings.provider, name=variant.name)
-        weights = {t.data_ptr(): t.nbytes for t in [*module.parameters(), *module.buffers()]}
-        return runner, sum(weights.values())
+        return runner, weights_bytes(module)
 
     def _vram(self) -> int | None:
         """Bytes in use on the current CUDA device by everybody; None on the CPU and without torch."""
@@ -123,10 +132,10 @@ def peak_rss() -> int:
 def main() -> None:
     """Serve requests on the socket whose number is the last argument until the parent closes it."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[-1]))
-    sys.path[:], kind, settings = connection.recv()
+    sys.path[:], modules, settings = connection.recv()
     host = Host()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        connection.send(_attempt(_import_runtime, kind, settings))
+        connection.send(_attempt(_import_runtime, modules, settings))
         while True:
             connection.send(_answer(host, connection.recv_bytes()))
 
@@ -153,13 +162,13 @@ def _cause(error: Exception) -> BaseException:
     return cause if ours and cause is not None and not isinstance(cause, OnnxfixError) else error
 
 
-def _import_runtime(kind: str, settings: Settings) -> None:
-    """Import what every variant of this kind needs, so that only the model counts as its memory and load time."""
-    if kind == "onnx":
-        importlib.import_module("onnxruntime")
-        return
-    torch = importlib.import_module("torch")
-    with contextlib.suppress(ImportError):
-        importlib.import_module("transformers")
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+def _import_runtime(modules: Sequence[str], settings: Settings) -> None:
+    """Import what every variant of this kind needs, so that only the model counts as its memory and load time.
+
+    What is not installed is left to the variant, which can say what to install, or may not need it (transformers).
+    """
+    for module in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    if settings.threads and "torch" in modules:
+        importlib.import_module("torch").set_num_threads(settings.threads)

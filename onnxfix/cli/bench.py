@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--no-torch", is_flag=True, help="Compare the ONNX files with each other only.")
 @click.option(
+    "--torchao/--no-torchao",
+    default=None,
+    help="Torch with int8 linears by torchao as well. Default: where it is installed.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), default="bench", show_default=True, help="Folder of the report."
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -50,10 +55,13 @@ def command(
     threads: int,
     provider: str,
     no_torch: bool,
+    torchao: bool | None,
     output: Path,
     form: str,
 ) -> int:
     """Compare each MODEL with torch fp32 and bf16 (default: model.onnx here and the files onnxfix made from it).
+
+    With torchao installed, also with torch whose linears it made int8.
 
     The checkpoint is found in what `onnxfix export` recorded in the file. Without --data, rows are made up and there
     are no F1 columns; a model of the bundled demo brings its own labelled rows. Writes summary.json, results.parquet
@@ -64,7 +72,7 @@ def command(
     from .bench_data import Wanted
     from .bench_setup import setup
 
-    wanted = Wanted(models, checkpoint, factory, data, text, labels, limit, max_length, no_torch, bucket)
+    wanted = Wanted(models, checkpoint, factory, data, text, labels, limit, max_length, no_torch, bucket, torchao)
     report = _run(setup(wanted), rounds, batch, _provider(provider), threads)
     paths = write_report(report, output)
     if form == "json":

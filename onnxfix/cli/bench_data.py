@@ -28,6 +28,8 @@ class Wanted:
     max_length: int | None = None
     no_torch: bool = False
     bucket: bool = False
+    torchao: bool | None = None
+    """Rows of torch with int8 linears by torchao; None: where it is installed."""
 
 
 def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:

@@ -44,7 +44,7 @@ def setup(wanted: Wanted) -> Setup:
         if importlib.util.find_spec("torch") is None:
             notes.append("torch is not installed: ONNX models only (pip install 'onnxfix[torch]')")
         else:
-            variants = [*_torch_variants(source), *variants]
+            variants = [*_torch_variants(source, wanted.torchao), *variants]
     rows = workload(wanted, source, paths)
     return Setup(variants, bucketed(rows) if wanted.bucket else rows, notes)
 
@@ -144,7 +144,7 @@ def _repair_record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _torch_variants(source: Provenance) -> list[Variant]:
+def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
     from onnxfix.eval.bench import Variant
     from onnxfix.export.checkpoint import Checkpoint
     from onnxfix.export.torch_model import load_torch
@@ -157,7 +157,11 @@ def _torch_variants(source: Provenance) -> list[Variant]:
             )
         source = replace(source, checkpoint_sha256="")  # checked once here, not within the time of each load
     factory = functools.partial(load_torch, source)
+    plain = [Variant("torch fp32", "torch", factory), Variant("torch bf16", "torch", factory, dtype="bf16")]
+    if torchao is False or (torchao is None and importlib.util.find_spec("torchao") is None):
+        return plain
     return [
-        Variant("torch fp32", "torch", factory),
-        Variant("torch bf16", "torch", factory, dtype="bf16"),
+        *plain,
+        Variant("torch int8-wo (torchao)", "torch", factory, dtype="int8-wo"),
+        Variant("torch int8-dyn (torchao)", "torch", factory, dtype="int8-dyn"),
     ]

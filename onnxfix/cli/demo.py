@@ -47,7 +47,7 @@ def _bench(made: Demo, limit: int | None) -> BenchReport:
     from .bench_setup import setup
 
     rows = [r for r in made.rows if not r.failure]
-    found = setup(Wanted(models=tuple(r.path for r in rows), limit=limit, bucket=True))
+    found = setup(Wanted(models=tuple(r.path for r in rows), limit=limit, bucket=True, torchao=False))
     steps = step_count(found.variants, found.workload, rounds=ROUNDS, batch_size=BATCH)
     with console.progress("bench", steps) as advance:
         report = run_bench(

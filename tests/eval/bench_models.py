@@ -127,3 +127,32 @@ def workload(rows: int = 48) -> Workload:
         gold.append((answer + 1) % CLASSES if row % 6 == 0 else answer)
     classes = {"category": [f"class{i}" for i in range(CLASSES)]}
     return Workload(f"{rows} made rows", tuple(samples), classes=classes, gold={"category": np.array(gold)})
+
+
+def linear_classifier() -> tuple[Any, list[str], list[str]]:
+    """An embedding of 256, two linears and a buffer."""
+    import torch
+
+    torch.manual_seed(0)
+
+    class Linears(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(VOCABULARY, 256)
+            self.inner = torch.nn.Linear(256, 512)
+            self.outer = torch.nn.Linear(512, CLASSES, bias=False)
+            self.register_buffer("shift", torch.ones(256))
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+            kept = (self.table(input_ids) + self.shift) * attention_mask.unsqueeze(2)
+            return {"category": self.outer(torch.relu(self.inner(kept.mean(1))))}
+
+    return Linears(), ["input_ids", "attention_mask"], ["category"]
+
+
+def linear_module() -> tuple[Any, dict[str, Any]]:
+    """The same for `--factory`."""
+    import torch
+
+    ids = torch.ones(2, 6, dtype=torch.int64)
+    return linear_classifier()[0], {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
