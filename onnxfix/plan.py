@@ -101,6 +101,20 @@ class Obstacle:
 
 
 @dataclass(frozen=True)
+class Unfused:
+    """One operator that computes in float on numbers that DequantizeLinear made, since the target does not fuse it."""
+
+    node: str
+    op_type: str
+    reason: str
+    scope: str = ""
+    output: str = ""
+    harm: Literal["fails", "slow", "rounds"] = "slow"
+    """`fails`: the session loads, and refuses to run; `slow`: a product in float where integers were meant; `rounds`:
+    no product, only rounded in between."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """The placement of a whole model. `engine` is forecast, measured or unknown; `note` says what limits it.
 
@@ -122,6 +136,8 @@ class Plan:
     """What the bytes of copies are stated for."""
     obstacles: tuple[Obstacle, ...] | None = None
     """What prevents CUDA graphs: empty when nothing does, None where the question makes no sense."""
+    unfused: tuple[Unfused, ...] = ()
+    """What stays in float between QuantizeLinear and DequantizeLinear, on CPU and CUDA."""
     differences: tuple[str, ...] = ()
     """Where the forecast and the real session disagree, for a measured plan."""
 

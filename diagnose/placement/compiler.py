@@ -53,12 +53,20 @@ class Compiler:
                     with contextlib.suppress(OSError):
                         stream.close()
 
-    def begin(self, source: Path, result: Path, libraries: Sequence[Path]) -> None:
-        """Send a graph, to be waited for with `finish`; nothing else may be sent in between."""
+    def begin(self, source: Path, result: Path, libraries: Sequence[Path], fused: bool = False) -> None:
+        """Send a graph, to be waited for with `finish`; nothing else may be sent in between.
+
+        `fused`: optimise it as a session on the CPU does, and not only up to the partition boundary.
+        """
         self.start()
         process = self._process
         assert process is not None and process.stdin is not None
-        request = {"source": str(source), "result": str(result), "libraries": [str(p.resolve()) for p in libraries]}
+        request = {
+            "source": str(source),
+            "result": str(result),
+            "libraries": [str(p.resolve()) for p in libraries],
+            "fused": fused,
+        }
         with contextlib.suppress(OSError):  # a process that is gone is seen by `finish`
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
@@ -69,12 +77,14 @@ class Compiler:
         if answer["error"]:
             raise RefusedError(answer["error"])
 
-    def compile(self, source: Path, result: Path, libraries: Sequence[Path], timeout: float) -> None:
-        """Write the boundary graph of `source` to `result`; `timeout` is in seconds.
+    def compile(
+        self, source: Path, result: Path, libraries: Sequence[Path], timeout: float, fused: bool = False
+    ) -> None:
+        """Write the boundary graph of `source`, or the `fused` one, to `result`; `timeout` is in seconds.
 
         Raises RefusedError with the runtime's message, CrashedError, and TimeoutError.
         """
-        self.begin(source, result, libraries)
+        self.begin(source, result, libraries, fused)
         self.finish(timeout)
 
     def _answer(self, timeout: float) -> dict[str, str]:

@@ -14,13 +14,15 @@ import onnx_ir as ir
 
 from onnxfix import element_types
 from onnxfix.model import Model
-from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
+from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes, Unfused
 from onnxfix.target import CUDA, Target
 
-from .boundary import Pending, boundary
+from .boundary import Boundary, Pending, boundary
+from .compiler import CrashedError
 from .copies import copies, label
 from .cuda_graph import obstacles
 from .duplicate_casts import remove_duplicate_casts
+from .fusion import unfused
 from .inlined import regroup
 from .inserted_casts import insert_casts
 from .lookup import Lookup
@@ -54,17 +56,29 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
     remove_duplicate_casts(region, lookup)
     moved = tuple(transfers(region, CUDA)) if CUDA in providers else ()
     copied = copies(moved, at.model, lookup, where, origins, sizes)
+    left, unasked = _unfused(at, lookup, target, origins)
     return Plan(
         engine="forecast",
         nodes=nodes,
         copies=copied,
         failures=tuple(node.name for node in nodes if not node.provider),
-        note="; ".join(_notes(target, at.note, region, lookup)),
+        note="; ".join(filter(None, (*_notes(target, at.note, region, lookup), unasked))),
         load_error=at.error,
         approximate=at.approximate,
         sizes=sizes,
+        unfused=left,
         obstacles=obstacles(region, nodes, copied) if target.provider == "cuda" and not at.error else None,
     )
+
+
+def _unfused(at: Boundary, lookup: Lookup, target: Target, origins: Origins) -> tuple[tuple[Unfused, ...], str]:
+    """What stays in float, and why that is unknown. TensorRT reads QuantizeLinear and DequantizeLinear itself."""
+    if at.error or at.approximate or target.provider not in ("cpu", "cuda"):
+        return (), ""
+    try:
+        return unfused(at.model, lookup.types, target.ep_names()[0], origins), ""
+    except (CrashedError, TimeoutError) as error:
+        return (), f"what ONNX Runtime fuses of the quantization is unknown: {error or 'it gave no answer'}"
 
 
 def _function_nodes(model: Model) -> dict[str, ir.Node]:

@@ -1,0 +1,92 @@
+"""What of a QDQ graph stays in float: the runtime installed here is asked, one unit of each kind, on the CPU.
+
+ONNX Runtime 1.31.1's selectors have some forty conditions, and they change with the release and, for int8, with the
+processor. On CUDA only products of a dequantized weight and a float activation are fused, into MatMulNBits, by the
+selector that the CPU has: what else the CPU fuses CUDA does not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxfix.element_types import ElementTypes
+from onnxfix.plan import Unfused
+from onnxfix.site import scope_of
+from onnxfix.target import CPU
+
+from .compiler import RefusedError, shared
+from .inserted_casts import PREFIX
+from .provenance import Origins
+from .quantized_units import DEQUANTIZE, MOVES, QUANTIZE, Unit, units
+from .unfused_reasons import Reason, on_cpu, on_cuda
+from .unit_probe import kinds, probe
+
+TIMEOUT_S = 30.0
+
+
+def unfused(model: ir.Model, types: ElementTypes, provider: str, origins: Origins) -> tuple[Unfused, ...]:
+    """Operators of a boundary graph that the CPU or CUDA provider does not fuse, in the order of the file.
+
+    Raises CrashedError and TimeoutError where the runtime gives no answer.
+    """
+    groups = list(kinds(units(model), types).values())
+    if not groups:
+        return ()
+    explain = on_cpu if provider == CPU else on_cuda
+    answers = _ask([group[0] for group in groups], types, model)
+    told = zip(groups, answers, strict=True)
+    reasons = {unit.node: explain(group[0], answer, types) for group, answer in told for unit in group}
+    found = [_placed(node, reason, origins) for node, reason in reasons.items() if reason is not None]
+    order = {name: index for index, name in enumerate(origins.by_output)}
+    return tuple(sorted(found, key=lambda x: order.get(x.output, len(order))))
+
+
+def _ask(chosen: Sequence[Unit], types: ElementTypes, model: ir.Model) -> list[str]:
+    """For each unit the operator that it is fused into, empty where it is not, or the runtime's message."""
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+        source, result = Path(folder) / "units.onnx", Path(folder) / "fused.onnx"
+        probe(chosen, types, model, source)
+        try:
+            shared().compile(source, result, (), TIMEOUT_S, fused=True)
+        except RefusedError as error:  # by one of them, which its neighbours cannot help
+            if len(chosen) == 1:
+                return [f"refused: {error}"]
+            return [answer for unit in chosen for answer in _ask([unit], types, model)]
+        graph = onnx.load_model(result, load_external_data=False).graph
+    left = set(_unit_names(graph))
+    names = {node.name: node.op_type for node in graph.node}
+    return ["" if f"u{i}" in left else names.get(f"u{i}", "a fused operator") for i in range(len(chosen))]
+
+
+def _unit_names(graph: Any) -> Iterator[str]:
+    """Units of which an operator still reads what a DequantizeLinear makes: values keep their names, nodes may not."""
+    producers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in (QUANTIZE, DEQUANTIZE) or node.op_type in MOVES:
+            continue
+        for name in node.input:
+            producer = producers.get(name)
+            while producer is not None and producer.op_type in MOVES:
+                producer = producers.get(producer.input[0])
+            if producer is not None and producer.op_type == DEQUANTIZE:
+                yield node.output[0].removeprefix(PREFIX).partition("_")[0]
+
+
+def _placed(node: ir.Node, reason: Reason, origins: Origins) -> Unfused:
+    made = next((v.name for v in node.outputs if v.name), "") or ""
+    original = origins.by_output.get(made) or origins.by_name.get(node.name or "")
+    return Unfused(
+        node=node.name or made,
+        op_type=node.op_type,
+        reason=reason.text,
+        scope=scope_of(original) if original is not None else "",
+        output=made,
+        harm=reason.harm,
+    )
