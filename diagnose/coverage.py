@@ -17,8 +17,9 @@ def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]
     """The `quantization` block of a report.
 
     `weight_share` and `bytes_saved` (against fp32, scales counted) are of linears, embeddings and convolutions
-    together; `providers` says for each quantized operator with a weight where the target runs it; `skipped` names each
-    linear in float with its reason.
+    together; `flops_share` is of the operations of all products at the plan's batch and sequence, attention's products
+    of two activations included, None where shapes are not known; `providers` says for each quantized operator with a
+    weight where the target runs it; `skipped` names each linear in float with its reason.
     """
     products = linears.find(model, types)
     tables = list(embeddings.find(model))
@@ -37,10 +38,17 @@ def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]
         "convolutions": len(filters),
         "convolutions_quantized": sum(x.quantized for x in filters),
         "weight_share": round(done / total, 4) if total else 0.0,
+        "flops_share": _flops_share(plan),
         "bytes_saved": sum(4 * n - _stored(node) for node, n, quantized in sizes if quantized),
         "providers": _providers(plan),
         "skipped": [{"node": x.node.name or "", "reason": x.reason} for x in products if not x.quantized],
     }
+
+
+def _flops_share(plan: Plan) -> float | None:
+    if plan.flops is None:
+        return None
+    return round(plan.flops.quantized / plan.flops.total, 4) if plan.flops.total else 0.0
 
 
 def _stored(node: ir.Node) -> int:

@@ -115,6 +115,14 @@ class Unfused:
 
 
 @dataclass(frozen=True)
+class Flops:
+    """Operations of all products of one batch: all, and those in integers or over quantized weights."""
+
+    total: int
+    quantized: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """The placement of a whole model. `engine` is forecast, measured or unknown; `note` says what limits it.
 
@@ -138,6 +146,8 @@ class Plan:
     """What prevents CUDA graphs: empty when nothing does, None where the question makes no sense."""
     unfused: tuple[Unfused, ...] = ()
     """What stays in float between QuantizeLinear and DequantizeLinear, on CPU and CUDA."""
+    flops: Flops | None = None
+    """At the plan's batch and sequence, None where a shape is not known."""
     differences: tuple[str, ...] = ()
     """Where the forecast and the real session disagree, for a measured plan."""
 

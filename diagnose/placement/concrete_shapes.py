@@ -42,13 +42,24 @@ def _at(proto: Any, model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Sha
     symbols = _symbols(model.graph, sizes)
     names = Counter(v.name for v in _values(model))
     repeated = {name for name, count in names.items() if name and count > 1}
-    stated = {name: known for name, shape in recorded.items() if (known := _evaluated(shape, symbols)) is not None}
+    stated = stated_shapes(model.graph, sizes, recorded)
     for value in _values(model):
         known = _evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
     inferred = _inferred(_fixed(proto, stated, sizes))
     return {**{n: s for n, s in stated.items() if n not in repeated}, **inferred}
+
+
+def stated_shapes(graph: ir.Graph, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
+    """What the file says, with numbers for its symbols, by name."""
+    symbols = _symbols(graph, sizes)
+    return {name: known for name, shape in recorded.items() if (known := _evaluated(shape, symbols)) is not None}
+
+
+def size_of(dimension: int | ir.SymbolicDim, axis: int, sizes: Sizes) -> int:
+    """An axis of a graph input."""
+    return dimension if isinstance(dimension, int) else _size(dimension.value or "", axis, sizes)
 
 
 def _symbols(graph: ir.Graph, sizes: Sizes) -> dict[str, int]:

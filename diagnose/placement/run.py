@@ -22,6 +22,7 @@ from .compiler import CrashedError
 from .copies import copies, label
 from .cuda_graph import obstacles
 from .duplicate_casts import remove_duplicate_casts
+from .flops import flops
 from .fusion import unfused
 from .inlined import regroup
 from .inserted_casts import insert_casts
@@ -67,6 +68,7 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
         approximate=at.approximate,
         sizes=sizes,
         unfused=left,
+        flops=None if at.error else flops(at.model, sizes, origins.shapes()),
         obstacles=obstacles(region, nodes, copied) if target.provider == "cuda" and not at.error else None,
     )
 

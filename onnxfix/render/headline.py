@@ -87,7 +87,7 @@ def cuda_graph(plan: Plan) -> str:
 
 
 def linears(report: Report) -> str:
-    """`linears: 18, quantized: 18; embeddings: 1, quantized: 1; 99 % of their weights, 23 MB saved`"""
+    """`linears: 18, quantized: 18; embeddings: 1, quantized: 1; 99 % of their weights, 23 MB saved; 72 % of FLOPs`"""
     found = report.quantization
     parts = [f"linears: {found['linears']}, quantized: {found['quantized']}"]
     for kind in ("embeddings", "convolutions"):
@@ -96,7 +96,15 @@ def linears(report: Report) -> str:
     if found["weight_share"]:
         share, saved = float(str(found["weight_share"])), number(found["bytes_saved"])
         parts.append(f"{100 * share:.0f} % of their weights, {quantity(saved)} saved")
+    if operations := flops(report):
+        parts.append(operations)
     return "; ".join(parts)
+
+
+def flops(report: Report) -> str:
+    """`72 % of FLOPs in a batch of 64 × 512 tokens`, empty where nothing is quantized or nobody knows."""
+    share = report.quantization.get("flops_share")
+    return f"{100 * float(str(share)):.0f} % of FLOPs in {workload(report.plan)}" if share else ""
 
 
 def summary(report: Report) -> str:

@@ -103,7 +103,7 @@ def _tiles(report: Report) -> str:
         tiles.append(("CUDA graph ready", word, text(f"prevented by {why}" if why else "nothing prevents capture")))
     linears, quantized = report.quantization["linears"], report.quantization["quantized"]
     if linears:
-        tiles.append(("linears quantized", f"{quantized} of {linears}", ""))
+        tiles.append(("linears quantized", f"{quantized} of {linears}", text(headline.flops(report))))
     drawn = (f'<div class="tile"><span>{name}</span><b>{value}</b><p>{under}</p></div>' for name, value, under in tiles)
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
