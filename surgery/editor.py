@@ -43,7 +43,7 @@ class Editor:
         inputs: Sequence[ir.Value | None],
         like: ir.Node,
         *,
-        attributes: Mapping[str, int | str | ir.DataType | ir.TensorProtocol] | None = None,
+        attributes: Mapping[str, float | str | ir.DataType | ir.TensorProtocol] | None = None,
         outputs: Sequence[str],
         types: Sequence[str | None] = (),
         domain: str = "",

@@ -1,0 +1,177 @@
+"""Attention of both exporters becomes one operator, with the same answer wherever there is a key to see."""
+
+import graphs
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxfix.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.fuse_attention import FuseAttention
+
+PASS = FuseAttention()
+HEAD = """g (float[batch,sequence,24] x, int64[batch,sequence] attention_mask) => (float[batch,sequence,24] y) {
+    qh = Reshape(x, split)
+    r = Tanh(x)
+    kh = Reshape(r, split)
+    v0 = Neg(x)
+    vh = Reshape(v0, split)
+    q = Transpose<perm = [0, 2, 1, 3]>(qh)
+    k = Transpose<perm = [0, 2, 1, 3]>(kh)
+    v = Transpose<perm = [0, 2, 1, 3]>(vh)
+    seen = Cast<to = 9>(attention_mask)
+    around = Constant<value_ints = [1, 2]>()
+    wide = Unsqueeze(seen, around)
+    mask = Where(wide, zero, lowest)
+"""
+TRANSPOSED = "kt = Transpose<perm = [0, 1, 3, 2]>(k)\n"
+AT_ONCE = "kt = Transpose<perm = [0, 2, 3, 1]>(kh)\n"
+FOLDED = """
+    size = Shape(k)
+    inner = Slice(size, minus2, minus1)
+    outer = Slice(size, minus1, end)
+    front = Slice(size, start, minus2)
+    three = Concat<axis = 0>(minus1, inner, outer)
+    flat = Reshape(k, three)
+    turned = Transpose<perm = [0, 2, 1]>(flat)
+    four = Concat<axis = 0>(front, outer, inner)
+    kt = Reshape(turned, four)
+"""
+SCORES = """
+    qs = Mul(q, root)
+    ks = Mul(kt, root)
+    s = MatMul(qs, ks)
+    masked = Add(s, mask)
+    p = Softmax<axis = -1>(masked)
+"""
+GUARD = "bad = IsNaN(p)\n w = Where(bad, zero, p)\n"
+NO_GUARD = ""  # the product reads the weights themselves
+TAIL = """
+    o = MatMul(w, v)
+    t = Transpose<perm = [0, 2, 1, 3]>(o)
+    flatten = Constant<value_ints = [0, 0, 24]>()
+    joined = Reshape(t, flatten)
+    y = MatMul(joined, out)
+}"""
+RESHAPED = TAIL.replace(
+    "t = Transpose<perm = [0, 2, 1, 3]>(o)",
+    """so = Shape(o)
+    b = Gather<axis = 0>(so, i0)
+    b1 = Unsqueeze(b, n0)
+    sq = Shape(q)
+    n = Gather<axis = 0>(sq, i2)
+    n1 = Unsqueeze(n, n0)
+    sv = Shape(v)
+    d = Gather<axis = 0>(sv, i3)
+    d1 = Unsqueeze(d, n0)
+    same = Concat<axis = 0>(b1, minus1, n1, d1)
+    o4 = Reshape(o, same)
+    t = Transpose<perm = [0, 2, 1, 3]>(o4)""",
+)
+WEIGHTS = {
+    "split": np.array([0, 0, 3, 8]),
+    "zero": np.array(0.0, np.float32),
+    "lowest": np.array(-np.inf, np.float32),
+    "root": np.array(0.7, np.float32),
+    "minus1": np.array([-1]),
+    "minus2": np.array([-2]),
+    "start": np.array([0]),
+    "end": np.array([2**63 - 1]),
+    "i0": np.array(0),
+    "i2": np.array(2),
+    "i3": np.array(-1),
+    "n0": np.array([0]),
+    "out": np.random.default_rng(2).normal(size=(24, 24)).astype(np.float32),
+}
+
+
+def made(text: str, opset: int = 20) -> Model:
+    text = HEAD + (text if GUARD in text or "w = " in text else text.replace("MatMul(w, v)", "MatMul(p, v)"))
+    return graphs.model(text, {name: array for name, array in WEIGHTS.items() if name in text}, opset)
+
+
+def BAD() -> Model:
+    return made(TRANSPOSED + SCORES + GUARD + TAIL)
+
+
+def SOUND() -> Model:
+    """Queries in place of keys in the wrong layout: no product of queries and keys of heads."""
+    return made("kt = Relu(k)\n" + SCORES.replace("MatMul(qs, ks)", "Mul(qs, ks)") + NO_GUARD + TAIL)
+
+
+def feed(rows: int = 3, tokens: int = 9) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    mask = np.ones((rows, tokens), np.int64)
+    mask[1, 5:] = 0
+    return {"x": generator.normal(size=(rows, tokens, 24)).astype(np.float32), "attention_mask": mask}
+
+
+@pytest.mark.parametrize("opset", [18, 20, 23])
+@pytest.mark.parametrize("tail", [TAIL, RESHAPED], ids=["dynamo", "torchscript"])
+@pytest.mark.parametrize("guard", [GUARD, NO_GUARD], ids=["guarded", "unguarded"])
+@pytest.mark.parametrize("keys", [TRANSPOSED, AT_ONCE, FOLDED], ids=["transposed", "at once", "folded"])
+def test_the_answer_is_the_same(keys: str, guard: str, tail: str, opset: int) -> None:
+    source, fused = (made(keys + SCORES + guard + tail, opset) for _ in range(2))
+    graph_pass.run(PASS, fused)
+    ops = graphs.op_types(fused)
+    wanted = "Attention" if opset >= 23 else "MultiHeadAttention"
+    assert ops.count(wanted) == 1 and not {"Softmax", "IsNaN"} & set(ops)
+    assert ops.count("Transpose") == (keys == AT_ONCE), "one that nothing read before either"
+    for level in ("none", "all"):
+        expected = graphs.run(source, feed(), level)["y"]
+        np.testing.assert_allclose(graphs.run(fused, feed(), level)["y"], expected, rtol=2e-5, atol=2e-6)
+
+
+def test_without_a_mask() -> None:
+    scores = SCORES.replace("    masked = Add(s, mask)\n", "").replace("(masked)", "(s)")
+    text = TRANSPOSED + scores + NO_GUARD + TAIL
+    source, fused = made(text), made(text)
+    graph_pass.run(PASS, fused)
+    assert "MultiHeadAttention" in graphs.op_types(fused)
+    np.testing.assert_allclose(
+        graphs.run(fused, feed())["y"], graphs.run(source, feed())["y"], rtol=2e-5, atol=2e-6
+    )  # fmt: skip
+
+
+def test_a_row_without_a_key_is_a_number_and_disturbs_no_other() -> None:
+    source, fused = BAD(), BAD()
+    graph_pass.run(PASS, fused)
+    given = feed()
+    given["attention_mask"][2] = 0
+    expected, answer = graphs.run(source, given)["y"], graphs.run(fused, given)["y"]
+    assert np.isfinite(answer).all() and not expected[2].any()
+    np.testing.assert_allclose(answer[:2], expected[:2], rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("p = Softmax<axis = -1>(masked)", "p = Softmax<axis = 1>(masked)"),
+        ("y = MatMul(joined, out)", "y0 = MatMul(joined, out)\n more = ReduceMax<keepdims = 0>(p)\n y = Add(y0, more)"),
+        ("w = Where(bad, zero, p)", "w = Where(bad, root, p)"),
+        ("perm = [0, 1, 3, 2]", "perm = [0, 1, 2, 3]"),
+    ],
+)
+def test_what_is_read_elsewhere_or_is_no_attention_stays(old: str, new: str) -> None:
+    text = (TRANSPOSED + SCORES + GUARD + TAIL).replace(old, new)
+    assert old not in text
+    model = made(text)
+    before = model.fingerprint()
+    assert not graph_pass.run(PASS, model).changes
+    assert model.fingerprint() == before
+
+
+def test_keys_with_fewer_heads_stay() -> None:
+    """The first product repeats them, which neither operator does."""
+    text = TRANSPOSED + SCORES + GUARD + TAIL
+    model = made(text)
+    graphs.node_named(model, "Reshape_kh").outputs[0].shape = ir.Shape(["batch", "sequence", 1, 8])
+    graphs.node_named(model, "Reshape_qh").outputs[0].shape = ir.Shape(["batch", "sequence", 3, 8])
+    assert not graph_pass.run(PASS, model).changes
+
+
+def test_half_stays() -> None:
+    """It holds no mask as low as the pass's."""
+    text = (HEAD + TRANSPOSED + SCORES + GUARD + TAIL).replace("float[", "float16[")
+    weights = {n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in WEIGHTS.items() if n in text}
+    assert not graph_pass.run(PASS, graphs.model(text, weights)).changes
