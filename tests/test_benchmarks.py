@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_diagnose_cost_measures_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("script", ["diagnose_cost.py", "llama_7b.py"])
+@pytest.mark.parametrize("script", ["diagnose_cost.py", "llama_7b.py", "int8_speed.py"])
 def test_help(script: str) -> None:
     done = started(script, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -194,3 +195,55 @@ def test_precision_zoo_says_what_it_has_not_measured(zoo: Path, tmp_path: Path) 
     done = started("precision_zoo.py", str(tmp_path), "--only", "bert", "--converters", "onnxfix")
     assert done.returncode == 1
     assert "onnxfix 0 of 1 right: 1 crash" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ModernBERT of two layers whose linears are wide enough to be worth quantizing."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    words = {
+        "vocab_size": 600,
+        "pad_token_id": 0,
+        "cls_token_id": 1,
+        "sep_token_id": 2,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    config = transformers.ModernBertConfig(**sizes, **words, max_position_embeddings=64, local_attention=8)
+    folder = tmp_path_factory.mktemp("classifier")
+    transformers.ModernBertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_int8_speed_times_everything_in_one_run(classifier: Path) -> None:
+    done = started(
+        "int8_speed.py", str(classifier), "--rounds", "2", "--batch", "2", "--tokens", "16", "--threads", "1"
+    )
+    assert done.returncode in (0, 1), done.stderr  # a model this small says nothing about the target
+    lines = [line for line in done.stdout.splitlines() if line]
+    figures = {}
+    for exporter in ("legacy", "dynamo"):
+        for name in (
+            f"ORT fp32, {exporter}",
+            f"onnxfix int8 dynamic, {exporter}",
+            f"onnxfix int8 weight-only, {exporter}",
+        ):
+            row = next(line for line in lines if line.startswith(name)).removeprefix(name).split()
+            figures[name] = [float(figure) for figure in row]
+        fp32, dynamic = figures[f"ORT fp32, {exporter}"], figures[f"onnxfix int8 dynamic, {exporter}"]
+        assert fp32[3] == 1.0 and fp32[4] < 1e-5 < dynamic[4] < 0.1, "times of itself, and errors against torch"
+        assert all(figure > 0 for figure in dynamic[:5])
+        verdict = next(line for line in lines if line.startswith(f"int8 dynamic, {exporter}: "))
+        assert f" {dynamic[3]:.2f} times ONNX Runtime fp32, target 1.8: " in verdict
+        assert verdict.endswith("met" if dynamic[3] >= 1.8 else "missed")
+    for package, names in {"torchao": ("torch int8",), "openvino": ("OpenVINO fp32", "OpenVINO bf16")}.items():
+        installed = importlib.util.find_spec(package) is not None
+        for line in (line for line in lines if line.startswith(names)):
+            assert (f"{package} is not installed" in line) == (not installed)
+
+
+def test_int8_speed_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
+    assert started("int8_speed.py", str(tmp_path)).returncode == 2
+    assert started("int8_speed.py", "--rounds", "0").returncode == 2
