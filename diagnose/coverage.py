@@ -9,8 +9,10 @@ import onnx_ir as ir
 from onnxfix.element_types import ElementTypes
 from onnxfix.model import Model
 from onnxfix.plan import Plan
-from onnxfix.surgery.sites import convolutions, embeddings, linears
+from onnxfix.surgery.sites import convolutions, embeddings, heads, linears
 from onnxfix.surgery.sites.constants import constant_tensor
+
+HEAD = "a head, small and decisive"
 
 
 def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]:
@@ -19,7 +21,8 @@ def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]
     `weight_share` and `bytes_saved` (against fp32, scales counted) are of linears, embeddings and convolutions
     together; `flops_share` is of the operations of all products at the plan's batch and sequence, attention's products
     of two activations included, None where shapes are not known; `providers` says for each quantized operator with a
-    weight where the target runs it; `skipped` names each linear in float with its reason.
+    weight where the target runs it; `skipped` names each linear in float with its reason; `heads` counts those of them
+    that are heads, which quantizations leave in float on purpose.
     """
     products = linears.find(model, types)
     tables = list(embeddings.find(model))
@@ -29,10 +32,12 @@ def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]
         *((x.node, x.elements, x.quantized) for x in tables),
         *((x.node, x.weight.elements, x.quantized) for x in filters),
     ]
+    kept = heads.find(products) - {x.node for x in products if x.quantized}
     total, done = sum(n for _, n, _ in sizes), sum(n for _, n, quantized in sizes if quantized)
     return {
         "linears": len(products),
         "quantized": sum(x.quantized for x in products),
+        "heads": len(kept),
         "embeddings": len(tables),
         "embeddings_quantized": sum(x.quantized for x in tables),
         "convolutions": len(filters),
@@ -41,7 +46,11 @@ def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]
         "flops_share": _flops_share(plan),
         "bytes_saved": sum(4 * n - _stored(node) for node, n, quantized in sizes if quantized),
         "providers": _providers(plan),
-        "skipped": [{"node": x.node.name or "", "reason": x.reason} for x in products if not x.quantized],
+        "skipped": [
+            {"node": x.node.name or "", "reason": HEAD if x.node in kept and x.reason == "float" else x.reason}
+            for x in products
+            if not x.quantized
+        ],
     }
 
 

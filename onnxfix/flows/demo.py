@@ -141,7 +141,8 @@ WORDS = {
 def _said(report: Report) -> str:
     """Errors in the words of WORDS; without any, what there is to praise."""
     plan, quantization = report.plan, report.quantization
-    linears = f"{quantization['quantized']} of {quantization['linears']} linears in int8"
+    heads = f", {quantization['heads']} heads in float" if quantization["heads"] and quantization["quantized"] else ""
+    linears = f"{quantization['quantized']} of {quantization['linears']} linears in int8{heads}"
     copies = f"{len(plan.copies)} Memcpy"
     errors = Counter(f.code for f in report.findings if f.severity == "error")
     if not errors:

@@ -90,6 +90,8 @@ def linears(report: Report) -> str:
     """`linears: 18, quantized: 18; embeddings: 1, quantized: 1; 99 % of their weights, 23 MB saved; 72 % of FLOPs`"""
     found = report.quantization
     parts = [f"linears: {found['linears']}, quantized: {found['quantized']}"]
+    if found["quantized"] and found["heads"]:
+        parts[0] += f", heads in float: {found['heads']}"
     for kind in ("embeddings", "convolutions"):
         if found[f"{kind}_quantized"]:
             parts.append(f"{kind}: {found[kind]}, quantized: {found[f'{kind}_quantized']}")

@@ -138,3 +138,12 @@ def test_search_finds_the_layers_to_leave_in_float(tmp_path: Path) -> None:
     flags = [word for flag in document["search"]["flags"] for word in flag.replace("'", "").split()]
     same = onnxfix("repair", "--int8", "dynamic", *flags, "--max-error", "0.02", "-o", "same.onnx", cwd=tmp_path)
     assert same.returncode == 0, same.stderr
+
+
+def test_the_report_says_that_heads_are_in_float(folder: Path) -> None:
+    found, _ = repaired(folder, "--int8", "dynamic")
+    assert found["quantization"]["heads"] == 1
+    (skipped,) = found["quantization"]["skipped"]
+    assert skipped["node"] == "MatMul_y" and "head" in skipped["reason"]
+    shown = onnxfix("diagnose", "result.onnx", "--target", "cpu", cwd=folder).stdout
+    assert "linears: 3, quantized: 2, heads in float: 1" in shown
