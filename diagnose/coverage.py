@@ -11,18 +11,19 @@ from onnxfix.model import Model
 from onnxfix.plan import Plan
 from onnxfix.surgery.sites import convolutions, embeddings, heads, linears
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.target import Target
 
 HEAD = "a head, small and decisive"
 
 
-def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]:
+def coverage(model: Model, types: ElementTypes, plan: Plan, target: Target) -> dict[str, object]:
     """The `quantization` block of a report.
 
     `weight_share` and `bytes_saved` (against fp32, scales counted) are of linears, embeddings and convolutions
     together; `flops_share` is of the operations of all products at the plan's batch and sequence, attention's products
     of two activations included, None where shapes are not known; `providers` says for each quantized operator with a
-    weight where the target runs it; `skipped` names each linear in float with its reason; `heads` counts those of them
-    that are heads, which quantizations leave in float on purpose.
+    weight where the target runs it, as what it is fused into; `skipped` names each linear in float with its reason;
+    `heads` counts those of them that are heads, which quantizations leave in float on purpose.
     """
     products = linears.find(model, types)
     tables = list(embeddings.find(model))
@@ -45,7 +46,7 @@ def coverage(model: Model, types: ElementTypes, plan: Plan) -> dict[str, object]
         "weight_share": round(done / total, 4) if total else 0.0,
         "flops_share": _flops_share(plan),
         "bytes_saved": sum(4 * n - _stored(node) for node, n, quantized in sizes if quantized),
-        "providers": _providers(plan),
+        "providers": _providers(plan, target.ep_names()[0]),
         "skipped": [
             {"node": x.node.name or "", "reason": HEAD if x.node in kept and x.reason == "float" else x.reason}
             for x in products
@@ -69,7 +70,8 @@ def _stored(node: ir.Node) -> int:
     return sum(tensor.nbytes for v in (*read, *behind) if (tensor := constant_tensor(v)) is not None)
 
 
-def _providers(plan: Plan) -> dict[str, int]:
+def _providers(plan: Plan, provider: str) -> dict[str, int]:
     weighted = {*linears.INTEGER_PRODUCTS, "ConvInteger", "QLinearConv", "GatherBlockQuantized"}
     placed = Counter(f"{n.op_type} on {n.provider}" for n in plan.nodes if n.op_type in weighted and n.provider)
+    placed.update(f"{op_type} on {provider}" for op_type in plan.fused if op_type in weighted)
     return dict(placed.most_common())

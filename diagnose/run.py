@@ -45,4 +45,5 @@ def diagnose(
     for kind in rules.values():
         progress(kind.name)
         findings.extend(kind().check(subject))
-    return Report.of(model, target, subject.plan, coverage(model, types, subject.plan), findings, against)
+    found = coverage(model, types, subject.plan, target)
+    return Report.of(model, target, subject.plan, found, findings, against)

@@ -146,6 +146,8 @@ class Plan:
     """What prevents CUDA graphs: empty when nothing does, None where the question makes no sense."""
     unfused: tuple[Unfused, ...] = ()
     """What stays in float between QuantizeLinear and DequantizeLinear, on CPU and CUDA."""
+    fused: tuple[str, ...] = ()
+    """What products with a weight behind DequantizeLinear become there: QLinearMatMul, MatMulNBits and the like."""
     flops: Flops | None = None
     """At the plan's batch and sequence, None where a shape is not known."""
     differences: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +30,36 @@ from .unit_probe import kinds, probe
 TIMEOUT_S = 30.0
 
 
-def unfused(model: ir.Model, types: ElementTypes, provider: str, origins: Origins) -> tuple[Unfused, ...]:
-    """Operators of a boundary graph that the CPU or CUDA provider does not fuse, in the order of the file.
+@dataclass(frozen=True)
+class Fusions:
+    """`unfused` in the order of the file; `fused`: for each product with a weight the operator that it becomes."""
+
+    unfused: tuple[Unfused, ...] = ()
+    fused: tuple[str, ...] = ()
+
+
+def fusions(model: ir.Model, types: ElementTypes, provider: str, origins: Origins) -> Fusions:
+    """What the CPU or CUDA provider makes of the QDQ units of a boundary graph.
 
     Raises CrashedError and TimeoutError where the runtime gives no answer.
     """
     if not any(node.op_type == DEQUANTIZE for node in model.graph.all_nodes()):
-        return ()
+        return Fusions()
     groups = list(kinds(units(model), types).values())
     if not groups:
-        return ()
+        return Fusions()
     explain = on_cpu if provider == CPU else on_cuda
     answers = _ask([group[0] for group in groups], types, model)
-    told = zip(groups, answers, strict=True)
-    reasons = {unit.node: explain(group[0], answer, types) for group, answer in told for unit in group}
-    found = [_placed(node, reason, origins) for node, reason in reasons.items() if reason is not None]
+    left: list[Unfused] = []
+    fused: list[str] = []
+    for group, answer in zip(groups, answers, strict=True):
+        reason = explain(group[0], answer, types)
+        if reason is not None:
+            left.extend(_placed(unit.node, reason, origins) for unit in group)
+        elif group[0].has_weight:
+            fused.extend(answer for _ in group)
     order = {name: index for index, name in enumerate(origins.by_output)}
-    return tuple(sorted(found, key=lambda x: order.get(x.output, len(order))))
+    return Fusions(tuple(sorted(left, key=lambda x: order.get(x.output, len(order)))), tuple(fused))
 
 
 def _ask(chosen: Sequence[Unit], types: ElementTypes, model: ir.Model) -> list[str]:

@@ -16,6 +16,9 @@ from onnxfix.surgery.sites.constants import constant_tensor
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
 MOVES = frozenset({"Transpose", "Reshape", "Cast", "Identity", "Squeeze", "Unsqueeze"})
+_COPIES = frozenset({"Concat", "Expand", "Flatten", "Gather", "GatherElements", "Pad", "ScatterElements", "ScatterND",
+                     "Slice", "Split", "Tile"})  # fmt: skip
+"""Lossless between pairs of one scale, where the runtime itself may have moved the pairs to."""
 CLIPS = frozenset({"Relu", "Clip"})
 """What a fused kernel does by saturating, where a QuantizeLinear follows."""
 
@@ -44,6 +47,10 @@ class Unit:
     def is_product(self) -> bool:
         return self.node.op_type in PRODUCTS
 
+    @property
+    def has_weight(self) -> bool:
+        return self.is_product and (self.is_constant(0) or self.is_constant(1))
+
     def dequantizes(self, index: int) -> bool:
         return index < len(self.before) and bool(self.before[index])
 
@@ -57,8 +64,8 @@ class Unit:
 
 def units(model: ir.Model) -> Iterator[Unit]:
     """What may be fused, in graph order: products with a weight and a dequantized operand, products of two dequantized
-    activations, lookups in a dequantized table, and any operator that reads dequantized numbers only and whose results
-    are all quantized again."""
+    activations, lookups in a dequantized table, and what else computes on dequantized numbers only and has all of its
+    results quantized again."""
     for node in model.graph.all_nodes():
         if node.op_type in _NOT_UNITS or any(a.type in _BODIES for a in node.attributes.values()):
             continue
@@ -74,10 +81,11 @@ _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 def _is_one(unit: Unit) -> bool:
     if unit.is_product:
         # a product of a dequantized and a float activation, as in attention, is where a quantized part ends
-        weighted = unit.is_constant(0) or unit.is_constant(1)
-        return any(unit.before[:2]) if weighted else all(unit.before[:2])
+        return any(unit.before[:2]) if unit.has_weight else all(unit.before[:2])
     if unit.node.op_type == "Gather":  # of a table, which would be dequantized whole
         return unit.dequantizes(0) and unit.is_constant(0)
+    if unit.node.op_type in _COPIES:
+        return False
     read = [i for i, v in enumerate(unit.node.inputs) if v is not None and not unit.is_constant(i)]
     if not read or not all(unit.before[i] and unit.before[i][-1].op_type == DEQUANTIZE for i in read):
         return False

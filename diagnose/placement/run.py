@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxfix import element_types
 from onnxfix.model import Model
-from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes, Unfused
+from onnxfix.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
 from onnxfix.target import CUDA, Target
 
 from .boundary import Boundary, Pending, boundary
@@ -23,7 +23,7 @@ from .copies import copies, label
 from .cuda_graph import obstacles
 from .duplicate_casts import remove_duplicate_casts
 from .flops import flops
-from .fusion import unfused
+from .fusion import Fusions, fusions
 from .inlined import regroup
 from .inserted_casts import insert_casts
 from .lookup import Lookup
@@ -57,7 +57,7 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
     remove_duplicate_casts(region, lookup)
     moved = tuple(transfers(region, CUDA)) if CUDA in providers else ()
     copied = copies(moved, at.model, lookup, where, origins, sizes)
-    left, unasked = _unfused(at, lookup, target, origins)
+    found, unasked = _fusions(at, lookup, target, origins)
     return Plan(
         engine="forecast",
         nodes=nodes,
@@ -67,20 +67,24 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
         load_error=at.error,
         approximate=at.approximate,
         sizes=sizes,
-        unfused=left,
+        unfused=found.unfused,
+        fused=found.fused,
         flops=None if at.error else flops(at.model, sizes, origins.shapes()),
         obstacles=obstacles(region, nodes, copied) if target.provider == "cuda" and not at.error else None,
     )
 
 
-def _unfused(at: Boundary, lookup: Lookup, target: Target, origins: Origins) -> tuple[tuple[Unfused, ...], str]:
-    """What stays in float, and why that is unknown. TensorRT reads QuantizeLinear and DequantizeLinear itself."""
+def _fusions(at: Boundary, lookup: Lookup, target: Target, origins: Origins) -> tuple[Fusions, str]:
+    """What becomes of the units of a QDQ graph, and why that is unknown.
+
+    TensorRT reads QuantizeLinear and DequantizeLinear itself.
+    """
     if at.error or at.approximate or target.provider not in ("cpu", "cuda"):
-        return (), ""
+        return Fusions(), ""
     try:
-        return unfused(at.model, lookup.types, target.ep_names()[0], origins), ""
+        return fusions(at.model, lookup.types, target.ep_names()[0], origins), ""
     except (CrashedError, TimeoutError) as error:
-        return (), f"what ONNX Runtime fuses of the quantization is unknown: {error or 'it gave no answer'}"
+        return Fusions(), f"what ONNX Runtime fuses of the quantization is unknown: {error or 'it gave no answer'}"
 
 
 def _function_nodes(model: Model) -> dict[str, ir.Node]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import onnx_ir as ir
+
 from onnxfix.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -75,10 +77,22 @@ def _of_quantized(unit: Unit, types: ElementTypes, read: list[str | None]) -> It
     moved = next((path[-1].op_type for path in paths if path[-1].op_type != DEQUANTIZE), "")
     if moved:
         yield f"a {moved} stands between DequantizeLinear and it"
+    if any(kind == "tensor(int8)" and _shared(path) for kind, path in zip(read, paths, strict=True)):
+        yield (
+            "its activation is int8 and has other readers: on this processor ONNX Runtime fuses uint8, and turns int8 "
+            "into it for one reader only"
+        )
     yield from _of_bias(unit, types)
     yield from _of_result(unit)
     if unit.node.op_type == "Gemm" and _per_channel_activation(unit):
         yield "its activation has a scale a channel"
+
+
+def _shared(path: tuple[ir.Node, ...]) -> bool:
+    """Whether what is dequantized here is dequantized elsewhere too."""
+    quantized = path[0].inputs[0]
+    made = quantized is not None and quantized.producer() is not None
+    return made and quantized is not None and len(quantized.uses()) > 1
 
 
 def _of_bias(unit: Unit, types: ElementTypes) -> Iterator[str]:

@@ -82,3 +82,20 @@ def test_columns_of_a_table_are_no_embedding() -> None:
     text = "g (int64[n] ids) => (float[1024,n] y) { y = Gather<axis = 1>(table, ids) }"
     subject = graphs.model(text, {"table": RNG.normal(size=TABLE).astype(np.float32)})
     assert coverage(subject, CPU)["embeddings"] == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "activation", "expected"),
+    [
+        (CPU, "d", "MatMulIntegerToFloat on CPUExecutionProvider"),
+        (CPU, "x", "MatMulNBits on CPUExecutionProvider"),
+        (CUDA, "x", "MatMulNBits on CUDAExecutionProvider"),
+        (CUDA, "d", ""),
+    ],
+)
+def test_what_a_pair_is_fused_into_runs_there(target: Target, activation: str, expected: str) -> None:
+    text = f"""g (float[n,8] x) => (float[n,4] y) {{
+        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) e = DequantizeLinear(w, s) y = MatMul({activation}, e)
+    }}"""
+    weights = {"s": np.array(0.1, np.float32), "z": np.array(3, np.uint8), "w": np.ones((8, 4), np.int8)}
+    assert coverage(graphs.model(text, weights), target)["providers"] == ({expected: 1} if expected else {})
