@@ -71,8 +71,9 @@ class QuantizeStatic:
             extra_options={
                 "ActivationSymmetric": self.symmetric,
                 "WeightSymmetric": True,
-                # A product fuses with what it reads and gives float32; its result on 256 levels would only lose.
-                "OpTypesToExcludeOutputQuantization": list(PRODUCTS),
+                # A MatMul fuses with what it reads and gives float32; its result on 256 levels would only lose. A Gemm
+                # with a float bias fuses with a quantized result alone (ONNX Runtime 1.31.1).
+                "OpTypesToExcludeOutputQuantization": ["MatMul"],
             },
         )
         quantizer.quantize_model()
@@ -85,8 +86,11 @@ def _keep_float(editor: Editor, quantized: set[str]) -> None:
     residual stream of a post-norm model passes through 256 levels at every layer."""
     for node in list(editor.model.nodes()):
         rounding = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] else None
-        if rounding is None or rounding.op_type != "QuantizeLinear":
+        if rounding is None or rounding.op_type != "QuantizeLinear" or rounding.inputs[0] is None:
             continue
+        maker = rounding.inputs[0].producer()
+        if maker is not None and maker.name in quantized:
+            continue  # the result of a Gemm, which is quantized itself
         for reader, index in list(node.outputs[0].uses()):
             if reader.name not in quantized:
                 editor.replace_input(reader, index, rounding.inputs[0])
