@@ -20,6 +20,8 @@ from .passes.drop_idle_casts import DropIdleCasts
 from .passes.drop_initializer_value_info import DropInitializerValueInfo
 from .passes.fold_constant_casts import FoldConstantCasts
 from .passes.fold_constant_transposes import FoldConstantTransposes
+from .passes.fuse_attention import FuseAttention
+from .passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from .passes.gemm_to_matmul import GemmToMatMul
 from .passes.inline_functions import InlineFunctions
 from .passes.make_shape_values_on_device import MakeShapeValuesOnDevice
@@ -62,6 +64,8 @@ class Wish:
     """7-bit weights, for CPUs without VNNI."""
     heads: bool = False
     """Quantize the last small linears, which decide the classes, as well."""
+    fuse: bool = False
+    """Rotary products and attention in one operator each: what most of the time goes to once linears are int8."""
     prepare: bool = True
     """False: run ONNX Runtime's quantizer on the graph as it is, to see what it does alone."""
 
@@ -103,6 +107,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
 def _quantization(wish: Wish, model: Model) -> list[Pass]:
     selection = Selection(_blocked(wish, model), wish.heads)
     steps: list[Pass] = [FoldConstantTransposes()]
+    if wish.fuse:
+        steps.extend((DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()))
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
         return [*steps, GemmToMatMul(selection), QuantizeWeights(wish.target, wish.bits, size, selection)]
@@ -130,6 +136,8 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError("--int8 static needs inputs to measure ranges on", "name a file with --calibrate")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError("--reduce-range needs --int8 dynamic or static", "leave it out")
+    if wish.fuse and (not wish.int8 or wish.precision != "fp32" or wish.target.provider != "cpu"):
+        raise OnnxfixError("--fuse-attention needs --int8, --target cpu and --precision fp32", "leave it out")
     if wish.heads and not wish.int8:
         raise OnnxfixError("--quantize-heads needs --int8", "leave it out")
     if not wish.prepare and (wish.int8 != "dynamic" or wish.blocked):

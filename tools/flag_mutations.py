@@ -42,6 +42,7 @@ FLAGS = {
     "--block-size": ('given["block_size"] = None', f"{REPAIR}::test_weight_only_takes_bits_and_blocks"),
     "--calibration": ('given["method"] = "minmax"', f"{REPAIR}::test_static_int8_measures_ranges_by_the_method_asked_for"),
     "--no-migrate-outliers": ('given["migrate"] = True', f"{INT8}::test_outliers_are_migrated_where_inputs_show_them"),
+    "--fuse-attention": ('given["fuse"] = False', "tests/e2e/test_fused_attention.py::test_attention_and_rotary_products_become_one_operator_each"),
     "--reduce-range": ('given["reduce_range"] = False', f"{INT8}::test_a_reduced_range_holds_seven_bits"),
     "--quantize-heads": ('given["quantize_heads"] = False', f"{INT8}::test_heads_stay_in_float_unless_asked_for"),
     "--no-prepare": ('given["prepare"] = True', f"{REPAIR}::test_no_prepare_is_the_quantizer_alone"),

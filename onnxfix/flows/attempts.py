@@ -128,14 +128,15 @@ class Job:
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
-        held = Verification(
-            self.model, self.model.path, Check(False, self.kind, asked.limit, self.wish.precision), feeds
-        )
+        held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
         answer = search(self.model, self.wish, held, asked, self.progress)
         self.wish = precision.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
         how = " ".join(answer.flags) or "nothing needs to be kept"
         self.notes.append(f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}")
         return answer
+
+    def _check(self, exact: bool, limit: float) -> Check:
+        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse)
 
     def verified(
         self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()
@@ -146,7 +147,7 @@ class Job:
         """
         done = self.attempt(self.wish)
         self.progress("verify")
-        check = Check(done.steps.applicability is Applicability.EXACT, self.kind, limit, self.wish.precision)
+        check = self._check(done.steps.applicability is Applicability.EXACT, limit)
         held = Verification(self.model, self.model.path, check, feeds, more)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
