@@ -37,6 +37,7 @@ TARGET = 1.8
 ONNXFIX = [sys.executable, "-m", "onnxfix"]
 WISHES = {
     "int8 dynamic": ["--int8", "dynamic"],
+    "int8 dynamic fused": ["--int8", "dynamic", "--fuse-attention"],
     "int8 weight-only": ["--int8", "weight-only", "--target", "cpu"],
 }
 CHECKPOINT = """
