@@ -1,4 +1,4 @@
-"""`repair --int8 … --fuse-attention` on the bundled model: fewer operators, the same answers where somebody reads them."""
+"""`repair --int8 … --fuse-attention` on the bundled model: fewer operators, and the same answers."""
 
 from __future__ import annotations
 
