@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import console
+from . import console, options
 from .output import check_destination, json_text, write_report
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SIZE = click.IntRange(1, 1_000_000)
 
 @click.command("diagnose", short_help="Say why a model is slow, wrong or not really quantized.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]), default="cuda", show_default=True)
+@click.option("--target", type=options.target, default="cuda", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "forecast", "measured"]), default="auto", show_default=True)
 @click.option("--batch", type=SIZE, default=64, show_default=True, help="Rows that bytes are for.")
 @click.option("--seq", type=SIZE, default=512, show_default=True, help="Tokens of a row.")
@@ -57,15 +57,11 @@ SIZE = click.IntRange(1, 1_000_000)
     "--calibrate", "inputs", type=click.Path(path_type=Path), metavar="FILE",
     help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
 )  # fmt: skip
-@click.option("--text", "column", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given.")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), metavar="DIR",
-    help="Tokenizer of texts; default: the export's own.",
-)  # fmt: skip
-@click.option("--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
+@options.real_inputs
+@options.libraries
 def command(
     model: Path, target: str, engine: str, batch: int, seq: int, form: str, output: Path | None, fail_on: str,
-    against: Path | None, inputs: Path | None, column: str, checkpoint: Path | None, libraries: tuple[Path, ...],
+    against: Path | None, inputs: Path | None, text: str, checkpoint: Path | None, libraries: tuple[Path, ...],
 ) -> int:  # fmt: skip
     """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
     running it."""
@@ -81,15 +77,15 @@ def command(
     with console.progress("diagnose") as advance:
         where = Target.resolve(target, engine)
         opened = Model.open(model, libraries)
-        measured = _measured(opened, against, inputs, column, checkpoint, advance)
+        measured = _measured(opened, against, inputs, text, checkpoint, advance)
         report = diagnose(opened, where, advance, Sizes(batch, seq), against=measured)
     if destination is not None:
         write_report(destination, _RENDERERS[form](report), (model, *opened.external_files, *libraries))
         click.echo(str(destination))
     elif form == "text":
-        from onnxfix.render import text
+        from onnxfix.render import text as in_text
 
-        text.show(report, console.out())
+        in_text.show(report, console.out())
     else:
         click.echo(_RENDERERS[form](report).rstrip("\n"))
     return 1 if report.fails(fail_on) else 0

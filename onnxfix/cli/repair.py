@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console
+from . import console, options
 from .output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
@@ -32,75 +32,11 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.fp16.onnx and the like.")
 @click.option(
     "--target",
-    type=click.Choice(["cuda", "cpu", "tensorrt", "openvino"]),
+    type=options.target,
     help="Default: cuda; cpu with --int8 dynamic or static.",
 )
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8.")
-@click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True)
-@click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears.")
-@click.option(
-    "--bits", type=click.Choice(["8", "4"]), default="8", show_default=True, help="Of weights, with --int8 weight-only."
-)
-@click.option(
-    "--block-size",
-    type=click.Choice(["32", "64", "128"]),
-    help="Weights that share a scale, with --int8 weight-only. Default: 128; 32 with --bits 4.",
-)
-@click.option(
-    "--calibration",
-    "method",
-    type=click.Choice(["minmax", "entropy", "percentile"]),
-    default="minmax",
-    show_default=True,
-    help="How --int8 static takes ranges from the inputs of --calibrate.",
-)
-@click.option(
-    "--migrate-outliers/--no-migrate-outliers",
-    "migrate",
-    default=True,
-    show_default=True,
-    help="Move outliers of activations into weights first, by the inputs of --calibrate.",
-)
-@click.option(
-    "--fuse-attention",
-    "fuse",
-    is_flag=True,
-    help="With --int8 for a CPU: attention and rotary products in one operator each, which is faster.",
-)
-@click.option("--reduce-range", is_flag=True, help="7-bit weights, for CPUs without VNNI, where 8 bits can saturate.")
-@click.option("--quantize-heads", is_flag=True, help="Quantize the small last linears, which decide the classes, too.")
-@click.option(
-    "--prepare/--no-prepare",
-    default=True,
-    show_default=True,
-    help="With --int8 dynamic: prepare the graph, or run the quantizer alone.",
-)
-@click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are.")
-@click.option("--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope.")
-@click.option(
-    "--block-scope", "block_scopes", multiple=True, metavar="PATTERN", help="Keep torch modules, as in 'layers.3.*'."
-)
-@click.option(
-    "--keep-fp32-like",
-    "keep_likes",
-    multiple=True,
-    type=click.Choice(["rotary", "norms", "softmax", "mask"]),
-    help="Keep places of a kind in fp32.",
-)
-@click.option(
-    "--converter",
-    type=click.Choice(["onnxfix", "onnxconverter-common", "onnxruntime"]),
-    default="onnxfix",
-    show_default=True,
-    help="Who converts to fp16; the graph is prepared so that each does it right.",
-)
-@click.option(
-    "--io-types",
-    type=click.Choice(["keep", "half"]),
-    default="keep",
-    show_default=True,
-    help="Types of the model's inputs and outputs.",
-)
+@options.conversion
+@options.quantization
 @click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
 @click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs to verify on.")
 @click.option(
@@ -108,35 +44,16 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     "calibrate_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Real inputs (.npz, or a table of texts): what half precision harms on them stays in fp32.",
+    help="Real inputs (.npz, or a table of texts): for ranges of --int8, and to keep what half precision harms in fp32.",
 )
-@click.option(
-    "--search",
-    "searches",
-    is_flag=True,
-    help="Find the few nodes to keep in fp32, or in float with --int8, for --max-error.",
-)
-@click.option(
-    "--metric",
-    type=click.Choice(["rel-l2", "cosine", "argmax", "f1"]),
-    default="rel-l2",
-    show_default=True,
-    help="What --search measures; argmax and f1 are against the source's choices.",
-)
-@click.option("--search-log", type=click.Path(path_type=Path), metavar="FILE", help="Default: OUTPUT.search.jsonl.")
-@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given.")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Tokenizer of texts; default: the export's own.",
-)
+@options.search
+@options.real_inputs
 @click.option("--no-verify", is_flag=True, help="Write without running the result; it says 'unverified' then.")
 @click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the JSON report to a file.")
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @click.option("--diff", "show_diff", is_flag=True, help="List every change to the graph.")
-@click.option("--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
+@options.libraries
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(model: Path | None, output: Path | None, form: str, **given: Any) -> int:
     """Repair MODEL (default: model.onnx here), verify the result against it, and write it beside the original."""
