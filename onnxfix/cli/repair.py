@@ -44,7 +44,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     "calibrate_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Real inputs (.npz, or a table of texts): for ranges of --int8, and to keep what half precision harms in fp32.",
+    help="Real inputs (.npz, or a table of texts): for ranges of --int8, and to keep what half precision harms.",
 )
 @options.search
 @options.real_inputs
