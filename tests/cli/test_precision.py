@@ -100,11 +100,14 @@ def test_a_comparison_states_every_measure(tmp_path: Path) -> None:
     assert first["max_abs"] > 0 and 0 < first["rel_l2"] < 5e-3
 
 
-@pytest.mark.parametrize("option", [("--int8", "dynamic"), ("--precision", "fp32")])
-def test_calibration_is_for_half_precision(option: tuple[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [("--int8", "weight-only"), ("--precision", "fp32")])
+def test_calibration_is_for_what_measures(option: tuple[str, str], tmp_path: Path) -> None:
     np.savez(tmp_path / "real.npz", x=np.zeros((1, 2, WIDTH), np.float32))
     done = onnxfix("repair", saved(stack(1.0), tmp_path), *option, "--calibrate", tmp_path / "real.npz")
-    assert done.returncode == 2 and "--calibrate needs --precision fp16 or bf16" in done.stderr
+    assert (
+        done.returncode == 2
+        and "--calibrate needs --precision fp16 or bf16, or --int8 static or dynamic" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(

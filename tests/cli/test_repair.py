@@ -71,7 +71,7 @@ def test_the_report_has_the_contract_keys(folder: Path) -> None:
     assert sum(report["placement"]["providers"].values()) == len(report["placement"]["nodes"])
     assert {"name", "op_type", "provider", "reason"} <= set(report["placement"]["nodes"][0])
     counts = {f"{kind}{done}" for kind in ("embeddings", "convolutions") for done in ("", "_quantized")}
-    coverage = {"linears", "quantized", "weight_share", "flops_share", "bytes_saved", "providers", "skipped"}
+    coverage = {"linears", "heads", "quantized", "weight_share", "flops_share", "bytes_saved", "providers", "skipped"}
     assert counts | coverage == set(report["quantization"])
     for finding in report["findings"]:
         wanted = {"code", "name", "severity", "site", "message", "evidence", "repair", "applicability"}

@@ -51,4 +51,4 @@ def test_products_left_in_float_are_counted(name: str, scheme: str, exports: dic
     said = [f.evidence["count"] for f in report.findings if f.code == "Q004"]
     assert sum(int(str(count)) for count in said) == left
     fused = sum(int(str(n)) for n in dict(report.quantization["providers"]).values())  # type: ignore[call-overload]
-    assert fused + left == report.quantization["linears"] == 18
+    assert fused + left + int(str(report.quantization["heads"])) == report.quantization["linears"] == 18

@@ -30,7 +30,12 @@ RELU = """g (float[batch,32] x) => (float[batch,32] y) {
     act = Relu(h)
     y = MatMul(act, down)
 }"""
-GELU = RELU.replace("Relu", "Gelu")
+# no Gemm: its result has to be quantized as well, and that with the outliers in it
+GELU = """g (float[batch,32] x) => (float[batch,32] y) {
+    h = MatMul(x, up)
+    act = Gelu(h)
+    y = MatMul(act, down)
+}"""
 
 
 def weights(planted: str = "") -> dict[str, np.ndarray]:
@@ -66,7 +71,7 @@ def plain_two_layers(text: str) -> Model:
     up[PLANTED] *= 64
     shift[PLANTED] *= 64
     down[PLANTED] /= 64
-    arrays = {"up": up, "down": down, "shift": shift}
+    arrays = {"up": up, "down": down, "shift": shift} if "Gemm" in text else {"up": up.T, "down": down}
     return graphs.model(text, {name: array.astype(np.float32) for name, array in arrays.items()})
 
 
