@@ -27,6 +27,7 @@ from process_cost import CommandFailedError, run
 
 from onnxfix.eval.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.bench_row import BenchRow
+from onnxfix.eval.point import Point
 from onnxfix.eval.workload import Batch, Workload
 from onnxfix.export.torch_model import load_torch
 from onnxfix.provenance import Provenance
@@ -187,7 +188,7 @@ def _measured(given: argparse.Namespace, folder: Path) -> int:
     made = entries(source, {exporter: exported(source, exporter, cache) for exporter in EXPORTERS}, folder)
     rows = workload(int(Checkpoint.open(source).config["vocab_size"]), given.batch, given.tokens)
     variants = [entry.variant for entry in made]
-    report = run_bench(variants, rows, rounds=given.rounds, batch_size=given.batch, threads=given.threads)
+    report = run_bench(variants, rows, rounds=given.rounds, points=[Point(given.batch)], threads=given.threads)
     sys.stdout.write(table(report, made))
     machine = ", ".join(f"{name} {report.machine[name]}" for name in report.machine if name != "system")
     sys.stdout.write(f"{rows.description}, {given.rounds} rounds; load {os.getloadavg()[0]:.1f}; {machine}\n")

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from onnxfix.errors import OnnxfixError
 
-from .bench_row import BenchRow, HeadFigures
+from . import parts as parts_of
+from .bench_row import BenchPoint, BenchRow
+from .latency import latency, ratio, round_ratios
 from .machine import machine
-from .measure import Progress, Trial, latency, open_trials, timed_batches, timed_rounds
-from .metrics import accuracy, agreement, macro_f1
-from .quality import Quality, measure_quality
+from .parts import Parts
+from .point import Point, timed_batches
+from .probe import Probe
+from .progress import Progress
+from .quality import Judge, Metric, Yardsticks
+from .timing import time_all
+from .trial import Timing, Trial
 from .variant import MEGABYTE, Variant
 from .verdict import THRESHOLDS, verdict
 from .worker import Settings
 from .workload import Batch, Workload
 
-SCHEMA = "onnxfix.bench/1"
-Yardsticks = tuple[Quality | None, Quality | None]
-"""Baseline and reference."""
-__all__ = ["SCHEMA", "BenchReport", "Method", "Variant", "run_bench", "step_count"]
+SCHEMA = "onnxfix.bench/2"
+__all__ = ["SCHEMA", "BenchReport", "Method", "Opinion", "Variant", "run_bench", "step_count"]
 
 
 @dataclass(frozen=True)
@@ -37,19 +46,33 @@ class Method:
     threads: int
     """CPU threads a runtime may use; 0 is the runtime's own choice."""
     baseline: str
-    """The variant that verdicts and agreement compare with: torch bf16, else the first that works."""
+    """The variant that times, F1s and classes are compared with: the one named, torch bf16, the first that works."""
     reference: str
     """The variant that logits and F1 losses are against: torch fp32, else the first that works."""
+    points: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What `onnxfix diagnose` says of a variant in a few words: for the bench's own provider, and for another."""
+
+    defect: str = ""
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """Rows in the order the variants were given, one each."""
+    """Rows in the order the variants were given, one each; `points`: one each at every batch size and length."""
 
     rows: tuple[BenchRow, ...]
     method: Method
     machine: dict[str, str]
     notes: tuple[str, ...] = ()
+    points: tuple[BenchPoint, ...] = ()
+    classes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    diagnoses: Mapping[str, Any] = field(default_factory=dict)
+    profiles: Mapping[str, Any] = field(default_factory=dict)
+    regressions: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def heads(self) -> list[str]:
@@ -63,7 +86,13 @@ class BenchReport:
             "thresholds": asdict(THRESHOLDS),
             "machine": self.machine,
             "notes": list(self.notes),
+            "heads": self.heads,
             "rows": [row.as_dict() for row in self.rows],
+            "points": [point.as_dict() for point in self.points],
+            "classes": {head: list(entries) for head, entries in self.classes.items()},
+            "diagnoses": dict(self.diagnoses),
+            "profiles": dict(self.profiles),
+            "regressions": list(self.regressions) if self.regressions is not None else None,
         }
 
 
@@ -71,40 +100,74 @@ def run_bench(
     variants: Sequence[Variant],
     workload: Workload,
     *,
+    points: Sequence[Point] = (Point(16),),
     rounds: int = 5,
-    batch_size: int = 16,
     provider: Literal["cpu", "cuda"] = "cpu",
     threads: int = 0,
+    baseline: str = "",
+    metric: Metric | None = None,
+    opinions: Mapping[str, Opinion] | None = None,
     notes: Sequence[str] = (),
+    folder: Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Measure every variant on the workload. A variant that fails is a row with its reason.
 
-    All variants are loaded at the same time, each in its own process, so memory must hold them together. `progress` is
-    called `step_count` times. Raises OnnxfixError for two variants of one name, no variant or no row.
+    Each is first run alone for its memory and answers, then timed in turn with others, as many as memory holds. The
+    rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and taken
+    up from there with `resume`. `progress` is called `step_count` times. Raises OnnxfixError for two variants of one
+    name, no variant, no row, an unknown baseline.
     """
-    _check(variants, rounds)
+    _check(variants, rounds, baseline)
     advance = progress or (lambda step: None)
-    batches = workload.batches(batch_size)
-    timed = timed_batches(batches)
-    with open_trials(variants, batches, Settings(provider, threads), advance) as trials:
-        measure_quality(trials, workload, batches, advance)
-        timed_rounds(trials, timed, rounds, advance)
-    baseline, reference = _baseline(trials), _reference(trials)
-    qualities = {t.variant.name: t.quality for t in trials}
-    yardsticks = qualities.get(baseline), qualities.get(reference)
-    rows = [_row(trial, workload, timed, yardsticks) for trial in trials]
-    rows = [replace(row, result=verdict(row, rows, baseline, reference)) for row in rows]
-    method = Method(workload.description, batch_size, rounds, len(timed), provider, threads, baseline, reference)
-    return BenchReport(tuple(rows), method, machine(provider), tuple(notes))
+    timed = {point: timed_batches(workload, point) for point in points}
+    batches, settings = workload.batches(points[0].batch), Settings(provider, threads)
+    trials = [Trial(variant) for variant in variants]
+    with _kept(folder) as place:
+        described = parts_of.settings(workload, points, rounds, provider, threads)
+        parts = Parts(place, described, resume=resume)
+        Probe(workload, batches, _largest(timed, batches), settings).run(trials, parts, advance)
+        yardstick = _baseline(trials, baseline)
+        time_all(trials, timed, rounds, settings, yardstick, parts, advance)
+    # a yardstick that failed when it was timed is none
+    yardstick = _baseline(trials, yardstick)
+    reference = next((t.answers.reference for t in trials if t.answers), "")
+    answers = {t.name: t.answers for t in trials if t.answers and not t.failure}
+    judge = Judge(workload, Yardsticks(answers.get(yardstick), answers.get(reference)), metric)
+    rows = [_row(trial, judge, points[0], (opinions or {}).get(trial.name, Opinion())) for trial in trials]
+    rows = [replace(row, result=verdict(row, rows, yardstick, reference)) for row in rows]
+    count = len(timed[points[0]])
+    method = Method(
+        workload.description, points[0].batch, rounds, count, provider, threads, yardstick, reference, tuple(points)
+    )
+    return BenchReport(
+        tuple(rows),
+        method,
+        machine(provider),
+        tuple(notes),
+        tuple(_point(trial, point) for trial in trials for point in points if not trial.failure),
+        judge.classes(answers),
+    )
 
 
-def step_count(variants: Sequence[Variant], workload: Workload, *, rounds: int, batch_size: int) -> int:
-    """How often `run_bench` reports progress: a load each, a batch each, a round of each."""
-    return len(variants) * (1 + rounds) + len(workload.batches(batch_size))
+def step_count(
+    variants: Sequence[Variant], workload: Workload, *, rounds: int, points: Sequence[Point] = (Point(16),)
+) -> int:
+    """How often `run_bench` reports progress: for each variant a load, each batch of answers and each round."""
+    return len(variants) * (1 + len(workload.batches(points[0].batch)) + rounds)
 
 
-def _check(variants: Sequence[Variant], rounds: int) -> None:
+@contextlib.contextmanager
+def _kept(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxfix-bench-") as temporary:
+        yield Path(temporary)
+
+
+def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
     names = [variant.name for variant in variants]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -113,19 +176,22 @@ def _check(variants: Sequence[Variant], rounds: int) -> None:
         raise OnnxfixError("nothing to bench", "name an ONNX file")
     if rounds < 1:
         raise OnnxfixError(f"{rounds} rounds measure nothing", "give --rounds a number from 1")
+    if baseline and baseline not in names:
+        raise OnnxfixError(f"no variant is named '{baseline}'", f"the names are: {', '.join(names)}")
 
 
-def _baseline(trials: Sequence[Trial]) -> str:
-    """Torch bf16 where it works, else the first that works, else empty."""
+def _largest(timed: Mapping[Point, Sequence[Batch]], batches: Sequence[Batch]) -> Batch:
+    return max([*batches, *(batch for each in timed.values() for batch in each)], key=lambda batch: batch.entries)
+
+
+def _baseline(trials: Sequence[Trial], named: str) -> str:
+    """The one named where it works, torch bf16 where that works, else the first that works, else empty."""
     live = [trial.variant for trial in trials if not trial.failure]
-    return next((v.name for v in [*(v for v in live if v.is_bf16_torch), *live]), "")
+    wanted = [*(v for v in live if v.name == named), *(v for v in live if v.is_bf16_torch and not v.compiled), *live]
+    return next((v.name for v in wanted), "")
 
 
-def _reference(trials: Sequence[Trial]) -> str:
-    return next((t.quality.reference for t in trials if t.quality and not t.failure), "")
-
-
-def _row(trial: Trial, workload: Workload, timed: Sequence[Batch], yardsticks: Yardsticks) -> BenchRow:
+def _row(trial: Trial, judge: Judge, main: Point, opinion: Opinion) -> BenchRow:
     variant = trial.variant
     size = variant.file_bytes() or (trial.opened.weights_bytes if trial.opened else None)
     row = BenchRow(
@@ -135,38 +201,48 @@ def _row(trial: Trial, workload: Workload, timed: Sequence[Batch], yardsticks: Y
         exporter=variant.exporter,
         verified=variant.verified,
         note=variant.note,
+        made_by=variant.made_by,
         failure=trial.failure,
+        defect=opinion.defect,
+        elsewhere=opinion.elsewhere,
         size_mb=size / MEGABYTE if size else math.nan,
         load_s=trial.opened.load_s if trial.opened else math.nan,
     )
-    if trial.failure or trial.memory is None or trial.quality is None:
+    timing = trial.timings.get(main)
+    if trial.failure or trial.memory is None or trial.answers is None or timing is None:
         return row
-    measured, vram = latency(trial.seconds, timed), trial.memory.vram
+    vram = trial.memory.vram
     return replace(
         row,
-        ms_per_sample=measured.median_ms,
-        ms_p95=measured.p95_ms,
-        samples_per_s=measured.samples_per_s,
-        round_ms=measured.round_ms,
+        **_time_figures(timing),
+        round_ms=latency(timing.seconds, timing.rows).round_ms,
+        round_ratios=round_ratios(timing.seconds, timing.yardstick) if timing.yardstick is not None else (),
         memory_mb=trial.memory.peak_rss / MEGABYTE,
         vram_mb=vram / MEGABYTE if vram is not None else math.nan,
-        **_quality_figures(trial.quality, workload, yardsticks),
+        joules_per_sample=timing.joules if timing.joules is not None else math.nan,
+        **judge.figures(trial.answers),
     )
 
 
-def _quality_figures(quality: Quality, workload: Workload, yardsticks: Yardsticks) -> dict[str, Any]:
-    predicted = quality.predictions()
-    differences = list(quality.logits.values())
-    agreements = [agreement(other.predictions(), predicted) if other else math.nan for other in yardsticks]
+def _point(trial: Trial, point: Point) -> BenchPoint:
+    timing = trial.timings.get(point)
+    if timing is None:
+        return BenchPoint(trial.name, point.batch, point.length, failure=trial.missing.get(point, "not measured"))
+    return BenchPoint(trial.name, point.batch, point.length, **_time_figures(timing))
+
+
+def _time_figures(timing: Timing) -> dict[str, Any]:
+    measured = latency(timing.seconds, timing.rows)
+    beside = timing.yardstick if timing.yardstick is not None else np.full_like(timing.seconds, math.nan)
+    compared = ratio(timing.seconds, beside)
     return {
-        "heads": {
-            head: HeadFigures(macro_f1(gold, predicted[head]), accuracy(gold, predicted[head]))
-            for head, gold in workload.gold.items()
-            if head in predicted
-        },
-        "agreement": agreements[0],
-        "agreement_with_reference": agreements[1],
-        "rel_l2_logits": max((d.rel_l2 for d in differences), default=math.nan),
-        "max_abs_logits": max((d.max_abs for d in differences), default=math.nan),
-        "nonfinite_rows": max((d.nonfinite_rows for d in differences), default=0),
+        "ms_per_sample": measured.median.value,
+        "ms_low": measured.median.low,
+        "ms_high": measured.median.high,
+        "ms_p95": measured.p95_ms,
+        "ms_p99": measured.p99_ms,
+        "samples_per_s": measured.samples_per_s,
+        "ratio": compared.value,
+        "ratio_low": compared.low,
+        "ratio_high": compared.high,
     }

@@ -6,13 +6,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+LAST = ("heads", "metrics", "result")  # fields that become columns of their own
+
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """One classifier head against the gold labels: macro F1 and accuracy, 0 to 1."""
+    """One classifier head against the gold labels: macro F1 and accuracy, 0 to 1.
+
+    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's.
+    """
 
     f1: float
     accuracy: float
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,30 @@ class BenchRow:
     exporter: str = ""
     verified: str = ""
     note: str = ""
+    made_by: str = ""
+    """The command that made the file."""
     failure: str = ""
+    defect: str = ""
+    """What `onnxfix diagnose` finds wrong with the file for the provider of the bench, in a few words."""
+    elsewhere: str = ""
+    """The same for another provider that the bench was asked about."""
     size_mb: float = math.nan
     """Million bytes: the ONNX file with its data, or the weights of the torch module."""
     load_s: float = math.nan
     ms_per_sample: float = math.nan
+    """The median, with its 95 % bootstrap interval in `ms_low` to `ms_high`."""
+    ms_low: float = math.nan
+    ms_high: float = math.nan
     ms_p95: float = math.nan
+    ms_p99: float = math.nan
     samples_per_s: float = math.nan
     round_ms: tuple[float, ...] = ()
+    ratio: float = math.nan
+    """Time by the baseline's on the same batches of the same rounds, with its 95 % bootstrap interval."""
+    ratio_low: float = math.nan
+    ratio_high: float = math.nan
+    round_ratios: tuple[float, ...] = ()
+    joules_per_sample: float = math.nan
     memory_mb: float = math.nan
     """Million bytes of peak host memory beyond the runtime without a model."""
     vram_mb: float = math.nan
@@ -43,6 +66,10 @@ class BenchRow:
     rel_l2_logits: float = math.nan
     """Of the worst output, against the reference."""
     max_abs_logits: float = math.nan
+    kl_logits: float = math.nan
+    """Mean over rows of the divergence of its classes' probabilities from the reference's, in nats; the worst head."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The task's own."""
     nonfinite_rows: int = 0
     """Rows with a NaN or infinite output where the reference is finite."""
     result: str = ""
@@ -59,12 +86,36 @@ class BenchRow:
     def as_dict(self) -> dict[str, Any]:
         """Flat: `f1_<head>` and `accuracy_<head>` columns, None for what was not measured."""
         flat: dict[str, Any] = {
-            name: _plain(getattr(self, name)) for name in self.__dataclass_fields__ if name not in ("heads", "result")
+            name: _plain(getattr(self, name)) for name in self.__dataclass_fields__ if name not in LAST
         }
         for head, figures in self.heads.items():
             flat[f"f1_{head}"] = _plain(figures.f1)
+            flat[f"f1_{head}_low"], flat[f"f1_{head}_high"] = _plain(figures.low), _plain(figures.high)
             flat[f"accuracy_{head}"] = _plain(figures.accuracy)
+        flat |= {f"metric_{name}": _plain(value) for name, value in self.metrics.items()}
         return flat | {"result": self.result}
+
+
+@dataclass(frozen=True)
+class BenchPoint:
+    """Times of one variant at one batch size and length; `length` None: the data's own. `failure` says why not."""
+
+    variant: str
+    batch: int
+    length: int | None
+    failure: str = ""
+    ms_per_sample: float = math.nan
+    ms_low: float = math.nan
+    ms_high: float = math.nan
+    ms_p95: float = math.nan
+    ms_p99: float = math.nan
+    samples_per_s: float = math.nan
+    ratio: float = math.nan
+    ratio_low: float = math.nan
+    ratio_high: float = math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 def _plain(value: Any) -> Any:

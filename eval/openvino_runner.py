@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ class OpenvinoRunner:
             return {name: np.array(result[name]) for name in self.output_names}
         except (RuntimeError, ValueError, TypeError) as error:
             raise RunFailure(f"{self.name} fails in OpenVINO: {one_line(error)}") from error
+
+    def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
+        return lambda: self.run(feed)
 
     def close(self) -> None:
         self._compiled = None

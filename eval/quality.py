@@ -1,109 +1,110 @@
-"""Quality of variants over the whole workload: logits against a reference, classes against gold labels."""
+"""Quality of a variant from its answers: F1 by head and class, with intervals on what it differs from the baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import math
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .measure import Progress, Trial
-from .metrics import Classes, LogitDifference
-from .worker import VariantFailure
-from .workload import Arrays, Batch, Workload
+from onnxfix.errors import OnnxfixError, one_line
 
+from .bench_row import HeadFigures
+from .metrics import accuracy, agreement, class_f1, f1_difference, kl_divergence, macro_f1
+from .trial import Answers
+from .workload import Workload
 
-@dataclass
-class Quality:
-    """One variant's answers. `logits` maps an output to its difference from the reference variant."""
-
-    reference: str
-    logits: dict[str, LogitDifference] = field(default_factory=dict)
-    _classes: dict[str, list[Classes]] = field(default_factory=dict)
-
-    def predictions(self) -> dict[str, Classes]:
-        """Head → predicted class numbers, shape (rows,)."""
-        return {head: np.concatenate(parts) for head, parts in self._classes.items()}
-
-    def add(self, outputs: Arrays, expected: Arrays, batch: Batch, heads: Sequence[str]) -> None:
-        for name, array in expected.items():
-            if name not in outputs:
-                raise VariantFailure(f"has no output '{name}' (its outputs: {', '.join(outputs)})")
-            if array.dtype.kind == "f":
-                difference = self.logits.setdefault(name, LogitDifference())
-                difference.add(_unpadded(array, batch), _unpadded(outputs[name], batch))
-        for head in heads:
-            self._classes.setdefault(head, []).append(np.argmax(outputs[head], axis=1).astype(np.int64))
+Metric = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+"""(gold, logits) → a number, or numbers by name. Both map heads: class numbers (rows,) and logits (rows, classes)."""
 
 
-def measure_quality(trials: Sequence[Trial], workload: Workload, batches: Sequence[Batch], progress: Progress) -> None:
-    """Run every live trial on every batch and set its `quality`.
+@dataclass(frozen=True)
+class Yardsticks:
+    """Whose answers others are compared with: `baseline` for agreement and F1, `reference` for logits."""
 
-    The reference is the first live one of: torch fp32, any torch, the first in order. Should it fail half way, all is
-    measured again against the next. Outputs are matched by name, by position where the names differ.
-    """
-    while live := [trial for trial in trials if trial.alive]:
-        reference, names = reference_trial(live), _names(live, workload)
-        for trial in live:
-            trial.quality = Quality(reference.variant.name)
-        for number, batch in enumerate(batches):
-            progress(f"outputs of batch {number + 1} of {len(batches)}")
-            _compare(reference, [trial for trial in live if trial.alive], names, workload, batch)
-            if not reference.alive:
-                break
-        if reference.alive:
-            return
+    baseline: Answers | None
+    reference: Answers | None
 
 
-def reference_trial(live: Sequence[Trial]) -> Trial:
-    """Torch fp32 before any other torch before the rest; the order given decides among equals."""
-    return min(live, key=lambda t: (not t.variant.is_fp32_torch, t.variant.kind != "torch"))
+@dataclass(frozen=True)
+class Judge:
+    """Figures from answers. `metric`: a task's own, beside F1."""
 
+    workload: Workload
+    yardsticks: Yardsticks
+    metric: Metric | None = None
+    _cache: dict[str, Any] = field(default_factory=dict)
 
-def _names(live: Sequence[Trial], workload: Workload) -> list[str]:
-    """Output names of the first variant that has all labelled heads: a torch module may not name its outputs."""
-    named = [trial.opened.output_names for trial in live if trial.opened]
-    heads = {*workload.classes, *workload.gold}
-    return next((names for names in named if heads <= set(names)), named[0])
+    def figures(self, answers: Answers) -> dict[str, Any]:
+        """The fields of a BenchRow that answers decide."""
+        predicted, differences = answers.predictions(), list(answers.differences.values())
+        base, reference = self.yardsticks.baseline, self.yardsticks.reference
+        shares = [agreement(o.predictions(), predicted) if o else math.nan for o in (base, reference)]
+        return {
+            "heads": {h: self._head(h, answers) for h in self.workload.gold if h in predicted},
+            "metrics": self._own(answers),
+            "agreement": shares[0],
+            "agreement_with_reference": shares[1],
+            "rel_l2_logits": max((d.rel_l2 for d in differences), default=math.nan),
+            "max_abs_logits": max((d.max_abs for d in differences), default=math.nan),
+            "kl_logits": self._kl(answers),
+            "nonfinite_rows": max((d.nonfinite_rows for d in differences), default=0),
+        }
 
+    def classes(self, answers: Mapping[str, Answers]) -> dict[str, list[dict[str, Any]]]:
+        """Head → one entry a class: its name, its labelled rows and the F1 of every variant."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for head, gold in self.workload.gold.items():
+            scores = {name: class_f1(gold, a.predictions()[head]) for name, a in answers.items() if head in a.heads}
+            names = self.workload.classes.get(head) or ()
+            for number in sorted({n for each in scores.values() for n in each}):
+                label = names[number] if number < len(names) else str(number)
+                f1 = {name: each[number] for name, each in scores.items() if number in each}
+                entry = {"class": label, "rows": int(np.count_nonzero(gold == number)), "f1": f1}
+                found.setdefault(head, []).append(entry)
+        return found
 
-def _compare(reference: Trial, live: Sequence[Trial], names: Sequence[str], workload: Workload, batch: Batch) -> None:
-    expected: Arrays = {}
-    heads: list[str] = []
-    for trial in sorted(live, key=lambda t: t is not reference):
+    def _head(self, head: str, answers: Answers) -> HeadFigures:
+        gold, predicted = self.workload.gold[head], answers.predictions()[head]
+        base, low, high = self.yardsticks.baseline, math.nan, math.nan
+        if base is not None and head in base.heads:
+            low, high = f1_difference(gold, base.predictions()[head], predicted)
+        return HeadFigures(macro_f1(gold, predicted), accuracy(gold, predicted), low, high)
+
+    def _kl(self, answers: Answers) -> float:
+        reference = self.yardsticks.reference
+        shared = [h for h in answers.heads if reference is not None and h in reference.heads]
+        return max((kl_divergence(reference.heads[h], answers.heads[h]) for h in shared if reference), default=math.nan)
+
+    def _own(self, answers: Answers) -> dict[str, float]:
+        if self.metric is None:
+            return {}
         try:
-            assert trial.worker is not None and trial.quality is not None
-            outputs = _renamed(trial.worker.run(batch.arrays), names)
-            if trial is reference:
-                expected, heads = outputs, [n for n, a in outputs.items() if _is_head(n, a, workload, batch)]
-            trial.quality.add(outputs, expected, batch, heads)
-        except (VariantFailure, ValueError) as failure:
-            trial.fail(
-                f"does not run: {failure}" if isinstance(failure, VariantFailure) else f"wrong output: {failure}"
-            )
-        if not reference.alive:
-            return
+            found = self.metric(dict(self.workload.gold), dict(answers.heads))
+            named = found if isinstance(found, Mapping) else {getattr(self.metric, "__name__", "metric"): found}
+            return {str(name): float(value) for name, value in named.items()}
+        except Exception as error:  # the user's own function
+            raise OnnxfixError(f"--metric fails: {type(error).__name__}: {one_line(error)}", "correct it") from error
 
 
-def _is_head(name: str, array: NDArray[Any], workload: Workload, batch: Batch) -> bool:
-    """(rows, classes ≥ 2) and known to hold logits; the largest entry of an embedding says nothing."""
-    known = name in workload.classes or name in workload.gold or "logit" in name
-    return known and array.ndim == 2 and array.shape[0] == batch.rows and array.shape[1] > 1
-
-
-def _renamed(outputs: Arrays, names: Sequence[str]) -> Arrays:
-    """By position, where names differ and the number is the same."""
-    if set(outputs) >= set(names) or len(outputs) != len(names):
-        return outputs
-    return dict(zip(names, outputs.values(), strict=True))
-
-
-def _unpadded(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
-    """Outputs a token without those of padding, which runtimes may fill as they like; others as they are."""
-    mask = batch.arrays.get("attention_mask")
-    if mask is None or mask.ndim != 2 or array.shape[:2] != mask.shape:
-        return array
-    kept: NDArray[Any] = array[mask != 0]
-    return kept
+def find_metric(text: str) -> Metric:
+    """The function that `module:function` names, looked for in the current folder first. Raises OnnxfixError."""
+    module, colon, name = text.partition(":")
+    if not colon or not module or not name:
+        raise OnnxfixError(f"--metric {text} is not of the form MODULE:FUNCTION")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OnnxfixError(f"--metric {text}: {one_line(error)}", "check the name") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if not callable(found):
+        raise OnnxfixError(f"--metric {text} is not a function")
+    metric: Metric = found
+    return metric

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Runner(Protocol):
         """Output name → array, from input name → array. Raises RunFailure."""
         ...
 
+    def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
+        """A call that computes the feed, to be timed: on a GPU inputs lie there before, and outputs stay there."""
+        ...
+
     def close(self) -> None:
         """Free the model's memory; the runner cannot run afterwards."""
         ...
@@ -56,7 +60,7 @@ class OrtRunner:
         self,
         model: Path,
         *,
-        provider: Literal["cpu", "cuda"] = "cpu",
+        provider: session.Provider = "cpu",
         level: session.Level = "all",
         threads: int = 0,
         custom_op_libraries: Sequence[Path] = (),
@@ -66,6 +70,7 @@ class OrtRunner:
     ) -> None:
         self.name = name or model.name
         self.cast_floats = cast_floats
+        self._provider = provider
         options = session.options(level, threads, custom_op_libraries)
         options.enable_cpu_mem_arena = not (frugal and level == "all")
         self._shrinks = frugal and options.enable_cpu_mem_arena
@@ -87,6 +92,23 @@ class OrtRunner:
         except Exception as error:
             raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
         return dict(zip(self.output_names, arrays, strict=True))
+
+    def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
+        if self._provider == "cpu":
+            return lambda: self.run(feed)
+        try:
+            binding = session.bound(self.session, {n: self._cast(n, a) for n, a in feed.items()}, "cuda")
+        except Exception as error:
+            raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
+
+        def call() -> None:
+            try:
+                self.session.run_with_iobinding(binding)
+                binding.synchronize_outputs()
+            except Exception as error:
+                raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
+
+        return call
 
     def close(self) -> None:
         self.session = None
@@ -116,6 +138,9 @@ class Recorded:
                 return answer
         raise RunFailure(f"{self.name} was not run on this feed")
 
+    def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
+        return lambda: self.run(feed)
+
     def close(self) -> None:
         self._answers = []
 
@@ -137,33 +162,53 @@ class TorchRunner:
         dtype: Dtype = "fp32",
         device: str = "cpu",
         name: str = "",
+        compiled: bool = False,
     ) -> None:
         import torch
 
         self.name = name or f"torch {dtype}"
         self.output_names = list(output_names)
         self.device = device
-        self.dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
-        self.module: torch.nn.Module | None = module.eval().to(device)
+        self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(dtype, torch.float32)
+        self.module: Any = module.eval().to(device)
         _cast(module, self.dtype)
         if dtype in ("int8-wo", "int8-dyn"):
             try:
                 torchao_linears.quantize(module, "weights" if dtype == "int8-wo" else "dynamic")
             except OnnxfixError as error:
                 raise LoadFailure(error.message, error.next_step) from None
+        if compiled:
+            # one graph for all shapes: a recompilation for each would be timed with the batch that asks for it
+            self.module = torch.compile(self.module, dynamic=True)
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by `output_names`, taken by name from a dict-like output and by position from a tuple."""
+        output = self._call({name: self._tensor(array) for name, array in feed.items()})
+        return {name: _to_numpy(value) for name, value in self._named(output)}
+
+    def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
+        import torch
+
+        if self.device == "cpu":
+            return lambda: self.run(feed)
+        tensors = {name: self._tensor(array) for name, array in feed.items()}
+
+        def call() -> None:
+            self._call(tensors)
+            torch.cuda.synchronize()
+
+        return call
+
+    def _call(self, tensors: Mapping[str, torch.Tensor]) -> Any:
         import torch
 
         if self.module is None:
             raise RunFailure(f"{self.name} is closed")
         try:
             with torch.inference_mode():
-                output = self.module(**{name: self._tensor(array) for name, array in feed.items()})
+                return self.module(**tensors)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise RunFailure(f"{self.name} fails: {one_line(error)}") from error
-        return {name: _to_numpy(value) for name, value in self._named(output)}
 
     def close(self) -> None:
         self.module = None

@@ -7,7 +7,7 @@ import ctypes
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,12 @@ from onnxfix.model import Model
 
 Level = Literal["all", "extended", "basic", "none"]
 LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+Provider = Literal["cpu", "cuda", "tensorrt"]
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 FATAL = 4  # log severity; errors reach us as exceptions already
 # Types that numpy has only through ml_dtypes and that the Python binding moves as raw bytes.
 EXTENSION_TYPES = {
@@ -62,23 +67,45 @@ def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequenc
     return chosen
 
 
-def open_session(model: Path, chosen: Any, provider: Literal["cpu", "cuda"] = "cpu") -> Any:
-    """An InferenceSession that really has the provider asked for; OnnxfixError otherwise."""
+def open_session(model: Path, chosen: Any, provider: Provider = "cpu") -> Any:
+    """An InferenceSession that really has the provider asked for; OnnxfixError otherwise.
+
+    What TensorRT does not take runs on CUDA, as ONNX Runtime's documentation advises.
+    """
     import onnxruntime
 
     wanted = PROVIDERS[provider]
     if wanted not in onnxruntime.get_available_providers():
         raise OnnxfixError(f"this ONNX Runtime has no {wanted}", "install onnxruntime-gpu or use --provider cpu")
-    if provider == "cuda":
+    if provider != "cpu":
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             onnxruntime.preload_dlls()  # the CUDA libraries of pip packages, where there are any; prints what it misses
-    session = onnxruntime.InferenceSession(str(model), chosen, providers=[wanted])
+    behind = [PROVIDERS["cuda"]] if provider == "tensorrt" else []
+    session = onnxruntime.InferenceSession(str(model), chosen, providers=[wanted, *behind])
     if wanted not in session.get_providers():
         raise OnnxfixError(
             f"ONNX Runtime could not start {wanted} and fell back to the CPU",
             "check that a CUDA device and the CUDA libraries of this ONNX Runtime are installed",
         )
     return session
+
+
+def bound(session: Any, feed: Mapping[str, np.ndarray[Any, Any]], device: Literal["cpu", "cuda"]) -> Any:
+    """An IOBinding: the feed lies on the device, and outputs are made and stay there.
+
+    bfloat16 and float8 inputs stay on the host: the Python binding moves only what numpy knows.
+    """
+    import onnxruntime
+
+    binding = session.io_binding()
+    for name, array in feed.items():
+        value = to_ort(array)
+        if array.dtype not in EXTENSION_TYPES and device != "cpu":
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.require(array, requirements="C"), device, 0)
+        binding.bind_ortvalue_input(name, value)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device, 0)
+    return binding
 
 
 def give_back_memory() -> None:

@@ -34,15 +34,32 @@ class Thresholds:
 
 
 THRESHOLDS = Thresholds()
+LONGEST = 160  # characters of a failure in the table
 
 
 def verdict(row: BenchRow, rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds = THRESHOLDS) -> str:
     """One line on `row` among all `rows`; `baseline` and `reference` name variants."""
-    by_name = {other.variant: other for other in rows}
     if row.failure:
-        return row.failure
+        return _shortened(row)
+    said = _sentence(row, rows, baseline, reference, t)
+    return f"{said}; {row.elsewhere}" if row.elsewhere else said
+
+
+def _shortened(row: BenchRow) -> str:
+    """A runtime's message may fill a page: all of it stands in the row's `failure`."""
+    said = f"{row.failure} ({row.defect})" if row.defect else row.failure
+    if len(said) <= LONGEST:
+        return said
+    tail = f" … ({row.defect})" if row.defect else " …"
+    return row.failure[: LONGEST - len(tail)].rstrip() + tail
+
+
+def _sentence(row: BenchRow, rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds) -> str:
+    by_name = {other.variant: other for other in rows}
     if wrong := _wrong(row, by_name.get(reference), reference, t):
-        return wrong
+        return f"{wrong} ({row.defect})" if row.defect else wrong
+    if row.defect:
+        return row.defect
     base = by_name.get(baseline)
     if row.variant == baseline:
         return "the baseline"
@@ -52,16 +69,25 @@ def verdict(row: BenchRow, rows: Sequence[BenchRow], baseline: str, reference: s
     if base is None or not base.measured:
         return role
     if faster(row, base, t):
-        return f"faster than {baseline}{_at_same_f1(row, base, t)} ({base.ms_per_sample / row.ms_per_sample:.1f}x)"
-    slowdown = row.ms_per_sample / base.ms_per_sample
+        return f"faster than {baseline}{_at_same_f1(row, base, t)} ({1 / _pace(row, base):.1f}x)"
+    slowdown = _pace(row, base)
     return f"{role}, {slowdown:.1f}x slower than {baseline}" if slowdown >= t.notable_slowdown else role
 
 
 def faster(row: BenchRow, other: BenchRow, t: Thresholds = THRESHOLDS) -> bool:
     """Clearly lower median, and lower in most rounds: one disturbed round decides nothing."""
-    pairs = list(zip(row.round_ms, other.round_ms, strict=False))
+    beside = bool(row.round_ratios and other.round_ratios)
+    rounds = (row.round_ratios, other.round_ratios) if beside else (row.round_ms, other.round_ms)
+    pairs = list(zip(*rounds, strict=False))
     wins = sum(mine < theirs for mine, theirs in pairs)
-    return row.ms_per_sample < t.clear_ratio * other.ms_per_sample and wins >= t.clear_rounds * len(pairs)
+    return _pace(row, other) < t.clear_ratio and wins >= t.clear_rounds * len(pairs)
+
+
+def _pace(row: BenchRow, other: BenchRow) -> float:
+    """Time by the other's; through the baseline where both ran beside it, for they may not have run together."""
+    if math.isnan(row.ratio) or math.isnan(other.ratio):
+        return row.ms_per_sample / other.ms_per_sample
+    return row.ratio / other.ratio
 
 
 def _wrong(row: BenchRow, reference: BenchRow | None, name: str, t: Thresholds) -> str:
@@ -94,12 +120,12 @@ def _dominator(
     """The fastest sound row that is no worse in time, memory, size and F1, and clearly faster or smaller in memory."""
     sound = [o for o in rows if o is not row and o.measured and not _wrong(o, reference, name, t)]
     better = [o for o in sound if _no_worse(o, row, t) and (faster(o, row, t) or _leaner(o, row, t))]
-    return min(better, key=lambda o: o.ms_per_sample, default=None)
+    return min(better, key=lambda o: _pace(o, row), default=None)
 
 
 def _no_worse(one: BenchRow, other: BenchRow, t: Thresholds) -> bool:
     return (
-        one.ms_per_sample <= other.ms_per_sample / t.clear_ratio
+        _pace(one, other) <= 1 / t.clear_ratio
         and not faster(other, one, t)
         and not _leaner(other, one, t)
         and not other.size_mb < t.clear_bytes * one.size_mb
@@ -116,7 +142,7 @@ def _leaner(one: BenchRow, other: BenchRow, t: Thresholds) -> bool:
 def _compared(row: BenchRow, better: BenchRow, t: Thresholds) -> str:
     parts = []
     if faster(better, row, t):
-        parts.append(f"{row.ms_per_sample / better.ms_per_sample:.1f}x slower")
+        parts.append(f"{_pace(row, better):.1f}x slower")
     if _leaner(better, row, t):
         parts.append(f"{row.main_memory_mb / max(better.main_memory_mb, 1.0):.1f}x the memory")
     return ", ".join(parts)

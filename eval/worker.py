@@ -53,6 +53,18 @@ class Memory:
 
     peak_rss: int
     vram: int | None
+    base_rss: int = 0
+    """What the process took before the load."""
+    vram_free: int | None = None
+    """What the device had free before the load."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """`seconds`: one figure a batch; `joules`: of the device, over all of them, where it counts energy."""
+
+    seconds: list[float]
+    joules: float | None = None
 
 
 class Worker:
@@ -88,15 +100,23 @@ class Worker:
         outputs: Arrays = self._ask("run", arrays)
         return outputs
 
-    def time(self, batches: Sequence[Arrays]) -> list[float]:
+    def warm(self, arrays: Arrays) -> None:
+        """Run one batch until its time has settled."""
+        self._ask("warm", arrays)
+
+    def time(self, batches: Sequence[Arrays]) -> Timed:
         """Seconds a batch. The first batch runs once untimed before: other workers have used the caches since."""
-        seconds: list[float] = self._ask("time", list(batches))
-        return seconds
+        timed: Timed = self._ask("time", list(batches))
+        return timed
 
     def memory(self) -> Memory:
         """Peak memory until now."""
         memory: Memory = self._ask("memory")
         return memory
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
 
     def close(self) -> None:
         """End the process; safe to call twice and after a failure."""

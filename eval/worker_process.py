@@ -17,13 +17,15 @@ import numpy as np
 
 from onnxfix.errors import OnnxfixError, one_line
 
+from . import energy
 from .openvino_runner import OpenvinoRunner
 from .runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
 from .torchao_linears import weights_bytes
 from .variant import Variant
-from .worker import Memory, Opened, Settings
+from .worker import Memory, Opened, Settings, Timed
 from .workload import Arrays
 
+WARM_RUNS, WARM_S = 10, 20.0
 ORT_TYPES = {"tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 
 
@@ -38,7 +40,8 @@ class Host:
 
     def open(self, variant: Variant, settings: Settings) -> Opened:
         self._cuda = settings.provider == "cuda"
-        self._before = Memory(peak_rss(), self._vram())
+        free, used = self._vram()
+        self._before = Memory(peak_rss(), used, vram_free=free)
         start = time.perf_counter()
         stored = 0
         if variant.kind == "openvino" and isinstance(variant.source, Path):
@@ -58,26 +61,39 @@ class Host:
             n: a if a.dtype.kind in "biuf" and a.dtype.isbuiltin else a.astype(np.float32) for n, a in outputs.items()
         }
 
-    def time(self, batches: Sequence[Arrays]) -> list[float]:
+    def warm(self, arrays: Arrays) -> None:
+        """At least 3 runs, at most 10 or 20 s: until one takes no less than 90 % of the shortest before it.
+
+        A first run allocates and compiles; torch.compile and TensorRT spend minutes in it.
+        """
         assert self._runner is not None
-        fitted = [self._fit(arrays) for arrays in batches]
-        self._runner.run(fitted[0])
-        seconds = []
-        for arrays in fitted:
-            start = time.perf_counter()
-            self._runner.run(arrays)  # returns arrays on the CPU, so the device has finished
-            seconds.append(time.perf_counter() - start)
-        return seconds
+        call = self._runner.prepared(self._fit(arrays))
+        taken = [_seconds(call), _seconds(call)]
+        start = time.perf_counter()
+        while len(taken) < WARM_RUNS and time.perf_counter() - start < WARM_S:
+            taken.append(_seconds(call))
+            if taken[-1] >= 0.9 * min(taken[:-1]):
+                return
+
+    def time(self, batches: Sequence[Arrays]) -> Timed:
+        assert self._runner is not None
+        calls = [self._runner.prepared(self._fit(arrays)) for arrays in batches]
+        calls[0]()
+        before = energy.joules() if self._cuda else None
+        seconds = [_seconds(call) for call in calls]
+        after = energy.joules() if self._cuda else None
+        return Timed(seconds, after - before if before is not None and after is not None else None)
 
     def memory(self) -> Memory:
-        vram, before = self._vram(), self._before.vram
+        vram, before = self._vram()[1], self._before.vram
         more = vram - before if vram is not None and before is not None else None
-        return Memory(max(peak_rss() - self._before.peak_rss, 0), more)
+        free = self._before.vram_free
+        return Memory(max(peak_rss() - self._before.peak_rss, 0), more, self._before.peak_rss, free)
 
     def _open_onnx(self, variant: Variant, path: Path, settings: Settings) -> Runner:
         runner = OrtRunner(
             path,
-            provider=settings.provider,
+            provider=variant.provider or settings.provider,
             threads=settings.threads,
             custom_op_libraries=variant.custom_op_libraries,
             name=variant.name,
@@ -100,19 +116,32 @@ class Host:
         module, input_names, output_names = variant.source()
         wanted = set(input_names)
         self._fit = lambda arrays: {name: array for name, array in arrays.items() if name in wanted or not wanted}
-        runner = TorchRunner(module, output_names, dtype=variant.dtype, device=settings.provider, name=variant.name)
+        runner = TorchRunner(
+            module,
+            output_names,
+            dtype=variant.dtype,
+            device=settings.provider,
+            name=variant.name,
+            compiled=variant.compiled,
+        )
         return runner, weights_bytes(module)
 
-    def _vram(self) -> int | None:
-        """Bytes in use on the current CUDA device by everybody; None on the CPU and without torch."""
+    def _vram(self) -> tuple[int | None, int | None]:
+        """Bytes free and in use by everybody on the current CUDA device; None on the CPU and without torch."""
         if not self._cuda:
-            return None
+            return None, None
         with contextlib.suppress(ImportError, RuntimeError, AssertionError):
             import torch
 
             free, total = torch.cuda.mem_get_info()
-            return int(total - free)
-        return None
+            return int(free), int(total - free)
+        return None, None
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def peak_rss() -> int:

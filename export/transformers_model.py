@@ -65,7 +65,7 @@ def load_pretrained(checkpoint: Checkpoint, attn: str, **options: Any) -> Any:
         )
     if hasattr(module.config, "use_cache"):
         module.config.use_cache = False
-    if module.config._attn_implementation not in EXPORTABLE_ATTENTION:
+    if not attn and module.config._attn_implementation not in EXPORTABLE_ATTENTION:
         module.set_attn_implementation("sdpa")
     return module.eval()
 

@@ -100,6 +100,49 @@ def killed_classifier() -> tuple[Any, list[str], list[str]]:
     raise AssertionError
 
 
+def sleeping_classifier(seconds: float) -> tuple[Any, list[str], list[str]]:
+    """The classifier, which sleeps a while before each batch."""
+    import time
+
+    module, inputs, outputs = torch_classifier()
+    module.register_forward_pre_hook(lambda *_: time.sleep(seconds) if seconds else None)
+    return module, inputs, outputs
+
+
+def shuffled_classifier() -> tuple[Any, list[str], list[str]]:
+    """The classifier with its classes in another order."""
+    module, inputs, outputs = torch_classifier()
+    module.register_forward_hook(lambda _module, _inputs, output: (output[0].roll(1, dims=1),))
+    return module, inputs, outputs
+
+
+def counted_classifier(log: Path, name: str) -> tuple[Any, list[str], list[str]]:
+    """The classifier, which writes a line for every time it is loaded."""
+    with log.open("a") as file:
+        file.write(f"{name}\n")
+    return torch_classifier()
+
+
+def fatal_classifier(log: Path, name: str, loads: int) -> tuple[Any, list[str], list[str]]:
+    """As counted, but with this number of loads it ends the bench itself, as a power cut would: once."""
+    found = counted_classifier(log, name)
+    if log.read_text().splitlines().count(name) == loads:
+        os.kill(os.getppid(), signal.SIGKILL)
+    return found
+
+
+def hungry_classifier() -> tuple[Any, list[str], list[str]]:
+    """Wants more memory than its process may have."""
+    import resource
+
+    module, inputs, outputs = torch_classifier()
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+    import numpy
+
+    module.ballast = numpy.ones(1 << 33, dtype=numpy.uint8)
+    return module, inputs, outputs
+
+
 def picky_classifier() -> tuple[Any, list[str], list[str]]:
     """Refuses any batch that is not of 8 rows."""
     import torch

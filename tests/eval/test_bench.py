@@ -15,6 +15,7 @@ from onnxfix.eval.bench import BenchReport, Variant, run_bench, step_count
 from onnxfix.eval.bench_report import table, write_report
 from onnxfix.eval.bench_row import BenchRow
 from onnxfix.eval.metrics import accuracy, macro_f1
+from onnxfix.eval.point import Point
 from onnxfix.eval.workload import Workload
 from onnxfix.model import Model
 from onnxfix.provenance import Provenance
@@ -55,7 +56,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
 
 @pytest.fixture(scope="module")
 def report(variants: list[Variant], workload: Workload, steps: list[str]) -> BenchReport:
-    return run_bench(variants, workload, rounds=ROUNDS, batch_size=BATCH, threads=1, progress=steps.append)
+    return run_bench(variants, workload, rounds=ROUNDS, points=[Point(BATCH)], threads=1, progress=steps.append)
 
 
 def _row(report: BenchReport, name: str) -> BenchRow:
@@ -113,7 +114,7 @@ def test_figures_are_those_of_the_models(report: BenchReport, workload: Workload
 def test_memory_is_of_the_variant_alone(report: BenchReport, tmp_path: Path, workload: Workload) -> None:
     ballast = np.ones(60_000_000, dtype=np.uint8)  # held by this process; must not show in the child's figure
     path = models.save_onnx(tmp_path / "again.onnx")
-    again = run_bench([Variant("again", "onnx", path)], workload, rounds=1, batch_size=BATCH, threads=1)
+    again = run_bench([Variant("again", "onnx", path)], workload, rounds=1, points=[Point(BATCH)], threads=1)
     assert ballast.any()
     assert again.rows[0].memory_mb < 50
     assert _row(report, "fast").memory_mb < 50
@@ -122,7 +123,7 @@ def test_memory_is_of_the_variant_alone(report: BenchReport, tmp_path: Path, wor
 def test_progress_is_reported_as_often_as_announced(
     report: BenchReport, steps: list[str], variants: list[Variant], workload: Workload
 ) -> None:
-    assert len(steps) == step_count(variants, workload, rounds=ROUNDS, batch_size=BATCH)
+    assert len(steps) == step_count(variants, workload, rounds=ROUNDS, points=[Point(BATCH)])
 
 
 def test_files_parse_and_agree(report: BenchReport, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_files_parse_and_agree(report: BenchReport, tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in paths), "nothing temporary is left"
     summary = json.loads((folder / "summary.json").read_text())
     frame = pl.read_parquet(folder / "results.parquet")
-    assert summary["schema"] == "onnxfix.bench/1"
+    assert summary["schema"] == "onnxfix.bench/2"
     assert [r["variant"] for r in summary["rows"]] == frame["variant"].to_list()
     for one, other in zip(summary["rows"], frame.to_dicts(), strict=True):
         for key, value in one.items():
@@ -159,7 +160,9 @@ def test_the_table_fits_a_terminal(report: BenchReport) -> None:
 def test_a_failing_reference_hands_over_to_the_next(tmp_path: Path) -> None:
     good = models.save_onnx(tmp_path / "good.onnx")
     picky = Variant("torch fp32", "torch", models.picky_classifier)
-    report = run_bench([picky, Variant("good", "onnx", good)], models.workload(20), rounds=1, batch_size=8, threads=1)
+    report = run_bench(
+        [picky, Variant("good", "onnx", good)], models.workload(20), rounds=1, points=[Point(8)], threads=1
+    )
     assert "4 rows" in report.rows[0].result, "fails on the short last batch, when the first two are done"
     assert (report.method.reference, report.method.baseline) == ("good", "good")
     assert report.rows[1].result == "the baseline"

@@ -13,6 +13,7 @@ from onnxfix.cli.main import main
 from onnxfix.errors import OnnxfixError
 from onnxfix.eval.bench import Variant, run_bench
 from onnxfix.eval.openvino_runner import OpenvinoRunner
+from onnxfix.eval.point import Point
 from onnxfix.eval.runners import LoadFailure, RunFailure, TorchRunner
 from onnxfix.eval.torchao_linears import quantize, weights_bytes
 
@@ -125,7 +126,7 @@ def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path) -> None:
         Variant("bf16", "openvino", path, dtype="bf16"),
         Variant("int8", "openvino", path, dtype="int8-wo"),
     ]
-    report = run_bench(variants, models.workload(16), rounds=1, batch_size=8, threads=1)
+    report = run_bench(variants, models.workload(16), rounds=1, points=[Point(8)], threads=1)
     _, fp32, bf16, int8 = report.rows
     assert (fp32.failure, bf16.failure) == ("", "")
     assert fp32.rel_l2_logits < 1e-5 and bf16.rel_l2_logits < 3e-2

@@ -1,0 +1,147 @@
+"""A bench as Markdown: the main table, more figures, the sweep, classes, and how it was measured."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .bench_row import BenchRow
+from .verdict import THRESHOLDS
+
+if TYPE_CHECKING:
+    from .bench import BenchReport
+
+NOTHING = "-"
+TEXT = ("variant", "exporter", "result", "verified", "note", "made by", "class", "worse than last time")
+
+
+def headings(report: BenchReport) -> list[str]:
+    """Column titles of the main table."""
+    memory = "VRAM MB" if report.method.provider == "cuda" else "memory MB"
+    return ["variant", "exporter", "size MB", "ms/sample", memory, *(f"{h} F1" for h in report.heads), "result"]
+
+
+def cells(row: BenchRow, heads: list[str]) -> list[str]:
+    """One row of the main table as text."""
+    f1 = [row.heads[head].f1 if head in row.heads else math.nan for head in heads]
+    figures = [_number(row.size_mb, 1), _number(row.ms_per_sample, 2), _number(row.main_memory_mb, 0)]
+    scores = [_number(score, 4) for score in f1]
+    if row.failure:
+        figures[1:], scores = ["err"] * 2, ["err"] * len(heads)
+    return [row.variant, row.exporter or NOTHING, *figures, *scores, row.result]
+
+
+def markdown(report: BenchReport) -> str:
+    """The whole report."""
+    main = [headings(report), *(cells(row, report.heads) for row in report.rows)]
+    parts = ["# Bench", _table(main)]
+    if report.regressions is not None:
+        worse = [str(r["sentence"]) for r in report.regressions] or ["nothing"]
+        parts += ["## Worse than last time", "\n".join(f"- {sentence}" for sentence in worse)]
+    if len(report.method.points) > 1:
+        parts += ["## By batch size and length", "Milliseconds a sample.", _table(sweep(report))]
+    parts += ["## More figures", _table(_times(report)), _table(_answers(report))]
+    for head in report.classes:
+        parts += [f"## F1 by class of {head}", _table(_classes(report, head))]
+    made = [["variant", "made by", "verified", "note"]]
+    made += [[r.variant, *(text or NOTHING for text in (r.made_by, r.verified, r.note))] for r in report.rows]
+    parts += ["## How the files were made", _table(made)]
+    parts += ["## How it was measured", _method(report)]
+    parts += ["## Machine", "\n".join(f"- {name}: {value}" for name, value in report.machine.items())]
+    if report.notes:
+        parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _times(report: BenchReport) -> list[list[str]]:
+    found = [["variant", "95 % of median", "p95 ms", "p99 ms", "samples/s", "× baseline", "95 %", "J/sample", "load s"]]
+    for row in report.rows:
+        interval, ratios = _interval(row.ms_low, row.ms_high, 2), _interval(row.ratio_low, row.ratio_high, 2)
+        figures = [_number(row.ms_p95, 2), _number(row.ms_p99, 2), _number(row.samples_per_s, 1), _number(row.ratio, 2)]
+        tail = [_number(row.joules_per_sample, 3), _number(row.load_s, 2)]
+        found.append([row.variant, interval, *figures, ratios, *tail])
+    return found
+
+
+def _answers(report: BenchReport) -> list[list[str]]:
+    own = list(dict.fromkeys(name for row in report.rows for name in row.metrics))
+    titles = [*(f"{head} F1 − baseline's, 95 %" for head in report.heads), *own]
+    found = [["variant", "agreement", "rel. L2", "max abs", "KL", *titles]]
+    for row in report.rows:
+        agreement = NOTHING if math.isnan(row.agreement) else f"{row.agreement:.2%}"
+        logits = [_power(x) for x in (row.rel_l2_logits, row.max_abs_logits, row.kl_logits)]
+        heads = [row.heads.get(head) for head in report.heads]
+        intervals = [_interval(h.low, h.high, 4, signed=True) if h else NOTHING for h in heads]
+        found.append([row.variant, agreement, *logits, *intervals, *(_number(row.metrics.get(n), 4) for n in own)])
+    return found
+
+
+def sweep(report: BenchReport) -> list[list[str]]:
+    """Milliseconds a sample at every batch size and length, under a row of titles."""
+    points = report.method.points
+    found = {(p.variant, p.batch, p.length): p for p in report.points}
+    rows = [["variant", *map(str, points)]]
+    for row in report.rows:
+        times = [found.get((row.variant, p.batch, p.length)) for p in points]
+        rows.append([row.variant, *("err" if t is None or t.failure else _number(t.ms_per_sample, 2) for t in times)])
+    return rows
+
+
+def _classes(report: BenchReport, head: str) -> list[list[str]]:
+    names = [row.variant for row in report.rows if head in row.heads]
+    rows = [["class", "rows", *names]]
+    for entry in report.classes[head]:
+        rows.append([str(entry["class"]), str(entry["rows"]), *(_number(entry["f1"].get(n), 3) for n in names)])
+    return rows
+
+
+def _method(report: BenchReport) -> str:
+    m, t = report.method, THRESHOLDS
+    threads = f"{m.threads} CPU threads" if m.threads else "each runtime's own number of CPU threads"
+    where = "from arrays on the host to arrays on the host"
+    if m.provider == "cuda":
+        where = "inputs and outputs on the device, until it has finished"
+    lines = [
+        f"Workload: {m.workload}; batches of {m.batch_size} in data order, padded to the longest row of each.",
+        f"Provider {m.provider}, {threads}. Every variant runs in a process of its own.",
+        f"Time: {m.rounds} rounds over {m.timed_batches} batches spread over the workload, the variants in turn, their "
+        "order rotated each round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, "
+        f"p99: percentiles) over batches and rounds of a batch's time by its rows, {where}.",
+        f"At most 4 variants are loaded side by side, with {m.baseline} beside each such group: × baseline is the "
+        "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. "
+        "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each.",
+        "Load: from a process with its runtime imported to a model ready to run; for torch that includes the import of "
+        "the model's own code.",
+        "Memory: of the variant alone, peak beyond the same process with the runtime imported and no model loaded; "
+        "VRAM: what the device holds more than before the load. MB are 1,000,000 bytes; the size of a torch row is "
+        "that of its weights.",
+        f"Agreement: rows with the same class as {m.baseline} in every head. rel. L2, max abs and KL (of the classes' "
+        f"probabilities, nats): the worst output over all rows against {m.reference}. F1: macro over the classes "
+        "present in labels or predictions; intervals of differences are of the same rows drawn for both.",
+        f"Verdicts: F1 within {t.same_f1} is the same, a loss beyond {t.collapse_f1} a collapse; faster means below "
+        f"{t.clear_ratio:.0%} of the time and in {t.clear_rounds:.0%} of the rounds, leaner below "
+        f"{t.clear_bytes:.0%} of the memory; dominated means not better in time, memory, size or F1, and clearly worse "
+        "in time or memory.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(rows: list[list[str]]) -> str:
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    rule = ["---" if title in TEXT else "---:" for title in rows[0]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [escaped[0], rule, *escaped[1:]])
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _power(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.2e}"
+
+
+def _interval(low: float, high: float, digits: int, *, signed: bool = False) -> str:
+    if math.isnan(low) or math.isnan(high):
+        return NOTHING
+    form = f"{'+' if signed else ''}.{digits}f"
+    return f"{low:{form}} … {high:{form}}"

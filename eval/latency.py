@@ -1,0 +1,83 @@
+"""Latency: seconds a batch, by round and batch, as milliseconds a sample with intervals, and as ratios of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Seconds = NDArray[np.float64]
+"""(rounds, batches)"""
+DRAWS = 2000
+CONFIDENCE = 95.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with the 95 % bootstrap interval of it; all NaN where nothing was measured."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a sample over all timed batches of all rounds: a batch's time divided by its rows."""
+
+    median: Interval
+    p95_ms: float
+    p99_ms: float
+    samples_per_s: float
+    """All timed samples by all timed seconds."""
+    round_ms: tuple[float, ...]
+    """The median of each round."""
+
+
+def latency(seconds: Seconds, rows: Sequence[int]) -> Latency:
+    """Figures of one variant. `seconds` of shape (rounds, batches); `rows`: samples of each batch."""
+    per_sample = seconds * 1000 / np.asarray(rows, dtype=np.float64)
+    return Latency(
+        median=_median(per_sample),
+        p95_ms=float(np.percentile(per_sample, 95)),
+        p99_ms=float(np.percentile(per_sample, 99)),
+        samples_per_s=float(np.sum(rows) * len(seconds) / seconds.sum()),
+        round_ms=tuple(float(ms) for ms in np.median(per_sample, axis=1)),
+    )
+
+
+def ratio(seconds: Seconds, yardstick: Seconds) -> Interval:
+    """Median of time by time of the yardstick, on the same batches of the same rounds.
+
+    Both of shape (rounds, batches). What disturbs a round slows both, so the ratio is steadier than either time.
+    """
+    return _median(seconds / yardstick)
+
+
+def round_ratios(seconds: Seconds, yardstick: Seconds) -> tuple[float, ...]:
+    """The median ratio of each round."""
+    return tuple(float(x) for x in np.median(seconds / yardstick, axis=1))
+
+
+def percentile_interval(draws: NDArray[Any]) -> tuple[float, float]:
+    """The middle 95 % of bootstrap draws."""
+    low, high = np.percentile(draws, [(100 - CONFIDENCE) / 2, (100 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _median(figures: Seconds) -> Interval:
+    """Median with an interval: rounds are drawn with replacement, and batches within each (Efron & Tibshirani 1993).
+
+    Rounds first, since a disturbance lasts longer than a batch: batches of one round are not independent.
+    """
+    rng = np.random.default_rng(0)
+    rounds, batches = figures.shape
+    chosen = rng.integers(0, rounds, (DRAWS, rounds))
+    within = rng.integers(0, batches, (DRAWS, rounds, batches))
+    drawn = np.median(figures[chosen[:, :, None], within].reshape(DRAWS, -1), axis=1)
+    low, high = percentile_interval(drawn)
+    return Interval(float(np.median(figures)), low, high)

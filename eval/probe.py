@@ -1,0 +1,133 @@
+"""Probe: each variant alone in its process: does it load, what memory does it take, what does it answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .metrics import LogitDifference
+from .parts import Parts
+from .progress import Progress, stretch
+from .trial import Answers, Difference, Trial
+from .variant import Variant
+from .worker import Settings, VariantFailure, Worker
+from .workload import Arrays, Batch, Workload
+
+
+class Probe:
+    """Probes the variants of one bench, the reference before all others, whose outputs `parts` keeps.
+
+    The reference is the first that works of: torch fp32, any torch, the first in order. Outputs are matched by name, by
+    position where the names differ.
+    """
+
+    def __init__(self, workload: Workload, batches: Sequence[Batch], largest: Batch, settings: Settings) -> None:
+        self._workload, self._batches, self._largest, self._settings = workload, batches, largest, settings
+
+    def run(self, trials: Sequence[Trial], parts: Parts, progress: Progress) -> None:
+        """Fill in `opened`, `memory` and `answers`, or `failure`; what `parts` knows already is not run again."""
+        names = _output_names(trials, self._workload)
+        reference = ""
+        for trial in sorted(trials, key=lambda t: _rank(t.variant)):
+            with stretch(progress, 1 + len(self._batches), trial.name) as tick:
+                if not self._known(trial, reference, parts):
+                    if not reference:
+                        parts.drop_reference()
+                    trial.failure = trial.variant.failure
+                    if not trial.failure:
+                        tick(f"load {trial.name}")
+                        self._measure(trial, names, reference, parts, tick)
+                    parts.save(trial)
+                reference = reference or (trial.name if trial.answers else "")
+
+    def _known(self, trial: Trial, reference: str, parts: Parts) -> bool:
+        """Whether all of the variant is known, against this reference."""
+        if not parts.load(trial):
+            return False
+        if trial.failure or (trial.answers and trial.answers.reference == (reference or trial.name)):
+            return True
+        trial.forget()
+        return False
+
+    def _measure(self, trial: Trial, names: Sequence[str], reference: str, parts: Parts, tick: Progress) -> None:
+        worker: Worker | None = None
+        step = "does not load"
+        try:
+            worker = Worker(trial.variant, self._settings)
+            worker.ready()
+            trial.opened = worker.open()
+            step = "does not run"
+            worker.warm(self._largest.arrays)
+            trial.memory = worker.memory()
+            trial.answers = self._answers(trial, worker, names, reference, parts, tick)
+        except (VariantFailure, ValueError) as failure:
+            trial.failure = f"{step if isinstance(failure, VariantFailure) else 'wrong output'}: {failure}"
+        finally:
+            if worker is not None:
+                worker.close()
+
+    def _answers(
+        self, trial: Trial, worker: Worker, names: Sequence[str], reference: str, parts: Parts, tick: Progress
+    ) -> Answers:
+        names = names or list(parts.reference(0) or ())
+        differences: dict[str, LogitDifference] = {}
+        heads: dict[str, list[NDArray[np.float32]]] = {}
+        for number, batch in enumerate(self._batches):
+            tick(f"outputs of {trial.name}")
+            outputs = _renamed(worker.run(batch.arrays), names)
+            if not reference:
+                parts.save_reference(number, outputs)
+            expected = parts.reference(number) if reference else outputs
+            for name, array in (expected or {}).items():
+                if name not in outputs:
+                    raise VariantFailure(f"has no output '{name}' (its outputs: {', '.join(outputs)})")
+                if array.dtype.kind == "f":
+                    difference = differences.setdefault(name, LogitDifference())
+                    difference.add(_unpadded(array, batch), _unpadded(outputs[name], batch))
+            for name, array in outputs.items():
+                if _is_head(name, array, self._workload, batch):
+                    heads.setdefault(name, []).append(array.astype(np.float32))
+        return Answers(
+            reference or trial.name,
+            {name: np.concatenate(kept) for name, kept in heads.items()},
+            {name: Difference(d.rel_l2, d.max_abs, d.nonfinite_rows) for name, d in differences.items()},
+        )
+
+
+def _rank(variant: Variant) -> tuple[bool, bool]:
+    """Torch fp32 before any other torch before the rest; the order given decides among equals."""
+    return (not variant.is_fp32_torch, variant.kind != "torch")
+
+
+def _output_names(trials: Sequence[Trial], workload: Workload) -> list[str]:
+    """Output names of the first ONNX file that has all labelled heads: a torch module may not name its outputs."""
+    heads = {*workload.classes, *workload.gold}
+    if not heads:
+        return []
+    files = (trial.variant.file_outputs() for trial in trials)
+    return next((names for names in files if heads <= set(names)), [])
+
+
+def _is_head(name: str, array: NDArray[Any], workload: Workload, batch: Batch) -> bool:
+    """(rows, classes ≥ 2) and known to hold logits; the largest entry of an embedding says nothing."""
+    known = name in workload.classes or name in workload.gold or "logit" in name
+    return known and array.ndim == 2 and array.shape[0] == batch.rows and array.shape[1] > 1
+
+
+def _renamed(outputs: Arrays, names: Sequence[str]) -> Arrays:
+    """By position, where names differ and the number is the same."""
+    if set(outputs) >= set(names) or len(outputs) != len(names):
+        return outputs
+    return dict(zip(names, outputs.values(), strict=True))
+
+
+def _unpadded(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
+    """Outputs a token without those of padding, which runtimes may fill as they like; others as they are."""
+    mask = batch.arrays.get("attention_mask")
+    if mask is None or mask.ndim != 2 or array.shape[:2] != mask.shape:
+        return array
+    kept: NDArray[Any] = array[mask != 0]
+    return kept

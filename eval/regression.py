@@ -1,0 +1,115 @@
+"""What became slower, larger or worse than in an earlier bench, from its results.parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxfix.errors import OnnxfixError, one_line
+
+from .bench import BenchReport
+from .verdict import THRESHOLDS
+
+# Column → what it is called, and whether it counts against the tolerance as a ratio.
+SIZES = {"size_mb": "size", "memory_mb": "memory", "vram_mb": "VRAM"}
+
+
+@dataclass(frozen=True)
+class Regression:
+    """One figure of one variant that is worse than before."""
+
+    variant: str
+    what: str
+    before: float | None
+    after: float | None
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"worse": True}
+
+
+def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Regression]:
+    """Figures worse than in `earlier` by more than `tolerance` (0.1: 10 %), F1 by more than what counts as the same.
+
+    Time is compared through the baseline variant where both benches have the same: its ratio is taken within one run,
+    so that a slower machine is no regression. The interval of the ratio must lie beyond the tolerance as well. A
+    variant that worked and fails now, or is gone, is one. Raises OnnxfixError for a file that is no such result.
+    """
+    rows = _rows(earlier)
+    before = {(r["variant"], r["batch"], r["length"]): r for r in rows}
+    after = {(r["variant"], r["batch"], r["length"]): r for r in _now(report)}
+    if not set(before) & set(after):
+        raise OnnxfixError(f"{earlier} and this bench have no variant and batch in common", "name the right file")
+    beside = _same_baseline(rows, report)
+    return [
+        found
+        for key, old in before.items()
+        for found in _compare(old, after.get(key), report.heads, tolerance, bool(beside) and key[0] != beside)
+    ]
+
+
+def _compare(
+    old: Mapping[str, Any], new: Mapping[str, Any] | None, heads: Sequence[str], tolerance: float, by_ratio: bool
+) -> Iterator[Regression]:
+    name = str(old["variant"])
+    if old.get("failure") or old.get("ms_per_sample") is None:
+        return
+    if new is None or new.get("failure"):
+        reason = f": {new['failure']}" if new else " in this bench"
+        yield Regression(name, "failure", None, None, f"{name} worked and {'fails' if new else 'is not'}{reason}")
+        return
+    where = f" at {old['batch']} × {old['length']} tokens" if old["length"] else ""
+    yield from _time(name, where, old, new, tolerance, by_ratio)
+    for column, word in SIZES.items():
+        one, other = old.get(column), new.get(column)
+        slack = THRESHOLDS.slack_mb if column != "size_mb" else 0.0
+        if one and other and other > one * (1 + tolerance) and other > one + slack:
+            yield Regression(name, word, one, other, f"{name}{where}: {word} {one:,.1f} → {other:,.1f} MB")
+    for head in heads:
+        one, other = old.get(f"f1_{head}"), new.get(f"f1_{head}")
+        if one is not None and other is not None and other < one - THRESHOLDS.same_f1:
+            yield Regression(name, f"{head} F1", one, other, f"{name}: {head} F1 {one:.4f} → {other:.4f}")
+
+
+def _time(
+    name: str, where: str, old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float, by_ratio: bool
+) -> Iterator[Regression]:
+    column, unit = (
+        ("ratio", "× the baseline's time") if by_ratio and old.get("ratio") else ("ms_per_sample", "ms/sample")
+    )
+    least = "ratio_low" if column == "ratio" else "ms_low"
+    one, other, surely = old.get(column), new.get(column), new.get(least)
+    if one and other and other > one * (1 + tolerance) and (surely or other) > one:
+        yield Regression(
+            name, "time", one, other, f"{name}{where}: {one:.2f} → {other:.2f} {unit} ({other / one - 1:+.0%})"
+        )
+
+
+def _same_baseline(rows: Sequence[Mapping[str, Any]], report: BenchReport) -> str:
+    """The baseline of both benches, empty where they differ: its own ratio is 1 in each round."""
+    then = next((r["variant"] for r in rows if r.get("main") and r.get("ratio") == 1.0 == r.get("ratio_high")), "")
+    return then if then == report.method.baseline else ""
+
+
+def _now(report: BenchReport) -> list[dict[str, Any]]:
+    from .bench_report import frame
+
+    return frame(report).to_dicts()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    import polars as pl
+
+    if not path.is_file():
+        raise OnnxfixError(f"{path} does not exist", "name the results.parquet of an earlier bench")
+    try:
+        found = pl.read_parquet(path).to_dicts()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise OnnxfixError(
+            f"{path} cannot be read: {one_line(error)}", "name the results.parquet of a bench"
+        ) from error
+    if not found or not {"variant", "batch", "length", "ms_per_sample"} <= set(found[0]):
+        raise OnnxfixError(f"{path} is no result of this version's bench", "name the results.parquet of a bench")
+    return found
