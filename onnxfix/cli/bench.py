@@ -2,101 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from . import console
+from .bench_options import options
 from .output import emit_json
 
 if TYPE_CHECKING:
     from onnxfix.eval.bench import BenchReport
+    from onnxfix.eval.point import Point
 
     from .bench_setup import Setup
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="DIR", help="Default: what the file records.")
-@click.option("--factory", default="", metavar="MODULE:FUNCTION", help="Function that returns the torch module.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="FILE", help="Texts: .parquet, .csv, .tsv or .jsonl.")
-@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the texts.")
-@click.option("--label", "labels", multiple=True, metavar="HEAD=COLUMN", help="Labels of an output; repeatable.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Rows a batch.")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="Use the first rows only.")
-@click.option("--bucket", is_flag=True, help="Sort rows by length first: less padding, as a batching server would.")
-@click.option("--max-length", type=click.IntRange(min=8), metavar="TOKENS", help="Default: the tokenizer's, max. 512.")
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads. Default: each runtime's choice.")
-@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--no-torch", is_flag=True, help="Compare the ONNX files with each other only.")
-@click.option(
-    "--torchao/--no-torchao",
-    default=None,
-    help="Torch with int8 linears by torchao as well. Default: where it is installed.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default="bench", show_default=True, help="Folder of the report."
-)
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(
-    models: tuple[Path, ...],
-    checkpoint: Path | None,
-    factory: str,
-    data: Path | None,
-    text: str,
-    labels: tuple[str, ...],
-    batch: int,
-    rounds: int,
-    limit: int | None,
-    bucket: bool,
-    max_length: int | None,
-    threads: int,
-    provider: str,
-    no_torch: bool,
-    torchao: bool | None,
-    output: Path,
-    form: str,
-) -> int:
+@options
+def command(models: tuple[Path, ...], **given: Any) -> int:
     """Compare each MODEL with torch fp32 and bf16 (default: model.onnx here and the files onnxfix made from it).
 
-    With torchao installed, also with torch whose linears it made int8.
+    --sweep makes the files itself, from the checkpoint named or the bundled one: 'seed' are torch and the conversions
+    of the report that gave up on ONNX, 'repaired' what onnxfix makes of each export, 'all' every row there is. What
+    cannot be made or run is a row with its reason.
 
     The checkpoint is found in what `onnxfix export` recorded in the file. Without --data, rows are made up and there
-    are no F1 columns; a model of the bundled demo brings its own labelled rows. Writes summary.json, results.parquet
-    and REPORT.md. Exit code 1 when no model could be measured.
+    are no F1 columns; a model of the bundled demo brings its own labelled rows. Writes summary.json, results.parquet,
+    REPORT.md and report.html. Exit code 1 when no model could be measured, and with --baseline when anything is worse
+    than it was beyond the tolerance.
     """
     from onnxfix.eval.bench_report import write_report
 
     from .bench_data import Wanted
     from .bench_setup import setup
 
-    wanted = Wanted(models, checkpoint, factory, data, text, labels, limit, max_length, no_torch, bucket, torchao)
-    report = _run(setup(wanted), rounds, batch, _provider(provider), threads)
-    paths = write_report(report, output)
-    if form == "json":
+    provider = _provider(given["provider"])
+    wanted = Wanted(models, provider=provider, **{k: v for k, v in given.items() if k in Wanted.ASKED})
+    report = _run(setup(wanted), provider, given)
+    if given["baseline"] is not None:
+        from onnxfix.eval.regression import regressions
+
+        found = regressions(report, given["baseline"], given["tolerance"] / 100)
+        report = replace(report, regressions=[each.as_dict() for each in found])
+    paths = write_report(report, given["output"])
+    if given["form"] == "json":
         emit_json(report.as_dict())
     else:
         _show(report, paths)
-    return 0 if any(row.measured for row in report.rows) else 1
+    return 0 if any(row.measured for row in report.rows) and not report.regressions else 1
 
 
-def _run(found: Setup, rounds: int, batch: int, provider: Literal["cpu", "cuda"], threads: int) -> BenchReport:
+def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) -> BenchReport:
     from onnxfix.eval.bench import run_bench, step_count
+    from onnxfix.eval.quality import find_metric
 
-    steps = step_count(found.variants, found.workload, rounds=rounds, batch_size=batch)
-    with console.progress("bench", steps) as advance:
-        return run_bench(
+    metric = find_metric(given["metric"]) if given["metric"] else None
+    points, rounds = _points(given), given["rounds"]
+    with console.progress("bench", step_count(found.variants, found.workload, rounds=rounds, points=points)) as advance:
+        report = run_bench(
             found.variants,
             found.workload,
+            points=points,
             rounds=rounds,
-            batch_size=batch,
             provider=provider,
-            threads=threads,
+            threads=given["threads"],
+            baseline=given["ratio_to"],
+            metric=metric,
+            opinions=found.opinions,
             notes=found.notes,
+            folder=given["output"],
+            resume=given["resume"],
             progress=advance,
         )
+    return replace(report, diagnoses=found.diagnoses)
+
+
+def _points(given: dict[str, Any]) -> tuple[Point, ...]:
+    from onnxfix.eval.point import grid
+
+    return grid(given["batch"], given["seq"])
 
 
 def _provider(name: str) -> Literal["cpu", "cuda"]:
@@ -110,12 +97,18 @@ def _provider(name: str) -> Literal["cpu", "cuda"]:
 def _show(report: BenchReport, paths: list[Path]) -> None:
     from rich.text import Text
 
-    from onnxfix.eval.bench_report import table
+    from onnxfix.eval.bench_report import points_table, table
 
     out = console.out()
     out.print(table(report))
+    if (swept := points_table(report)) is not None:
+        out.print(swept)
     method = report.method
     out.print(Text(f"{method.workload}; batch {method.batch_size}, {method.rounds} rounds, {method.provider}"))
     for note in report.notes:
         out.print(Text(f"note: {note}", style="dim"))
+    for worse in report.regressions or ():
+        out.print(Text(f"worse: {worse['sentence']}", style="red"))
+    if report.regressions is not None and not report.regressions:
+        out.print(Text("nothing is worse than it was", style="green"))
     out.print(Text(f"wrote {', '.join(str(path) for path in paths)}"), soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from onnxfix.errors import OnnxfixError
 
@@ -30,6 +30,17 @@ class Wanted:
     bucket: bool = False
     torchao: bool | None = None
     """Rows of torch with int8 linears by torchao; None: where it is installed."""
+    sweep: str | None = None
+    provider: str = "cpu"
+    output: Path = Path("bench")
+    resume: bool = False
+    no_verify: bool = False
+
+    ASKED: ClassVar = frozenset(
+        "checkpoint factory data text labels limit max_length no_torch bucket torchao sweep output resume no_verify"
+        .split()
+    )  # fmt: skip
+    """Those that are options by the same name."""
 
 
 def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:
@@ -102,7 +113,8 @@ def _classes(source: Provenance | None, checkpoint: Path | None) -> dict[str, li
     if source is not None and source.labels:
         return source.labels
     with contextlib.suppress(OnnxfixError):
-        return Checkpoint.open(checkpoint).labels if checkpoint is not None else {}
+        opened = Checkpoint.open(checkpoint) if checkpoint is not None else None
+        return opened.heads or opened.labels if opened is not None else {}
     return {}
 
 

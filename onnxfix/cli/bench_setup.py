@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from onnxfix.errors import OnnxfixError
 from .bench_data import Wanted, workload
 
 if TYPE_CHECKING:
-    from onnxfix.eval.bench import Variant
+    from onnxfix.eval.bench import Opinion, Variant
     from onnxfix.eval.workload import Workload
     from onnxfix.provenance import Provenance
 
@@ -29,24 +29,39 @@ class Setup:
     variants: list[Variant]
     workload: Workload
     notes: list[str]
+    opinions: dict[str, Opinion] = field(default_factory=dict)
+    diagnoses: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def setup(wanted: Wanted) -> Setup:
     """Raises OnnxfixError with what to do when models, checkpoint or data cannot be found."""
     from onnxfix.eval.workload import bucketed
+    from onnxfix.flows.opinions import opinions
 
+    if wanted.sweep:
+        from .bench_sweep import sweep
+
+        found = sweep(wanted, wanted.sweep)
+    else:
+        found = _named(wanted)
+    rows = bucketed(found.workload) if wanted.bucket else found.workload
+    said, documents = opinions(found.variants, wanted.provider, "cuda" if wanted.sweep else "")
+    return replace(found, workload=rows, opinions=said, diagnoses=documents)
+
+
+def _named(wanted: Wanted) -> Setup:
+    """The files that the user names, and torch."""
     paths = find_models(wanted.models)
     known = {path: read_provenance(path) for path in paths}
     source = find_source(wanted, known)
     notes = _strangers(source, known)
-    variants = [_onnx_variant(path, provenance) for path, provenance in known.items()]
+    variants = [onnx_variant(path, provenance) for path, provenance in known.items()]
     if source is not None and not wanted.no_torch:
         if importlib.util.find_spec("torch") is None:
             notes.append("torch is not installed: ONNX models only (pip install 'onnxfix[torch]')")
         else:
             variants = [*_torch_variants(source, wanted.torchao), *variants]
-    rows = workload(wanted, source, paths)
-    return Setup(variants, bucketed(rows) if wanted.bucket else rows, notes)
+    return Setup(variants, workload(wanted, source, paths), notes)
 
 
 def find_models(given: Sequence[Path]) -> list[Path]:
@@ -119,7 +134,7 @@ def _strangers(source: Provenance | None, known: dict[Path, Provenance | None]) 
     ]
 
 
-def _onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
+def onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
     from onnxfix.eval.bench import Variant
 
     name = path.name.removesuffix(".onnx") if path.parent == Path() else str(path)

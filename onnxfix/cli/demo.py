@@ -42,16 +42,18 @@ def command(output: Path, limit: int | None, form: str) -> int:
 def _bench(made: Demo, limit: int | None) -> BenchReport:
     from onnxfix.eval.bench import run_bench, step_count
     from onnxfix.eval.bench_report import write_report
+    from onnxfix.eval.point import Point
 
     from .bench_data import Wanted
     from .bench_setup import setup
 
     rows = [r for r in made.rows if not r.failure]
     found = setup(Wanted(models=tuple(r.path for r in rows), limit=limit, bucket=True, torchao=False))
-    steps = step_count(found.variants, found.workload, rounds=ROUNDS, batch_size=BATCH)
+    points = (Point(BATCH),)
+    steps = step_count(found.variants, found.workload, rounds=ROUNDS, points=points)
     with console.progress("bench", steps) as advance:
         report = run_bench(
-            found.variants, found.workload, rounds=ROUNDS, batch_size=BATCH, notes=found.notes, progress=advance
+            found.variants, found.workload, rounds=ROUNDS, points=points, notes=found.notes, progress=advance
         )
     write_report(report, made.folder / "bench")
     return report

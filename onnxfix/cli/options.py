@@ -11,7 +11,9 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _all(*options: Decorator) -> Decorator:
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator."""
+
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             command = option(command)
@@ -20,7 +22,7 @@ def _all(*options: Decorator) -> Decorator:
     return decorate
 
 
-conversion = _all(
+conversion = together(
     click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8."),
     click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True),
     click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are."),
@@ -58,7 +60,7 @@ conversion = _all(
 )
 """What a conversion of precision does, and what it leaves alone."""
 
-quantization = _all(
+quantization = together(
     click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears."),
     click.option(
         "--bits",
@@ -108,7 +110,7 @@ quantization = _all(
 )
 """How linears are quantized."""
 
-search = _all(
+search = together(
     click.option(
         "--search",
         "searches",
@@ -126,7 +128,7 @@ search = _all(
 )
 """Finding the few nodes that have to stay as they are."""
 
-real_inputs = _all(
+real_inputs = together(
     click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given."),
     click.option(
         "--checkpoint",

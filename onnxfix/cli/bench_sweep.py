@@ -1,0 +1,61 @@
+"""`onnxfix bench --sweep`: makes the files of a sweep from a checkpoint, with progress, and finds its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnxfix.errors import OnnxfixError
+
+from . import console
+from .bench_data import Wanted, workload
+from .bench_setup import Setup, onnx_variant, read_provenance
+
+if TYPE_CHECKING:
+    from onnxfix.eval.workload import Workload
+
+CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 8
+
+
+def sweep(wanted: Wanted, name: str) -> Setup:
+    """Rows of the sweep, and behind them the files that the user names as well. Raises OnnxfixError."""
+    from onnxfix.eval import demo
+    from onnxfix.flows.making import Workshop
+    from onnxfix.flows.sweeps import rows_of, variants
+    from onnxfix.provenance import Provenance
+
+    if wanted.no_torch:
+        raise OnnxfixError("--sweep makes its files from torch", "leave --no-torch out")
+    checkpoint = (wanted.checkpoint or (None if wanted.factory else demo.CHECKPOINT)) and _folder(wanted)
+    source = Provenance(checkpoint=str(checkpoint or ""), factory=wanted.factory)
+    rows = workload(wanted, source, [])
+    folder = wanted.output / "models"
+    shop = Workshop(folder, checkpoint, wanted.factory, verify=not wanted.no_verify, reuse=wanted.resume)
+    with console.progress("making files", len(rows_of(name))) as advance:
+        found = variants(name, shop, source, wanted.provider, lambda: calibration(rows, folder), advance)
+    found += [onnx_variant(path, read_provenance(path)) for path in wanted.models]
+    return Setup(found, rows, [f"the files of the rows are in {folder}"])
+
+
+def calibration(rows: Workload, folder: Path) -> Path:
+    """At most 128 rows spread evenly over the workload, for ranges of static int8: a file of feeds."""
+    path = folder / "calibration.npz"
+    if not path.exists():
+        batches = rows.batches(CALIBRATION_BATCH)
+        count = min(len(batches), CALIBRATION_ROWS // CALIBRATION_BATCH)
+        chosen = [batches[i] for i in np.linspace(0, len(batches) - 1, count).round().astype(int)]
+        arrays = {f"{i}/{name}": array for i, batch in enumerate(chosen) for name, array in batch.arrays.items()}
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    return path
+
+
+def _folder(wanted: Wanted) -> Path:
+    from onnxfix.eval import demo
+
+    folder = wanted.checkpoint or demo.CHECKPOINT
+    if not folder.is_dir():
+        raise OnnxfixError(f"checkpoint {folder} is not a folder", "name the folder with config.json")
+    return folder.resolve()
