@@ -33,7 +33,7 @@ def coverage(model: Model, types: ElementTypes, plan: Plan, target: Target) -> d
         *((x.node, x.elements, x.quantized) for x in tables),
         *((x.node, x.weight.elements, x.quantized) for x in filters),
     ]
-    kept = heads.find(products) - {x.node for x in products if x.quantized}
+    kept = heads.find(products, model.graph) - {x.node for x in products if x.quantized}
     total, done = sum(n for _, n, _ in sizes), sum(n for _, n, quantized in sizes if quantized)
     return {
         "linears": len(products),

@@ -19,6 +19,7 @@ from .calibration import Inputs
 
 # From here on the axes of a reduction are an input (ReduceSumSquare's too).
 AXES_AS_INPUT = 18
+FIGURES = ("low", "high", "square", "rows")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
     import onnxruntime
 
     probe = model.clone()
-    _watch(probe, widths)
+    prefixes = _watch(probe, widths)
     with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
         # a model without a source, so that it may be saved anywhere
         path = Model(probe.ir, Path("probe.onnx"), model.external_files).save(Path(folder) / "probe.onnx")
@@ -63,34 +64,43 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
             runs = [dict(zip(names, session.run(names, dict(each)), strict=True)) for each in inputs]
         except Exception as error:  # the runtime's own types, all direct subclasses of Exception
             raise OnnxfixError(f"calibration failed: {one_line(error)}", "give inputs that the model takes") from error
-    return {name: _merged(name, runs) for name in widths}
+    return {name: _merged(prefix, runs) for name, prefix in prefixes.items()}
 
 
-def _merged(name: str, runs: Sequence[Mapping[str, Array]]) -> Channels:
-    low, high, square, rows = ([run[f"{name}/{what}"] for run in runs] for what in ("low", "high", "square", "rows"))
+def _merged(prefix: str, runs: Sequence[Mapping[str, Array]]) -> Channels:
+    low, high, square, rows = ([run[f"{prefix}/{what}"] for run in runs] for what in FIGURES)
     count = max(1, int(np.sum(rows)))
     total = np.sum([s.astype(np.float64) for s in square], axis=0) / count
     return Channels(np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64), total)
 
 
-def _watch(probe: Model, widths: Mapping[str, int]) -> None:
-    """Give the model nothing but figures of these values as outputs."""
+def _watch(probe: Model, widths: Mapping[str, int]) -> dict[str, str]:
+    """Give the model nothing but figures of these values as outputs; value name → what their names begin with."""
     graph = probe.graph
     values = {v.name: v for v in (*graph.inputs, *(v for node in graph for v in node.outputs))}
+    taken = [str(name) for node in probe.nodes() for name in (node.name, *(v.name for v in node.outputs))]
+    taken += [str(name) for name in (*(v.name for v in graph.inputs), *graph.initializers)]
+    free = "channels"
+    while any(name.startswith(free) for name in taken):
+        free += "_"
     graph.outputs.clear()
+    prefixes = {name: f"{free}/{index}" for index, name in enumerate(widths)}
     for name, width in widths.items():
-        made = _figures(values[name], width, probe.opset)
+        made = _figures(values[name], prefixes[name], width, probe.opset)
         graph.extend(made)
-        graph.outputs.extend(node.outputs[0] for node in made if "/" in str(node.outputs[0].name).removeprefix(name))
+        wanted = {f"{prefixes[name]}/{what}" for what in FIGURES}
+        graph.outputs.extend(node.outputs[0] for node in made if node.outputs[0].name in wanted)
+    return prefixes
 
 
-def _figures(value: ir.Value, width: int, opset: int) -> list[ir.Node]:
-    """Nodes that give `<name>/low`, `/high`, `/square` (the sum of squares), each [width], and `/rows`, one number."""
+def _figures(value: ir.Value, prefix: str, width: int, opset: int) -> list[ir.Node]:
+    """Nodes that give PREFIX/low, /high, /square (the sum of squares), each [width], and /rows, one number."""
     made: list[ir.Node] = []
 
     def add(op_type: str, inputs: Sequence[ir.Value], output: str = "", **attributes: Any) -> ir.Value:
-        node = ir.node(op_type, inputs, attributes, name=f"{value.name}/{op_type}/{len(made)}")
-        node.outputs[0].name = f"{value.name}/{output}" if output else f"{value.name}.{len(made)}"
+        name = f"{prefix}/{output or len(made)}"
+        node = ir.node(op_type, inputs, attributes, name=name)
+        node.outputs[0].name = name
         made.append(node)
         return node.outputs[0]
 

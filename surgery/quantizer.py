@@ -29,14 +29,14 @@ class Selection:
     blocked: tuple[str, ...] = ()
     heads: bool = False
 
-    def of(self, found: Collection[linears.Linear]) -> list[linears.Linear]:
+    def of(self, found: Collection[linears.Linear], model: Model) -> list[linears.Linear]:
         """Those that are in float and may be quantized, of all linears of a model."""
-        kept = set() if self.heads else heads.find(found)
+        kept = set() if self.heads else heads.find(found, model.graph)
         return [x for x in found if not x.quantized and x.node.name not in self.blocked and x.node not in kept]
 
     def in_float32(self, model: Model) -> list[linears.Linear]:
         """Those whose weight is float32: what ONNX Runtime's quantizers accept."""
-        return [x for x in self.of(linears.find(model)) if _is_float32(x)]
+        return [x for x in self.of(linears.find(model), model) if _is_float32(x)]
 
 
 ALL = Selection()

@@ -70,7 +70,7 @@ class Int8Problem:
 
     def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
         self.wish, self.held, self.model = wish, held, model
-        found = Selection(heads=wish.heads).of(linears.find(model))
+        found = Selection(heads=wish.heads).of(linears.find(model), model)
         by_name = {x.node.name: x.node for x in found if x.node.name}
         quantized, _ = recipe(wish, model).apply(model)
         worst = [name for name in noisiest(model, quantized, held.feeds) if name in by_name]

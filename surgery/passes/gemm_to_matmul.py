@@ -37,7 +37,7 @@ class GemmToMatMul:
 
     def apply(self, editor: Editor) -> None:
         turned: dict[ir.Value, ir.Value] = {}
-        for linear in self.selection.of(linears.find(editor.model)):
+        for linear in self.selection.of(linears.find(editor.model), editor.model):
             node = linear.node
             if node.op_type != "Gemm" or linear.weight.path:
                 continue

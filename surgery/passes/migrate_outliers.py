@@ -71,7 +71,9 @@ class MigrateOutliers:
         groups: dict[ir.Value, list[ir.Node]] = {}
         for linear in self.selection.in_float32(editor.model):
             value, node = linear.node.inputs[0], linear.node
-            if value is not None and node.graph is editor.model.graph and _is_plain(node, linear.weight.source):
+            if value is None or constant_tensor(value) is not None:  # learned queries: nothing to measure
+                continue
+            if node.graph is editor.model.graph and _is_plain(node, linear.weight.source):
                 groups.setdefault(value, []).append(node)
         return {
             value: nodes

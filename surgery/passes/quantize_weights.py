@@ -57,7 +57,7 @@ class QuantizeWeights:
         types = infer(editor.model.ir)
         stored: Stored = {}
         found = linears.find(editor.model, types)
-        taken = [x for x in self.selection.of(found) if self._takes(x)]
+        taken = [x for x in self.selection.of(found, editor.model) if self._takes(x)]
         looked_up = [x for x in embeddings.find(editor.model) if self._takes_table(x, editor.model.opset)]
         for linear in taken:
             self._product(editor, linear.node, linear.weight.source, stored)

@@ -47,9 +47,11 @@ class Stretch:
 def find(value: ir.Value, channels: int, readers: Collection[ir.Node]) -> Route | None:
     """All constants to multiply so that the channels of `value` are multiplied, and nothing else changes.
 
-    `readers`: the only nodes that may read the value. None where an operator on the way mixes channels or is not
-    homogeneous (an activation function), or where somebody else reads the channels.
+    `readers`: the only nodes that may read the value, as their first input. None where an operator on the way mixes
+    channels or is not homogeneous (an activation function), or where somebody else reads the channels.
     """
+    if any(index != 0 for _, index in value.uses()):
+        return None  # the bias of a Gemm, say, which is to stay as large as it is
     return _inner(Stretch(value, 0, channels), readers)
 
 
@@ -107,19 +109,20 @@ def _vectors(node: ir.Node, indices: Collection[int], stretch: Stretch) -> Route
     return Route(tuple(found))
 
 
-def _columns(node: ir.Node, stretch: Stretch) -> Route | None:
+def _columns(node: ir.Node, stretch: Stretch, axis: int = 1) -> Route | None:
     tensor = constant_tensor(node.inputs[1])
     if tensor is None or len(tensor.shape) != 2:
         return None
-    return Route((Source(node, 1, 1, stretch.start),))
+    if tensor.shape.numpy()[axis] < stretch.start + stretch.length:
+        return None  # one column that is broadcast to all channels later
+    return Route((Source(node, 1, axis, stretch.start),))
 
 
 def _gemm(node: ir.Node, stretch: Stretch) -> Route | None:
-    weights = _columns(node, stretch)
+    turned = "transB" in node.attributes and node.attributes["transB"].as_int()
+    weights = _columns(node, stretch, 0 if turned else 1)
     if weights is None:
         return None
-    if "transB" in node.attributes and node.attributes["transB"].as_int():
-        weights = Route((Source(node, 1, 0, stretch.start),))
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return weights
     bias = _vectors(node, [2], stretch)

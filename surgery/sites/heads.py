@@ -16,21 +16,28 @@ _BEHIND = frozenset(
 )
 # Of all weights of linears. A vocabulary's output layer is 2 % of a 7B model and a third of a small one: no head.
 SMALL = 0.01
+# And all heads together: a model of many small linears alone has no encoder beside them.
+SMALL_TOGETHER = 0.1
 
 
-def find(found: Collection[Linear]) -> set[ir.Node]:
-    """The nodes of those linears whose result reaches outputs of the model only, unmixed with other activations."""
+def find(found: Collection[Linear], graph: ir.Graph) -> set[ir.Node]:
+    """The nodes of those linears whose result reaches outputs of the model only, unmixed with other activations.
+
+    `graph`: the model's main graph. What the body of an If or Loop gives is an output of no model.
+    """
     total = sum(linear.elements for linear in found)
-    return {x.node for x in found if x.elements <= SMALL * total and _ends(x.node.outputs[0], set())}
+    small = [x for x in found if x.elements <= SMALL * total and _ends(x.node.outputs[0], graph, set())]
+    return {x.node for x in small} if sum(x.elements for x in small) <= SMALL_TOGETHER * total else set()
 
 
-def _ends(value: ir.Value, seen: set[ir.Value]) -> bool:
+def _ends(value: ir.Value, graph: ir.Graph, seen: set[ir.Value]) -> bool:
     """Whether all that reads a value leads to outputs of the model, past operators that mix in constants alone."""
     if value in seen:
         return True
     seen.add(value)
     readers = value.consumers()
-    if not readers and not value.is_graph_output():
+    is_output = any(value is output for output in graph.outputs)
+    if is_output != value.is_graph_output() or not (readers or is_output):
         return False
     for node in readers:
         others = [v for v in node.inputs if v is not None and v is not value and v not in seen]
@@ -38,6 +45,6 @@ def _ends(value: ir.Value, seen: set[ir.Value]) -> bool:
             return False
         if node.op_type in ("Add", "Mul", "Div") and any(trace(v) is None for v in others):
             return False
-        if not all(_ends(v, seen) for v in node.outputs if v.uses() or v.is_graph_output()):
+        if not all(_ends(v, graph, seen) for v in node.outputs if v.uses() or v.is_graph_output()):
             return False
     return True

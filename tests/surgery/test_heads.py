@@ -34,4 +34,27 @@ def test_heads(end: str, found: set[str]) -> None:
     text = f"g (float[batch,64] x) => (float[batch,k] y) {{ {BODY} {end} }}"
     used = {name: array for name, array in WEIGHTS.items() if f"{name})" in text or f"{name}," in text}
     model = graphs.model(text, used)
-    assert {node.name for node in heads.find(linears.find(model))} == found
+    assert {node.name for node in heads.find(linears.find(model), model.graph)} == found
+
+
+def test_what_a_body_gives_is_no_output_of_the_model() -> None:
+    """Both branches end in a small linear whose result is computed with behind the If."""
+    branches = "".join(
+        f"{name} = b{i} () => (float[batch,3] e{i}) {{ e{i} = MatMul(n, few) }}, "
+        for i, name in enumerate(("then_branch", "else_branch"))
+    ).rstrip(", ")
+    text = f"""g (float[batch,64] x, bool c) => (float[batch,3] y) {{
+        {BODY} i = If (c) <{branches}> a2 = Relu(i) y = Mul(a2, bias)
+    }}"""
+    model = graphs.model(text, {name: WEIGHTS[name] for name in ("wide", "back", "few", "scale", "bias")})
+    assert len(linears.find(model)) == 4
+    assert heads.find(linears.find(model), model.graph) == set()
+
+
+def test_a_model_of_small_linears_alone_has_no_heads() -> None:
+    count = 120
+    products = " ".join(f"y{i} = MatMul(x, w{i})" for i in range(count))
+    outputs = ", ".join(f"float[batch,1] y{i}" for i in range(count))
+    arrays = {f"w{i}": RNG.normal(size=(8, 1)).astype(np.float32) for i in range(count)}
+    model = graphs.model(f"g (float[batch,8] x) => ({outputs}) {{ {products} }}", arrays)
+    assert heads.find(linears.find(model), model.graph) == set()

@@ -132,3 +132,40 @@ def test_what_reads_one_activation_is_divided_once() -> None:
         assert bool(graph_pass.run(PASS, result).changes) != shared
         for name, array in graphs.run(model, INPUTS[0]).items():
             assert np.array_equal(array, graphs.run(result, INPUTS[0])[name])
+
+
+def outliers(width: int) -> np.ndarray:
+    made = np.ones(width, np.float32)
+    made[[1, 5]] = 100
+    return made
+
+
+NORMAL = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in
+          {"w": (32, 32), "w2": (32, 32), "one": (32, 1), "queries": (1, 32)}.items()}  # fmt: skip
+BIAS = {"s": outliers(32), "b": RNG.normal(size=32).astype(np.float32), "far": 10 * outliers(32)}
+
+
+@pytest.mark.parametrize(
+    ("body", "moved"),
+    [
+        # the norm's result is the product's bias too, which is to stay
+        ("h = LayerNormalization(x, s, b) y = Gemm(h, w, h)", True),
+        # one column that is broadcast to all channels has none to scale
+        ("l = MatMul(x, one) h = Add(l, far) y = MatMul(h, w)", True),
+        ("l = MatMul(x, one) r = Relu(l) g = Mul(x, far) h = Mul(g, r) y = MatMul(h, w)", True),
+        # a learned query is no activation
+        ("l = MatMul(queries, w2) a = Add(l, x) y = MatMul(a, w)", False),
+        # a name as what is measured is called by
+        ("channels = Mul(x, far) y = MatMul(channels, w)", True),
+    ],
+    ids=["bias", "column", "gate", "queries", "named"],
+)
+def test_float32_answers_as_before(body: str, moved: bool) -> None:
+    text = f"g (float[batch,32] x) => (float[batch,32] y) {{ {body} }}"
+    used = {name: array for name, array in {**NORMAL, **BIAS}.items() if re.search(rf"\b{name}\b", body)}
+    model = graphs.model(text, used)
+    for at_run_time in (False, True):
+        result = model.clone()
+        assert bool(graph_pass.run(MigrateOutliers(INPUTS, at_run_time=at_run_time), result).changes) >= moved
+        for feed in INPUTS:
+            assert np.array_equal(graphs.run(model, feed)["y"], graphs.run(result, feed)["y"])
