@@ -30,7 +30,7 @@ class Wanted:
     bucket: bool = False
     torchao: bool | None = None
     """Rows of torch with int8 linears by torchao; None: where it is installed."""
-    sweep: str | None = None
+    sweep: tuple[str, ...] = ()
     provider: str = "cpu"
     output: Path = Path("bench")
     resume: bool = False

@@ -33,7 +33,12 @@ def _path(*names: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[.
 
 
 options = together(
-    click.option("--sweep", type=click.Choice(["seed", "repaired", "all"]), help="Rows by name; makes their files."),
+    click.option(
+        "--sweep",
+        multiple=True,
+        type=click.Choice(["seed", "repaired", "all"]),
+        help="Rows by name, made for it; repeatable.",
+    ),
     _path("--checkpoint", metavar="DIR", help="Default: what the file records."),
     click.option("--factory", default="", metavar="MODULE:FUNCTION", help="Function that returns the torch module."),
     _path("--data", metavar="FILE", help="Texts: .parquet, .csv, .tsv or .jsonl."),

@@ -41,7 +41,7 @@ def setup(wanted: Wanted) -> Setup:
     if wanted.sweep:
         from .bench_sweep import sweep
 
-        found = sweep(wanted, wanted.sweep)
+        found = sweep(wanted)
     else:
         found = _named(wanted)
     rows = bucketed(found.workload) if wanted.bucket else found.workload

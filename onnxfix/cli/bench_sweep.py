@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 8
 
 
-def sweep(wanted: Wanted, name: str) -> Setup:
-    """Rows of the sweep, and behind them the files that the user names as well. Raises OnnxfixError."""
+def sweep(wanted: Wanted) -> Setup:
+    """Rows of the sweeps, and behind them the files that the user names as well. Raises OnnxfixError."""
     from onnxfix.eval import demo
     from onnxfix.flows.making import Workshop
     from onnxfix.flows.sweeps import rows_of, variants
@@ -33,8 +33,8 @@ def sweep(wanted: Wanted, name: str) -> Setup:
     rows = workload(wanted, source, [])
     folder = wanted.output / "models"
     shop = Workshop(folder, checkpoint, wanted.factory, verify=not wanted.no_verify, reuse=wanted.resume)
-    with console.progress("making files", len(rows_of(name))) as advance:
-        found = variants(name, shop, source, wanted.provider, lambda: calibration(rows, folder), advance)
+    with console.progress("making files", len(rows_of(wanted.sweep))) as advance:
+        found = variants(wanted.sweep, shop, source, wanted.provider, lambda: calibration(rows, folder), advance)
     found += [onnx_variant(path, read_provenance(path)) for path in wanted.models]
     return Setup(found, rows, [f"the files of the rows are in {folder}"])
 

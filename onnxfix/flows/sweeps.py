@@ -116,27 +116,28 @@ ROWS: tuple[TorchRow | FileRow, ...] = (
 )
 
 
-def rows_of(sweep: str) -> list[TorchRow | FileRow]:
-    """Rows of a sweep by its name, in the order of the report. Raises OnnxfixError for an unknown name."""
-    if sweep not in SWEEPS:
-        raise OnnxfixError(f"no sweep is named '{sweep}'", f"take one of {', '.join(SWEEPS)}")
-    return [row for row in ROWS if sweep == "all" or sweep in row.sweeps]
+def rows_of(names: Sequence[str]) -> list[TorchRow | FileRow]:
+    """Rows of the sweeps named, in the order of the report. Raises OnnxfixError for an unknown name."""
+    for name in names:
+        if name not in SWEEPS:
+            raise OnnxfixError(f"no sweep is named '{name}'", f"take one of {', '.join(SWEEPS)}")
+    return [row for row in ROWS if "all" in names or set(names) & set(row.sweeps)]
 
 
 def variants(
-    sweep: str,
+    names: Sequence[str],
     shop: Workshop,
     source: Provenance,
     provider: str,
     calibration: Callable[[], Path],
     progress: Callable[[str], None],
 ) -> list[Variant]:
-    """Every row of a sweep, its file made; one that cannot be made holds its reason.
+    """Every row of the sweeps named, its file made; one that cannot be made holds its reason.
 
     `calibration` writes real inputs (.npz) for static int8 when they are first needed. `progress` is called once a row.
     """
     made = []
-    for row in rows_of(sweep):
+    for row in rows_of(names):
         progress(row.name)
         made.append(_torch(row, source) if isinstance(row, TorchRow) else _file(row, shop, provider, calibration))
     return made
