@@ -123,7 +123,7 @@ def workload(vocabulary: int, batch: int, tokens: int) -> Workload:
 
 def times(row: BenchRow, base: BenchRow) -> float:
     """How many times as fast as `base`: rounds of one number ran next to each other."""
-    return median(theirs / ours for theirs, ours in zip(base.round_ms, row.round_ms, strict=True))
+    return median(theirs / ours for theirs, ours in zip(base.round_ratios, row.round_ratios, strict=True))
 
 
 def table(report: BenchReport, made: Sequence[Entry]) -> str:
@@ -188,7 +188,16 @@ def _measured(given: argparse.Namespace, folder: Path) -> int:
     made = entries(source, {exporter: exported(source, exporter, cache) for exporter in EXPORTERS}, folder)
     rows = workload(int(Checkpoint.open(source).config["vocab_size"]), given.batch, given.tokens)
     variants = [entry.variant for entry in made]
-    report = run_bench(variants, rows, rounds=given.rounds, points=[Point(given.batch)], threads=given.threads)
+    # all in one group, so that each round holds every row
+    report = run_bench(
+        variants,
+        rows,
+        rounds=given.rounds,
+        points=[Point(given.batch)],
+        threads=given.threads,
+        baseline=made[0].against,
+        at_once=len(variants),
+    )
     sys.stdout.write(table(report, made))
     machine = ", ".join(f"{name} {report.machine[name]}" for name in report.machine if name != "system")
     sys.stdout.write(f"{rows.description}, {given.rounds} rounds; load {os.getloadavg()[0]:.1f}; {machine}\n")

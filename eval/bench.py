@@ -23,7 +23,7 @@ from .point import Point, timed_batches
 from .probe import Probe
 from .progress import Progress
 from .quality import Judge, Metric, Yardsticks
-from .timing import time_all
+from .timing import AT_ONCE, time_all
 from .trial import Timing, Trial
 from .variant import MEGABYTE, Variant
 from .verdict import THRESHOLDS, verdict
@@ -50,6 +50,8 @@ class Method:
     reference: str
     """The variant that logits and F1 losses are against: torch fp32, else the first that works."""
     points: tuple[Point, ...] = ()
+    at_once: int = AT_ONCE
+    """Variants loaded side by side, beside the baseline."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def run_bench(
     provider: Literal["cpu", "cuda"] = "cpu",
     threads: int = 0,
     baseline: str = "",
+    at_once: int = AT_ONCE,
     metric: Metric | None = None,
     opinions: Mapping[str, Opinion] | None = None,
     notes: Sequence[str] = (),
@@ -114,7 +117,7 @@ def run_bench(
 ) -> BenchReport:
     """Measure every variant on the workload. A variant that fails is a row with its reason.
 
-    Each is first run alone for its memory and answers, then timed in turn with others, as many as memory holds. The
+    Each is first run alone for its memory and answers, then timed in turn with others, `at_once` beside the baseline. The
     rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and taken
     up from there with `resume`. `progress` is called `step_count` times. Raises OnnxfixError for two variants of one
     name, no variant, no row, an unknown baseline.
@@ -129,7 +132,7 @@ def run_bench(
         parts = Parts(place, described, resume=resume)
         Probe(workload, batches, _largest(timed, batches), settings).run(trials, parts, advance)
         yardstick = _baseline(trials, baseline)
-        time_all(trials, timed, rounds, settings, yardstick, parts, advance)
+        time_all(trials, timed, rounds, settings, yardstick, parts, advance, at_once)
     # a yardstick that failed when it was timed is none
     yardstick = _baseline(trials, yardstick)
     reference = next((t.answers.reference for t in trials if t.answers), "")
@@ -139,7 +142,16 @@ def run_bench(
     rows = [replace(row, result=verdict(row, rows, yardstick, reference)) for row in rows]
     count = len(timed[points[0]])
     method = Method(
-        workload.description, points[0].batch, rounds, count, provider, threads, yardstick, reference, tuple(points)
+        workload.description,
+        points[0].batch,
+        rounds,
+        count,
+        provider,
+        threads,
+        yardstick,
+        reference,
+        tuple(points),
+        at_once,
     )
     return BenchReport(
         tuple(rows),

@@ -80,6 +80,15 @@ def made_up_text(
     )
 
 
+def made_up_ids(vocabulary: int, *, rows: int = MADE_UP_ROWS, max_length: int = MAX_LENGTH) -> Workload:
+    """Random token ids below `vocabulary`, 8 to `max_length` a row, for a checkpoint without a tokenizer; no labels."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(SHORTEST_ROW, max(max_length, SHORTEST_ROW) + 1, rows)
+    ids = [rng.integers(0, vocabulary, int(n), dtype=np.int64) for n in lengths]
+    samples = [{"input_ids": i, "attention_mask": np.ones_like(i), "token_type_ids": np.zeros_like(i)} for i in ids]
+    return Workload(description=f"{rows} made-up rows of up to {max(lengths)} token ids", rows=tuple(samples))
+
+
 def text_feeds(workload: Workload, inputs: Mapping[str, Any], size: int = 8) -> list[Feed]:
     """Batches of texts as feeds of a model. `inputs`: its input names with their onnx_ir data types.
 

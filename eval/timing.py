@@ -16,8 +16,8 @@ from .trial import Timing, Trial
 from .worker import Settings, VariantFailure, Worker
 from .workload import Batch
 
-# Variants held beside the yardstick: an interrupted bench repeats one group at most.
-GROUP = 4
+# Variants held beside the yardstick by default: an interrupted bench repeats one group at most.
+AT_ONCE = 4
 # Of what is free; the rest is for what grows while it runs.
 SHARE_OF_MEMORY = 0.7
 Batches = Mapping[Point, Sequence[Batch]]
@@ -52,6 +52,7 @@ def time_all(
     yardstick: str,
     parts: Parts,
     progress: Progress,
+    at_once: int = AT_ONCE,
 ) -> None:
     """Time every sound trial at every point; what `parts` knows already is not timed again.
 
@@ -66,7 +67,7 @@ def time_all(
             with stretch(progress, rounds, trial.name):
                 continue
         waiting.append(trial)
-    for group in groups([t for t in waiting if t is not anchor], anchor, anchor in waiting):
+    for group in groups([t for t in waiting if t is not anchor], anchor, anchor in waiting, at_once):
         with stretch(progress, rounds * len([t for t in group if t in waiting]), "timed") as tick:
             # the yardstick keeps the figures of its first group
             runners = [_Runner(t if t in waiting else Trial(t.variant)) for t in group]
@@ -78,8 +79,8 @@ def time_all(
         waiting = [t for t in waiting if t not in group]
 
 
-def groups(trials: Sequence[Trial], anchor: Trial | None, alone: bool) -> Iterator[list[Trial]]:
-    """Trials in the order given, at most 4 and what memory holds, with the anchor in front of each group.
+def groups(trials: Sequence[Trial], anchor: Trial | None, alone: bool, at_once: int) -> Iterator[list[Trial]]:
+    """Trials in the order given, `at_once` and no more than memory holds, with the anchor in front of each group.
 
     `alone`: the anchor is timed even where there is nobody else.
     """
@@ -89,7 +90,7 @@ def groups(trials: Sequence[Trial], anchor: Trial | None, alone: bool) -> Iterat
     for trial in trials:
         wanted = [*first, *group, trial]
         full = sum(map(_rss, wanted)) > room or (room_vram > 0 and sum(map(_vram, wanted)) > room_vram)
-        if group and (len(group) == GROUP or full):
+        if group and (len(group) == at_once or full):
             yield [*first, *group]
             group = []
         group.append(trial)

@@ -70,6 +70,7 @@ def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) 
             provider=provider,
             threads=given["threads"],
             baseline=given["ratio_to"],
+            at_once=given["at_once"],
             metric=metric,
             opinions=found.opinions,
             notes=found.notes,

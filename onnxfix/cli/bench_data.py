@@ -95,6 +95,8 @@ def _made_up(
         rows = min(wanted.limit or MADE_UP_ROWS, MADE_UP_ROWS)
         with contextlib.suppress(OnnxfixError):
             return made_up_text(checkpoint, classes=classes, rows=rows, max_length=wanted.max_length)
+        if wanted.sweep:
+            return _made_up_ids(checkpoint, rows, wanted.max_length)
     reasons = []
     for path in paths:
         try:
@@ -103,7 +105,21 @@ def _made_up(
             return feed_workload(recorded, "feeds of the export") if recorded else feed_workload(make_feeds(model))
         except OnnxfixError as error:  # of one broken file; the others have the same inputs
             reasons.append(error)
+    if not reasons:
+        raise OnnxfixError("there is nothing to make inputs from", "name texts with --data and --checkpoint DIR")
     raise reasons[0]
+
+
+def _made_up_ids(checkpoint: Path, rows: int, max_length: int | None) -> Workload:
+    """Token ids as they come, for a checkpoint whose tokenizer is not there."""
+    from onnxfix.eval.text_workload import MAX_LENGTH, made_up_ids
+    from onnxfix.export.checkpoint import Checkpoint
+
+    config = Checkpoint.open(checkpoint).config
+    if "vocab_size" not in config:
+        raise OnnxfixError(f"{checkpoint} has neither a tokenizer nor a vocab_size", "save the tokenizer there")
+    longest = min(max_length or MAX_LENGTH, int(config.get("max_position_embeddings") or MAX_LENGTH))
+    return made_up_ids(int(config["vocab_size"]), rows=rows, max_length=longest)
 
 
 def _classes(source: Provenance | None, checkpoint: Path | None) -> dict[str, list[str]]:

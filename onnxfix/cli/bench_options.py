@@ -63,6 +63,9 @@ options = together(
         default=None,
         help="Torch with int8 linears by torchao as well. Default: where it is installed.",
     ),
+    click.option(
+        "--at-once", type=click.IntRange(min=1), default=4, show_default=True, help="Variants loaded side by side."
+    ),
     click.option("--ratio-to", default="", metavar="VARIANT", help="The baseline of ratios. Default: torch bf16."),
     _path("--baseline", metavar="FILE", help="results.parquet of an earlier bench: say what is worse now."),
     click.option(

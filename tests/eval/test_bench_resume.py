@@ -13,7 +13,6 @@ import bench_models as models
 import pytest
 
 from onnxfix.errors import OnnxfixError
-from onnxfix.eval import timing
 from onnxfix.eval.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.point import Point
 
@@ -35,11 +34,16 @@ def variants(folder: Path, fatal: str, loads: int) -> list[Variant]:
 
 
 def bench(folder: Path, fatal: str, loads: int, resume: bool = False) -> BenchReport:
-    timing.GROUP = 1  # so that there are two groups
     given = variants(folder, fatal, loads)
-    where = folder / "bench"
     return run_bench(
-        given, models.workload(16), points=[Point(8)], rounds=ROUNDS, threads=1, folder=where, resume=resume
+        given,
+        models.workload(16),
+        points=[Point(8)],
+        rounds=ROUNDS,
+        threads=1,
+        at_once=1,
+        folder=folder / "bench",
+        resume=resume,
     )
 
 
