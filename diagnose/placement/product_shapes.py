@@ -8,33 +8,18 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-Shape = tuple[int, ...]
+from onnxfix.surgery.sites.product_operations import CONVOLUTIONS, MATRICES, OPERANDS, Shape, turned, whole
+
 Numbers = np.ndarray[Any, Any]
 Rule = Callable[[ir.Node, Sequence[Shape | None], Sequence[Numbers | None]], Shape | None]
-
-_PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "MatMulIntegerToFloat": (0, 1), "DynamicQuantizeMatMul": (0, 1),
-             "FusedMatMul": (0, 1), "QLinearMatMul": (0, 3)}  # fmt: skip
-_CONVOLUTIONS = {"Conv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
-OPERANDS = {**_PRODUCTS, **_CONVOLUTIONS, "Gemm": (0, 1), "QGemm": (0, 3), "ConvTranspose": (0, 1)}
-"""Activation and weight of every product, by index of the input."""
-
-
-def whole(node: ir.Node, name: str, default: int) -> int:
-    """An integer attribute."""
-    return node.attributes[name].as_int() if name in node.attributes else default
 
 
 def wholes(node: ir.Node, name: str) -> tuple[int, ...] | None:
     return tuple(node.attributes[name].as_ints()) if name in node.attributes else None
 
 
-def turned(shape: Shape, turn: int) -> Shape:
-    """A matrix with its last two axes swapped where an attribute says so."""
-    return (*shape[:-2], shape[-1], shape[-2]) if turn else shape
-
-
 def _matmul(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
-    a, b = (shapes[i] for i in _PRODUCTS[node.op_type])
+    a, b = (shapes[i] for i in MATRICES[node.op_type])
     if a is None or b is None or len(a) < 2 or len(b) < 2:
         return None
     a, b = turned(a, whole(node, "transA", 0)), turned(b, whole(node, "transB", 0))
@@ -53,7 +38,7 @@ def _packed(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers |
 
 
 def _conv(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
-    x, w = (shapes[i] for i in _CONVOLUTIONS[node.op_type])
+    x, w = (shapes[i] for i in CONVOLUTIONS[node.op_type])
     if x is None or w is None:
         return None
     axes = len(x) - 2
@@ -67,8 +52,8 @@ def _conv(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | N
 
 
 PRODUCTS: dict[str, Rule] = {
-    **dict.fromkeys(_PRODUCTS, _matmul),
-    **dict.fromkeys(_CONVOLUTIONS, _conv),
+    **dict.fromkeys(MATRICES, _matmul),
+    **dict.fromkeys(CONVOLUTIONS, _conv),
     **dict.fromkeys(("Gemm", "QGemm"), _gemm),
     **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _packed),
 }

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .product_shapes import PRODUCTS, Numbers, Rule, Shape, whole, wholes
+from onnxfix.surgery.sites.product_operations import Shape, whole
+
+from .product_shapes import PRODUCTS, Numbers, Rule, wholes
 
 _SAME = """Abs BiasGelu Cast CastLike Ceil Clip Cos CumSum DequantizeLinear Dropout DynamicQuantizeLinear Erf Exp
 FastGelu Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LayerNormalization LeakyRelu Log LogSoftmax Neg

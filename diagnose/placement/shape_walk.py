@@ -15,9 +15,10 @@ import onnx_ir as ir
 
 from onnxfix.plan import Sizes
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.product_operations import Shape, whole
 
 from .concrete_shapes import size_of, stated_shapes
-from .product_shapes import Numbers, Shape, whole, wholes
+from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
 
 # Shapes, axes and bounds have a few elements; what has more is data.
