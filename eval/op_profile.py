@@ -1,0 +1,164 @@
+"""Where the time of an ONNX model goes: by operator, by torch scope and by provider, from ONNX Runtime's own profiler.
+
+On the CPU an event lasts as long as its work. On CUDA it lasts as long as launching it: kernels run behind it, unless
+the process was started with CUDA_LAUNCH_BLOCKING=1.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.errors import OnnxfixError
+from onnxfix.model import Model
+from onnxfix.surgery.sites.product_operations import is_product, operations
+
+from .computed_constants import has_body
+from .node_scopes import UNKNOWN, scopes, shown
+from .node_times import node_times
+from .profile_events import Event
+from .tensor_sizes import Sized, sized
+from .traced_run import Feeds, Traced, named, trace
+
+BETWEEN = "between operators"
+"""What a run takes beyond its operators: the call, allocations, and most of some 10 us a node for the profiler."""
+Key = Literal["op_type", "scope", "provider"]
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node of the optimised graph. `ms` a run, bodies included, is the median over runs; `flops` and `bytes` are of
+    a run: operations of a product, and all that it reads and writes once. None where the run did not show its shapes,
+    and for control flow; `flops` is 0 for what multiplies no matrices."""
+
+    name: str
+    op_type: str
+    provider: str
+    scope: str
+    ms: float
+    flops: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Nodes under one name. `share` is of the time of all rows, 0 to 1."""
+
+    name: str
+    ms: float
+    share: float
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a run goes; a run is one pass over all feeds. Times are medians over runs, in milliseconds.
+
+    `wall_ms` is around the calls, `session_ms` what the profiler says for them, `untraced_ms` around the calls with the
+    profiler off. `between_ms` is the median of what a run took beyond its nodes. `note` says what limits the figures.
+    """
+
+    nodes: tuple[NodeTime, ...]
+    between_ms: float
+    wall_ms: float
+    session_ms: float
+    untraced_ms: float
+    runs: int
+    note: str = ""
+
+    def by(self, key: Key) -> list[Row]:
+        """Rows by operator, scope or provider, the slowest first, one of them the time between operators. Scopes are
+        shown without layer numbers: 28 layers of `mlp.Wi` are one row."""
+        groups: dict[str, list[float]] = {}
+        for node in self.nodes:
+            name = shown(node.scope) if key == "scope" else getattr(node, key)
+            groups.setdefault(name, []).append(node.ms)
+        total = (math.fsum(node.ms for node in self.nodes) + self.between_ms) or 1.0
+        sums = {name: (math.fsum(ms), len(ms)) for name, ms in groups.items()} | {BETWEEN: (self.between_ms, 0)}
+        rows = [Row(name, ms, ms / total, count) for name, (ms, count) in sums.items()]
+        return sorted(rows, key=lambda row: (-row.ms, row.name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON: every figure, the three tables, and all nodes."""
+        figures = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "nodes"}
+        tables = {f"by_{key}": [asdict(row) for row in self.by(key)] for key in ("op_type", "scope", "provider")}
+        return figures | tables | {"nodes": [asdict(node) for node in self.nodes]}
+
+
+def profile(
+    path: Path,
+    feeds: Feeds,
+    *,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    threads: int = 0,
+    custom_op_libraries: Sequence[Path] = (),
+    runs: int = 5,
+) -> Profile:
+    """Profile a file as a session with all optimisations runs it, after a run to warm up.
+
+    `feeds`: input name → array, all of them run in each run. `threads` 0 leaves the number of CPU threads to the
+    runtime. Raises OnnxfixError without feeds or runs, LoadFailure and RunFailure with the runtime's message.
+    """
+    if not feeds or runs < 1:
+        raise OnnxfixError("nothing to profile", "give at least one feed and one run")
+    with named(path, custom_op_libraries) as (model, file):
+        traced = trace(
+            file, feeds, provider=provider, threads=threads, custom_op_libraries=custom_op_libraries, runs=runs,
+            untraced=runs, name=path.name,
+        )  # fmt: skip
+    return _profile(model, traced, feeds, runs, _limits(provider))
+
+
+def _profile(model: Model, traced: Traced, feeds: Feeds, runs: int, note: str) -> Profile:
+    times = node_times(traced.graph, [run.events for run in traced.runs], len(feeds))
+    walls = _passes([run.wall_ms for run in traced.runs], runs)
+    return Profile(
+        nodes=tuple(_nodes(model, traced, feeds, times)),
+        between_ms=float(np.median(np.maximum(walls - sum(ms for _, ms in times.values()), 0.0))),
+        wall_ms=float(np.median(walls)),
+        session_ms=float(np.median(_passes([run.session_ms for run in traced.runs], runs))),
+        untraced_ms=float(np.median(_passes(traced.untraced_ms, runs))),
+        runs=runs,
+        note=note,
+    )
+
+
+def _passes(figures: Sequence[float], runs: int) -> Any:
+    """Sums over the feeds of each run."""
+    return np.asarray(figures, dtype=np.float64).reshape(runs, -1).sum(axis=1)
+
+
+def _nodes(model: Model, traced: Traced, feeds: Feeds, times: Mapping[str, tuple[Event, Any]]) -> list[NodeTime]:
+    by_name = {node.name: node for node in traced.graph.graph.all_nodes()}
+    where = scopes(traced.graph, model.ir)
+    sizes = [sized(traced.graph, run, feed) for run, feed in zip(traced.runs, feeds, strict=False)]
+    found = []
+    for name, (event, ms) in times.items():
+        node = by_name.get(name)
+        scope = where.get(node, UNKNOWN) if node is not None else UNKNOWN
+        work = _work(node, sizes) if node is not None else (None, None)
+        found.append(NodeTime(name, event.op_type, event.provider, scope, float(np.median(ms)), *work))
+    return found
+
+
+def _work(node: ir.Node, every: Sequence[Sized]) -> tuple[int | None, int | None]:
+    """Operations and bytes over all feeds."""
+    values = list(dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None and v.name))
+    if has_body(node) or any(value not in sizes.of for sizes in every for value in values):
+        return None, None
+    counted = [operations(node, sizes.shapes) if is_product(node) else (0, 0) for sizes in every]
+    flops = None if None in counted else sum(sum(c) for c in counted if c is not None)
+    return flops, sum(sizes.nbytes(value) for sizes in every for value in values)
+
+
+def _limits(provider: str) -> str:
+    if provider == "cuda" and os.environ.get("CUDA_LAUNCH_BLOCKING") != "1":
+        return "times on CUDA are those of launching kernels: set CUDA_LAUNCH_BLOCKING=1 before the process starts"
+    return ""
