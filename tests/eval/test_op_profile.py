@@ -138,7 +138,7 @@ def test_is_ready_for_json(tmp_path: Path) -> None:
     path = saved(graphs.model(SLOW, SLOW_WEIGHTS), tmp_path)
     made = json.loads(json.dumps(profile(path, [{"x": normal(256, 512)}], runs=1).as_dict()))
     assert set(made) >= {"nodes", "by_op_type", "by_scope", "by_provider", "wall_ms", "between_ms"}
-    assert len(made["nodes"]) == 4 and made["by_op_type"][0]["name"] in ("MatMul", "Gemm")
+    assert len(made["nodes"]) == 4 and len(made["by_op_type"]) == 4
 
 
 def test_what_cannot_be_profiled_says_why(tmp_path: Path) -> None:
