@@ -21,6 +21,7 @@ from onnxfix.model import Model
 from onnxfix.surgery.sites.product_operations import is_product, operations
 
 from .computed_constants import has_body
+from .expanded_names import name_expanded
 from .node_scopes import UNKNOWN, scopes, shown
 from .node_times import node_times
 from .profile_events import Event
@@ -117,6 +118,7 @@ def profile(
 
 
 def _profile(model: Model, traced: Traced, feeds: Feeds, runs: int, note: str) -> Profile:
+    name_expanded(traced.graph, model.ir, (event for run in traced.runs for event in run.events))
     times = node_times(traced.graph, [run.events for run in traced.runs], len(feeds))
     walls = _passes([run.wall_ms for run in traced.runs], runs)
     return Profile(

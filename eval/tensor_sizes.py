@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,7 +77,7 @@ def sized(model: ir.Model, run: TracedRun, feed: Mapping[str, Array], types: Ele
         event = events.get(node.name or "")
         if event is not None:
             found = {**_read(node, event, types), **found, **_made(node, event, types)}
-    return Sized(found, Counter(_by_name(model, run)))
+    return Sized(found, _times(model, run))
 
 
 def _made(node: ir.Node, event: Event, types: ElementTypes | None) -> dict[ir.Value, Tensor]:
@@ -110,6 +110,11 @@ def _dtype(declared: str | None, computed: str) -> ir.DataType | None:
     return KINDS.get(computed)
 
 
-def _by_name(model: ir.Model, run: TracedRun) -> list[ir.Node]:
-    nodes = {node.name: node for node in model.graph.all_nodes()}
-    return [node for event in run.events if (node := nodes.get(event.name)) is not None]
+def _times(model: ir.Model, run: TracedRun) -> dict[ir.Node, int]:
+    """How often each node ran. One without events, which the runtime expanded, ran as often as its neighbours."""
+    counts = Counter(event.name for event in run.events)
+    nodes = list(model.graph.all_nodes())
+    often: dict[object, int] = defaultdict(int)
+    for node in nodes:
+        often[node.graph] = max(often[node.graph], counts[node.name or ""])
+    return {node: counts[node.name or ""] or often[node.graph] for node in nodes}

@@ -126,6 +126,16 @@ def test_fused_nodes_have_the_scope_of_what_they_were_made_of(tmp_path: Path) ->
     assert any(op_type == "Cast" for op_type, _ in scopes) and UNKNOWN not in {scope for _, scope in scopes}
 
 
+def test_operators_that_the_runtime_expands_are_found_in_their_order(tmp_path: Path) -> None:
+    text = """g (float[64,64] x, float[n] like, float16[n] half) => (float[64,64] y, float16[64,64] z) {
+        a = Cast<to = 7>(x) b = CastLike(a, like) y = Sin(b) c = Neg(a) z = CastLike(c, half) }"""
+    names = {v: f"/{v}/at" for v in "abycz"}
+    feed = {"x": normal(64, 64), "like": normal(1), "half": normal(1).astype(np.float16)}
+    found = profile(saved(graphs.model(text), tmp_path, names), [feed], runs=1)
+    casts = {node.scope: node.bytes for node in found.nodes if node.op_type == "Cast"}
+    assert casts == {"a": 64 * 64 * 12, "b": 64 * 64 * 12, "z": 64 * 64 * 10}
+
+
 def test_functions_are_profiled_by_what_is_in_them(tmp_path: Path) -> None:
     text = """<ir_version: 10, opset_import: ["" : 20, "own" : 1]>
         g (float[64,64] x) => (float[64,64] y) { h = own.twice(x) y = own.twice(h) }

@@ -65,6 +65,10 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, float]] = {
         {**W, "zero": np.array([0])}, X, 2 * 2 * 3 * 8 * 8, 2 * (2 * ROW + SQUARE)),
     "a lookup reads its rows": ("g (int64[n] i) => (float[n,8] y) { y = Gather(t, i) }", {"t": normal(1000, 8)},
                                 {"i": np.array([1, 5, 9])}, 0, 2 * ROW + 3 * 8),
+    "an operator that the runtime expands counts": (
+        """g (float[n,8] x, float16[k] like) => (float[n,8] y) {
+            h = CastLike(x, like) f = CastLike(h, x) y = MatMul(f, w) }""",
+        W, {**X, "like": normal(1).astype(np.float16)}, 2 * 3 * 8 * 8, 2 + 4 * ROW + SQUARE),
     "a slice reads what it returns": (
         "g (float[n,8] x) => (float[m,8] y) { h = Slice(x, zero, one) y = Sin(h) }",
         {"zero": np.array([0]), "one": np.array([1])}, X, 0, 2 * 32 + 16),
