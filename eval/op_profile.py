@@ -138,7 +138,8 @@ def _passes(figures: Sequence[float], runs: int) -> Any:
 
 
 def _nodes(model: Model, traced: Traced, feeds: Feeds, times: Mapping[str, tuple[Event, Any]]) -> list[NodeTime]:
-    by_name = {node.name: node for node in traced.graph.graph.all_nodes()}
+    # main graph last: names that an optimisation makes are unique in one graph only
+    by_name = {node.name: node for node in (*traced.graph.graph.all_nodes(), *traced.graph.graph)}
     where = scopes(traced.graph, model.ir)
     sizes = [sized(traced.graph, run, feed) for run, feed in zip(traced.runs, feeds, strict=False)]
     found = []

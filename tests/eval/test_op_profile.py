@@ -85,6 +85,21 @@ def test_bodies_are_in_the_time_of_their_control_flow(names: dict[str, str], tmp
     assert total(found) == pytest.approx(found.wall_ms, rel=0.25)
 
 
+def test_a_fused_node_in_a_body_is_no_fused_node_outside(tmp_path: Path) -> None:
+    """Optimisations name both alike."""
+    gelu = "{0}d = Div({1}, root) {0}e = Erf({0}d) {0}p = Add({0}e, one) {0}m = Mul({1}, {0}p) {0}g = Mul({0}m, half)"
+    text = f"""g (float[64,64] x, bool c) => (float[64,64] y) {{
+        h = MatMul(x, w) {gelu.format("a", "h")}
+        y = If(c) <then_branch = t () => (float[64,64] bg) {{ k = MatMul(ag, w) {gelu.format("b", "k")} }},
+                   else_branch = e () => (float[64,64] q) {{ q = Sin(ag) }}> }}"""
+    weights = {"w": normal(64, 64), "root": np.float32(np.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)}
+    path = saved(graphs.model(text, weights), tmp_path, {"ag": "/outside/g", "bg": "/inside/g", "h": "/outside/h"})
+    found = profile(path, [{"x": normal(64, 64), "c": np.array(True)}], threads=1, runs=1)
+    times = {node.op_type: node for node in found.nodes}
+    assert set(times) == {"MatMul", "Gelu", "If"} and times["Gelu"].scope == "outside"
+    assert times["Gelu"].ms < times["If"].ms
+
+
 def test_nodes_without_names_are_told_apart_and_nothing_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, float]] = {
         {**W, "v": normal(8)}, X, 2 * 2 * 3 * 8 * 8, 2 * (2 * ROW + SQUARE) + 2 * ROW + 32),
     "what two read is read once": (
         "g (float[n,8] x) => (float[n,8] y, float[n,8] z) { y = Sin(x) z = Cos(x) }", {}, X, 0, 3 * ROW),
+    "an output is written though its reader is fused": (
+        "g (float[n,8] x) => (float[n,8] y, float[n,8] z) { y = Sin(x) z = Cos(y) }", {}, X, 0, 3 * ROW),
     "a residual around a product is read again": (
         """g (float[n,8] x) => (float[n,8] y) {
             a = MatMul(x, w) b = Tanh(a) c = MatMul(b, w) d = Add(b, c) y = Relu(d) }""",
