@@ -30,6 +30,8 @@ from .traced_run import Feeds, Traced, named, trace
 
 BETWEEN = "between operators"
 """What a run takes beyond its operators: the call, allocations, and most of some 10 us a node for the profiler."""
+VARYING = "varies from run to run"
+"""What a run takes beyond the medians of its nodes: other processes stop another node in each run."""
 Key = Literal["op_type", "scope", "provider"]
 
 
@@ -63,11 +65,13 @@ class Profile:
     """Where the time of a run goes; a run is one pass over all feeds. Times are medians over runs, in milliseconds.
 
     `wall_ms` is around the calls, `session_ms` what the profiler says for them, `untraced_ms` around the calls with the
-    profiler off. `between_ms` is the median of what a run took beyond its nodes. `note` says what limits the figures.
+    profiler off. `between_ms` is the median of what a run took beyond its nodes, `varying_ms` what is then left of
+    `wall_ms`: much of it says that the machine is busy. `note` says what limits the figures.
     """
 
     nodes: tuple[NodeTime, ...]
     between_ms: float
+    varying_ms: float
     wall_ms: float
     session_ms: float
     untraced_ms: float
@@ -75,14 +79,16 @@ class Profile:
     note: str = ""
 
     def by(self, key: Key) -> list[Row]:
-        """Rows by operator, scope or provider, the slowest first, one of them the time between operators. Scopes are
-        shown without layer numbers: 28 layers of `mlp.Wi` are one row."""
+        """Rows by operator, scope or provider, the slowest first, with the time between operators and the time that
+        varies: together they are `wall_ms`. Scopes are shown without layer numbers: 28 layers of `mlp.Wi` are one row.
+        """
         groups: dict[str, list[float]] = {}
         for node in self.nodes:
             name = shown(node.scope) if key == "scope" else getattr(node, key)
             groups.setdefault(name, []).append(node.ms)
-        total = (math.fsum(node.ms for node in self.nodes) + self.between_ms) or 1.0
         sums = {name: (math.fsum(ms), len(ms)) for name, ms in groups.items()} | {BETWEEN: (self.between_ms, 0)}
+        sums |= {VARYING: (self.varying_ms, 0)} if self.varying_ms else {}
+        total = math.fsum(ms for ms, _ in sums.values()) or 1.0
         rows = [Row(name, ms, ms / total, count) for name, (ms, count) in sums.items()]
         return sorted(rows, key=lambda row: (-row.ms, row.name))
 
@@ -121,10 +127,14 @@ def _profile(model: Model, traced: Traced, feeds: Feeds, runs: int, note: str) -
     name_expanded(traced.graph, model.ir, (event for run in traced.runs for event in run.events))
     times = node_times(traced.graph, [run.events for run in traced.runs], len(feeds))
     walls = _passes([run.wall_ms for run in traced.runs], runs)
+    nodes = tuple(_nodes(model, traced, feeds, times))
+    wall, between = float(np.median(walls)), float(np.median(walls - sum(ms for _, ms in times.values())))
+    left = wall - between - math.fsum(node.ms for node in nodes)
     return Profile(
-        nodes=tuple(_nodes(model, traced, feeds, times)),
-        between_ms=float(np.median(np.maximum(walls - sum(ms for _, ms in times.values()), 0.0))),
-        wall_ms=float(np.median(walls)),
+        nodes=nodes,
+        between_ms=between,
+        varying_ms=max(left, 0.0) if runs > 1 else 0.0,  # one run has a remainder of rounding alone
+        wall_ms=wall,
         session_ms=float(np.median(_passes([run.session_ms for run in traced.runs], runs))),
         untraced_ms=float(np.median(_passes(traced.untraced_ms, runs))),
         runs=runs,
