@@ -48,15 +48,10 @@ def test_the_slow_module_is_named_with_all_its_layers(tmp_path: Path) -> None:
     path = saved(graphs.model(SLOW, SLOW_WEIGHTS), tmp_path, SLOW_NAMES)
     found = profile(path, [{"x": normal(256, 512)}], threads=1)
     rows = found.by("scope")
-    assert (rows[0].name, rows[0].nodes) == ("net.layers.*.slow", 2) and rows[0].share > 0.5
-    assert {row.name for row in rows} | {VARYING} == {
-        "net.layers.*.slow",
-        "net.act",
-        TOP,
-        BETWEEN,
-        VARYING,
-    }  # the Add is in a Gemm
-    assert {row.name for row in found.by("op_type")[:2]} == {"MatMul", "Gemm"}
+    assert {row.name for row in rows} - {VARYING} == {"net.layers.*.slow", "net.act", TOP, BETWEEN}
+    slow, *others = [row for row in rows if row.nodes]
+    assert (slow.name, slow.nodes) == ("net.layers.*.slow", 2) and slow.ms > sum(row.ms for row in others)
+    assert {node.op_type for node in found.nodes if "slow" in node.scope} == {"MatMul", "Gemm"}  # with the Add in it
     assert {(row.name, row.nodes) for row in found.by("provider") if row.nodes} == {("CPUExecutionProvider", 4)}
 
 
