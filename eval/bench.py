@@ -117,10 +117,10 @@ def run_bench(
 ) -> BenchReport:
     """Measure every variant on the workload. A variant that fails is a row with its reason.
 
-    Each is first run alone for its memory and answers, then timed in turn with others, `at_once` beside the baseline. The
-    rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and taken
-    up from there with `resume`. `progress` is called `step_count` times. Raises OnnxfixError for two variants of one
-    name, no variant, no row, an unknown baseline.
+    Each is first run alone for its memory and answers, then timed in turn with others, `at_once` beside the baseline.
+    The rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and
+    taken up from there with `resume`. `progress` is called `step_count` times. Raises OnnxfixError for two variants of
+    one name, no variant, no row, an unknown baseline.
     """
     _check(variants, rounds, baseline)
     advance = progress or (lambda step: None)

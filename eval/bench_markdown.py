@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from .bench_row import BenchRow
 from .verdict import THRESHOLDS
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from .bench import BenchReport
 
 NOTHING = "-"
-TEXT = ("variant", "exporter", "result", "verified", "note", "made by", "class", "worse than last time")
+TEXT = ("variant", "exporter", "result", "verified", "note", "made by", "class", "operator", "torch module", "provider")
 
 
 def headings(report: BenchReport) -> list[str]:
@@ -43,6 +44,8 @@ def markdown(report: BenchReport) -> str:
     parts += ["## More figures", _table(_times(report)), _table(_answers(report))]
     for head in report.classes:
         parts += [f"## F1 by class of {head}", _table(_classes(report, head))]
+    for variant, found in report.profiles.items():
+        parts += [f"## Where the time of {variant} goes", *_profile(found)]
     made = [["variant", "made by", "verified", "note"]]
     made += [[r.variant, *(text or NOTHING for text in (r.made_by, r.verified, r.note))] for r in report.rows]
     parts += ["## How the files were made", _table(made)]
@@ -93,6 +96,26 @@ def _classes(report: BenchReport, head: str) -> list[list[str]]:
     for entry in report.classes[head]:
         rows.append([str(entry["class"]), str(entry["rows"]), *(_number(entry["f1"].get(n), 3) for n in names)])
     return rows
+
+
+def profile_line(found: Mapping[str, Any]) -> str:
+    """A profile in one line: the time of a batch, the least that this machine's peak rates allow, and the rates."""
+    roof = found["roofline"]
+    rates = f"{roof['gflops']:,.0f} GFLOP/s, {roof['gbs']:,.1f} GB/s"
+    return f"{found['untraced_ms']:.1f} ms a batch, {_number(roof['gap'], 1)} times the bound at {rates}"
+
+
+def _profile(found: Mapping[str, Any]) -> list[str]:
+    if "by" not in found:
+        return [f"Not profiled: {found.get('failure')}"]
+    parts = [profile_line(found) + "."]
+    for key, title in (("op_type", "operator"), ("scope", "torch module"), ("provider", "provider")):
+        rows = [[title, "ms", "share", "nodes"]]
+        rows += [
+            [r["name"] or NOTHING, f"{r['ms']:.2f}", f"{r['share']:.1%}", str(r["count"])] for r in found["by"][key]
+        ]
+        parts.append(_table(rows))
+    return parts
 
 
 def _method(report: BenchReport) -> str:

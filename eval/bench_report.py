@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import staged
 
-from .bench_markdown import cells, headings, markdown, sweep
+from .bench_markdown import cells, headings, markdown, profile_line, sweep
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .bench import BenchReport
 
 # REPORT.md last: who sees it finds the others.
+TERMINAL_ROWS = 8  # of a profile; the files hold 20
 FILES = ("results.parquet", "summary.json", "REPORT.md")
 
 
@@ -90,4 +91,23 @@ def points_table(report: BenchReport) -> Table | None:
         drawn.add_column(str(point), justify="right")
     for variant, *times in sweep(report)[1:]:
         drawn.add_row(escape(variant), *times)
+    return drawn
+
+
+def profile_tables(report: BenchReport) -> list[tuple[str, Table]]:
+    """Of each profiled variant a line, how far it is from the machine's own peak rates, and its time by module."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    drawn = []
+    for variant, found in report.profiles.items():
+        if "by" not in found:
+            continue
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for title in ("torch module", "ms", "share", "nodes"):
+            table.add_column(title, justify="left" if title == "torch module" else "right", overflow="fold")
+        for row in found["by"]["scope"][:TERMINAL_ROWS]:
+            table.add_row(escape(row["name"] or "-"), f"{row['ms']:.2f}", f"{row['share']:.1%}", str(row["count"]))
+        drawn.append((f"{variant}: {profile_line(found)}", table))
     return drawn

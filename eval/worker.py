@@ -12,10 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .variant import Variant
 from .workload import Arrays
+
+if TYPE_CHECKING:
+    from .peak_rates import Peaks
 
 CHILD = "from onnxfix.eval.worker_process import main; main()"
 # Long enough for a multi-gigabyte model on a slow disk or a batch on a slow CPU, short enough to end a deadlock.
@@ -108,6 +111,11 @@ class Worker:
         """Seconds a batch. The first batch runs once untimed before: other workers have used the caches since."""
         timed: Timed = self._ask("time", list(batches))
         return timed
+
+    def profile(self, variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
+        """Where the time of a batch goes (see bench_profile.document); needs no `open`."""
+        found: dict[str, Any] = self._ask("profile", variant, settings, arrays, peaks)
+        return found
 
     def memory(self) -> Memory:
         """Peak memory until now."""

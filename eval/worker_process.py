@@ -19,6 +19,7 @@ from onnxfix.errors import OnnxfixError, one_line
 
 from . import energy
 from .openvino_runner import OpenvinoRunner
+from .peak_rates import Peaks
 from .runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
 from .torchao_linears import weights_bytes
 from .variant import Variant
@@ -83,6 +84,11 @@ class Host:
         seconds = [_seconds(call) for call in calls]
         after = energy.joules() if self._cuda else None
         return Timed(seconds, after - before if before is not None and after is not None else None)
+
+    def profile(self, variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
+        from .bench_profile import document
+
+        return document(variant, settings, arrays, peaks)
 
     def memory(self) -> Memory:
         vram, before = self._vram()[1], self._before.vram

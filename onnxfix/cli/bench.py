@@ -78,7 +78,20 @@ def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) 
             resume=given["resume"],
             progress=advance,
         )
-    return replace(report, diagnoses=found.diagnoses)
+    profiles = _profiles(found, report, provider, given["threads"]) if given["profile"] else {}
+    return replace(report, diagnoses=found.diagnoses, profiles=profiles)
+
+
+def _profiles(
+    found: Setup, report: BenchReport, provider: Literal["cpu", "cuda"], threads: int
+) -> dict[str, dict[str, Any]]:
+    from onnxfix.eval.bench_profile import profiles
+
+    sound = {row.variant for row in report.rows if row.measured}
+    variants = [variant for variant in found.variants if variant.name in sound]
+    with console.progress("profile", len(variants)) as advance:
+        main = report.method.points[0]
+        return profiles(variants, found.workload, main, provider=provider, threads=threads, progress=advance)
 
 
 def _points(given: dict[str, Any]) -> tuple[Point, ...]:
@@ -98,12 +111,15 @@ def _provider(name: str) -> Literal["cpu", "cuda"]:
 def _show(report: BenchReport, paths: list[Path]) -> None:
     from rich.text import Text
 
-    from onnxfix.eval.bench_report import points_table, table
+    from onnxfix.eval.bench_report import points_table, profile_tables, table
 
     out = console.out()
     out.print(table(report))
     if (swept := points_table(report)) is not None:
         out.print(swept)
+    for line, drawn in profile_tables(report):
+        out.print(Text(line, style="bold"))
+        out.print(drawn)
     method = report.method
     out.print(Text(f"{method.workload}; batch {method.batch_size}, {method.rounds} rounds, {method.provider}"))
     for note in report.notes:

@@ -76,6 +76,7 @@ options = together(
         metavar="PERCENT",
         help="Of time, memory and size, with --baseline.",
     ),
+    click.option("--profile", is_flag=True, help="Where the time of ONNX files goes: by operator, module, provider."),
     click.option("--resume", is_flag=True, help="Go on with an interrupted bench of the same settings."),
     click.option("--no-verify", is_flag=True, help="With --sweep: make files without running them; the bench does."),
     _path("-o", "--output", default="bench", show_default=True, help="Folder of the report."),

@@ -1,0 +1,107 @@
+"""Profiles of a bench's ONNX variants: where the time of one batch goes, and how far it is from what could be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from onnxfix.model import Model
+
+from .op_profile import Key, Profile, profile
+from .peak_rates import Peaks, measure_peaks
+from .point import Point, timed_batches
+from .progress import Progress
+from .roofline import Roofline, roofline
+from .variant import Variant
+from .worker import Settings, VariantFailure, Worker
+from .workload import Arrays, Workload
+
+KEYS: tuple[Key, ...] = ("op_type", "scope", "provider")
+SHOWN = 20
+"""Rows of a table; the rest are one row."""
+
+
+def profiles(
+    variants: Sequence[Variant],
+    workload: Workload,
+    point: Point,
+    *,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    threads: int = 0,
+    progress: Progress = lambda step: None,
+) -> dict[str, dict[str, Any]]:
+    """Variant name → its tables and roofline on the first timed batch, ready for JSON; or `failure`, one line.
+
+    ONNX files in ONNX Runtime alone, each in a process of its own. `progress` is called once each.
+    """
+    settings, found = Settings(provider, threads), {}
+    peaks = measure_peaks(provider, threads)
+    arrays = timed_batches(workload, point)[0].arrays
+    for variant in variants:
+        progress(f"profile of {variant.name}")
+        if variant.kind == "onnx" and not variant.failure and not variant.provider:
+            found[variant.name] = _in_process(variant, settings, arrays, peaks)
+    return found
+
+
+def _in_process(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
+    worker: Worker | None = None
+    try:
+        worker = Worker(variant, settings)
+        worker.ready()
+        return worker.profile(variant, settings, arrays, peaks)
+    except VariantFailure as failure:
+        return {"failure": str(failure)}
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+def document(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
+    """The profile of one file, as the report holds it. Raises LoadFailure and RunFailure."""
+    assert isinstance(variant.source, Path)
+    feeds = [fitted(variant.source, arrays)]
+    more: dict[str, Any] = {"provider": settings.provider, "custom_op_libraries": variant.custom_op_libraries}
+    measured = profile(variant.source, feeds, threads=settings.threads, **more)
+    bound = roofline(variant.source, feeds, peaks, measured=measured, **more)
+    return {
+        "wall_ms": measured.wall_ms,
+        "untraced_ms": measured.untraced_ms,
+        "note": measured.note,
+        "by": {key: _rows(measured, key) for key in KEYS},
+        "roofline": _roofline(bound),
+    }
+
+
+def fitted(path: Path, arrays: Mapping[str, Any]) -> Arrays:
+    """The inputs that a file has, in its integer types."""
+    inputs = {str(value.name): value.dtype for value in Model.open(path).graph.inputs}
+    found = {}
+    for name, array in arrays.items():
+        if name in inputs:
+            dtype = inputs[name]
+            found[name] = array.astype(dtype.numpy()) if dtype is not None and array.dtype.kind in "iub" else array
+    return found
+
+
+def _rows(measured: Profile, key: Key) -> list[dict[str, Any]]:
+    rows = measured.by(key)
+    found = [{"name": row.name, "ms": row.ms, "share": row.share, "count": row.nodes} for row in rows[:SHOWN]]
+    if rest := rows[SHOWN:]:
+        ms, share, count = (sum(getattr(row, what) for row in rest) for what in ("ms", "share", "nodes"))
+        found.append({"name": f"{len(rest)} others", "ms": ms, "share": share, "count": count})
+    return found
+
+
+def _roofline(bound: Roofline) -> dict[str, Any]:
+    rates = bound.peaks.flops_per_s
+    figures = bound.as_dict()
+    return {
+        "gflops": rates["fp32"] / 1e9,
+        "int8_gops": rates["int8"] / 1e9 if "int8" in rates else None,
+        "gbs": bound.peaks.bytes_per_s / 1e9,
+        **{name: figures[name] for name in ("flops", "bytes", "bound_ms", "gap")},
+        "scopes": [asdict(row) | {"gap": row.gap} for row in bound.scopes[:SHOWN] if row.gap == row.gap],
+    }
