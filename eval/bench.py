@@ -16,7 +16,7 @@ from onnxfix.errors import OnnxfixError
 
 from . import parts as parts_of
 from .bench_row import BenchPoint, BenchRow
-from .latency import latency, ratio, round_ratios
+from .latency import Interval, latency, ratio, round_ratios
 from .machine import machine
 from .parts import Parts
 from .point import Point, timed_batches
@@ -138,7 +138,8 @@ def run_bench(
     reference = next((t.answers.reference for t in trials if t.answers), "")
     answers = {t.name: t.answers for t in trials if t.answers and not t.failure}
     judge = Judge(workload, Yardsticks(answers.get(yardstick), answers.get(reference)), metric)
-    rows = [_row(trial, judge, points[0], (opinions or {}).get(trial.name, Opinion())) for trial in trials]
+    pace = {point: _pace(trials, point) for point in points}
+    rows = [_row(trial, judge, points[0], pace, (opinions or {}).get(trial.name, Opinion())) for trial in trials]
     rows = [replace(row, result=verdict(row, rows, yardstick, reference)) for row in rows]
     count = len(timed[points[0]])
     method = Method(
@@ -158,7 +159,7 @@ def run_bench(
         method,
         machine(provider),
         tuple(notes),
-        tuple(_point(trial, point) for trial in trials for point in points if not trial.failure),
+        tuple(_point(trial, point, pace[point]) for trial in trials for point in points if not trial.failure),
         judge.classes(answers),
     )
 
@@ -203,7 +204,16 @@ def _baseline(trials: Sequence[Trial], named: str) -> str:
     return next((v.name for v in wanted), "")
 
 
-def _row(trial: Trial, judge: Judge, main: Point, opinion: Opinion) -> BenchRow:
+def _pace(trials: Sequence[Trial], point: Point) -> float:
+    """Median milliseconds a sample of the baseline over all groups; NaN where it ran in none."""
+    found: dict[bytes, Any] = {}
+    for timing in (trial.timings.get(point) for trial in trials):
+        if timing is not None and timing.yardstick is not None:
+            found[timing.yardstick.tobytes()] = timing.yardstick * 1000 / np.asarray(timing.rows)
+    return float(np.median(np.concatenate(list(found.values())))) if found else math.nan
+
+
+def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], opinion: Opinion) -> BenchRow:
     variant = trial.variant
     size = variant.file_bytes() or (trial.opened.weights_bytes if trial.opened else None)
     row = BenchRow(
@@ -226,7 +236,7 @@ def _row(trial: Trial, judge: Judge, main: Point, opinion: Opinion) -> BenchRow:
     vram = trial.memory.vram
     return replace(
         row,
-        **_time_figures(timing),
+        **_time_figures(timing, pace[main]),
         round_ms=latency(timing.seconds, timing.rows).round_ms,
         round_ratios=round_ratios(timing.seconds, timing.yardstick) if timing.yardstick is not None else (),
         memory_mb=trial.memory.peak_rss / MEGABYTE,
@@ -236,24 +246,30 @@ def _row(trial: Trial, judge: Judge, main: Point, opinion: Opinion) -> BenchRow:
     )
 
 
-def _point(trial: Trial, point: Point) -> BenchPoint:
+def _point(trial: Trial, point: Point, pace: float) -> BenchPoint:
     timing = trial.timings.get(point)
     if timing is None:
         return BenchPoint(trial.name, point.batch, point.length, failure=trial.missing.get(point, "not measured"))
-    return BenchPoint(trial.name, point.batch, point.length, **_time_figures(timing))
+    return BenchPoint(trial.name, point.batch, point.length, **_time_figures(timing, pace))
 
 
-def _time_figures(timing: Timing) -> dict[str, Any]:
+def _time_figures(timing: Timing, pace: float) -> dict[str, Any]:
+    """Times as if all groups had run at once: ratios to the baseline times `pace`, its own median over all groups.
+
+    The machine is not as fast in one group as in the next; what slows a group slows the baseline in it as well.
+    """
     measured = latency(timing.seconds, timing.rows)
-    beside = timing.yardstick if timing.yardstick is not None else np.full_like(timing.seconds, math.nan)
-    compared = ratio(timing.seconds, beside)
+    median, compared, times = measured.median, Interval(), 1.0
+    if timing.yardstick is not None:
+        compared = ratio(timing.seconds, timing.yardstick)
+        times = compared.value * pace / median.value
     return {
-        "ms_per_sample": measured.median.value,
-        "ms_low": measured.median.low,
-        "ms_high": measured.median.high,
-        "ms_p95": measured.p95_ms,
-        "ms_p99": measured.p99_ms,
-        "samples_per_s": measured.samples_per_s,
+        "ms_per_sample": median.value * times,
+        "ms_low": median.low * times,
+        "ms_high": median.high * times,
+        "ms_p95": measured.p95_ms * times,
+        "ms_p99": measured.p99_ms * times,
+        "samples_per_s": measured.samples_per_s / times,
         "ratio": compared.value,
         "ratio_low": compared.low,
         "ratio_high": compared.high,

@@ -131,7 +131,8 @@ def _method(report: BenchReport) -> str:
         "order rotated each round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, "
         f"p99: percentiles) over batches and rounds of a batch's time by its rows, {where}.",
         f"At most {m.at_once} variants are loaded at once, with {m.baseline} beside each such group: × baseline is the "
-        "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. "
+        "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. Times "
+        "are these ratios times the baseline's own median over all groups, so that groups can be compared. "
         "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each.",
         "Load: from a process with its runtime imported to a model ready to run; for torch that includes the import of "
         "the model's own code.",

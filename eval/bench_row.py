@@ -50,6 +50,7 @@ class BenchRow:
     ms_p99: float = math.nan
     samples_per_s: float = math.nan
     round_ms: tuple[float, ...] = ()
+    """The median of each round as it was measured."""
     ratio: float = math.nan
     """Time by the baseline's on the same batches of the same rounds, with its 95 % bootstrap interval."""
     ratio_low: float = math.nan
