@@ -56,6 +56,7 @@ class _Rewriter:
         self.old = [producer] if producer is product.node else [producer, product.node]
         self.add = Insertion(producer, "saturated")
         self.scales, self.zero = product.scales, product.zero_points[0]
+        self.in_float: ir.Value | None = None
 
     def rewrite(self, matrix: Array, pairs: saturation.Pairs) -> None:
         activation = self._activation()
@@ -65,8 +66,11 @@ class _Rewriter:
         losses = self.add.node("Reshape", losses, self.add.node("Shape", sums))
         result = self._finished(self.add.node("Add", sums, losses))
         self.add.replace(self.product.result, result)
+        name = self.product.node.outputs[0].name
         for node in self.old:
             _remove_dead(node)
+        if self.in_float is not None and self.product.node.graph is None:
+            self.in_float.name = name  # what the layer gives before it is rounded, to compare with
 
     def _activation(self) -> ir.Value:
         """The activation as uint8, and its zero point with it."""
@@ -112,6 +116,7 @@ class _Rewriter:
             sums = node("Add", sums, self._integer_bias(bias, scale))
         wide = node("Cast", sums, to=ir.DataType.FLOAT)
         if self.product.requantized is not None:
+            self.in_float = node("Mul", wide, scale)
             return self._requantized(wide, scale, *self.product.requantized)
         result: ir.Value = node("Mul", wide, scale)
         return result if bias is None or in_integers else node("Add", result, bias)

@@ -26,11 +26,14 @@ OTHER = "half/"
 DOMAIN = "onnxfix.eval"
 
 # What a mask holds (finfo.min, in fp16 -16,384) means "never" to a softmax: beyond 16,000 all values are equal.
-_SPREAD = """<opset_import: ["" : %d], domain: "onnxfix.eval">
+OF_HALF = 16000.0
+# Of masks that no half precision has changed; their squares must not overflow.
+OF_FLOAT = 1e15
+_SPREAD = """<opset_import: ["" : %(opset)d], domain: "onnxfix.eval">
 Spread (reference, candidate) => (figures) {
     all = Constant <value = int64[1] {-1}> ()
-    high = Constant <value = float {16000.0}> ()
-    low = Constant <value = float {-16000.0}> ()
+    high = Constant <value = float {%(limit)r}> ()
+    low = Constant <value = float {-%(limit)r}> ()
     one = Constant <value = float {1.0}> ()
     zero = Constant <value = float {0.0}> ()
     infinity = Div (one, zero)
@@ -65,7 +68,7 @@ Spread (reference, candidate) => (figures) {
 @dataclass(frozen=True)
 class Spread:
     """One value of both models. `rel_l2`: error of the second against the first over the norm of the first, both within
-    ±16,000 and over entries finite in both; `inherited`: the largest such error among its node's inputs; `lost`:
+    the limit and over entries finite in both; `inherited`: the largest such error among its node's inputs; `lost`:
     entries that are NaN or infinite in the second only; `largest`: the largest absolute entry of the first."""
 
     site: Site
@@ -76,15 +79,21 @@ class Spread:
 
 
 def profile(
-    reference: Model, candidate: Model, *feeds: Feed, isolated: bool = False, only: Collection[str] | None = None
+    reference: Model,
+    candidate: Model,
+    *feeds: Feed,
+    isolated: bool = False,
+    only: Collection[str] | None = None,
+    limit: float = OF_HALF,
 ) -> list[Spread]:
     """Every float value of the main graph that both models have under one name, in the reference's order.
 
     The candidate is taken as it is: hand in an emulated one to see half precision. `isolated`: it reads the reference's
     values wherever both have one, so that each figure is what is lost since, and errors do not add up. `only`: names of
-    the values to measure. Of several feeds each value's worst counts. Raises what a runner raises.
+    the values to measure; `limit`: numbers beyond it are taken for it. Of several feeds each value's worst counts.
+    Raises what a runner raises.
     """
-    merged, pairs = _merged(reference, candidate, isolated, only)
+    merged, pairs = _merged(reference, candidate, isolated, only, limit)
     if not pairs:
         return []
     with on_disk(merged) as path:
@@ -115,12 +124,14 @@ def _inherited(value: ir.Value, errors: dict[ir.Value, float]) -> float:
 
 
 def _merged(
-    reference: Model, candidate: Model, isolated: bool, only: Collection[str] | None
+    reference: Model, candidate: Model, isolated: bool, only: Collection[str] | None, limit: float
 ) -> tuple[Model, list[ir.Value]]:
     """Both graphs in one, on the reference's inputs, with one vector of figures a value as its only outputs."""
     merged, other = reference.clone(), candidate.clone()
     _rename(other)
     inputs = {v.name: v for v in merged.graph.inputs}
+    for value in [v for v in other.graph.inputs if v.is_initializer()]:
+        other.graph.inputs.remove(value)
     for value in list(other.graph.inputs):
         value.replace_all_uses_with(inputs[(value.name or "").removeprefix(OTHER)])
     types, their_types = infer(merged.ir), infer(other.ir)
@@ -140,7 +151,7 @@ def _merged(
         for value in pairs:
             _read_instead(value, theirs[f"{OTHER}{value.name}"], types, their_types)
     pairs = [value for value in pairs if only is None or value.name in only]
-    declare_spread(merged)
+    declare_spread(merged, limit)
     merged.graph.outputs.clear()
     for value in pairs:
         node = spread_node(value, theirs[f"{OTHER}{value.name}"])
@@ -166,11 +177,14 @@ def _read_instead(value: ir.Value, other: ir.Value, types: ElementTypes, their_t
 
 def _rename(model: Model) -> None:
     for graph in model.graphs():
-        for value in [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]:
+        # an initializer may be an input as well (IR 3); nameless nodes may all be so
+        values = dict.fromkeys([*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)])
+        for value in values:
             if value.name:
                 value.name = OTHER + value.name
         for node in graph:
-            node.name = OTHER + (node.name or "")
+            if node.name:
+                node.name = OTHER + node.name
 
 
 def _move(source: ir.Graph, destination: ir.Graph) -> None:
@@ -183,11 +197,11 @@ def _move(source: ir.Graph, destination: ir.Graph) -> None:
         destination.append(node)
 
 
-def declare_spread(model: Model) -> None:
+def declare_spread(model: Model, limit: float = OF_HALF) -> None:
     """Give a model the function `Spread`: (reference, candidate) → squared error and norm, lost entries, largest."""
     import onnx
 
-    function = ir.from_proto(onnx.parser.parse_function(_SPREAD % max(model.opset, 13)))
+    function = ir.from_proto(onnx.parser.parse_function(_SPREAD % {"opset": max(model.opset, 13), "limit": limit}))
     model.ir.functions[function.identifier()] = function
     model.ir.opset_imports[DOMAIN] = 1
 

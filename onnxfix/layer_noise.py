@@ -8,7 +8,9 @@ from typing import Literal
 
 from .site import Site
 
-Kind = Literal["", "activation-outliers", "clipped-range", "one-weight-scale", "few-bits", "not-a-linear"]
+Kind = Literal["", "activation-outliers", "clipped-range", "one-weight-scale", "few-bits", "not-a-linear", "not-finite"]
+NOTHING_DB = -200.0
+"""Of a layer that became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -72,5 +74,5 @@ class Against:
 def decibels(relative_error: float) -> float:
     """Signal over noise of a relative L2 error; at most 200, at least -200."""
     if not relative_error < math.inf:
-        return -200.0
+        return NOTHING_DB
     return -20 * math.log10(min(max(relative_error, 1e-10), 1e10))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.finding import Finding, Severity
+from onnxfix.layer_noise import LayerNoise
 from onnxfix.subject import Subject
 
 # 8 bits give 30 to 45 dB on layers without outliers, 4 bits in blocks of 32 about 20.
@@ -17,6 +18,7 @@ _REPAIRS = {
     "clipped-range": "calibrate on inputs like these, or --calibration minmax",
     "one-weight-scale": "onnxfix repair --int8 dynamic on the float original: one scale a column",
     "not-a-linear": "onnxfix repair --int8 on the float original, which leaves it in float",
+    "not-finite": "quantize the float original again: a scale in the file is broken, or the sums overflow",
     "few-bits": "keep it in float with --block-node, or find the fewest such layers with --search",
 }
 
@@ -46,8 +48,7 @@ class QuantizedLayerIsNoisy:
                 name=self.name,
                 severity=Severity.ERROR if layer.snr < LOST_DB else Severity.WARNING,
                 site=layer.site,
-                message=f"its result is {layer.snr:.0f} dB above its noise"
-                + (f": {cause.words}" if cause.words else ""),
+                message=_message(layer),
                 evidence={
                     "snr_db": round(layer.snr, 1),
                     "accumulated_db": round(layer.accumulated, 1),
@@ -57,3 +58,9 @@ class QuantizedLayerIsNoisy:
                 },
                 repair=_REPAIRS.get(cause.kind, ""),
             )
+
+
+def _message(layer: LayerNoise) -> str:
+    if layer.cause.kind == "not-finite":
+        return f"its result is {layer.cause.words}"
+    return f"its result is {layer.snr:.0f} dB above its noise" + (f": {layer.cause.words}" if layer.cause.words else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from onnxfix import weight_data
-from onnxfix.errors import OnnxfixError
-from onnxfix.layer_noise import Against, Cause, LayerNoise, decibels
+from onnxfix.errors import OnnxfixError, one_line
+from onnxfix.layer_noise import NOTHING_DB, Against, Cause, LayerNoise, decibels
 from onnxfix.model import Model
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
@@ -22,11 +23,13 @@ from .layer_causes import cause_of
 
 if TYPE_CHECKING:
     from onnxfix.eval.feeds import Feed
+    from onnxfix.eval.side_by_side import Spread
 
 # Layers whose cause is looked for: the noisiest, where 8 bits could do better.
 EXPLAINED, GOOD_DB = 12, 30.0
 # Feeds that both models run on side by side; ranges of channels are of the same ones.
 FEEDS = 4
+PAIR = "name the float model that it was made from with --against"
 
 Progress = Callable[[str], None]
 
@@ -39,30 +42,27 @@ def against(
     Raises OnnxfixError when the two have nothing in common, or one cannot be run.
     """
     from onnxfix.eval.saturation import saturated
-    from onnxfix.eval.side_by_side import profile
 
     taken = list(feeds)[:: max(1, len(feeds) // FEEDS)][:FEEDS]
     reference, quantized = _inlined(reference), _inlined(quantized)
+    _refuse_strangers(reference, quantized)
     names = _shared(reference, quantized)
     if not names:
         raise OnnxfixError(
             f"{reference.path.name} and {quantized.path.name} have no value of one name in common",
-            "name the float model that it was made from with --against",
+            PAIR,
         )
     watched = _behind_rounding(quantized, names)
     progress("float and int8 side by side")
-    own = profile(reference, quantized, *taken, isolated=True, only=watched)
-    whole = profile(reference, quantized, *taken, only=watched)
-    layers = [
-        LayerNoise(one.site, decibels(one.rel_l2), decibels(other.rel_l2))
-        for one, other in zip(own, whole, strict=True)
-    ]
+    own = _spreads(reference, quantized, taken, watched, isolated=True)
+    whole = _spreads(reference, quantized, taken, watched)
+    layers = [LayerNoise(one.site, _snr(one), _snr(other)) for one, other in zip(own, whole, strict=True)]
     progress("as on a CPU without VNNI")
     without, error_without = saturated(quantized), None
     if len(without.graph) != len(quantized.graph):  # something can saturate
         error_without = _output_error(reference, without, taken)
-        narrow = {x.site.value: x for x in profile(reference, without, *taken, isolated=True, only=watched)}
-        layers = [replace(x, without_vnni=decibels(narrow[x.site.value].rel_l2)) for x in layers]
+        narrow = {x.site.value: _snr(x) for x in _spreads(reference, without, taken, watched, isolated=True)}
+        layers = [replace(x, without_vnni=narrow.get(x.site.value)) for x in layers]
     progress("causes")
     layers.sort(key=lambda layer: layer.snr)
     noisy = [layer for layer in layers if layer.snr < GOOD_DB][:EXPLAINED]
@@ -73,14 +73,37 @@ def against(
 
 def noisiest(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> list[str]:
     """Names of the reference's linears by what each loses itself, the most first; without those that are not found."""
-    from onnxfix.eval.side_by_side import profile
-
     names = _shared(reference, quantized)
     watched = _behind_rounding(quantized, names)
-    found = profile(reference, quantized, *list(feeds)[:FEEDS], isolated=True, only=watched)
+    found = _spreads(reference, quantized, list(feeds)[:FEEDS], watched, isolated=True)
     ours = _by_landing(reference, names)
-    worst = sorted(found, key=lambda spread: spread.rel_l2, reverse=True)
+    worst = sorted(found, key=_snr)
     return [str(ours[x.site.value].node.name) for x in worst if x.site.value in ours]
+
+
+def _spreads(
+    reference: Model, candidate: Model, feeds: Sequence[Feed], only: Collection[str], *, isolated: bool = False
+) -> list[Spread]:
+    from onnxfix.eval.runners import LoadFailure, RunFailure
+    from onnxfix.eval.side_by_side import OF_FLOAT, profile
+
+    try:
+        return profile(reference, candidate, *feeds, isolated=isolated, only=only, limit=OF_FLOAT)
+    except (LoadFailure, RunFailure) as error:
+        raise OnnxfixError(
+            f"{candidate.path.name} cannot be held against {reference.path.name}: {one_line(error)}", PAIR
+        ) from error
+
+
+def _snr(spread: Spread) -> float:
+    """In dB; the least there is where anything became NaN or infinite."""
+    return decibels(math.inf if spread.lost else spread.rel_l2)
+
+
+def _refuse_strangers(reference: Model, quantized: Model) -> None:
+    one, other = ({v.name for v in m.graph.inputs if not v.is_initializer()} for m in (reference, quantized))
+    if missing := sorted(str(name) for name in other - one):
+        raise OnnxfixError(f"{reference.path.name} has no input '{missing[0]}', which {quantized.path.name} has", PAIR)
 
 
 def _inlined(model: Model) -> Model:
@@ -102,6 +125,9 @@ def _output_error(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> 
         found = compare(runners[0], runners[1], feeds, valid_only=True)
         for runner in runners:
             runner.close()
+    if wrong := next((d for d in found.differences if d.shape_mismatch), None):
+        said = f"the output '{wrong.output}' differs in shape ({wrong.shape_mismatch})"
+        raise OnnxfixError(f"{quantized.path.name} is not made from {reference.path.name}: {said}", PAIR)
     return found.rel_l2
 
 
@@ -118,7 +144,11 @@ def _explained(
     theirs = _by_landing(quantized, names)
     wanted = [ours[x.site.value] for x in layers if x.site.value in ours]
     inputs = {
-        str(x.node.inputs[0].name) for x in wanted if x.node.inputs[0] is not None and x.node.graph is reference.graph
+        str(x.node.inputs[0].name)
+        for x in wanted
+        if x.node.inputs[0] is not None
+        and x.node.graph is reference.graph
+        and constant_tensor(x.node.inputs[0]) is None
     }
     rows = activation_rows(reference, inputs, feeds) if inputs else {}
     return [
@@ -134,6 +164,8 @@ def _cause(
     rows: Mapping[str, Array],
     layer: LayerNoise,
 ) -> Cause:
+    if layer.snr <= NOTHING_DB:
+        return Cause("not-finite", "NaN or infinite where the float model's result is not")
     if ours is None:
         return Cause("not-a-linear", f"{layer.site.op_type} is no linear layer, and computes with rounded numbers")
     stored = quantized_weights.read(theirs) if theirs is not None else None

@@ -61,7 +61,7 @@ def search(model: Model, wish: Wish, held: Verification, asked: SearchWish, prog
     progress("search: what may be kept")
     posed = problem(model, wish, held)
     nodes, kind = posed.nodes, "float" if wish.int8 else "fp32"
-    log = _Log(asked.log, _digest(model, wish, held, asked.metric), len(nodes))
+    log = _Log(asked.log, _digest(model, wish, held, asked.metric, nodes), len(nodes))
 
     def measure(kept: frozenset[int]) -> float:
         error = metric_error(posed.measured(kept), asked.metric)
@@ -124,13 +124,12 @@ def _escaped(scope: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", scope) if any(c in scope for c in "*?[") else scope
 
 
-def _digest(model: Model, wish: Wish, held: Verification, metric: Metric) -> str:
-    """A digest of what a run's error depends on."""
-    int8 = (wish.int8, wish.bits, wish.block_size, wish.method, wish.migrate, wish.reduce_range, wish.heads)
-    asked = (
-        f"{model.path.resolve()} {model.file_bytes} {wish.precision} {wish.half} {metric} {int8 if wish.int8 else ''}"
-    )
-    digest = hashlib.sha256(asked.encode())
+def _digest(model: Model, wish: Wish, held: Verification, metric: Metric, nodes: Sequence[ir.Node]) -> str:
+    """A digest of what a run's error depends on, and of the nodes that its numbers stand for, in their order."""
+    int8 = (wish.int8, wish.bits, wish.block_size, wish.method, wish.migrate, wish.reduce_range, wish.heads, wish.fuse)
+    asked = f"{model.path.resolve()} {model.file_bytes} {wish.target.provider} {wish.precision} {wish.half} {metric}"
+    digest = hashlib.sha256(f"{asked} {int8 if wish.int8 else ''}".encode())
+    digest.update("\n".join(node.name or "" for node in nodes).encode())
     for feed in held.feeds:
         for name, array in sorted(feed.arrays.items()):
             digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())

@@ -71,7 +71,8 @@ class Int8Problem:
     def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
         self.wish, self.held, self.model = wish, held, model
         found = Selection(heads=wish.heads).of(linears.find(model), model)
-        by_name = {x.node.name: x.node for x in found if x.node.name}
+        _name([x.node for x in found], model)
+        by_name = {str(x.node.name): x.node for x in found}
         quantized, _ = recipe(wish, model).apply(model)
         worst = [name for name in noisiest(model, quantized, held.feeds) if name in by_name]
         self.nodes = [by_name[name] for name in dict.fromkeys([*worst, *by_name])]
@@ -80,6 +81,16 @@ class Int8Problem:
     def measured(self, kept: frozenset[int]) -> Comparison:
         made, _ = recipe(_keeping(self, kept), self.model).apply(self.model)
         return self.held.plain(made)
+
+
+def _name(nodes: Sequence[ir.Node], model: Model) -> None:
+    """Give nameless nodes a name, by which they are kept."""
+    taken = {node.name for node in model.nodes()}
+    for number, node in enumerate(nodes):
+        name = f"linear_{number}"
+        while not node.name:
+            node.name = name if name not in taken else None
+            name += "_"
 
 
 def problem(model: Model, wish: Wish, held: Verification) -> Problem:

@@ -139,4 +139,7 @@ def _scale(editor: Editor, source: Source, by: Array) -> None:
 def _in_words(node: ir.Node, migration: Migration) -> str:
     most = migration.moved[:4]
     named = ", ".join(f"{k} (÷{migration.factors[k]:g})" for k in most)
-    return f"outliers of {node.name}'s input migrated: channels {named}; {migration.gain:.1f} dB less noise predicted"
+    value = node.inputs[0]
+    assert value is not None
+    where = f"{node.name}'s input" if node.name else value.name
+    return f"outliers of {where} migrated: channels {named}; {migration.gain:.1f} dB less noise predicted"
