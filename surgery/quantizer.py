@@ -35,8 +35,8 @@ class Selection:
         return [x for x in found if not x.quantized and x.node.name not in self.blocked and x.node not in kept]
 
     def in_float32(self, model: Model) -> list[linears.Linear]:
-        """Those whose weight is float32: what ONNX Runtime's quantizers accept."""
-        return [x for x in self.of(linears.find(model), model) if _is_float32(x)]
+        """Those whose weight is a float32 matrix on the right: what ONNX Runtime's quantizers and kernels accept."""
+        return [x for x in self.of(linears.find(model), model) if _is_float32(x) and _is_matrix(x)]
 
 
 ALL = Selection()
@@ -74,3 +74,10 @@ def has_side_file(source: Path) -> bool:
 def _is_float32(linear: linears.Linear) -> bool:
     tensor = constant_tensor(linear.weight.source)
     return tensor is not None and tensor.dtype == ir.DataType.FLOAT
+
+
+def _is_matrix(linear: linears.Linear) -> bool:
+    tensor = constant_tensor(linear.weight.source)
+    path, right = linear.weight.path, linear.node.inputs[1]
+    stands = right is (path[-1].outputs[0] if path else linear.weight.source)
+    return stands and tensor is not None and len(tensor.shape) == 2

@@ -29,6 +29,7 @@ from .passes.migrate_outliers import MigrateOutliers
 from .passes.quantize_dynamic import QuantizeDynamic
 from .passes.quantize_static import QuantizeStatic
 from .passes.quantize_weights import QuantizeWeights
+from .passes.raise_opset import RaiseOpset
 from .passes.split_sequence_to_split import SplitSequenceToSplit
 from .quantizer import Selection
 from .recipe import Recipe
@@ -106,7 +107,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
 
 def _quantization(wish: Wish, model: Model) -> list[Pass]:
     selection = Selection(_blocked(wish, model), wish.heads)
-    steps: list[Pass] = [FoldConstantTransposes()]
+    # a DequantizeLinear with a scale a column needs operator set 13
+    steps: list[Pass] = [*([RaiseOpset()] if wish.int8 == "static" else []), FoldConstantTransposes()]
     if wish.fuse:
         steps.extend((DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()))
     if wish.int8 == "weight-only":

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix import weight_data
 from onnxfix.errors import OnnxfixError
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
@@ -13,6 +18,7 @@ from onnxfix.surgery.calibration import Inputs, Method, ranges
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
 from onnxfix.surgery.sites import linears
+from onnxfix.surgery.sites.constants import constant_tensor
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,17 @@ class QuantizeStatic:
 
     def apply(self, editor: Editor) -> None:
         # only weights that stand at the product itself: no operator may be between it and its DequantizeLinear
-        wanted = {x.node for x in self.selection.in_float32(editor.model) if not x.weight.path}
+        found = [x.node for x in self.selection.in_float32(editor.model) if not x.weight.path]
+        if found and not self.inputs:
+            raise OnnxfixError("static quantization needs inputs to measure on", "name a file with --calibrate")
+        wanted = {node for node in found if _has_plain_bias(editor, node)}
         if not wanted:
             return
-        if not self.inputs:
-            raise OnnxfixError("static quantization needs inputs to measure on", "name a file with --calibrate")
+        own = {v.name for n in editor.model.nodes() if n.op_type == "DequantizeLinear" for v in n.outputs}
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
         names = {editor.named(node) for node in wanted}
         quantize(editor, f"{len(names)} linears to int8", lambda source, result: self._call(source, result, left))
-        _keep_float(editor, names)
+        _keep_float(editor, names, own)
 
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))
@@ -81,17 +89,42 @@ class QuantizeStatic:
         quantizer.model.save_model_to_file(str(result), has_side_file(source))
 
 
-def _keep_float(editor: Editor, quantized: set[str]) -> None:
+def _has_plain_bias(editor: Editor, node: ir.Node) -> bool:
+    """Whether the bias of a Gemm is a vector with an entry a column, which the quantizer alone knows; a constant that
+    is repeated or multiplied is made one first."""
+    bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
+    if bias is None:
+        return True
+    tensor, weight = constant_tensor(bias), constant_tensor(node.inputs[1])
+    attributes = {name: node.attributes[name].value for name in node.attributes}
+    beta = float(attributes.pop("beta", 1.0))
+    columns = weight.shape.numpy()[0 if attributes.get("transB") else 1] if weight is not None else 0
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or any(d != 1 for d in tensor.shape.numpy()[:-1]):
+        editor.notes.append(f"{editor.named(node)} stays in float: its bias is no constant vector")
+        return False
+    if beta == 1.0 and tensor.shape.numpy() == (columns,):
+        return True
+    vector = np.broadcast_to(weight_data.array(tensor).reshape(-1) * np.float32(beta), (columns,))
+    made = editor.add_initializer(f"{bias.name}_vector", ir.Tensor(np.ascontiguousarray(vector)))
+    editor.set_operator(node, "Gemm", attributes, inputs=3)
+    editor.replace_input(node, 2, made)
+    return True
+
+
+def _keep_float(editor: Editor, quantized: set[str], own: Collection[str | None]) -> None:
     """Let only the quantized products read rounded activations. The quantizer gives them to all readers, so that the
-    residual stream of a post-norm model passes through 256 levels at every layer."""
+    residual stream of a post-norm model passes through 256 levels at every layer. `own`: what rounds in the source."""
     for node in list(editor.model.nodes()):
         rounding = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] else None
         if rounding is None or rounding.op_type != "QuantizeLinear" or rounding.inputs[0] is None:
             continue
-        maker = rounding.inputs[0].producer()
-        if maker is not None and maker.name in quantized:
-            continue  # the result of a Gemm, which is quantized itself
-        for reader, index in list(node.outputs[0].uses()):
+        value, exact = node.outputs[0], rounding.inputs[0]
+        maker = exact.producer()
+        if value.name in own or (maker is not None and maker.op_type == "Gemm" and maker.name in quantized):
+            continue  # fake quantization, or the result of a Gemm, which is quantized itself
+        for reader, index in list(value.uses()):
             if reader.name not in quantized:
-                editor.replace_input(reader, index, rounding.inputs[0])
+                editor.replace_input(reader, index, exact)
+        if value.is_graph_output():
+            editor.reroute_output(value, exact)
         editor.remove_dead(node)

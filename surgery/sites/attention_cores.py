@@ -19,8 +19,8 @@ BOTH = [0, 2, 3, 1]
 @dataclass(frozen=True)
 class AttentionCore:
     """`query`, `key` and `value` are [batch, sequence, heads, size], before their Transpose; `output` is the Transpose
-    that gives the result in that layout. `mask` is added to the scores, None without one. `guarded`: where a row is
-    NaN, because it has no key to see, zeros are taken instead."""
+    that gives the result in that layout. `mask` is added to the scores, None without one. Where a row is NaN, because
+    it has no key to see, zeros may be taken instead: only in self-attention, where such a row is padding."""
 
     output: ir.Node
     query: ir.Value
@@ -29,7 +29,6 @@ class AttentionCore:
     mask: ir.Value | None
     scale: float
     heads: int
-    guarded: bool
 
 
 def find(model: Model) -> Iterator[AttentionCore]:
@@ -55,8 +54,35 @@ def _core(softmax: ir.Node) -> AttentionCore | None:
     inputs = [given for given in (swapped(query), key, swapped(product.inputs[1])) if given is not None]
     if output is None or len(inputs) != 3:
         return None
+    if (guarded and sources(inputs[0]) != sources(inputs[1])) or not _same_batch(inputs):
+        return None
     heads = _heads(inputs, output)
-    return AttentionCore(output, inputs[0], inputs[1], inputs[2], mask, scale, heads, guarded) if heads else None
+    return AttentionCore(output, inputs[0], inputs[1], inputs[2], mask, scale, heads) if heads else None
+
+
+def sources(value: ir.Value) -> set[ir.Value]:
+    """What a value is computed from: the activations that the linears behind it read, and inputs of the model."""
+    found, seen, pending = set[ir.Value](), set[ir.Value](), [value]
+    while pending:
+        value = pending.pop()
+        if value in seen or constant_tensor(value) is not None:
+            continue
+        seen.add(value)
+        node = value.producer()
+        if node is None:
+            found.add(value)
+        elif node.op_type in ("MatMul", "Gemm") and constant_tensor(node.inputs[1]) is not None:
+            found.update(v for v in node.inputs[:1] if v is not None)
+        else:
+            pending.extend(v for v in node.inputs if v is not None)
+    return found
+
+
+def _same_batch(values: list[ir.Value]) -> bool:
+    """Whether none may be repeated over the rows of another, which the kernels do not do: where one has a number of
+    rows, all have the same."""
+    rows = [v.shape[0] if v.shape is not None and len(v.shape) == 4 else None for v in values]
+    return not any(isinstance(size, int) for size in rows) or len(set(rows)) == 1
 
 
 def _masked(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
@@ -159,5 +185,10 @@ def _heads(inputs: list[ir.Value], output: ir.Node) -> int | None:
 
 
 def _recorded(value: ir.Value) -> int | None:
-    heads = value.shape[2] if value.shape is not None and len(value.shape) == 4 else None
+    """The number of heads that is declared, or that a Reshape makes."""
+    heads: object = value.shape[2] if value.shape is not None and len(value.shape) == 4 else None
+    shaped = producer(value, "Reshape")
+    shape = integers(shaped.inputs[1]) if shaped is not None else None
+    if not isinstance(heads, int) and shape is not None and len(shape) == 4:
+        heads = shape[2]
     return heads if isinstance(heads, int) and heads > 0 else None

@@ -131,6 +131,8 @@ def _reason(node: ir.Node, weight: Trace, index: int) -> str:
         return f"its weight is {tensor.dtype.name}"
     if index == 0:
         return "its weight is the left operand"
+    if len(tensor.shape) != 2:
+        return f"its weight has {len(tensor.shape)} axes, and int8 kernels take matrices"
     if weight.source.producer() is not None:
         return "its weight is in a Constant node, not an initializer"
     return "float"

@@ -175,3 +175,58 @@ def test_half_stays() -> None:
     text = (HEAD + TRANSPOSED + SCORES + GUARD + TAIL).replace("float[", "float16[")
     weights = {n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in WEIGHTS.items() if n in text}
     assert not graph_pass.run(PASS, graphs.model(text, weights)).changes
+
+
+def test_a_guard_of_cross_attention_stays() -> None:
+    """A row that may see no key is a real one there, and its zeros are an answer."""
+    text = (TRANSPOSED + SCORES + GUARD + TAIL).replace("kt =", "kt =", 1)
+    crossed = HEAD.replace("attention_mask)", "attention_mask, float[batch,sequence,24] other)", 1).replace(
+        "r = Tanh(x)", "r = Tanh(other)"
+    )
+    used = {name: array for name, array in WEIGHTS.items() if name in crossed + text}
+    model = graphs.model(crossed + text, used, 20)
+    graph_pass.run(PASS, model)
+    assert "Softmax" in graphs.op_types(model)
+    plain = graphs.model(crossed + (TRANSPOSED + SCORES + TAIL).replace("MatMul(w, v)", "MatMul(p, v)"), used, 20)
+    graph_pass.run(PASS, plain)
+    assert "MultiHeadAttention" in graphs.op_types(plain)
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1, 1), (3, 1, 9, 1), (3, 3, 1, 1), (1, 1, 9, 9)])
+def test_masks_of_any_shape(shape: tuple[int, ...], opset: int) -> None:
+    bias = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    text = (HEAD + TRANSPOSED + SCORES + TAIL).replace("MatMul(w, v)", "MatMul(p, v)").replace("(s, mask)", "(s, bias)")
+    used = {name: array for name, array in WEIGHTS.items() if name in text} | {"bias": np.asarray(bias)}
+    source = graphs.model(text, used, opset)
+    fused = source.clone()
+    graph_pass.run(PASS, fused)
+    assert "Softmax" not in graphs.op_types(fused)
+    one, other = (graphs.run(model, feed())["y"] for model in (source, fused))
+    assert graphs.rel_l2(one, other) < 1e-5
+
+
+def test_heads_that_the_first_product_repeats_stay() -> None:
+    """One key for three queries, known by the constants of the Reshapes alone."""
+    text = (HEAD + TRANSPOSED + SCORES + TAIL).replace("MatMul(w, v)", "MatMul(p, v)")
+    text = text.replace("kh = Reshape(r, split)", "r1 = Slice(r, i00, i08, i02) kh = Reshape(r1, single)")
+    text = text.replace("vh = Reshape(v0, split)", "v1 = Slice(v0, i00, i08, i02) vh = Reshape(v1, single)")
+    more = {"i00": np.array([0]), "i08": np.array([8]), "i02": np.array([2]), "single": np.array([0, 0, 1, 8])}
+    used = {name: array for name, array in (WEIGHTS | more).items() if name in text}
+    model = graphs.model(text, used, 20)
+    graphs.run(model, feed())
+    graph_pass.run(PASS, model)
+    assert "Softmax" in graphs.op_types(model)
+
+
+def test_a_query_for_all_rows_stays() -> None:
+    text = (HEAD + TRANSPOSED + SCORES + TAIL).replace("MatMul(w, v)", "MatMul(p, v)")
+    text = text.replace(
+        "int64[batch,sequence] attention_mask)", "int64[batch,sequence] attention_mask, float[1,sequence,24] one)"
+    )
+    text = text.replace("qh = Reshape(x, split)", "qh = Reshape(one, split)")
+    used = {name: array for name, array in WEIGHTS.items() if name in text}
+    model = graphs.model(text, used, 20)
+    model.graph.node("Reshape_qh").outputs[0].shape = ir.Shape([1, "sequence", 3, 8])
+    graph_pass.run(PASS, model)
+    assert "Softmax" in graphs.op_types(model)

@@ -68,3 +68,74 @@ def test_other_readers_of_an_activation_read_it_in_float() -> None:
     graph_pass.run(PASS, result)
     assert [x.quantized for x in linears.find(result)] == [True]
     assert graphs.rel_l2(graphs.run(model, INPUTS[0])["y"], graphs.run(result, INPUTS[0])["y"]) < 1e-4
+
+
+SHAPES = {"w": (16, 16), "v": (16, 16), "w1": (16, 16)}
+MATRICES = {name: (RNG.normal(size=shape) / 4).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+def small(body: str, outputs: str = "float[batch,16] y", **more: np.ndarray) -> Any:
+    text = f"g (float[batch,16] x) => ({outputs}) {{ {body} }}"
+    used = {name: array for name, array in {**MATRICES, **more}.items() if f"{name})" in body or f"{name}," in body}
+    return graphs.model(text, used)
+
+
+def loss(model: Any, output: str = "y", **options: Any) -> float:
+    result = model.clone()
+    graph_pass.run(QuantizeStatic(INPUTS, selection=Selection(heads=True), **options), result)
+    wanted = graphs.run(model, INPUTS[-1])
+    return graphs.rel_l2(wanted[output], graphs.run(result, INPUTS[-1])[output])
+
+
+def test_rounding_of_the_source_stays() -> None:
+    """Fake quantization: taking it away would be another model."""
+    pair = {"sc": np.array(0.25, np.float32), "zp": np.array(128, np.uint8), "two": np.array(2, np.float32)}
+    body = """h = Tanh(x) q = QuantizeLinear(h, sc, zp) d = DequantizeLinear(q, sc, zp)
+        r = Mul(d, two) y = MatMul(r, v)"""
+    assert loss(small(body, **pair)) < 3e-2
+
+
+@pytest.mark.parametrize("shape", [(16,), (1, 16), (1,), (), (1, 1)])
+@pytest.mark.parametrize("beta", [1.0, 2.0])
+def test_a_constant_bias_is_made_a_vector(shape: tuple[int, ...], beta: float) -> None:
+    bias = np.asarray(3 * RNG.normal(size=shape), np.float32)
+    model = small(f"a = Gemm<beta = {beta}>(x, w, bias) r = Tanh(a) y = MatMul(r, v)", bias=bias)
+    result = model.clone()
+    graph_pass.run(QuantizeStatic(INPUTS, selection=Selection(heads=True)), result)
+    assert [x.quantized for x in linears.find(result)] == [True, True]
+    assert loss(model) < 5e-2
+
+
+def test_any_other_bias_leaves_the_layer_in_float() -> None:
+    model = small("b = Relu(x) a = Gemm(x, w, b) r = Tanh(a) y = MatMul(r, v)")
+    outcome = graph_pass.run(QuantizeStatic(INPUTS, selection=Selection(heads=True)), model)
+    assert [x.quantized for x in linears.find(model)] == [False, True]
+    assert any("its bias is no constant vector" in note for note in outcome.notes)
+
+
+def test_an_output_that_a_linear_reads_is_exact() -> None:
+    body = "h = LayerNormalization(x, s) a = MatMul(h, w) r = Relu(a) y = Add(r, h)"
+    model = small(body, "float[batch,16] h, float[batch,16] y", s=np.ones(16, np.float32))
+    assert loss(model, "h") == 0.0 and 0 < loss(model) < 3e-2
+
+
+def test_what_one_linear_gives_another_is_rounded_for_that_one_alone() -> None:
+    model = small("h = MatMul(x, w1) a = MatMul(h, w) r = Tanh(a) y = Add(r, h)")
+    result = model.clone()
+    graph_pass.run(QuantizeStatic(INPUTS, selection=Selection(heads=True)), result)
+    add = next(node for node in result.nodes() if node.op_type == "Add")
+    assert {v.producer().op_type for v in add.inputs} == {"Tanh", "MatMul"}
+
+
+def test_weights_that_no_kernel_takes_stay_and_take_nobody_with_them() -> None:
+    experts = RNG.normal(size=(2, 16, 16)).astype(np.float32)
+    text = """g (float[2,5,16] x) => (float[2,5,16] y, float[2,16,5] z) {
+        e = MatMul(x, experts) r = Relu(e) y = MatMul(r, w)
+        t = Transpose<perm = [0, 2, 1]>(x) z = MatMul(v, t)
+    }"""
+    model = graphs.model(text, {"experts": experts, "w": MATRICES["w"], "v": MATRICES["v"]})
+    feed = {"x": RNG.normal(size=(2, 5, 16)).astype(np.float32)}
+    graph_pass.run(QuantizeStatic((feed,), selection=Selection(heads=True)), model)
+    found = {x.node.name: x for x in linears.find(model)}
+    assert {name for name, x in found.items() if x.quantized} == {"MatMul_y"}
+    assert "3 axes" in found["MatMul_e"].reason and "left operand" in found["MatMul_z"].reason
