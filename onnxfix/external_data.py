@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from .errors import OnnxfixError
@@ -42,21 +45,44 @@ def _check_tensor(tensor: ir.ExternalTensor, source: Path, sizes: dict[Path, int
         )
 
 
-def follow_links(model: ir.Model) -> None:
-    """Read weights where a link leads: onnx-ir refuses to leave a folder that download caches link out of."""
+class SharedTensor(ir.ExternalTensor):
+    """A weight in a data file that several threads may read: onnx-ir maps the file at the first look, without a lock,
+    and asserts that nobody else did so meanwhile."""
+
+    _lock = threading.RLock()
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        with self._lock:
+            return super().numpy()
+
+    def tobytes(self) -> bytes:
+        with self._lock:
+            return super().tobytes()
+
+    def __array__(self, dtype: Any = None) -> np.ndarray[Any, Any]:
+        with self._lock:
+            return super().__array__(dtype)
+
+
+def share(model: ir.Model) -> None:
+    """Let threads read the weights of a model, and read them where a link leads: onnx-ir refuses to leave a folder that
+    download caches link out of."""
     for graph in [model.graph, *(g for g in model.graph.subgraphs() if g is not model.graph)]:
         for value in graph.initializers.values():
-            tensor = value.const_value
-            if not isinstance(tensor, ir.ExternalTensor):
-                continue
-            real = (Path(tensor.base_dir) / tensor.location).resolve()
-            if real.parent == Path(tensor.base_dir).resolve() or real.is_relative_to(Path(tensor.base_dir).resolve()):
-                continue
-            shape = ir.Shape(list(tensor.shape.numpy()))
-            value.const_value = ir.ExternalTensor(
-                real.name, tensor.offset, tensor.length, tensor.dtype, shape=shape, name=tensor.name or "",
-                base_dir=real.parent,
-            )  # fmt: skip
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = _shared(value.const_value)
+
+
+def _shared(tensor: ir.ExternalTensor) -> SharedTensor:
+    folder, location = Path(tensor.base_dir), Path(tensor.location)
+    real = (folder / location).resolve()
+    if not real.is_relative_to(folder.resolve()):
+        folder, location = real.parent, Path(real.name)
+    shape = ir.Shape(list(tensor.shape.numpy()))
+    return SharedTensor(
+        location, tensor.offset, tensor.length, tensor.dtype, shape=shape, name=tensor.name or "",
+        doc_string=tensor.doc_string, metadata_props=dict(tensor.metadata_props), base_dir=folder,
+    )  # fmt: skip
 
 
 def _size(data: Path, tensor: ir.ExternalTensor, source: Path) -> int:

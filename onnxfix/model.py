@@ -55,7 +55,7 @@ class Model:
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
         external = external_data.check(tensors(model), source)
-        external_data.follow_links(model)
+        external_data.share(model)
         return Model(model, source, external, custom_op_libraries)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import graphs
@@ -182,6 +184,25 @@ def test_weights_behind_links_are_read_as_download_caches_hold_them(tmp_path: Pa
     assert weight is not None and np.array_equal(weight.numpy(), LARGE)
     opened.save(tmp_path / "copy.onnx")
     assert np.array_equal(onnx.numpy_helper.to_array(onnx.load(tmp_path / "copy.onnx").graph.initializer[0]), LARGE)
+
+
+def test_threads_read_the_weights_of_one_model(tmp_path: Path) -> None:
+    """Many first looks at once: onnx-ir maps a file at the first one, and asserts that nobody else did meanwhile."""
+    arrays = [dense(np.full((200, 200), number, np.float32), f"w{number}") for number in range(40)]
+    onnx.save_model(proto_with(*arrays), tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            opened = Model.open(tmp_path / "m.onnx")
+            tensors = [v.const_value for v in opened.graph.initializers.values() if v.const_value is not None]
+            with ThreadPoolExecutor(4) as pool:
+                for tensor in tensors:
+                    looks = [pool.submit(tensor.numpy), pool.submit(tensor.tobytes)] * 2
+                    shapes = {np.frombuffer(look.result(), np.float32).size for look in looks}
+                    assert shapes == {200 * 200}
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_sparse_initializers_are_refused(tmp_path: Path) -> None:
