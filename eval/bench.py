@@ -26,7 +26,7 @@ from .quality import Judge, Metric, Yardsticks
 from .timing import AT_ONCE, time_all
 from .trial import Timing, Trial
 from .variant import MEGABYTE, Variant
-from .verdict import THRESHOLDS, verdict
+from .verdict import THRESHOLDS, best, judged
 from .worker import Settings
 from .workload import Batch, Workload
 
@@ -81,9 +81,15 @@ class BenchReport:
         """Heads with an F1 in any row, in output order."""
         return list(dict.fromkeys(head for row in self.rows for head in row.heads))
 
+    @property
+    def best(self) -> BenchRow | None:
+        """The fastest row that may be deployed."""
+        return best(self.rows)
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
+            "best": self.best.variant if self.best else None,
             "method": asdict(self.method),
             "thresholds": asdict(THRESHOLDS),
             "machine": self.machine,
@@ -140,7 +146,6 @@ def run_bench(
     judge = Judge(workload, Yardsticks(answers.get(yardstick), answers.get(reference)), metric)
     pace = {point: _pace(trials, point) for point in points}
     rows = [_row(trial, judge, points[0], pace, (opinions or {}).get(trial.name, Opinion())) for trial in trials]
-    rows = [replace(row, result=verdict(row, rows, yardstick, reference)) for row in rows]
     count = len(timed[points[0]])
     method = Method(
         workload.description,
@@ -155,7 +160,7 @@ def run_bench(
         at_once,
     )
     return BenchReport(
-        tuple(rows),
+        judged(rows, yardstick, reference),
         method,
         machine(provider),
         tuple(notes),

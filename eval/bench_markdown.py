@@ -32,10 +32,22 @@ def cells(row: BenchRow, heads: list[str]) -> list[str]:
     return [row.variant, row.exporter or NOTHING, *figures, *scores, row.result]
 
 
+def answer(report: BenchReport) -> str:
+    """Which variant to deploy, in a sentence."""
+    best, baseline = report.best, report.method.baseline
+    if best is None:
+        return "No variant can be deployed: each failed, has a defect or gives other answers"
+    said = f"Fastest sound variant: {best.variant}"
+    if best.variant == baseline or math.isnan(best.ratio):
+        return said
+    between = f" ({_interval(best.ratio_low, best.ratio_high, 2)})" if not math.isnan(best.ratio_low) else ""
+    return f"{said}, {best.ratio:.2f}{between} times the time of {baseline}"
+
+
 def markdown(report: BenchReport) -> str:
     """The whole report."""
     main = [headings(report), *(cells(row, report.heads) for row in report.rows)]
-    parts = ["# Bench", _table(main)]
+    parts = ["# Bench", f"{answer(report)}.", _table(main)]
     if report.regressions is not None:
         worse = [str(r["sentence"]) for r in report.regressions] or ["nothing"]
         parts += ["## Worse than last time", "\n".join(f"- {sentence}" for sentence in worse)]
@@ -49,7 +61,7 @@ def markdown(report: BenchReport) -> str:
     made = [["variant", "made by", "verified", "note"]]
     made += [[r.variant, *(text or NOTHING for text in (r.made_by, r.verified, r.note))] for r in report.rows]
     parts += ["## How the files were made", _table(made)]
-    parts += ["## How it was measured", _method(report)]
+    parts += ["## How it was measured", "\n".join(f"- {line}" for line in method(report))]
     parts += ["## Machine", "\n".join(f"- {name}: {value}" for name, value in report.machine.items())]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
@@ -118,13 +130,14 @@ def _profile(found: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _method(report: BenchReport) -> str:
+def method(report: BenchReport) -> list[str]:
+    """How it was measured, in sentences."""
     m, t = report.method, THRESHOLDS
     threads = f"{m.threads} CPU threads" if m.threads else "each runtime's own number of CPU threads"
     where = "from arrays on the host to arrays on the host"
     if m.provider == "cuda":
         where = "inputs and outputs on the device, until it has finished"
-    lines = [
+    return [
         f"Workload: {m.workload}; batches of {m.batch_size} in data order, padded to the longest row of each.",
         f"Provider {m.provider}, {threads}. Every variant runs in a process of its own.",
         f"Time: {m.rounds} rounds over {m.timed_batches} batches spread over the workload, the variants in turn, their "
@@ -147,7 +160,6 @@ def _method(report: BenchReport) -> str:
         f"{t.clear_bytes:.0%} of the memory; dominated means not better in time, memory, size or F1, and clearly worse "
         "in time or memory.",
     ]
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from onnxfix.model import Model
 
-from .op_profile import Key, Profile, profile
+from .op_profile import KEYS, Key, Profile, profile
 from .peak_rates import Peaks, measure_peaks
 from .point import Point, timed_batches
 from .progress import Progress
@@ -18,9 +18,8 @@ from .variant import Variant
 from .worker import Settings, VariantFailure, Worker
 from .workload import Arrays, Workload
 
-KEYS: tuple[Key, ...] = ("op_type", "scope", "provider")
-SHOWN = 20
-"""Rows of a table; the rest are one row."""
+SHOWN, LAYERS = 20, 200
+"""Rows of a table, and of layers; the rest are one row."""
 
 
 def profiles(
@@ -87,9 +86,9 @@ def fitted(path: Path, arrays: Mapping[str, Any]) -> Arrays:
 
 
 def _rows(measured: Profile, key: Key) -> list[dict[str, Any]]:
-    rows = measured.by(key)
-    found = [{"name": row.name, "ms": row.ms, "share": row.share, "count": row.nodes} for row in rows[:SHOWN]]
-    if rest := rows[SHOWN:]:
+    rows, most = measured.by(key), LAYERS if key == "layer" else SHOWN
+    found = [{"name": row.name, "ms": row.ms, "share": row.share, "count": row.nodes} for row in rows[:most]]
+    if rest := rows[most:]:
         ms, share, count = (sum(getattr(row, what) for row in rest) for what in ("ms", "share", "nodes"))
         found.append({"name": f"{len(rest)} others", "ms": ms, "share": share, "count": count})
     return found

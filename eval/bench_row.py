@@ -73,6 +73,10 @@ class BenchRow:
     """The task's own."""
     nonfinite_rows: int = 0
     """Rows with a NaN or infinite output where the reference is finite."""
+    sound: bool = False
+    """It works, answers as the reference does and has no defect."""
+    dominated_by: str = ""
+    """The variant that is no worse in anything and clearly better in time or memory."""
     result: str = ""
 
     @property

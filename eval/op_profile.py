@@ -11,13 +11,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
+from onnxfix.site import layer_of
 from onnxfix.surgery.sites.product_operations import is_product, operations
 
 from .computed_constants import has_body
@@ -32,7 +33,8 @@ BETWEEN = "between operators"
 """What a run takes beyond its operators: the call, allocations, and most of some 10 us a node for the profiler."""
 VARYING = "varies from run to run"
 """What a run takes beyond the medians of its nodes: other processes stop another node in each run."""
-Key = Literal["op_type", "scope", "provider"]
+Key = Literal["op_type", "scope", "layer", "provider"]
+KEYS: tuple[Key, ...] = get_args(Key)
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,13 @@ class Profile:
     note: str = ""
 
     def by(self, key: Key) -> list[Row]:
-        """Rows by operator, scope or provider, the slowest first, with the time between operators and the time that
-        varies: together they are `wall_ms`. Scopes are shown without layer numbers: 28 layers of `mlp.Wi` are one row.
+        """Rows by operator, scope, layer or provider, the slowest first, with the time between operators and the time
+        that varies: together they are `wall_ms`. Scopes are shown without layer numbers, 28 layers of `mlp.Wi` are one
+        row; a layer is a scope up to its first number.
         """
         groups: dict[str, list[float]] = {}
         for node in self.nodes:
-            name = shown(node.scope) if key == "scope" else getattr(node, key)
+            name = _group(node, key)
             groups.setdefault(name, []).append(node.ms)
         sums = {name: (math.fsum(ms), len(ms)) for name, ms in groups.items()} | {BETWEEN: (self.between_ms, 0)}
         sums |= {VARYING: (self.varying_ms, 0)} if self.varying_ms else {}
@@ -95,8 +98,14 @@ class Profile:
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON: every figure, the three tables, and all nodes."""
         figures = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "nodes"}
-        tables = {f"by_{key}": [asdict(row) for row in self.by(key)] for key in ("op_type", "scope", "provider")}
+        tables = {f"by_{key}": [asdict(row) for row in self.by(key)] for key in KEYS}
         return figures | tables | {"nodes": [asdict(node) for node in self.nodes]}
+
+
+def _group(node: NodeTime, key: Key) -> str:
+    if key == "scope":
+        return shown(node.scope)
+    return layer_of(node.scope) if key == "layer" else str(getattr(node, key))
 
 
 def profile(

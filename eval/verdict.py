@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .bench_row import BenchRow
 
@@ -37,12 +37,26 @@ THRESHOLDS = Thresholds()
 LONGEST = 160  # characters of a failure in the table
 
 
-def verdict(row: BenchRow, rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds = THRESHOLDS) -> str:
-    """One line on `row` among all `rows`; `baseline` and `reference` name variants."""
-    if row.failure:
-        return _shortened(row)
-    said = _sentence(row, rows, baseline, reference, t)
-    return f"{said}; {row.elsewhere}" if row.elsewhere else said
+def judged(rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds = THRESHOLDS) -> tuple[BenchRow, ...]:
+    """The rows with what they amount to: `result`, `sound` and `dominated_by`. The names are of variants."""
+    wanted = next((row for row in rows if row.variant == reference), None)
+    found = []
+    for row in rows:
+        wrong = "" if row.failure else _wrong(row, wanted, reference, t)
+        good = row.measured and not row.defect and not wrong
+        dominator = _dominator(row, rows, reference, wanted, t) if good else None
+        said = _shortened(row) if row.failure else _sentence(row, rows, wrong, dominator, baseline, reference, t)
+        if row.elsewhere and not row.failure:
+            said = f"{said}; {row.elsewhere}"
+        by = dominator.variant if dominator is not None else ""
+        found.append(replace(row, result=said, sound=good, dominated_by=by))
+    return tuple(found)
+
+
+def best(rows: Sequence[BenchRow]) -> BenchRow | None:
+    """The fastest of the rows that may be deployed and that none dominates."""
+    found = [row for row in rows if row.sound and not row.dominated_by]
+    return min(found, key=lambda row: row.ms_per_sample, default=None)
 
 
 def _shortened(row: BenchRow) -> str:
@@ -54,16 +68,23 @@ def _shortened(row: BenchRow) -> str:
     return row.failure[: LONGEST - len(tail)].rstrip() + tail
 
 
-def _sentence(row: BenchRow, rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds) -> str:
-    by_name = {other.variant: other for other in rows}
-    if wrong := _wrong(row, by_name.get(reference), reference, t):
+def _sentence(
+    row: BenchRow,
+    rows: Sequence[BenchRow],
+    wrong: str,
+    dominator: BenchRow | None,
+    baseline: str,
+    reference: str,
+    t: Thresholds,
+) -> str:
+    if wrong:
         return f"{wrong} ({row.defect})" if row.defect else wrong
     if row.defect:
         return row.defect
-    base = by_name.get(baseline)
+    base = next((other for other in rows if other.variant == baseline), None)
     if row.variant == baseline:
         return "the baseline"
-    if dominator := _dominator(row, rows, reference, by_name.get(reference), t):
+    if dominator is not None:
         return f"dominated by {dominator.variant}: {_compared(row, dominator, t)}"
     role = "the reference" if row.variant == reference else "works"
     if base is None or not base.measured:
@@ -118,7 +139,7 @@ def _dominator(
     row: BenchRow, rows: Sequence[BenchRow], name: str, reference: BenchRow | None, t: Thresholds
 ) -> BenchRow | None:
     """The fastest sound row that is no worse in time, memory, size and F1, and clearly faster or smaller in memory."""
-    sound = [o for o in rows if o is not row and o.measured and not _wrong(o, reference, name, t)]
+    sound = [o for o in rows if o is not row and o.measured and not o.defect and not _wrong(o, reference, name, t)]
     better = [o for o in sound if _no_worse(o, row, t) and (faster(o, row, t) or _leaner(o, row, t))]
     return min(better, key=lambda o: _pace(o, row), default=None)
 

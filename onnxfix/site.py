@@ -69,6 +69,13 @@ def layers_as_one(scope: str) -> str:
     return ".".join("*" if part.isdigit() else part for part in scope.split("."))
 
 
+def layer_of(scope: str) -> str:
+    """The scope up to and including its first number: `model.layers.3.mlp.Wi` is of `model.layers.3`."""
+    parts = scope.split(".")
+    end = next((i for i, part in enumerate(parts, start=1) if part.isdigit()), len(parts))
+    return ".".join(parts[:end])
+
+
 def _path(node: ir.Node) -> tuple[list[str], str]:
     """Module path and call of a node, empty where the exporter recorded none."""
     parts = _recorded(node.metadata_props.get(NAME_SCOPES) or "")

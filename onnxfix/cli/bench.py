@@ -47,7 +47,7 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
 
         found = regressions(report, given["baseline"], given["tolerance"] / 100)
         report = replace(report, regressions=[each.as_dict() for each in found])
-    paths = write_report(report, given["output"])
+    paths = write_report(report, given["output"], _page(report))
     if given["form"] == "json":
         emit_json(report.as_dict())
     else:
@@ -82,6 +82,14 @@ def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) 
     return replace(report, diagnoses=found.diagnoses, profiles=profiles)
 
 
+def _page(report: BenchReport) -> str:
+    from onnxfix.diagnose.registry import all_rules
+    from onnxfix.eval.bench_markdown import method
+    from onnxfix.render.bench_page import page
+
+    return page(report.as_dict(), method(report), all_rules())
+
+
 def _profiles(
     found: Setup, report: BenchReport, provider: Literal["cpu", "cuda"], threads: int
 ) -> dict[str, dict[str, Any]]:
@@ -111,10 +119,12 @@ def _provider(name: str) -> Literal["cpu", "cuda"]:
 def _show(report: BenchReport, paths: list[Path]) -> None:
     from rich.text import Text
 
+    from onnxfix.eval.bench_markdown import answer
     from onnxfix.eval.bench_report import points_table, profile_tables, table
 
     out = console.out()
     out.print(table(report))
+    out.print(Text(answer(report), style="bold"))
     if (swept := points_table(report)) is not None:
         out.print(swept)
     for line, drawn in profile_tables(report):

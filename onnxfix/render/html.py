@@ -6,19 +6,14 @@ page's policy allows the one script and the one style sheet by their hashes, so 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import inspect
-import re
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import PurePath
 
 from onnxfix.finding import Rule
 from onnxfix.report import Report
 
 from . import headline, layers, legend, strip, tables
+from .document import about, whole
 from .markup import code, data_block, details, section, text
 from .places import Group, groups
 from .words import plural
@@ -29,11 +24,9 @@ SHOWN = 8
 
 def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
     """The whole document. `rules` by code: their documentation stands under the findings."""
-    style, script = _asset("page.css"), _asset("page.js")
-    name = text(PurePath(str(report.model["path"])).name)
-    policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'"
+    name = PurePath(str(report.model["path"])).name
     body = [
-        f"<header><h1>{name}</h1><p>{text(_subtitle(report))}</p></header>",
+        f"<header><h1>{text(name)}</h1><p>{text(_subtitle(report))}</p></header>",
         _notices(report),
         _tiles(report),
         legend.drawn(report.plan) if report.plan.nodes else "",
@@ -42,36 +35,14 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
         tables.copies(report.plan),
         tables.off_device(report.plan),
     ]
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{name} · onnxfix diagnose</title>\n<style>{style}</style>\n</head>\n<body>\n<main>",
-            *(part for part in body if part),
-            "</main>",
-            _drawing(report, script) if report.plan.nodes else "",
-            "</body>\n</html>\n",
-        ]
-    )
+    drawn = bool(report.plan.nodes)
+    after = _data(report) if drawn else ""
+    return whole(f"{name} · onnxfix diagnose", ["page.css"], body, "page.js" if drawn else "", after)
 
 
-@cache
-def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _digest(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _drawing(report: Report, script: str) -> str:
+def _data(report: Report) -> str:
     data = data_block(strip.data(report.plan))
-    return (
-        '<div id="card" role="status" hidden></div>\n'
-        f'<script type="application/json" id="plan">{data}</script>\n<script>{script}</script>'
-    )
+    return f'<div id="card" role="status" hidden></div>\n<script type="application/json" id="plan">{data}</script>'
 
 
 def _subtitle(report: Report) -> str:
@@ -124,17 +95,11 @@ def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
     shown, hidden = "".join(lines[:SHOWN]), "".join(lines[SHOWN:])
     more = details(plural(len(lines) - SHOWN, "more place"), f"<ul>{hidden}</ul>")
     repair = f'<p class="repair">repair ({first.applicability.value}) {code(first.repair)}</p>'
-    about = inspect.cleandoc(rules[first.code].__doc__ or "") if first.code in rules else ""
+    more_about = about(rules[first.code]) if first.code in rules else ""
     return (
         f'<article class="finding {severity}"><h3><span class="severity">{severity}</span> '
         f"{code(first.code)} {text(first.name)}{times}</h3>"
         f"<p>{text(first.message)}</p><ul>{shown}</ul>{more if hidden else ''}"
         f"{repair if first.repair else ''}"
-        f"{details(f'About {first.code}', _paragraphs(about))}</article>"
+        f"{details(f'About {first.code}', more_about)}</article>"
     )
-
-
-def _paragraphs(document: str) -> str:
-    """A rule's docstring: paragraphs, and names in backticks."""
-    parts = (re.sub("`([^`]+)`", r"<code>\1</code>", text(part)) for part in document.split("\n\n") if part.strip())
-    return "".join(f"<p>{part}</p>" for part in parts)

@@ -11,6 +11,7 @@ from statistics import median_low
 from typing import Literal
 
 from onnxfix.plan import Copy, NodePlacement, Plan
+from onnxfix.site import layer_of
 
 from .places import NO_MODULE
 from .words import duration, provider, quantity, visible
@@ -36,9 +37,7 @@ def layer(scope: str) -> str:
     """The scope up to and including its first number: `model.layers.3.mlp.Wi` is of `model.layers.3`."""
     if scope in ("", NO_MODULE):
         return NO_SCOPE
-    parts = scope.split(".")
-    end = next((i for i, part in enumerate(parts, start=1) if part.isdigit()), len(parts))
-    return visible(".".join(parts[:end]))
+    return visible(layer_of(scope))
 
 
 def rows(nodes: tuple[NodePlacement, ...]) -> list[Row]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from onnxfix.eval.bench_row import BenchRow, HeadFigures
-from onnxfix.eval.verdict import verdict
+from onnxfix.eval.verdict import best, judged
 
 BASE = BenchRow(
     "torch bf16", "torch", "bf16", size_mb=800, ms_per_sample=10.0, round_ms=(10.0,) * 5, memory_mb=1000,
@@ -22,8 +22,12 @@ def _row(name: str = "model", f1: float = 0.93, ms: float = 10.0, **figures: obj
     return replace(row, **figures)  # type: ignore[arg-type]
 
 
+def _judged(row: BenchRow, *others: BenchRow) -> BenchRow:
+    return judged([FP32, BASE, row, *others], "torch bf16", "torch fp32")[2]
+
+
 def _verdict(row: BenchRow, *others: BenchRow) -> str:
-    return verdict(row, [FP32, BASE, row, *others], "torch bf16", "torch fp32")
+    return _judged(row, *others).result
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,31 @@ def test_a_wrong_row_dominates_nobody() -> None:
     assert _verdict(_row(), _row("right", ms=1.0)) == "dominated by right: 10.0x slower"
 
 
+def test_a_row_with_a_defect_dominates_nobody() -> None:
+    flawed = _row("flawed", ms=1.0, defect="no-op: 2 of 18 linears in int8 (Q002)")
+    assert _verdict(_row(), flawed) == "works"
+    assert not _judged(flawed).sound and _judged(flawed).result == flawed.defect
+
+
+def test_the_best_is_the_fastest_that_may_be_deployed() -> None:
+    """Of two as fast as each other the one that needs less memory; never one that is wrong, flawed or failed."""
+    lean = _row("lean", ms=5.0, memory_mb=500)
+    others = [
+        _row("fat", ms=4.9),
+        _row("wrong", f1=0.4, ms=1.0),
+        _row("flawed", ms=1.0, defect="unusable: 12 Memcpy (K001)"),
+        _row("failed", ms=1.0, failure="does not load"),
+    ]
+    rows = judged([FP32, BASE, *others, lean], "torch bf16", "torch fp32")
+    found = best(rows)
+    assert found is not None and found.variant == "lean"
+    assert {row.variant: row.dominated_by for row in rows if row.sound}["fat"] == "lean"
+    fastest = best(judged([FP32, BASE], "torch bf16", "torch fp32"))
+    assert fastest is not None and fastest.variant == "torch bf16"
+    assert best(judged([others[3]], "torch bf16", "torch fp32")) is None
+
+
 def test_reference_and_baseline_have_their_names() -> None:
-    assert verdict(BASE, [FP32, BASE], "torch bf16", "torch fp32") == "the baseline"
+    assert judged([FP32, BASE], "torch bf16", "torch fp32")[1].result == "the baseline"
     alone = replace(FP32, memory_mb=500)
-    assert verdict(alone, [alone, BASE], "torch bf16", "torch fp32") == "the reference, 2.0x slower than torch bf16"
+    assert judged([alone, BASE], "torch bf16", "torch fp32")[0].result == "the reference, 2.0x slower than torch bf16"
