@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test oracle zoo check docs wheel clean
+.PHONY: demo test oracle zoo gpu-bench check docs wheel clean
 
 demo: $(READY)  ## export, diagnose, repair and bench the bundled model; ends in one table
 	$(BIN)/onnxfix demo
@@ -34,6 +34,9 @@ build/typing: $(wildcard onnxfix/*) Makefile
 	ln -s $(CURDIR)/onnxfix/* $@/onnxfix/
 	ln -s $(CURDIR)/surgery $(CURDIR)/diagnose $(CURDIR)/export $(CURDIR)/eval $@/onnxfix/
 	touch $@
+
+gpu-bench: $(READY)  ## on a CUDA machine: ModernBERT-large and the bundled model, every variant, into docs/results
+	$(BIN)/python benchmarks/gpu_bench.py
 
 docs: $(READY)  ## docs/rules.md and docs/passes.md from docstrings
 	$(BIN)/python -m onnxfix.flows.documentation docs

@@ -60,19 +60,22 @@ def frame(report: BenchReport) -> pl.DataFrame:
 
 
 def table(report: BenchReport) -> Table:
-    """The main figures for a terminal of 100 columns or more."""
+    """The main figures for a terminal of 100 columns or more; the files also say the exporter."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     drawn = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for title in headings(report):
-        text = title in ("variant", "exporter", "result")
-        least = 20 if title == "result" else 14 if text else None
+    titles = headings(report)
+    kept = [index for index, title in enumerate(titles) if title != "exporter"]
+    for title in (titles[index] for index in kept):
+        text, least = title in ("variant", "result"), {"result": 28, "variant": 22}.get(title)
         drawn.add_column(title, justify="left" if text else "right", overflow="fold", no_wrap=not text, min_width=least)
+    best = report.best
     for row in report.rows:
-        style = "red" if row.failure else "bold" if row.result.startswith("faster") else None
-        drawn.add_row(*(escape(cell) for cell in cells(row, report.heads)), style=style)
+        style = "red" if row.failure else "bold" if best is not None and row.variant == best.variant else None
+        shown = cells(row, report.heads)
+        drawn.add_row(*(escape(shown[index]) for index in kept), style=style)
     return drawn
 
 

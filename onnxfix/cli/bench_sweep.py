@@ -34,19 +34,21 @@ def sweep(wanted: Wanted) -> Setup:
     folder = wanted.output / "models"
     shop = Workshop(folder, checkpoint, wanted.factory, verify=not wanted.no_verify, reuse=wanted.resume)
     with console.progress("making files", len(rows_of(wanted.sweep))) as advance:
-        found = variants(wanted.sweep, shop, source, wanted.provider, lambda: calibration(rows, folder), advance)
+        found = variants(wanted.sweep, shop, source, wanted.provider, lambda path: calibration(rows, path), advance)
     found += [onnx_variant(path, read_provenance(path)) for path in wanted.models]
     return Setup(found, rows, [f"the files of the rows are in {folder}"])
 
 
-def calibration(rows: Workload, folder: Path) -> Path:
-    """At most 128 rows spread evenly over the workload, for ranges of static int8: a file of feeds."""
-    path = folder / "calibration.npz"
+def calibration(rows: Workload, model: Path) -> Path:
+    """At most 128 rows spread evenly over the workload, for ranges of static int8: feeds of the model, beside it."""
+    from onnxfix.eval.bench_profile import fitted
+
+    path = model.with_name(f"{model.stem}.calibration.npz")
     if not path.exists():
         batches = rows.batches(CALIBRATION_BATCH)
         count = min(len(batches), CALIBRATION_ROWS // CALIBRATION_BATCH)
-        chosen = [batches[i] for i in np.linspace(0, len(batches) - 1, count).round().astype(int)]
-        arrays = {f"{i}/{name}": array for i, batch in enumerate(chosen) for name, array in batch.arrays.items()}
+        chosen = [fitted(model, batches[i].arrays) for i in np.linspace(0, len(batches) - 1, count).round().astype(int)]
+        arrays = {f"{i}/{name}": array for i, feed in enumerate(chosen) for name, array in feed.items()}
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
     return path

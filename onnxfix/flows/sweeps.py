@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -53,10 +54,13 @@ class FileRow:
     calibrated: bool = False
     sweeps: tuple[str, ...] = ()
 
-    @property
-    def file(self) -> str:
+    def on(self, provider: str) -> tuple[str, ...]:
+        """The options on a provider."""
+        return tuple(provider if option == "PROVIDER" else option for option in self.options)
+
+    def file(self, provider: str) -> str:
         """Name of the file without its ending: what it is made by, so that rows of one file share it."""
-        made = "-".join(part.strip("-") for part in (self.alone, *self.options) if part)
+        made = "-".join(part.strip("-") for part in (self.alone, *self.on(provider)) if part)
         return ".".join([self.export, *([made.replace(" ", "-").lower()] if made else [])])
 
     @property
@@ -129,12 +133,12 @@ def variants(
     shop: Workshop,
     source: Provenance,
     provider: str,
-    calibration: Callable[[], Path],
+    calibration: Callable[[Path], Path],
     progress: Callable[[str], None],
 ) -> list[Variant]:
     """Every row of the sweeps named, its file made; one that cannot be made holds its reason.
 
-    `calibration` writes real inputs (.npz) for static int8 when they are first needed. `progress` is called once a row.
+    `calibration` writes real inputs (.npz) of a file for its static int8. `progress` is called once a row.
     """
     made = []
     for row in rows_of(names):
@@ -149,16 +153,19 @@ def _torch(row: TorchRow, source: Provenance) -> Variant:
 
     asked = replace(source, attn=row.attention or source.attn)
     factory = functools.partial(load_torch, asked)
-    return Variant(row.name, "torch", factory, dtype=row.dtype, compiled=row.compiled)
+    # transformers says so in three lines
+    lacks = row.attention == "flash_attention_2" and find_spec("flash_attn") is None
+    failure = "does not load: flash-attn is not installed; pip install flash-attn, on a CUDA machine" if lacks else ""
+    return Variant(row.name, "torch", factory, dtype=row.dtype, compiled=row.compiled, failure=failure)
 
 
-def _file(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[], Path]) -> Variant:
+def _file(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Variant:
     from onnxfix.eval.variant import Variant
 
     try:
         made = _made(row, shop, provider, calibration)
     except OnnxfixError as error:
-        made = Made(shop.folder / f"{row.file}.onnx", "", str(error))
+        made = Made(shop.folder / f"{row.file(provider)}.onnx", "", str(error))
     return Variant(
         row.name,
         row.kind,
@@ -171,12 +178,13 @@ def _file(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[],
     )
 
 
-def _made(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[], Path]) -> Made:
+def _made(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Made:
     if row.alone:
-        return shop.convert(row.export, row.file, row.alone)
+        return shop.convert(row.export, row.file(provider), row.alone)
     if not row.options:
         return shop.export(row.export)
-    options: Sequence[str] = [provider if option == "PROVIDER" else option for option in row.options]
-    if row.calibrated:
-        options = [*options, "--calibrate", str(calibration())]
-    return shop.repair(row.export, row.file, options)
+    options = [*row.on(provider)]
+    source = shop.export(row.export)
+    if row.calibrated and not source.failure:
+        options += ["--calibrate", str(calibration(source.path))]
+    return shop.repair(row.export, row.file(provider), options)

@@ -233,8 +233,8 @@ def test_torch_comes_from_the_record_in_the_file(
     assert "--factory bench_models:torch_module" in capsys.readouterr().err
     allowed = ("--factory", "bench_models:torch_module", "--rounds", "1", "-o", str(tmp_path), "--provider", "cpu")
     assert _command(str(path), *allowed) == 0
-    out = capsys.readouterr().out
-    assert "torch bf16" in out and "by hand" in out
+    assert "torch bf16" in capsys.readouterr().out
+    assert "| by hand |" in (tmp_path / "REPORT.md").read_text()
     rows = {row["variant"]: row for row in json.loads((tmp_path / "summary.json").read_text())["rows"]}
     assert rows[str(path)]["rel_l2_logits"] < 1e-5 and rows[str(path)]["exporter"] == "by hand"
 
