@@ -87,7 +87,11 @@ def _page(report: BenchReport) -> str:
     from onnxfix.eval.bench_markdown import method
     from onnxfix.render.bench_page import page
 
-    return page(report.as_dict(), method(report), all_rules())
+    try:
+        return page(report.as_dict(), method(report), all_rules())
+    except Exception as error:  # hours of measurements must not be lost to a plot
+        console.err().print(f"report.html could not be drawn: {type(error).__name__}: {error}", markup=False)
+        return ""
 
 
 def _profiles(
