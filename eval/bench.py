@@ -28,7 +28,7 @@ from .trial import Timing, Trial
 from .variant import MEGABYTE, Variant
 from .verdict import THRESHOLDS, best, judged
 from .worker import Settings
-from .workload import Batch, Workload
+from .workload import Workload
 
 SCHEMA = "onnxfix.bench/2"
 __all__ = ["SCHEMA", "BenchReport", "Method", "Opinion", "Variant", "run_bench", "step_count"]
@@ -129,18 +129,22 @@ def run_bench(
     one name, no variant, no row, an unknown baseline.
     """
     _check(variants, rounds, baseline)
+    if workload.fixed and len({point.batch for point in points}) > 1:
+        raise OnnxfixError("--batch cannot cut these inputs: they are batches as they are", "give it one number")
     advance = progress or (lambda step: None)
     timed = {point: timed_batches(workload, point) for point in points}
     batches, settings = workload.batches(points[0].batch), Settings(provider, threads)
     trials = [Trial(variant) for variant in variants]
     with _kept(folder) as place:
-        described = parts_of.settings(workload, points, rounds, provider, threads)
+        described = parts_of.settings(workload, points, rounds, provider, threads, baseline)
         parts = Parts(place, described, resume=resume)
-        Probe(workload, batches, _largest(timed, batches), settings).run(trials, parts, advance)
+        Probe(workload, batches, timed, settings).run(trials, parts, advance)
         yardstick = _baseline(trials, baseline)
         time_all(trials, timed, rounds, settings, yardstick, parts, advance, at_once)
-    # a yardstick that failed when it was timed is none
-    yardstick = _baseline(trials, yardstick)
+        while yardstick != (another := _baseline(trials, baseline)):
+            # a baseline that failed when it was timed is none, and ratios to it mean nothing
+            yardstick = another
+            time_all(trials, timed, rounds, settings, yardstick, parts, lambda step: None, at_once)
     reference = next((t.answers.reference for t in trials if t.answers), "")
     answers = {t.name: t.answers for t in trials if t.answers and not t.failure}
     judge = Judge(workload, Yardsticks(answers.get(yardstick), answers.get(reference)), metric)
@@ -163,7 +167,7 @@ def run_bench(
         judged(rows, yardstick, reference),
         method,
         machine(provider),
-        tuple(notes),
+        (*notes, *judge.notes),
         tuple(_point(trial, point, pace[point]) for trial in trials for point in points if not trial.failure),
         judge.classes(answers),
     )
@@ -196,10 +200,6 @@ def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
         raise OnnxfixError(f"{rounds} rounds measure nothing", "give --rounds a number from 1")
     if baseline and baseline not in names:
         raise OnnxfixError(f"no variant is named '{baseline}'", f"the names are: {', '.join(names)}")
-
-
-def _largest(timed: Mapping[Point, Sequence[Batch]], batches: Sequence[Batch]) -> Batch:
-    return max([*batches, *(batch for each in timed.values() for batch in each)], key=lambda batch: batch.entries)
 
 
 def _baseline(trials: Sequence[Trial], named: str) -> str:
@@ -247,7 +247,7 @@ def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], o
         memory_mb=trial.memory.peak_rss / MEGABYTE,
         vram_mb=vram / MEGABYTE if vram is not None else math.nan,
         joules_per_sample=timing.joules if timing.joules is not None else math.nan,
-        **judge.figures(trial.answers),
+        **judge.figures(trial.name, trial.answers),
     )
 
 

@@ -48,7 +48,8 @@ def profiles(
 def _in_process(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
     worker: Worker | None = None
     try:
-        worker = Worker(variant, settings)
+        # kernels are launched and not waited for otherwise: the profile would be of launches
+        worker = Worker(variant, settings, {"CUDA_LAUNCH_BLOCKING": "1"} if settings.provider == "cuda" else None)
         worker.ready()
         return worker.profile(variant, settings, arrays, peaks)
     except VariantFailure as failure:
@@ -75,13 +76,14 @@ def document(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks)
 
 
 def fitted(path: Path, arrays: Mapping[str, Any]) -> Arrays:
-    """The inputs that a file has, in its integer types."""
+    """The inputs that a file has, in its types."""
     inputs = {str(value.name): value.dtype for value in Model.open(path).graph.inputs}
     found = {}
     for name, array in arrays.items():
         if name in inputs:
             dtype = inputs[name]
-            found[name] = array.astype(dtype.numpy()) if dtype is not None and array.dtype.kind in "iub" else array
+            numeric = dtype is not None and array.dtype.kind in "iubf"
+            found[name] = array.astype(dtype.numpy()) if numeric and dtype is not None else array
     return found
 
 

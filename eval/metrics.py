@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Classes = NDArray[np.int64]
 DRAWS = 1000
+DRAWN_AT_ONCE = 10_000_000  # rows of all draws in memory: 80 MB
+ENTRIES_AT_ONCE = 50_000_000  # of an output, in float64; a batch of token logits has 400 million
 NO_LABEL = -1  # gold class of a row that has none; such rows count in no metric
 
 
@@ -44,8 +46,12 @@ def f1_difference(gold: Classes, baseline: Classes, predicted: Classes) -> tuple
         return float("nan"), float("nan")
     rng = np.random.default_rng(0)
     # how often each row is drawn, draw by draw
-    weights = rng.multinomial(len(gold), np.full(len(gold), 1 / len(gold)), DRAWS).astype(np.float64)
-    draws = _macro_f1s(gold, predicted, weights) - _macro_f1s(gold, baseline, weights)
+    even, step = np.full(len(gold), 1 / len(gold)), max(1, DRAWN_AT_ONCE // len(gold))
+    found = []
+    for first in range(0, DRAWS, step):
+        weights = rng.multinomial(len(gold), even, min(step, DRAWS - first)).astype(np.float64)
+        found.append(_macro_f1s(gold, predicted, weights) - _macro_f1s(gold, baseline, weights))
+    draws = np.concatenate(found)
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
@@ -97,6 +103,11 @@ class LogitDifference:
         """Both of one shape, any real dtype, rows along axis 0. Raises ValueError when the shapes differ."""
         if reference.shape != candidate.shape:
             raise ValueError(f"shape {candidate.shape} instead of {reference.shape}")
+        if reference.ndim and reference.shape[0] > 1 and reference.size > ENTRIES_AT_ONCE:
+            step = max(1, ENTRIES_AT_ONCE // (reference.size // reference.shape[0]))
+            for first in range(0, reference.shape[0], step):
+                self.add(reference[first : first + step], candidate[first : first + step])
+            return
         expected, actual = reference.astype(np.float64), candidate.astype(np.float64)
         finite = np.isfinite(expected)
         lost = finite & ~np.isfinite(actual)

@@ -14,6 +14,7 @@ import numpy as np
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import staged
 
+from .machine import machine
 from .trial import Trial
 from .variant import Variant
 from .workload import Arrays, Workload
@@ -98,7 +99,9 @@ class Parts:
             (stage / path.name).replace(path)
 
 
-def settings(workload: Workload, points: Sequence[Any], rounds: int, provider: str, threads: int) -> dict[str, Any]:
+def settings(
+    workload: Workload, points: Sequence[Any], rounds: int, provider: str, threads: int, baseline: str = ""
+) -> dict[str, Any]:
     """What the figures of a bench depend on beside its variants."""
     digest = hashlib.sha256(workload.description.encode())
     for batch in (*workload.rows, *(fixed.arrays for fixed in workload.fixed)):
@@ -110,6 +113,9 @@ def settings(workload: Workload, points: Sequence[Any], rounds: int, provider: s
         "number of rounds": rounds,
         "provider": provider,
         "number of threads": threads,
+        "baseline": baseline,
+        "labels": sorted(workload.gold),
+        "machine or version of a package": machine(provider),
     }
 
 

@@ -40,6 +40,9 @@ def timed_batches(workload: Workload, point: Point) -> list[Batch]:
     A short last batch only where there is no full one. Raises OnnxfixError where rows cannot be made that long.
     """
     if point.length is None:
+        if 0 < len(workload.rows) < point.batch:  # the same ones again
+            repeated = [workload.rows[i % len(workload.rows)] for i in range(point.batch)]
+            workload = replace(workload, rows=tuple(repeated))
         batches = workload.batches(point.batch)
         full = [batch for batch in batches if batch.rows == batches[0].rows]
         chosen = np.linspace(0, len(full) - 1, min(TIMED_BATCHES, len(full))).round().astype(int)

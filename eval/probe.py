@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from .metrics import LogitDifference
 from .parts import Parts
+from .point import Point
 from .progress import Progress, stretch
 from .trial import Answers, Difference, Trial
 from .variant import Variant
@@ -24,35 +26,45 @@ class Probe:
     position where the names differ.
     """
 
-    def __init__(self, workload: Workload, batches: Sequence[Batch], largest: Batch, settings: Settings) -> None:
-        self._workload, self._batches, self._largest, self._settings = workload, batches, largest, settings
+    def __init__(
+        self, workload: Workload, batches: Sequence[Batch], timed: Mapping[Point, Sequence[Batch]], settings: Settings
+    ) -> None:
+        self._workload, self._batches, self._settings = workload, batches, settings
+        first, *others = timed
+        # memory is that of the first point: at its own lengths, of the longest rows there are
+        self._first = _largest([*timed[first], *(batches if first.length is None else ())])
+        sizes = {point: _largest(timed[point]) for point in others}
+        self._point = max(sizes, key=lambda point: sizes[point].entries, default=None)
+        self._most = sizes[self._point] if self._point is not None else self._first
 
     def run(self, trials: Sequence[Trial], parts: Parts, progress: Progress) -> None:
         """Fill in `opened`, `memory` and `answers`, or `failure`; what `parts` knows already is not run again."""
         names = _output_names(trials, self._workload)
-        reference = ""
+        reference = _Reference()
         for trial in sorted(trials, key=lambda t: _rank(t.variant)):
             with stretch(progress, 1 + len(self._batches), trial.name) as tick:
                 if not self._known(trial, reference, parts):
-                    if not reference:
+                    if not reference.name:
                         parts.drop_reference()
                     trial.failure = trial.variant.failure
                     if not trial.failure:
                         tick(f"load {trial.name}")
                         self._measure(trial, names, reference, parts, tick)
                     parts.save(trial)
-                reference = reference or (trial.name if trial.answers else "")
+                if trial.answers and not reference.name:
+                    reference = _Reference(trial.name, trial.variant.fingerprint())
 
-    def _known(self, trial: Trial, reference: str, parts: Parts) -> bool:
-        """Whether all of the variant is known, against this reference."""
+    def _known(self, trial: Trial, reference: _Reference, parts: Parts) -> bool:
+        """Whether all of the variant is known, against this reference. A failure is not: its cause may be gone."""
         if not parts.load(trial):
             return False
-        if trial.failure or (trial.answers and trial.answers.reference == (reference or trial.name)):
+        against = reference.fingerprint or trial.variant.fingerprint()
+        if not trial.failure and trial.answers and trial.answers.against == against:
             return True
         trial.forget()
         return False
 
-    def _measure(self, trial: Trial, names: Sequence[str], reference: str, parts: Parts, tick: Progress) -> None:
+    def _measure(self, trial: Trial, names: Sequence[str], reference: _Reference, parts: Parts, tick: Progress) -> None:
         worker: Worker | None = None
         step = "does not load"
         try:
@@ -60,17 +72,29 @@ class Probe:
             worker.ready()
             trial.opened = worker.open()
             step = "does not run"
-            worker.warm(self._largest.arrays)
+            worker.warm(self._first.arrays)
             trial.memory = worker.memory()
             trial.answers = self._answers(trial, worker, names, reference, parts, tick)
+            self._reach(trial, worker)
         except (VariantFailure, ValueError) as failure:
             trial.failure = f"{step if isinstance(failure, VariantFailure) else 'wrong output'}: {failure}"
         finally:
             if worker is not None:
                 worker.close()
 
+    def _reach(self, trial: Trial, worker: Worker) -> None:
+        """Whether the largest batch of the sweep can be run; a variant that cannot is timed at the other points."""
+        assert trial.memory is not None
+        try:
+            if self._point is not None:
+                worker.run(self._most.arrays)
+            trial.memory = replace(trial.memory, largest_rss=worker.memory().peak_rss)
+        except VariantFailure as failure:
+            if self._point is not None:
+                trial.missing[self._point] = f"does not run: {failure}"
+
     def _answers(
-        self, trial: Trial, worker: Worker, names: Sequence[str], reference: str, parts: Parts, tick: Progress
+        self, trial: Trial, worker: Worker, names: Sequence[str], reference: _Reference, parts: Parts, tick: Progress
     ) -> Answers:
         names = names or list(parts.reference(0) or ())
         differences: dict[str, LogitDifference] = {}
@@ -78,9 +102,9 @@ class Probe:
         for number, batch in enumerate(self._batches):
             tick(f"outputs of {trial.name}")
             outputs = _renamed(worker.run(batch.arrays), names)
-            if not reference:
+            if not reference.name:
                 parts.save_reference(number, outputs)
-            expected = parts.reference(number) if reference else outputs
+            expected = parts.reference(number) if reference.name else outputs
             for name, array in (expected or {}).items():
                 if name not in outputs:
                     raise VariantFailure(f"has no output '{name}' (its outputs: {', '.join(outputs)})")
@@ -91,10 +115,23 @@ class Probe:
                 if _is_head(name, array, self._workload, batch):
                     heads.setdefault(name, []).append(array.astype(np.float32))
         return Answers(
-            reference or trial.name,
+            reference.name or trial.name,
             {name: np.concatenate(kept) for name, kept in heads.items()},
             {name: Difference(d.rel_l2, d.max_abs, d.nonfinite_rows) for name, d in differences.items()},
+            reference.fingerprint or trial.variant.fingerprint(),
         )
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The variant that others are compared with; no name before one worked."""
+
+    name: str = ""
+    fingerprint: str = ""
+
+
+def _largest(batches: Sequence[Batch]) -> Batch:
+    return max(batches, key=lambda batch: batch.entries)
 
 
 def _rank(variant: Variant) -> tuple[bool, bool]:

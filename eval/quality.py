@@ -38,16 +38,17 @@ class Judge:
     workload: Workload
     yardsticks: Yardsticks
     metric: Metric | None = None
-    _cache: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What the reader must know: variants that the metric fails on."""
 
-    def figures(self, answers: Answers) -> dict[str, Any]:
-        """The fields of a BenchRow that answers decide."""
+    def figures(self, name: str, answers: Answers) -> dict[str, Any]:
+        """The fields of the BenchRow of this name that answers decide."""
         predicted, differences = answers.predictions(), list(answers.differences.values())
         base, reference = self.yardsticks.baseline, self.yardsticks.reference
         shares = [agreement(o.predictions(), predicted) if o else math.nan for o in (base, reference)]
         return {
             "heads": {h: self._head(h, answers) for h in self.workload.gold if h in predicted},
-            "metrics": self._own(answers),
+            "metrics": self._own(name, answers),
             "agreement": shares[0],
             "agreement_with_reference": shares[1],
             "rel_l2_logits": max((d.rel_l2 for d in differences), default=math.nan),
@@ -63,7 +64,7 @@ class Judge:
             scores = {name: class_f1(gold, a.predictions()[head]) for name, a in answers.items() if head in a.heads}
             names = self.workload.classes.get(head) or ()
             for number in sorted({n for each in scores.values() for n in each}):
-                label = names[number] if number < len(names) else str(number)
+                label = names[number] if 0 <= number < len(names) else str(number)
                 f1 = {name: each[number] for name, each in scores.items() if number in each}
                 entry = {"class": label, "rows": int(np.count_nonzero(gold == number)), "f1": f1}
                 found.setdefault(head, []).append(entry)
@@ -81,15 +82,16 @@ class Judge:
         shared = [h for h in answers.heads if reference is not None and h in reference.heads]
         return max((kl_divergence(reference.heads[h], answers.heads[h]) for h in shared if reference), default=math.nan)
 
-    def _own(self, answers: Answers) -> dict[str, float]:
+    def _own(self, variant: str, answers: Answers) -> dict[str, float]:
         if self.metric is None:
             return {}
         try:
             found = self.metric(dict(self.workload.gold), dict(answers.heads))
             named = found if isinstance(found, Mapping) else {getattr(self.metric, "__name__", "metric"): found}
             return {str(name): float(value) for name, value in named.items()}
-        except Exception as error:  # the user's own function
-            raise OnnxfixError(f"--metric fails: {type(error).__name__}: {one_line(error)}", "correct it") from error
+        except Exception as error:  # the user's own function, on NaN for one: the other rows have been measured
+            self.notes.append(f"the metric fails on {variant}: {type(error).__name__}: {one_line(error)}")
+            return {}
 
 
 def find_metric(text: str) -> Metric:
@@ -100,8 +102,8 @@ def find_metric(text: str) -> Metric:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise OnnxfixError(f"--metric {text}: {one_line(error)}", "check the name") from error
+    except Exception as error:  # whatever the module does when it is imported
+        raise OnnxfixError(f"--metric {text}: {type(error).__name__}: {one_line(error)}", "check the name") from error
     finally:
         sys.path.remove(str(Path.cwd()))
     if not callable(found):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_LENGTH = 512
 MADE_UP_ROWS = 64
 SHORTEST_ROW = 8
+IGNORED = -100  # the label that torch's losses leave out
 
 
 def load_workload(
@@ -45,7 +46,7 @@ def load_workload(
         raise OnnxfixError(f"{path.name}: column '{text_column}' has empty rows", "remove them")
     tokenizer = load_tokenizer(checkpoint)
     longest = max_length or token_limit(tokenizer)
-    gold = {h: _gold(frame[c], h, (classes or {}).get(h)) for h, c in (labels or {}).items()}
+    gold = {h: gold_of(frame[c], h, (classes or {}).get(h)) for h, c in (labels or {}).items()}
     return Workload(
         description=f"{len(frame):,} rows of {path.name}, at most {longest} tokens each",
         rows=_tokenise(tokenizer, [str(text) for text in frame[text_column]], longest),
@@ -165,14 +166,23 @@ def _require(frame: pl.DataFrame, path: Path, columns: Sequence[str]) -> None:
             raise OnnxfixError(f"{path.name} has no column '{column}'", f"its columns are {', '.join(frame.columns)}")
 
 
-def _gold(column: pl.Series, head: str, names: Sequence[str] | None) -> Classes:
-    """Class numbers of one head, -1 for an empty label."""
-    if column.dtype.is_integer():
-        return column.fill_null(NO_LABEL).to_numpy().astype(np.int64)
-    if not names:
-        raise OnnxfixError(f"the class names of head '{head}' are not known", "give labels as class numbers")
-    number = {str(name): i for i, name in enumerate(names)}
-    unknown = [value for value in column.drop_nulls().unique().sort() if str(value) not in number]
-    if unknown:
-        raise OnnxfixError(f"label '{unknown[0]}' is no class of head '{head}'", f"classes: {', '.join(number)}")
-    return np.array([NO_LABEL if value is None else number[str(value)] for value in column], dtype=np.int64)
+def gold_of(column: pl.Series, head: str, names: Sequence[str] | None) -> Classes:
+    """Class numbers of one head, -1 for no label: an empty one, -1, or -100, which trainers leave out."""
+    number = {str(name): i for i, name in enumerate(names or ())}
+    texts = [None if value is None or not str(value).strip() else str(value) for value in column]
+    # classes may be named 1 to 5: the names decide, where all labels are names
+    named = bool(number) and all(text in number for text in texts if text is not None)
+    if named or not column.dtype.is_integer():
+        if not number:
+            raise OnnxfixError(f"the class names of head '{head}' are not known", "give labels as class numbers")
+        unknown = sorted({text for text in texts if text is not None and text not in number})
+        if unknown:
+            raise OnnxfixError(f"label '{unknown[0]}' is no class of head '{head}'", f"classes: {', '.join(number)}")
+        return np.array([NO_LABEL if text is None else number[text] for text in texts], dtype=np.int64)
+    found = column.fill_null(NO_LABEL).to_numpy().astype(np.int64)
+    found[found == IGNORED] = NO_LABEL
+    wrong = found[(found < NO_LABEL) | (found >= len(number) if number else False)]
+    if len(wrong):
+        least = f"0 to {len(number) - 1}" if number else "from 0"
+        raise OnnxfixError(f"label {wrong[0]} is no class of head '{head}'", f"class numbers are {least}")
+    return found

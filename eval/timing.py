@@ -61,8 +61,11 @@ def time_all(
     first point fails; at another, that point is missing.
     """
     anchor = next((t for t in trials if t.name == yardstick), None)
+    beside = anchor.variant.fingerprint() if anchor is not None else ""
     waiting = []
     for trial in trials:
+        if any(timing.beside != beside for timing in trial.timings.values()):
+            trial.timings = {}  # ratios to what is the baseline no more
         if trial.failure or trial.timings:
             with stretch(progress, rounds, trial.name):
                 continue
@@ -70,9 +73,9 @@ def time_all(
     for group in groups([t for t in waiting if t is not anchor], anchor, anchor in waiting, at_once):
         with stretch(progress, rounds * len([t for t in group if t in waiting]), "timed") as tick:
             # the yardstick keeps the figures of its first group
-            runners = [_Runner(t if t in waiting else Trial(t.variant)) for t in group]
+            runners = [_Runner(t if t in waiting else Trial(t.variant), missing={**t.missing}) for t in group]
             _time_group(runners, batches, rounds, settings, tick)
-        _record(runners, yardstick, batches)
+        _record(runners, yardstick, batches, rounds, beside)
         for trial in group:
             if trial in waiting:
                 parts.save(trial)
@@ -104,13 +107,27 @@ def _time_group(runners: Sequence[_Runner], batches: Batches, rounds: int, setti
         for point, timed in batches.items():
             for runner in runners:
                 with _caught(runner, point, next(iter(batches))) as worker:
-                    if worker is not None:
-                        worker.warm(timed[0].arrays)
+                    if worker is not None and point not in runner.missing:
+                        _warm(worker, timed)
             for number in range(rounds):
                 _round(runners, point, timed, number, next(iter(batches)), tick)
     finally:
         for runner in runners:
             runner.close()
+
+
+def _warm(worker: Worker, timed: Sequence[Batch]) -> None:
+    """The first batch until its time has settled, and one of each other shape: runtimes compile and allocate for it."""
+    worker.warm(timed[0].arrays)
+    shapes = {_shapes(timed[0])}
+    for batch in timed[1:]:
+        if (found := _shapes(batch)) not in shapes:
+            shapes.add(found)
+            worker.time([batch.arrays])
+
+
+def _shapes(batch: Batch) -> tuple[tuple[int, ...], ...]:
+    return tuple(array.shape for array in batch.arrays.values())
 
 
 def _open(runners: Sequence[_Runner], settings: Settings) -> None:
@@ -155,19 +172,21 @@ def _caught(runner: _Runner, point: Point, first: Point) -> Iterator[Worker | No
             runner.fail(f"does not run: {failure}")
 
 
-def _record(runners: Sequence[_Runner], yardstick: str, batches: Batches) -> None:
+def _record(runners: Sequence[_Runner], yardstick: str, batches: Batches, rounds: int, beside: str) -> None:
     anchor = next((runner for runner in runners if runner.trial.name == yardstick), None)
     first = next(iter(batches))
     for runner in runners:
         trial = runner.trial
-        if runner.failure and first not in runner.seconds:
+        if runner.failure and len(runner.seconds.get(first, ())) < rounds:
             trial.fail(runner.failure)
             continue
-        trial.missing = {**{p: runner.failure for p in batches if runner.failure}, **runner.missing}
+        trial.missing |= {p: runner.failure for p in batches if runner.failure} | runner.missing
         for point, seconds in runner.seconds.items():
             rows = tuple(batch.rows for batch in batches[point])
             theirs = anchor.seconds.get(point) if anchor is not None else None
             whole = theirs is not None and len(theirs) == len(seconds)
+            if len(seconds) < rounds:
+                continue
             spent = runner.joules.get(point)
             trial.timings[point] = Timing(
                 point,
@@ -175,12 +194,13 @@ def _record(runners: Sequence[_Runner], yardstick: str, batches: Batches) -> Non
                 np.array(seconds),
                 np.array(theirs) if whole else None,
                 sum(spent) / (sum(rows) * len(seconds)) if spent else None,
+                beside,
             )
             trial.missing.pop(point, None)
 
 
 def _rss(trial: Trial) -> int:
-    return trial.memory.base_rss + trial.memory.peak_rss if trial.memory else 0
+    return trial.memory.base_rss + max(trial.memory.peak_rss, trial.memory.largest_rss) if trial.memory else 0
 
 
 def _vram(trial: Trial) -> int:

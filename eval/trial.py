@@ -32,6 +32,8 @@ class Answers:
     reference: str
     heads: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    against: str = ""
+    """The reference's fingerprint."""
 
     def predictions(self) -> dict[str, Classes]:
         """Head → predicted class numbers, shape (rows,)."""
@@ -49,6 +51,8 @@ class Timing:
     yardstick: Seconds | None = None
     joules: float | None = None
     """A sample, where the device counts energy."""
+    beside: str = ""
+    """Fingerprint of the yardstick."""
 
 
 @dataclass(eq=False)
@@ -86,6 +90,7 @@ class Trial:
             "opened": asdict(self.opened) if self.opened else None,
             "memory": asdict(self.memory) if self.memory else None,
             "reference": self.answers.reference if self.answers else None,
+            "against": self.answers.against if self.answers else "",
             "differences": {n: asdict(d) for n, d in self.answers.differences.items()} if self.answers else {},
             "timings": [_timing_as_dict(timing) for timing in self.timings.values()],
             "missing": [[asdict(point), reason] for point, reason in self.missing.items()],
@@ -98,7 +103,7 @@ class Trial:
         self.memory = Memory(**stored["memory"]) if stored["memory"] else None
         if stored["reference"] is not None:
             differences = {n: Difference(**d) for n, d in stored["differences"].items()}
-            self.answers = Answers(stored["reference"], heads, differences)
+            self.answers = Answers(stored["reference"], heads, differences, stored["against"])
         timings = [_timing(each) for each in stored["timings"]]
         self.timings = {timing.point: timing for timing in timings}
         self.missing = {Point(**point): reason for point, reason in stored["missing"]}
@@ -111,6 +116,7 @@ def _timing_as_dict(timing: Timing) -> dict[str, Any]:
         "seconds": timing.seconds.tolist(),
         "yardstick": timing.yardstick.tolist() if timing.yardstick is not None else None,
         "joules": timing.joules,
+        "beside": timing.beside,
     }
 
 
@@ -122,4 +128,5 @@ def _timing(stored: Mapping[str, Any]) -> Timing:
         np.array(stored["seconds"]),
         np.array(yardstick) if yardstick is not None else None,
         stored["joules"],
+        stored["beside"],
     )

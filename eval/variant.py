@@ -43,6 +43,8 @@ class Variant:
     provider: Literal["", "tensorrt"] = ""
     """Another execution provider of ONNX Runtime than the bench's own."""
     custom_op_libraries: tuple[Path, ...] = ()
+    stamp: str = ""
+    """Of what a factory reads: changes when the checkpoint does."""
 
     @property
     def is_fp32_torch(self) -> bool:
@@ -61,7 +63,7 @@ class Variant:
 
     def fingerprint(self) -> str:
         """Changes when what is measured does: another file or factory, or another way to run it."""
-        how = f"{self.kind} {self.dtype} {self.compiled} {self.provider} {self.failure}"
+        how = f"{self.kind} {self.dtype} {self.compiled} {self.provider} {self.failure} {self.stamp}"
         if isinstance(self.source, Path):
             status = self.source.stat() if self.source.is_file() else None
             what = f"{self.source} {status.st_size} {status.st_mtime_ns}" if status else str(self.source)
@@ -92,3 +94,12 @@ class Variant:
             return Model.open(self.source).file_bytes
         except OnnxfixError:
             return self.source.stat().st_size if self.source.is_file() else None
+
+
+def stamp(folder: Path | None) -> str:
+    """Changes when a file of a checkpoint does: by names, sizes and times, without reading gigabytes."""
+    if folder is None or not folder.is_dir():
+        return ""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    found = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]

@@ -117,6 +117,7 @@ def _wrong(row: BenchRow, reference: BenchRow | None, name: str, t: Thresholds) 
     if reference is None or row is reference:
         return ""
     losses = {h: reference.heads[h].f1 - f.f1 for h, f in row.heads.items() if h in reference.heads}
+    losses = {head: loss for head, loss in losses.items() if math.isfinite(loss)}  # a head without labels has no F1
     if losses:
         head = max(losses, key=lambda h: losses[h])
         if losses[head] > t.same_f1:

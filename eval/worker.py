@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Literal
@@ -56,6 +57,8 @@ class Memory:
 
     peak_rss: int
     vram: int | None
+    largest_rss: int = 0
+    """The same as `peak_rss` after the largest batch of all that will be timed."""
     base_rss: int = 0
     """What the process took before the load."""
     vram_free: int | None = None
@@ -71,12 +74,12 @@ class Timed:
 
 
 class Worker:
-    """Starts the process, which then imports its runtime.
+    """Starts the process, which then imports its runtime. `environment`: variables it has beside ours.
 
     Everything raises VariantFailure when the variant fails or the process dies.
     """
 
-    def __init__(self, variant: Variant, settings: Settings) -> None:
+    def __init__(self, variant: Variant, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self._load = _message("open", variant, settings)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process, closed with it
         ours, theirs = socket.socketpair()
@@ -84,7 +87,12 @@ class Worker:
             # Not multiprocessing's spawn: that runs the caller's main module again, and few scripts expect it.
             command = [sys.executable, "-c", CHILD, str(theirs.fileno())]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[theirs.fileno()]
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **(environment or {})},
             )
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._connection.send((sys.path, variant.runtime, settings))
@@ -109,7 +117,7 @@ class Worker:
 
     def time(self, batches: Sequence[Arrays]) -> Timed:
         """Seconds a batch. The first batch runs once untimed before: other workers have used the caches since."""
-        timed: Timed = self._ask("time", list(batches))
+        timed: Timed = self._send(_message("time", list(batches)), REPLY_LIMIT_S * (1 + len(batches)))
         return timed
 
     def profile(self, variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
@@ -136,18 +144,18 @@ class Worker:
     def _ask(self, verb: str, *arguments: Any) -> Any:
         return self._send(_message(verb, *arguments))
 
-    def _send(self, message: bytes) -> Any:
+    def _send(self, message: bytes, limit_s: float = REPLY_LIMIT_S) -> Any:
         try:
             self._connection.send_bytes(message)
         except OSError as error:
             raise VariantFailure(self._cause_of_death()) from error
-        return self._receive()
+        return self._receive(limit_s)
 
-    def _receive(self) -> Any:
+    def _receive(self, limit_s: float = REPLY_LIMIT_S) -> Any:
         try:
-            if not self._connection.poll(REPLY_LIMIT_S):
+            if not self._connection.poll(limit_s):
                 self._process.kill()
-                raise VariantFailure(f"no answer within {REPLY_LIMIT_S:.0f} s")
+                raise VariantFailure(f"no answer within {limit_s:.0f} s")
             succeeded, answer = self._connection.recv()
         except (EOFError, OSError) as error:
             raise VariantFailure(self._cause_of_death()) from error

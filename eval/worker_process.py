@@ -38,9 +38,11 @@ class Host:
         self._fit: Callable[[Arrays], Arrays] = dict
         self._before = Memory(0, None)
         self._cuda = False
+        self._on_device = False
 
     def open(self, variant: Variant, settings: Settings) -> Opened:
         self._cuda = settings.provider == "cuda"
+        self._on_device = self._cuda and variant.kind != "openvino"  # OpenVINO runs on the CPU
         free, used = self._vram()
         self._before = Memory(peak_rss(), used, vram_free=free)
         start = time.perf_counter()
@@ -92,9 +94,11 @@ class Host:
 
     def memory(self) -> Memory:
         vram, before = self._vram()[1], self._before.vram
-        more = vram - before if vram is not None and before is not None else None
+        # of the whole device: somebody else may have freed some
+        more = max(vram - before, 0) if vram is not None and before is not None and self._on_device else None
         free = self._before.vram_free
-        return Memory(max(peak_rss() - self._before.peak_rss, 0), more, self._before.peak_rss, free)
+        most = max(peak_rss() - self._before.peak_rss, 0)
+        return Memory(most, more, most, self._before.peak_rss, free)
 
     def _open_onnx(self, variant: Variant, path: Path, settings: Settings) -> Runner:
         runner = OrtRunner(
@@ -103,6 +107,7 @@ class Host:
             threads=settings.threads,
             custom_op_libraries=variant.custom_op_libraries,
             name=variant.name,
+            cast_floats=True,
         )
         types = {i.name: ORT_TYPES.get(i.type) for i in runner.session.get_inputs()}
         self._fit = lambda arrays: {

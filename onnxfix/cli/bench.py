@@ -41,18 +41,35 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
 
     provider = _provider(given["provider"])
     wanted = Wanted(models, provider=provider, **{k: v for k, v in given.items() if k in Wanted.ASKED})
-    report = _run(setup(wanted), provider, given)
+    _check(given, provider)
+    found = setup(wanted)
+    report = _run(found, provider, given)
+    if given["profile"]:
+        # what has been measured must not be lost to what follows
+        write_report(report, given["output"])
+        report = replace(report, profiles=_profiles(found, report, provider, given["threads"]))
     if given["baseline"] is not None:
         from onnxfix.eval.regression import regressions
 
-        found = regressions(report, given["baseline"], given["tolerance"] / 100)
-        report = replace(report, regressions=[each.as_dict() for each in found])
+        worse = regressions(report, given["baseline"], given["tolerance"] / 100)
+        report = replace(report, regressions=[each.as_dict() for each in worse])
     paths = write_report(report, given["output"], _page(report))
     if given["form"] == "json":
         emit_json(report.as_dict())
     else:
         _show(report, paths)
     return 0 if any(row.measured for row in report.rows) and not report.regressions else 1
+
+
+def _check(given: dict[str, Any], provider: str) -> None:
+    """What can be wrong with options is said before hours of work. Raises OnnxfixError."""
+    from onnxfix.eval.quality import find_metric
+    from onnxfix.eval.regression import check_alike, read
+
+    if given["metric"]:
+        find_metric(given["metric"])
+    if given["baseline"] is not None:
+        check_alike(read(given["baseline"]), provider, given["baseline"])
 
 
 def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) -> BenchReport:
@@ -78,8 +95,7 @@ def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) 
             resume=given["resume"],
             progress=advance,
         )
-    profiles = _profiles(found, report, provider, given["threads"]) if given["profile"] else {}
-    return replace(report, diagnoses=found.diagnoses, profiles=profiles)
+    return replace(report, diagnoses=found.diagnoses)
 
 
 def _page(report: BenchReport) -> str:

@@ -161,6 +161,7 @@ def _repair_record(path: Path) -> dict[str, Any]:
 
 def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
     from onnxfix.eval.bench import Variant
+    from onnxfix.eval.variant import stamp
     from onnxfix.export.checkpoint import Checkpoint
     from onnxfix.export.torch_model import load_torch
 
@@ -172,11 +173,15 @@ def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
             )
         source = replace(source, checkpoint_sha256="")  # checked once here, not within the time of each load
     factory = functools.partial(load_torch, source)
-    plain = [Variant("torch fp32", "torch", factory), Variant("torch bf16", "torch", factory, dtype="bf16")]
+    changes = stamp(Path(source.checkpoint) if source.checkpoint else None)
+    plain = [
+        Variant("torch fp32", "torch", factory, stamp=changes),
+        Variant("torch bf16", "torch", factory, dtype="bf16", stamp=changes),
+    ]
     if torchao is False or (torchao is None and importlib.util.find_spec("torchao") is None):
         return plain
     return [
         *plain,
-        Variant("torch int8-wo (torchao)", "torch", factory, dtype="int8-wo"),
-        Variant("torch int8-dyn (torchao)", "torch", factory, dtype="int8-dyn"),
+        Variant("torch int8-wo (torchao)", "torch", factory, dtype="int8-wo", stamp=changes),
+        Variant("torch int8-dyn (torchao)", "torch", factory, dtype="int8-dyn", stamp=changes),
     ]

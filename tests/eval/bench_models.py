@@ -109,6 +109,35 @@ def sleeping_classifier(seconds: float) -> tuple[Any, list[str], list[str]]:
     return module, inputs, outputs
 
 
+def limited_classifier(longest: int) -> tuple[Any, list[str], list[str]]:
+    """The classifier, which takes no more tokens, as one with a table of positions."""
+    module, inputs, outputs = torch_classifier()
+
+    def check(_module: Any, _given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if (length := named["input_ids"].shape[1]) > longest:
+            raise IndexError(f"index {length} is out of range of {longest} positions")
+
+    module.register_forward_pre_hook(check, with_kwargs=True)
+    return module, inputs, outputs
+
+
+def mortal_classifier(runs: int) -> tuple[Any, list[str], list[str]]:
+    """The classifier, whose process is killed in this run of it, as by the kernel when memory ends."""
+    module, inputs, outputs = torch_classifier()
+    left = iter(range(runs - 1))
+    module.register_forward_pre_hook(
+        lambda *_: os.kill(os.getpid(), signal.SIGKILL) if next(left, None) is None else None
+    )
+    return module, inputs, outputs
+
+
+def waiting_classifier(marker: Path) -> tuple[Any, list[str], list[str]]:
+    """The classifier, once a file is there."""
+    if not marker.exists():
+        raise FileNotFoundError(f"{marker.name} is missing")
+    return torch_classifier()
+
+
 def shuffled_classifier() -> tuple[Any, list[str], list[str]]:
     """The classifier with its classes in another order."""
     module, inputs, outputs = torch_classifier()

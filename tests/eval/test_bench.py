@@ -20,6 +20,8 @@ from onnxfix.eval.workload import Workload
 from onnxfix.model import Model
 from onnxfix.provenance import Provenance
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("torch")
 ROUNDS, BATCH = 5, 8
 

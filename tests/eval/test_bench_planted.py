@@ -11,6 +11,8 @@ from onnxfix.eval.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.bench_markdown import markdown
 from onnxfix.eval.point import Point
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("torch")
 
 
@@ -21,6 +23,8 @@ def report() -> BenchReport:
         Variant("torch bf16", "torch", models.torch_classifier, dtype="bf16"),
         Variant("twin", "torch", partial(models.sleeping_classifier, 0.0)),
         Variant("sleeps", "torch", partial(models.sleeping_classifier, 0.02)),
+        Variant("limited", "torch", partial(models.limited_classifier, 20)),
+        Variant("mortal", "torch", partial(models.mortal_classifier, 30)),
         Variant("killed", "torch", models.killed_classifier),
         Variant("shuffled", "torch", models.shuffled_classifier),
         Variant("hungry", "torch", models.hungry_classifier),
@@ -52,9 +56,10 @@ def test_the_wrong_one_is_called_out(report: BenchReport) -> None:
 def test_a_crash_and_a_lack_of_memory_take_nobody_down(report: BenchReport) -> None:
     assert "SIGKILL" in said(report, "killed")
     assert said(report, "hungry").startswith("does not load: ") and "allocate" in said(report, "hungry")
+    assert said(report, "mortal").startswith("does not run: its process was ended by SIGKILL"), "in a later round"
     assert said(report, "unmade") == "cannot be made: no such exporter"
     assert [row.variant for row in report.rows if row.measured] == [
-        "torch fp32", "torch bf16", "twin", "sleeps", "shuffled",
+        "torch fp32", "torch bf16", "twin", "sleeps", "limited", "shuffled",
     ]  # fmt: skip
 
 
@@ -71,3 +76,11 @@ def test_the_markdown_says_it_all(report: BenchReport) -> None:
     assert "## F1 by class of category" in text and "| class0 |" in text
     for row in report.rows:
         assert f"| {row.variant} |" in text
+
+
+def test_one_length_too_many_costs_that_length_alone(report: BenchReport) -> None:
+    points = {(p.batch, p.length): p for p in report.points if p.variant == "limited"}
+    assert not points[8, None].failure and not points[4, 20].failure and points[4, 20].ratio > 0
+    assert "out of range of 20 positions" in points[2, 40].failure
+    others = [p for p in report.points if p.variant == "twin"]
+    assert len(others) == 3 and not any(p.failure for p in others)

@@ -15,6 +15,8 @@ from onnxfix.eval.bench_profile import KEYS, fitted, profiles
 from onnxfix.eval.bench_report import profile_tables
 from onnxfix.eval.point import Point
 
+pytestmark = pytest.mark.alone
+
 POINT = Point(8)
 
 

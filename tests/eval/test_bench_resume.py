@@ -16,6 +16,8 @@ from onnxfix.errors import OnnxfixError
 from onnxfix.eval.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.point import Point
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("torch")
 ROUNDS = 2
 NAMES = ["torch a", "torch b", "torch c"]
@@ -82,8 +84,6 @@ def test_a_finished_bench_measures_nothing_again(tmp_path: Path) -> None:
     second = bench(tmp_path, "", 0, resume=True)
     assert loaded(tmp_path) == before
     assert json.dumps(first.as_dict()["rows"]) == json.dumps(second.as_dict()["rows"])
-    bench(tmp_path, "", 0)
-    assert loaded(tmp_path) == Counter({name: 2 * count for name, count in before.items()}), "without --resume"
 
 
 def test_a_changed_file_is_measured_again(tmp_path: Path) -> None:
@@ -106,3 +106,29 @@ def test_another_workload_is_not_taken_up(tmp_path: Path) -> None:
     run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
     with pytest.raises(OnnxfixError, match="another data"):
         run_bench(given, models.workload(24), resume=True, **where)  # type: ignore[arg-type]
+
+
+def test_a_changed_reference_is_what_others_are_compared_with(tmp_path: Path) -> None:
+    paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    given = [Variant(path.stem, "onnx", path) for path in paths]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    models.save_onnx(paths[0], kernel_factor=-1.0)
+    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    assert after.method.reference == "a" and after.rows[1].rel_l2_logits > 1
+    with pytest.raises(OnnxfixError, match="another baseline"):
+        run_bench(given, models.workload(16), resume=True, baseline="b", **where)  # type: ignore[arg-type]
+
+
+def test_a_failure_is_tried_again(tmp_path: Path) -> None:
+    marker = tmp_path / "there"
+    given = [
+        Variant("a", "onnx", models.save_onnx(tmp_path / "a.onnx")),
+        Variant("late", "torch", partial(models.waiting_classifier, marker)),
+    ]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    assert "there is missing" in before.rows[1].failure
+    marker.touch()
+    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    assert after.rows[1].measured and after.rows[1].ratio > 0

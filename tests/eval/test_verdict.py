@@ -83,6 +83,18 @@ def test_the_best_is_the_fastest_that_may_be_deployed() -> None:
     assert best(judged([others[3]], "torch bf16", "torch fp32")) is None
 
 
+def test_a_head_without_labels_hides_no_loss() -> None:
+    """Its F1 is NaN, which is neither less nor more than anything."""
+    nothing = HeadFigures(float("nan"), float("nan"))
+    known = replace(FP32, heads={"a": nothing, "b": HeadFigures(0.9, 0.9)})
+    wrong = _row(heads={"a": nothing, "b": HeadFigures(0.3, 0.3)})
+    rows = judged([known, BASE, wrong], "torch bf16", "torch fp32")
+    assert rows[2].result.startswith("accuracy collapse: b F1 0.90 → 0.30") and not rows[2].sound
+    unlabelled = replace(FP32, heads={"a": nothing})
+    other = _row(heads={"a": nothing}, agreement_with_reference=0.1)
+    assert judged([unlabelled, BASE, other], "torch bf16", "torch fp32")[2].result.startswith("other answers")
+
+
 def test_reference_and_baseline_have_their_names() -> None:
     assert judged([FP32, BASE], "torch bf16", "torch fp32")[1].result == "the baseline"
     alone = replace(FP32, memory_mb=500)

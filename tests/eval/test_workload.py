@@ -9,7 +9,8 @@ import pytest
 
 from onnxfix.errors import OnnxfixError
 from onnxfix.eval.feeds import Feed
-from onnxfix.eval.text_workload import load_workload, made_up_text
+from onnxfix.eval.point import Point, timed_batches
+from onnxfix.eval.text_workload import gold_of, load_workload, made_up_text
 from onnxfix.eval.workload import Workload, feed_workload
 
 transformers = pytest.importorskip("transformers")
@@ -118,3 +119,30 @@ def test_a_checkpoint_without_a_tokenizer_is_said_to_have_none(tmp_path: Path) -
     BertConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(tmp_path)
     with pytest.raises(OnnxfixError, match="tokenizer"):
         made_up_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        ([0, -100, 2, -1], ["a", "b", "c"], [0, -1, 2, -1]),
+        ([1, 3, 2], ["1", "2", "3"], [0, 2, 1]),  # a table of classes named 1 to 3 is read as numbers
+        (["b", "", None, " "], ["a", "b"], [1, -1, -1, -1]),
+        ([0, 5], [], [0, 5]),
+    ],
+)
+def test_labels_are_numbers_or_names(labels: list[Any], names: list[str], expected: list[int]) -> None:
+    assert gold_of(pl.Series(labels), "head", names).tolist() == expected
+
+
+@pytest.mark.parametrize(("labels", "names"), [([0, 7], ["a", "b"]), ([-2, 0], ["a", "b"]), ([-5], []), (["c"], ["a"])])
+def test_labels_of_no_class_are_refused(labels: list[Any], names: list[str]) -> None:
+    with pytest.raises(OnnxfixError, match="is no class of head"):
+        gold_of(pl.Series(labels), "head", names)
+
+
+def test_a_batch_larger_than_the_rows_holds_them_again() -> None:
+    rows = tuple({"input_ids": np.arange(3 + i)} for i in range(5))
+    workload = Workload("five rows", rows=rows)
+    for size in (4, 5, 8, 12):
+        assert [batch.rows for batch in timed_batches(workload, Point(size))] == [size]
+    assert [batch.rows for batch in timed_batches(workload, Point(2))] == [2, 2]
