@@ -49,13 +49,14 @@ def frame(report: BenchReport) -> pl.DataFrame:
     import polars as pl
 
     rows: list[dict[str, Any]] = []
-    main = report.method.points[0]
+    main, method = report.method.points[0], report.method
+    how = {"provider": method.provider, "threads": method.threads, "workload": method.workload}
     for row in report.rows:
         flat = row.as_dict()
-        rows.append({"variant": flat.pop("variant"), **main.as_dict(), "main": True, **flat})
+        rows.append({"variant": flat.pop("variant"), **main.as_dict(), "main": True, **flat, **how})
     for point in report.points:
         if (point.batch, point.length) != (main.batch, main.length):
-            rows.append({**point.as_dict(), "main": False})
+            rows.append({**point.as_dict(), "main": False, **how})
     return pl.from_dicts(rows, infer_schema_length=None, schema_overrides={"batch": pl.Int64, "length": pl.Int64})
 
 

@@ -34,25 +34,26 @@ def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Re
     """Figures worse than in `earlier` by more than `tolerance` (0.1: 10 %), F1 by more than what counts as the same.
 
     Time is compared through the baseline variant where both benches have the same: its ratio is taken within one run,
-    so that a slower machine is no regression. The interval of the ratio must lie beyond the tolerance as well. A
-    variant that worked and fails now, or is gone, is one. Raises OnnxfixError for a file that is no such result.
+    so that a slower machine is no regression, and the baseline's own time is not compared. The interval of the ratio
+    must lie above what it was as well. A variant that worked and fails now, answers wrongly or is gone, is one. Raises
+    OnnxfixError for a file that is no such result, or of another provider.
     """
-    rows = _rows(earlier)
+    rows = read(earlier)
+    check_alike(rows, report.method.provider, earlier)
     before = {(r["variant"], r["batch"], r["length"]): r for r in rows}
     after = {(r["variant"], r["batch"], r["length"]): r for r in _now(report)}
     if not set(before) & set(after):
         raise OnnxfixError(f"{earlier} and this bench have no variant and batch in common", "name the right file")
     beside = _same_baseline(rows, report)
     return [
-        found
-        for key, old in before.items()
-        for found in _compare(old, after.get(key), report.heads, tolerance, bool(beside) and key[0] != beside)
+        found for key, old in before.items() for found in _compare(old, after.get(key), report.heads, tolerance, beside)
     ]
 
 
 def _compare(
-    old: Mapping[str, Any], new: Mapping[str, Any] | None, heads: Sequence[str], tolerance: float, by_ratio: bool
+    old: Mapping[str, Any], new: Mapping[str, Any] | None, heads: Sequence[str], tolerance: float, beside: str
 ) -> Iterator[Regression]:
+    """`beside`: the baseline of both."""
     name = str(old["variant"])
     if old.get("failure") or old.get("ms_per_sample") is None:
         return
@@ -61,14 +62,20 @@ def _compare(
         yield Regression(name, "failure", None, None, f"{name} worked and {'fails' if new else 'is not'}{reason}")
         return
     where = f" at {old['batch']} × {old['length']} tokens" if old["length"] else ""
-    yield from _time(name, where, old, new, tolerance, by_ratio)
+    if old.get("sound") and new.get("sound") is False:
+        yield Regression(name, "answers", None, None, f"{name} was sound and is not: {new['result']}")
+    if name != beside:
+        yield from _time(name, where, old, new, tolerance, bool(beside))
     for column, word in SIZES.items():
         one, other = old.get(column), new.get(column)
         slack = THRESHOLDS.slack_mb if column != "size_mb" else 0.0
         if one and other and other > one * (1 + tolerance) and other > one + slack:
             yield Regression(name, word, one, other, f"{name}{where}: {word} {one:,.1f} → {other:,.1f} MB")
-    for head in heads:
+    scores = (name for name in old if name.startswith("f1_") and not name.endswith(("_low", "_high")))
+    for head in sorted({*heads, *(name.removeprefix("f1_") for name in scores)}):
         one, other = old.get(f"f1_{head}"), new.get(f"f1_{head}")
+        if one is not None and other is None and old.get("main"):
+            yield Regression(name, f"{head} F1", one, None, f"{name}: {head} F1 {one:.4f} → not measured")
         if one is not None and other is not None and other < one - THRESHOLDS.same_f1:
             yield Regression(name, f"{head} F1", one, other, f"{name}: {head} F1 {one:.4f} → {other:.4f}")
 
@@ -99,7 +106,15 @@ def _now(report: BenchReport) -> list[dict[str, Any]]:
     return frame(report).to_dicts()
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def check_alike(rows: Sequence[Mapping[str, Any]], provider: str, earlier: Path) -> None:
+    """Raises OnnxfixError for rows of another provider."""
+    then = rows[0].get("provider", provider)
+    if then != provider:
+        raise OnnxfixError(f"{earlier} was measured on {then}, this bench runs on {provider}", "choose with --provider")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows of an earlier bench. Raises OnnxfixError for a file that holds none."""
     import polars as pl
 
     if not path.is_file():

@@ -74,6 +74,34 @@ def test_a_length_of_the_sweep(earlier: Path) -> None:
     ]
 
 
+def test_the_time_of_the_baseline_is_the_machines(earlier: Path) -> None:
+    slower = replace(BASE, ms_per_sample=3.0, ms_low=2.9)
+    found = regressions(BenchReport((slower, MODEL), METHOD, {}, (), (LONG,)), earlier, 0.1)
+    assert [each.sentence for each in found] == []
+
+
+def test_wrong_answers_and_lost_heads_are(tmp_path: Path) -> None:
+    good = replace(MODEL, sound=True)
+    write_report(report(good), tmp_path)
+    earlier = tmp_path / "results.parquet"
+    wrong = replace(good, sound=False, result="NaN or infinite outputs in 64 rows")
+    assert [f.sentence for f in regressions(report(wrong), earlier, 0.1)] == [
+        "model was sound and is not: NaN or infinite outputs in 64 rows"
+    ]
+    unlabelled = BenchReport((replace(BASE, heads={}), replace(good, heads={})), METHOD, {})
+    assert [f.sentence for f in regressions(unlabelled, earlier, 0.1)] == [
+        "torch bf16: category F1 0.8400 → not measured",
+        "model: category F1 0.8400 → not measured",
+    ]
+    assert regressions(report(good), earlier, 0.1) == []
+
+
+def test_another_provider_is_no_comparison(earlier: Path) -> None:
+    other = BenchReport((BASE, MODEL), replace(METHOD, provider="cuda"), {})
+    with pytest.raises(OnnxfixError, match="measured on cpu"):
+        regressions(other, earlier, 0.1)
+
+
 def test_files_that_are_no_result(earlier: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.parquet"
     pl.DataFrame({"a": [1]}).write_parquet(other)
