@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnxfix.errors import OnnxfixError
+from onnxfix.model import staged
 
 from . import console
 from .bench_data import Wanted, workload
@@ -31,6 +34,11 @@ def sweep(wanted: Wanted) -> Setup:
     checkpoint = (wanted.checkpoint or (None if wanted.factory else demo.CHECKPOINT)) and _folder(wanted)
     source = Provenance(checkpoint=str(checkpoint or ""), factory=wanted.factory)
     rows = workload(wanted, source, [])
+    if not wanted.resume:
+        from onnxfix.eval.parts import FOLDER
+
+        # else a bench cut off while files are made would go on with the figures of the one before
+        shutil.rmtree(wanted.output / FOLDER, ignore_errors=True)
     folder = wanted.output / "models"
     shop = Workshop(folder, checkpoint, wanted.factory, verify=not wanted.no_verify, reuse=wanted.resume)
     with console.progress("making files", len(rows_of(wanted.sweep))) as advance:
@@ -43,14 +51,17 @@ def calibration(rows: Workload, model: Path) -> Path:
     """At most 128 rows spread evenly over the workload, for ranges of static int8: feeds of the model, beside it."""
     from onnxfix.eval.bench_profile import fitted
 
-    path = model.with_name(f"{model.stem}.calibration.npz")
-    if not path.exists():
-        batches = rows.batches(CALIBRATION_BATCH)
-        count = min(len(batches), CALIBRATION_ROWS // CALIBRATION_BATCH)
-        chosen = [fitted(model, batches[i].arrays) for i in np.linspace(0, len(batches) - 1, count).round().astype(int)]
-        arrays = {f"{i}/{name}": array for i, feed in enumerate(chosen) for name, array in feed.items()}
-        with path.open("wb") as file:
+    batches = rows.batches(CALIBRATION_BATCH)
+    count = min(len(batches), CALIBRATION_ROWS // CALIBRATION_BATCH)
+    chosen = [fitted(model, batches[i].arrays) for i in np.linspace(0, len(batches) - 1, count).round().astype(int)]
+    arrays = {f"{i}/{name}": array for i, feed in enumerate(chosen) for name, array in feed.items()}
+    # by its rows: a file made with it says by its name what it was made with
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()[:8]
+    path = model.with_name(f"{model.stem}.calibration-{digest}.npz")
+    with staged(path.parent) as stage:
+        with (stage / path.name).open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
+        (stage / path.name).replace(path)
     return path
 
 

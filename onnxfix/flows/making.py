@@ -20,6 +20,9 @@ EXPORTS = {
 # Other people's converters on the graph as it is, by the names of surgery.engines.
 ALONE = {"onnxconverter-common": "common_fp16", "ORT quantize_dynamic": "runtime_int8_past_inference"}
 RECORD = "made.json"
+PACKAGES = ("onnxfix", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "transformers")
+# Long enough for 7 billion parameters on a slow disk; what takes longer hangs.
+LONGEST_S = 4 * 3600.0
 CHILD = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from onnxfix.cli.main import main; main()"
 CONVERT = (
     "import sys, json, pathlib; sys.path[:] = json.loads(sys.argv[1]); from onnxfix.surgery import engines; "
@@ -52,6 +55,8 @@ class Workshop:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.reuse:  # else an interruption would leave old files that look made
+            (self.folder / RECORD).unlink(missing_ok=True)
 
     def export(self, name: str) -> Made:
         """An export of the checkpoint by one of EXPORTS."""
@@ -87,14 +92,20 @@ class Workshop:
             path.unlink(missing_ok=True)
             made.failure = _run([sys.executable, "-c", CONVERT if alone else CHILD, json.dumps(sys.path), *given], path)
             self._note(path, given, made.failure)
-        else:
-            made.failure = self._notes()[path.name]["failure"]
         self._made[path.name] = made
         return made
 
     def _is_made(self, path: Path, given: Sequence[str]) -> bool:
         note = self._notes().get(path.name)
-        return note is not None and note["given"] == list(given) and (path.is_file() or bool(note["failure"]))
+        return note is not None and note == self._record(given, "") and path.is_file()
+
+    def _record(self, given: Sequence[str], failure: str) -> dict[str, Any]:
+        """What a file is made by and from; a failure is tried again, for its cause may be gone."""
+        from onnxfix.eval.machine import machine
+        from onnxfix.eval.variant import stamp
+
+        versions = {name: version for name, version in machine("cpu").items() if name in PACKAGES}
+        return {"given": list(given), "checkpoint": stamp(self.checkpoint), "with": versions, "failure": failure}
 
     def _notes(self) -> dict[str, dict[str, Any]]:
         try:
@@ -104,7 +115,7 @@ class Workshop:
         return found
 
     def _note(self, path: Path, given: Sequence[str], failure: str) -> None:
-        notes = self._notes() | {path.name: {"given": list(given), "failure": failure}}
+        notes = self._notes() | {path.name: self._record(given, failure)}
         stage = self.folder / f".{RECORD}"
         stage.write_text(json.dumps(notes, indent=1), encoding="utf-8")
         stage.replace(self.folder / RECORD)
@@ -112,7 +123,13 @@ class Workshop:
 
 def _run(command: Sequence[str], path: Path) -> str:
     """Why the command did not make the file, in one line; empty where it did. Findings (exit code 1) are no failure."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=LONGEST_S
+        )
+    except subprocess.TimeoutExpired:
+        path.unlink(missing_ok=True)
+        return f"the process that made it took more than {LONGEST_S / 3600:.0f} hours"
     if path.is_file() and done.returncode in (0, 1):
         return ""
     path.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def opinion(path: Path, provider: str, elsewhere: str = "") -> tuple[Opinion, di
     report = diagnose(model, Target.resolve(provider))
     other = diagnose(model, Target.resolve(elsewhere)) if elsewhere and elsewhere != provider else None
     said = defect(other) if other else ""
-    here = Opinion(defect(report), f"on {elsewhere.upper()}: {said}" if said != defect(report) else "")
+    here = Opinion(defect(report), f"on {elsewhere.upper()}: {said}" if said and said != defect(report) else "")
     return here, document(other or report)
 
 

@@ -148,7 +148,7 @@ def variants(
 
 
 def _torch(row: TorchRow, source: Provenance) -> Variant:
-    from onnxfix.eval.variant import Variant
+    from onnxfix.eval.variant import Variant, stamp
     from onnxfix.export.torch_model import load_torch
 
     asked = replace(source, attn=row.attention or source.attn)
@@ -156,7 +156,8 @@ def _torch(row: TorchRow, source: Provenance) -> Variant:
     # transformers says so in three lines
     lacks = row.attention == "flash_attention_2" and find_spec("flash_attn") is None
     failure = "does not load: flash-attn is not installed; pip install flash-attn, on a CUDA machine" if lacks else ""
-    return Variant(row.name, "torch", factory, dtype=row.dtype, compiled=row.compiled, failure=failure)
+    changes = stamp(Path(source.checkpoint) if source.checkpoint else None)
+    return Variant(row.name, "torch", factory, dtype=row.dtype, compiled=row.compiled, failure=failure, stamp=changes)
 
 
 def _file(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Variant:
