@@ -18,7 +18,8 @@ TEXT = ("variant", "exporter", "result", "verified", "note", "made by", "class",
 
 def headings(report: BenchReport) -> list[str]:
     """Column titles of the main table."""
-    memory = "VRAM MB" if report.method.provider == "cuda" else "memory MB"
+    known = any(not math.isnan(row.vram_mb) for row in report.rows)
+    memory = "VRAM MB" if report.method.provider == "cuda" and known else "memory MB"
     return ["variant", "exporter", "size MB", "ms/sample", memory, *(f"{h} F1" for h in report.heads), "result"]
 
 
@@ -114,7 +115,8 @@ def profile_line(found: Mapping[str, Any]) -> str:
     """A profile in one line: the time of a batch, the least that this machine's peak rates allow, and the rates."""
     roof = found["roofline"]
     rates = f"{roof['gflops']:,.0f} GFLOP/s, {roof['gbs']:,.1f} GB/s"
-    return f"{found['untraced_ms']:.1f} ms a batch, {_number(roof['gap'], 1)} times the bound at {rates}"
+    note = f" ({found['note']})" if found.get("note") else ""
+    return f"{found['untraced_ms']:.1f} ms a batch, {_number(roof['gap'], 1)} times the bound at {rates}{note}"
 
 
 def _profile(found: Mapping[str, Any]) -> list[str]:
@@ -137,21 +139,30 @@ def method(report: BenchReport) -> list[str]:
     where = "from arrays on the host to arrays on the host"
     if m.provider == "cuda":
         where = "inputs and outputs on the device, until it has finished"
+    first = m.points[0] if m.points else None
+    timed = "batches spread over the workload"
+    if first and first.length:
+        timed = f"batches of {first}, made of the rows one behind the other"
     return [
         f"Workload: {m.workload}; batches of {m.batch_size} in data order, padded to the longest row of each.",
         f"Provider {m.provider}, {threads}. Every variant runs in a process of its own.",
-        f"Time: {m.rounds} rounds over {m.timed_batches} batches spread over the workload, the variants in turn, their "
-        "order rotated each round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, "
-        f"p99: percentiles) over batches and rounds of a batch's time by its rows, {where}.",
+        f"Time: {m.rounds} rounds over {m.timed_batches} {timed}, the variants in turn, their order rotated each "
+        "round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, p99: percentiles) "
+        f"over batches and rounds of a batch's time by its rows, {where}.",
         f"At most {m.at_once} variants are loaded at once, with {m.baseline} beside each such group: × baseline is the "
         "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. Times "
         "are these ratios times the baseline's own median over all groups, so that groups can be compared. "
         "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each.",
+        *(
+            ["In fp32 ONNX Runtime multiplies in TF32 on GPUs that have it, and torch does not unless it is told to."]
+            if m.provider == "cuda"
+            else []
+        ),
         "Load: from a process with its runtime imported to a model ready to run; for torch that includes the import of "
         "the model's own code.",
-        "Memory: of the variant alone, peak beyond the same process with the runtime imported and no model loaded; "
-        "VRAM: what the device holds more than before the load. MB are 1,000,000 bytes; the size of a torch row is "
-        "that of its weights.",
+        "Memory: of the variant alone, with the batches timed first, peak beyond the same process with the runtime "
+        "imported and no model loaded; VRAM: what the device holds more than before the load. MB are 1,000,000 bytes; "
+        "the size of a torch row is that of its weights.",
         f"Agreement: rows with the same class as {m.baseline} in every head. rel. L2, max abs and KL (of the classes' "
         f"probabilities, nats): the worst output over all rows against {m.reference}. F1: macro over the classes "
         "present in labels or predictions; intervals of differences are of the same rows drawn for both.",

@@ -79,8 +79,9 @@ def _of_best(document: Document, best: Row) -> list[tuple[str, str, str]]:
         under = f"95 %: {low:.2f} … {high:.2f}" if low is not None else ""
         tiles.append((f"time by that of {text(baseline)}", f"{best['ratio']:.2f}", under))
     heads = document.get("heads") or []
-    if heads and best.get(f"f1_{heads[0]}") is not None:
-        figures = " / ".join(f"{best[f'f1_{head}']:.3f}" for head in heads)
+    scores = [best.get(f"f1_{head}") for head in heads]
+    if any(score is not None for score in scores):
+        figures = " / ".join("–" if score is None else f"{score:.3f}" for score in scores)
         tiles.append(("macro F1", figures, text(", ".join(heads))))
     elif best.get("rel_l2_logits") is not None:
         tiles.append(("error of the outputs", f"{best['rel_l2_logits']:.1e}", "relative L2"))

@@ -7,9 +7,15 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from .charts import Document, Row, memory_mb
-from .markup import code, section, table, text
+from .markup import code, details, section, table, text
 
 NOTHING = "–"
+FIGURES = (
+    ("p95 ms", "ms_p95", ",.2f"), ("p99 ms", "ms_p99", ",.2f"), ("samples/s", "samples_per_s", ",.1f"),
+    ("load s", "load_s", ".2f"), ("J/sample", "joules_per_sample", ".3f"), ("agreement", "agreement", ".2%"),
+    ("max abs", "max_abs_logits", ".1e"), ("KL", "kl_logits", ".1e"),
+)  # fmt: skip
+"""Title, field of a row and format."""
 
 
 def main_table(document: Document, best: Row | None, rules: Collection[str] = ()) -> str:
@@ -23,7 +29,8 @@ def main_table(document: Document, best: Row | None, rules: Collection[str] = ()
     numeric = (0, *range(2, len(titles) - 1))
     marks = [_mark(row, best) for row in document["rows"]]
     hint = f"× baseline is the time by that of {text(document['method']['baseline'])} in the same rounds."
-    return section("Variants", hint, [f'<div class="variants">{_marked(table(titles, rows, numeric), marks)}</div>'])
+    drawn = f'<div class="variants">{_marked(table(titles, rows, numeric), marks)}</div>'
+    return section("Variants", hint, [drawn, more_figures(document)])
 
 
 def _cells(number: int, row: Row, heads: list[str], own: list[str], rules: Collection[str]) -> list[str]:
@@ -63,6 +70,21 @@ def _kept(words: str) -> str:
     inner = text(words)
     left, right = (" " if words[:1].isspace() else ""), (" " if words[-1:].isspace() and inner else "")
     return f"{left}{inner}{right}"
+
+
+def more_figures(document: Document) -> str:
+    """Percentiles, throughput, load, energy, and how far the answers are from the reference's."""
+    rows = [row for row in document["rows"] if not row["failure"]]
+    if not rows:
+        return ""
+    known = [each for each in FIGURES if any(row.get(each[1]) is not None for row in rows)]
+    titles = ["variant", *(title for title, _, _ in known)]
+    cells = [[text(row["variant"]), *(_formatted(row.get(name), form) for _, name, form in known)] for row in rows]
+    return details("More figures", table(titles, cells, tuple(range(1, len(titles)))))
+
+
+def _formatted(value: Any, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
 
 
 def sweep_table(document: Document, plots: Iterable[str]) -> str:

@@ -29,6 +29,8 @@ from onnxfix.render.axes import ticks
 from onnxfix.render.bench_page import page
 from onnxfix.render.label_places import Label, placed
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("torch")
 IN_BROWSER = pytest.mark.skipif(
     not BINARY, reason="NOT CHECKED: the page needs chromium on PATH (apt-get install chromium)"
@@ -135,6 +137,9 @@ def test_figures_are_those_of_the_summary(browser: Page, tmp_path: Path, documen
     for point in (p for p in document["points"] if p["variant"] == "slow"):
         assert f"{point['ms_per_sample']:,.2f}" in swept
     assert "4 × 6" in swept and "8 × 12" in swept
+    more = browser.evaluate("[...document.querySelectorAll('details')][0].textContent")
+    assert all(word in more for word in ("p99 ms", "samples/s", "KL", f"{row['ms_p99']:,.2f}"))
+    assert "J/sample" not in more, "no device here counts energy"
 
 
 @IN_BROWSER
