@@ -65,6 +65,8 @@ def bench(folder: Path, sweeps: Sequence[str], options: Sequence[str], seconds: 
     """The summary of a bench, begun or taken up in `folder`; None where the time did not suffice."""
     asked = [word for sweep in sweeps for word in ("--sweep", sweep)]
     command = [*ONNXFIX, "bench", *asked, *options, "--resume", "-o", str(folder)]
+    path = folder / "summary.json"
+    path.unlink(missing_ok=True)  # what stands there afterwards is of this call
     # a session of its own, so that what it started ends with it
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as child:
         try:
@@ -72,7 +74,6 @@ def bench(folder: Path, sweeps: Sequence[str], options: Sequence[str], seconds: 
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             return None
-    path = folder / "summary.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
@@ -85,8 +86,8 @@ def placements(folder: Path, provider: str) -> list[Placed]:
             counts: dict[str, int] = {}
             for node in plans[1]["nodes"]:
                 counts[node["provider"]] = counts.get(node["provider"], 0) + 1
-            copies = [len(plan["copies"]) for plan in plans]
-            found.append(Placed(path.stem, copies[0], copies[1], counts, tuple(plans[1]["differences"])))
+            copies = [plan["memcpy"]["total"] for plan in plans]
+            found.append(Placed(path.stem, copies[0], copies[1], counts, tuple(map(str, plans[1]["differences"]))))
     return found
 
 
@@ -96,7 +97,7 @@ def _plan(path: Path, engine: str, provider: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
     )
-    plan: dict[str, Any] = json.loads(done.stdout)["plan"] if done.returncode in (0, 1) else {}
+    plan: dict[str, Any] = json.loads(done.stdout)["placement"] if done.returncode in (0, 1) else {}
     return plan
 
 
@@ -148,16 +149,19 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], list[
     """Benches by title and the placements, as far as the minutes reach."""
     end, benches = time.monotonic() + 60 * args.minutes, {}
     source = args.checkpoint or checkpoint(args.cache)
-    large = ["--batch", str(args.batch), "--seq", str(args.tokens), "--limit", str(args.batch), "--no-verify"]
-    large += ["--checkpoint", str(source), "--rounds", str(args.rounds), "--provider", args.provider]
     small = ["--rounds", str(args.rounds), "--provider", args.provider, "--no-verify"]
-    titles = {f"{source.resolve().name}, {args.batch} × {args.tokens} tokens": ("large", large)}
+    large = ["--batch", str(args.batch), "--seq", str(args.tokens), "--limit", str(args.batch), *small]
+    large += ["--max-length", str(args.tokens), "--checkpoint", str(source)]
+    folder = f"large-{args.batch}x{args.tokens}"
+    titles = {f"{source.resolve().name}, {args.batch} × {args.tokens} tokens": (folder, large)}
     titles["The bundled classifier"] = ("bundled", small)
     for count in range(1, len(SWEEPS) + 1):
         for title, (name, options) in titles.items():
             if found := bench(args.cache / name, SWEEPS[:count], options, end - time.monotonic()):
                 benches[title] = found
-    return benches, placements(args.cache / "large" / "models", args.provider) if time.monotonic() < end else []
+    if time.monotonic() >= end:
+        return benches, []
+    return benches, placements(args.cache / folder / "models", args.provider)
 
 
 def main() -> int:
