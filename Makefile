@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## export, diagnose, repair and bench the bundled model; ends in one table
 	$(BIN)/onnxfix demo
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## all tests: two files at a time, then those that take times one by one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -q -m alone
 
 oracle: $(READY)  ## the placement forecast against the real runtime on 500 random graphs and 200 with functions; needs cc
 	ONNXFIX_ORACLE=full $(BIN)/python -m pytest -q tests/diagnose/test_oracle.py

@@ -21,6 +21,8 @@ from onnxfix.eval.runners import LoadFailure, RunFailure
 from onnxfix.eval.traced_run import trace
 from onnxfix.model import Model
 
+pytestmark = pytest.mark.alone
+
 RNG = np.random.default_rng(0)
 
 

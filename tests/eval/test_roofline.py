@@ -22,6 +22,8 @@ from onnxfix.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 
+pytestmark = pytest.mark.alone
+
 RNG = np.random.default_rng(0)
 FREE = 1e30  # operations or bytes a second that count as nothing
 BYTES = Peaks("cpu", 1, {"fp32": FREE, "int8": FREE}, 1e3)
