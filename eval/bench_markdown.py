@@ -148,7 +148,7 @@ def method(report: BenchReport) -> list[str]:
         f"Provider {m.provider}, {threads}. Every variant runs in a process of its own.",
         f"Time: {m.rounds} rounds over {m.timed_batches} {timed}, the variants in turn, their order rotated each "
         "round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, p99: percentiles) "
-        f"over batches and rounds of a batch's time by its rows, {where}.",
+        f"over batches and rounds of a batch's time by its rows, {where}. samples/s: all rows by the time of all.",
         f"At most {m.at_once} variants are loaded at once, with {m.baseline} beside each such group: × baseline is the "
         "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. Times "
         "are these ratios times the baseline's own median over all groups, so that groups can be compared. "

@@ -30,11 +30,11 @@ def main_table(document: Document, best: Row | None, rules: Collection[str] = ()
     marks = [_mark(row, best) for row in document["rows"]]
     hint = f"× baseline is the time by that of {text(document['method']['baseline'])} in the same rounds."
     drawn = f'<div class="variants">{_marked(table(titles, rows, numeric), marks)}</div>'
-    return section("Variants", hint, [drawn, more_figures(document)])
+    return section("Variants", hint, [drawn, more_figures(document), how_made(document)])
 
 
 def _cells(number: int, row: Row, heads: list[str], own: list[str], rules: Collection[str]) -> list[str]:
-    made = [code(row.get("made_by") or ""), text(row.get("note") or "")]
+    note = text(row.get("note") or "")
     time = _figure(row.get("ms_per_sample"), 2) + _between(row.get("ms_low"), row.get("ms_high"))
     ratio = _figure(row.get("ratio"), 2) + _between(row.get("ratio_low"), row.get("ratio_high"))
     memory = _figure(memory_mb(row), 0) if row.get("ms_per_sample") is not None else NOTHING
@@ -42,7 +42,7 @@ def _cells(number: int, row: Row, heads: list[str], own: list[str], rules: Colle
     error = row.get("rel_l2_logits")
     return [
         f'<a id="row-{number}"></a>{number}',
-        f"<b>{text(row['variant'])}</b>" + "".join(f"<p>{shown}</p>" for shown in made if shown),
+        f"<b>{text(row['variant'])}</b>" + (f"<p>{note}</p>" if note else ""),
         _figure(row.get("size_mb"), 1),
         time,
         ratio,
@@ -81,6 +81,13 @@ def more_figures(document: Document) -> str:
     titles = ["variant", *(title for title, _, _ in known)]
     cells = [[text(row["variant"]), *(_formatted(row.get(name), form) for _, name, form in known)] for row in rows]
     return details("More figures", table(titles, cells, tuple(range(1, len(titles)))))
+
+
+def how_made(document: Document) -> str:
+    """The command that makes each file, and what it was compared with; empty where no file says so."""
+    rows = [row for row in document["rows"] if row.get("made_by") or row.get("verified")]
+    cells = [[text(r["variant"]), code(r.get("made_by") or ""), text(r.get("verified") or NOTHING)] for r in rows]
+    return details("How the files were made", table(["variant", "made by", "verified"], cells)) if rows else ""
 
 
 def _formatted(value: Any, form: str) -> str:
