@@ -43,7 +43,7 @@ options = together(
     click.option("--factory", default="", metavar="MODULE:FUNCTION", help="Function that returns the torch module."),
     _path("--data", metavar="FILE", help="Texts: .parquet, .csv, .tsv or .jsonl."),
     click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the texts."),
-    click.option("--label", "labels", multiple=True, metavar="HEAD=COLUMN", help="Labels of an output; repeatable."),
+    click.option("--label", "labels", multiple=True, metavar="HEAD[=COLUMN]", help="Labels of an output; repeatable."),
     click.option("--metric", default="", metavar="MODULE:FUNCTION", help="Own metric of (gold, logits), beside F1."),
     click.option("--batch", type=Numbers(), default="16", show_default=True, help="Rows a batch; several: a sweep."),
     click.option("--seq", type=Numbers(), default=(), help="Tokens a row. Default: the data's own lengths."),
