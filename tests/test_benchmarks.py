@@ -20,8 +20,6 @@ from onnxfix.diagnose.placement.run import forecast
 from onnxfix.model import Model
 from onnxfix.target import Target
 
-pytestmark = pytest.mark.alone
-
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIZES = {"layers": 2, "hidden": 64, "intermediate": 160, "heads": 4, "vocabulary": 100}
 NODES = {"legacy": 29 + 2 * 78, "dynamo": 29 + 2 * 62}

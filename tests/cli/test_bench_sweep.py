@@ -12,8 +12,6 @@ from terminal import Done, onnxfix
 
 from onnxfix.flows.sweeps import ROWS, rows_of
 
-pytestmark = pytest.mark.alone
-
 pytest.importorskip("torch")
 SEED = [row.name for row in rows_of(["seed"])]
 OWN_METRIC = '''

@@ -16,8 +16,6 @@ from onnxfix.errors import OnnxfixError
 from onnxfix.eval.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.point import Point
 
-pytestmark = pytest.mark.alone
-
 pytest.importorskip("torch")
 ROUNDS = 2
 NAMES = ["torch a", "torch b", "torch c"]

@@ -18,8 +18,6 @@ from onnxfix.eval.bench_report import write_report
 from onnxfix.eval.machine import has_cuda
 from onnxfix.eval.point import Point
 
-pytestmark = pytest.mark.alone
-
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COPYING = """
 <ir_version: 10, opset_import: ["" : 18]>

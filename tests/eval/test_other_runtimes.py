@@ -17,8 +17,6 @@ from onnxfix.eval.point import Point
 from onnxfix.eval.runners import LoadFailure, RunFailure, TorchRunner
 from onnxfix.eval.torchao_linears import quantize, weights_bytes
 
-pytestmark = pytest.mark.alone
-
 torch = pytest.importorskip("torch")
 HAS_TORCHAO = importlib.util.find_spec("torchao") is not None
 needs_torchao = pytest.mark.skipif(not HAS_TORCHAO, reason="torchao is not installed")
