@@ -57,11 +57,13 @@ def shares(document: Document, key: str) -> str:
 
 
 def layers(document: Document) -> str:
-    """Milliseconds of a batch by layer, a line a profiled variant."""
+    """Milliseconds of a batch by layer, a line a variant. Modules that are no layer are one point, the last."""
     profiles = {n: p for n, p in (document.get("profiles") or {}).items() if p.get("by", {}).get("layer")}
     chosen = sorted(profiles, key=lambda name: float(profiles[name]["wall_ms"]))[:MOST_LINES]
-    times = {n: {p["name"]: p["ms"] for p in profiles[n]["by"]["layer"] if p["count"] and p["name"]} for n in chosen}
-    every = sorted({name for found in times.values() for name in found}, key=_natural)
+    times = _beside_the_layers(
+        {n: {p["name"]: p["ms"] for p in profiles[n]["by"]["layer"] if p["count"] and p["name"]} for n in chosen}
+    )
+    every = sorted({name for found in times.values() for name in found}, key=lambda n: (n == OTHERS, _natural(n)))
     if len(every) < 2:
         return ""
     # modules are told apart by their ends: `model.backbone.layers.3` among its like is `layers.3`
@@ -80,7 +82,7 @@ def layers(document: Document) -> str:
             "field": "x",
             "type": "nominal",
             "sort": list(short.values()),
-            "title": None,
+            "title": "layer" if OTHERS in every else None,
             "axis": {"labelAngle": -50},
         },
         "y": {"field": "y", "type": "quantitative", "title": "ms a batch"},
@@ -92,11 +94,23 @@ def layers(document: Document) -> str:
     return svg(spec, f"time of a batch by layer for {len(shown)} variants")
 
 
+def _beside_the_layers(times: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Times by variant and module, with one sum for all that is no numbered layer, where there are such."""
+    numbered = {name for found in times.values() for name in found if any(part.isdigit() for part in name.split("."))}
+    if len(numbered) < 2:
+        return times
+    summed = {}
+    for variant, found in times.items():
+        rest = sum(ms for name, ms in found.items() if name not in numbered)
+        summed[variant] = {**{name: ms for name, ms in found.items() if name in numbered}, OTHERS: rest}
+    return summed
+
+
 def _ends(modules: Sequence[str]) -> list[str]:
     """Names without the modules that all are in."""
-    split = [name.split(".") for name in modules]
+    split = [name.split(".") for name in modules if name != OTHERS]
     common = next((i for i, found in enumerate(zip(*split, strict=False)) if len(set(found)) > 1), 0)
-    return [".".join(parts[common:]) for parts in split]
+    return [name if name == OTHERS else ".".join(name.split(".")[common:]) for name in modules]
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
