@@ -292,6 +292,7 @@ def test_openvino_in_the_report(tmp_path: Path) -> None:
 def test_openvino_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Target.resolve("openvino")  # reads the tables before the libraries are out of reach
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)  # another test may have imported it
     assert Target.resolve("openvino", "auto").engine == "unknown"
     with pytest.raises(OnnxfixError, match=r"not installed; run: pip install 'onnxfix\[openvino\]'"):
         Target.resolve("openvino", "measured")
