@@ -130,7 +130,10 @@ def run_bench(
     """
     _check(variants, rounds, baseline)
     if workload.fixed and len({point.batch for point in points}) > 1:
-        raise OnnxfixError("--batch cannot cut these inputs: they are batches as they are", "give it one number")
+        raise OnnxfixError(
+            "--batch cannot cut these inputs: they are batches as they are",
+            "give it one number, or use a checkpoint with a tokenizer",
+        )
     advance = progress or (lambda step: None)
     timed = {point: timed_batches(workload, point) for point in points}
     batches, settings = workload.batches(points[0].batch), Settings(provider, threads)
