@@ -14,7 +14,7 @@ test: $(READY)  ## all tests: two files at a time, then those that take times on
 	$(BIN)/python -m pytest -q -m alone
 
 oracle: $(READY)  ## the placement forecast against the real runtime on 500 random graphs and 200 with functions; needs cc
-	ONNXFIX_ORACLE=full $(BIN)/python -m pytest -q tests/diagnose/test_oracle.py
+	ONNXFIX_ORACLE=full $(BIN)/python -m pytest -q tests/diagnose/placement/test_oracle.py
 
 zoo: $(READY)  ## 81 exports of 27 architectures: forecast against the real runtime, copies before and after repair; an hour
 	$(BIN)/python tests/zoo/table.py
@@ -27,7 +27,7 @@ check: $(READY)  ## lint, format and types
 .PHONY: types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
-	MYPYPATH=build/typing:tools:tests:tests/diagnose $(BIN)/mypy tools tests/oracle tests/zoo
+	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile
@@ -40,7 +40,7 @@ gpu-bench: $(READY)  ## on a CUDA machine: ModernBERT-large and the bundled mode
 	$(BIN)/python benchmarks/gpu_bench.py
 
 docs: $(READY)  ## docs/rules.md and docs/passes.md from docstrings
-	$(BIN)/python -m onnxfix.flows.documentation docs
+	$(BIN)/python tools/documentation.py docs
 
 wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

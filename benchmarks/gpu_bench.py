@@ -203,7 +203,7 @@ def _device(provider: str) -> str:
     """The GPU's name; empty without one."""
     if provider == "cpu":
         return "CPU trial"
-    from onnxfix.eval.machine import has_cuda
+    from onnxfix.eval.run.machine import has_cuda
 
     if not has_cuda():
         return ""

@@ -25,12 +25,12 @@ from statistics import median
 import numpy as np
 from process_cost import CommandFailedError, run
 
-from onnxfix.eval.bench import BenchReport, Variant, run_bench
-from onnxfix.eval.bench_row import BenchRow
-from onnxfix.eval.point import Point
-from onnxfix.eval.workload import Batch, Workload
-from onnxfix.export.torch_model import load_torch
-from onnxfix.provenance import Provenance
+from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
+from onnxfix.eval.figures.row import BenchRow
+from onnxfix.eval.inputs.point import Point
+from onnxfix.eval.inputs.workload import Batch, Workload
+from onnxfix.export.models.torch_model import load_torch
+from onnxfix.nouns.provenance import Provenance
 
 DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onnxfix-int8-speed"
 EXPORTERS = ("legacy", "dynamo")
@@ -181,7 +181,7 @@ def main() -> int:
 
 
 def _measured(given: argparse.Namespace, folder: Path) -> int:
-    from onnxfix.export.checkpoint import Checkpoint
+    from onnxfix.export.models.checkpoint import Checkpoint
 
     source = given.checkpoint or checkpoint(given.cache)
     cache = given.cache if given.checkpoint is None else folder

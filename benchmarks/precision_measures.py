@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxfix.element_types import infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.eval.compare import compare
-from onnxfix.eval.emulator import HALVES, emulated
-from onnxfix.eval.feeds import Feed, required_inputs
-from onnxfix.eval.graph_limits import longest_sequence, table_rows
-from onnxfix.eval.runners import Array, LoadFailure, OrtRunner, RunFailure, Runner
-from onnxfix.eval.session import Level, on_disk
-from onnxfix.model import Model
+from onnxfix.eval.inputs.feeds import Feed, required_inputs
+from onnxfix.eval.inputs.graph_limits import longest_sequence, table_rows
+from onnxfix.eval.numerics.compare import compare
+from onnxfix.eval.numerics.emulator import HALVES, emulated
+from onnxfix.eval.run.runners import Array, LoadFailure, OrtRunner, RunFailure, Runner
+from onnxfix.eval.run.session import Level, on_disk
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
-from onnxfix.surgery.sites import rotary
+from onnxfix.surgery.sites.attention import rotary
 
 LENGTHS = (2048, 1024, 512, 504, 256, 64, 16)
 """Longest lengths to try; 504, because RoBERTa's table of 512 rows has no row for the last two positions."""

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxfix.diagnose.placement.run import forecast
-from onnxfix.errors import OnnxfixError
-from onnxfix.eval.runners import Array
-from onnxfix.model import Model
-from onnxfix.plan import Plan
+from onnxfix.diagnose.placement.forecast import forecast
+from onnxfix.eval.run.runners import Array
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
 from onnxfix.surgery.engines import common_fp16, runtime_fp16
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.target import Target
 
 # Each with the precisions it can make.
 CONVERTERS = {

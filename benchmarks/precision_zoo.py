@@ -24,8 +24,8 @@ from statistics import median
 from precision_measures import LIMITS, NO_KERNEL, Figures, failures, figures, reference
 from precision_peers import CONVERTERS, Conversion, absence, converted, versions
 
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
 
 DEFAULT_FOLDER = Path(tempfile.gettempdir()) / "onnxfix-zoo"
 HEADER = (

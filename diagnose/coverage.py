@@ -6,12 +6,12 @@ from collections import Counter
 
 import onnx_ir as ir
 
-from onnxfix.element_types import ElementTypes
-from onnxfix.model import Model
-from onnxfix.plan import Plan
-from onnxfix.surgery.sites import convolutions, embeddings, heads, linears
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.target import Target
+from onnxfix.surgery.sites.linear import convolutions, embeddings, heads, linears
 
 HEAD = "a head, small and decisive"
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from onnxfix.element_types import infer
-from onnxfix.finding import Finding
-from onnxfix.layer_noise import Against
-from onnxfix.model import Model
-from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
-from onnxfix.report import Report
+from onnxfix.diagnose.placement.engines import placement
+from onnxfix.diagnose.placement.optimised.boundary import Pending
+from onnxfix.nouns.finding import Finding
+from onnxfix.nouns.layer_noise import Against
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import DEFAULT_SIZES, Plan, Sizes
+from onnxfix.nouns.report import Report
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.subject import Subject
-from onnxfix.target import Target
 
 from .coverage import coverage
-from .placement.boundary import Pending
-from .placement.engines import placement
 from .registry import all_rules
 
 

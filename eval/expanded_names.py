@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from .profile_events import Event
+from onnxfix.eval.profile.events import Event
 
 
 def name_expanded(ran: ir.Model, source: ir.Model, events: Iterable[Event]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .computed_constants import has_body
-from .profile_events import Event
+from onnxfix.eval.profile.computed_constants import has_body
+from onnxfix.eval.profile.events import Event
 
 
 def node_times(ran: ir.Model, runs: Sequence[Sequence[Event]], feeds: int) -> dict[str, tuple[Event, Any]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from onnxfix.comparison import Comparison
-from onnxfix.errors import OnnxfixError
-from onnxfix.eval.feeds import Feed, make_feeds
-from onnxfix.model import Model
-from onnxfix.provenance import Provenance
+from onnxfix.eval.inputs.feeds import Feed, make_feeds
+from onnxfix.export.models.checkpoint import Checkpoint
+from onnxfix.export.models.torch_model import TorchModel
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.provenance import Provenance
 
-from .checkpoint import Checkpoint
 from .spec import ExportSpec
-from .torch_model import TorchModel
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript")
 SAMPLE_FEEDS = 2

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from onnxfix.comparison import Comparison
-from onnxfix.model import Model, staged
+from onnxfix.export.models.torch_model import TorchModel, build
+from onnxfix.export.workarounds.stack_traces import drop_stack_traces
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.model import Model, staged
 
 from .quiet import quiet
 from .record import provenance_of
 from .spec import ExportFailure, ExportResult, ExportSpec
 from .torch_dynamo import export_dynamo
 from .torch_legacy import export_legacy
-from .torch_model import TorchModel, build
 from .verify import verify
-from .workarounds.stack_traces import drop_stack_traces
 
 Progress = Callable[[str], None]
 

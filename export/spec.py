@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from onnxfix.comparison import Comparison
-from onnxfix.errors import OnnxfixError
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.errors import OnnxfixError
 
 Exporter = Literal["auto", "dynamo", "legacy"]
 Attention = Literal["", "eager", "sdpa"]

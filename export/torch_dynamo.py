@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnxfix.model import INLINE_LIMIT_BYTES
+from onnxfix.export.models.torch_model import TorchModel
+from onnxfix.export.workarounds.optimizer_failure import optimize_or_keep
+from onnxfix.nouns.model import INLINE_LIMIT_BYTES
 
 from .quiet import quiet
 from .spec import ExportFailure
-from .torch_model import TorchModel
-from .workarounds.optimizer_failure import optimize_or_keep
 
 NAME = "dynamo"
 UNOPTIMIZED = "dynamo optimize=False"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnxfix.export.models.torch_model import TorchModel, named_tensors
+
 from .quiet import quiet
 from .spec import ExportFailure
 from .torch_dynamo import root_cause
-from .torch_model import TorchModel, named_tensors
 
 if TYPE_CHECKING:
     import torch

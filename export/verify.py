@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from onnxfix.comparison import Comparison, Difference
-from onnxfix.eval.compare import difference
-from onnxfix.eval.feeds import Feed, make_feeds
-from onnxfix.eval.runners import LoadFailure, OrtRunner, RunFailure, TorchRunner
-from onnxfix.model import Model
+from onnxfix.eval.inputs.feeds import Feed, make_feeds
+from onnxfix.eval.numerics.compare import difference
+from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, TorchRunner
+from onnxfix.export.models.torch_model import TorchModel
+from onnxfix.nouns.comparison import Comparison, Difference
+from onnxfix.nouns.model import Model
 
 from .spec import ExportFailure
-from .torch_model import TorchModel
 
 # Measured: twelve architectures of up to 28 layers agree with torch within 2e-6, by either exporter.
 TOLERANCE = 1e-4

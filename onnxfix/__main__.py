@@ -1,5 +1,5 @@
 """`python -m onnxfix` is `onnxfix`."""
 
-from .cli.main import main
+from onnxfix.cli.main import main
 
 main()

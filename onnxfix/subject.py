@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .element_types import ElementTypes
-from .layer_noise import Against
-from .model import Model
-from .plan import Plan
-from .target import Target
+from onnxfix.nouns.layer_noise import Against
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import ElementTypes
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from onnxfix.site import Site
+from onnxfix.nouns.site import Site
 
 from .editor import MADE_BY, Editor
 

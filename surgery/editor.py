@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.change import Change
-from onnxfix.model import Model
-from onnxfix.op_outputs import data_type
-from onnxfix.site import Site
+from onnxfix.nouns.change import Change
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.op_outputs import data_type
 
 # Stamped on every node that a pass makes, so that a reader of the graph knows it did not come from the exporter.
 MADE_BY = "onnxfix.pass"

@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
 
 
 def common_fp16(source: Path, destination: Path) -> Path:
@@ -96,8 +96,9 @@ def runtime_int8_past_inference(source: Path, destination: Path) -> Path:
     People get past it by replacing the quantizer's shape inference with a no-op; dropping the value_info of
     initializers has the same effect on what is quantized.
     """
+    from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
+
     from .graph_pass import run
-    from .passes.drop_initializer_value_info import DropInitializerValueInfo
 
     with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
         model = Model.open(source)

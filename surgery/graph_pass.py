@@ -6,10 +6,10 @@ import functools
 from dataclasses import dataclass, is_dataclass
 from typing import ClassVar, Protocol, cast, runtime_checkable
 
-from onnxfix.change import Change
-from onnxfix.discovery import classes_in
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.change import Change
+from onnxfix.nouns.discovery import classes_in
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
 
 from .editor import Editor
 

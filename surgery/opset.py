@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxfix.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, one_line
 
 from .adoption import adopt
 from .editor import Editor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
 
 from . import graph_pass
 from .graph_pass import Outcome, Pass

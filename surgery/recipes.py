@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
-from onnxfix.plan import Plan
-from onnxfix.target import Target
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
+from onnxfix.surgery.int8.calibration import Inputs, Method
+from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
+from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
+from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
+from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
+from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
+from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
+from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
+from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
+from onnxfix.surgery.passes.fuse_attention import FuseAttention
+from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
+from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
+from onnxfix.surgery.passes.inline_functions import InlineFunctions
+from onnxfix.surgery.passes.make_shape_values_on_device import MakeShapeValuesOnDevice
+from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
+from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
+from onnxfix.surgery.passes.quantize_static import QuantizeStatic
+from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
+from onnxfix.surgery.passes.raise_opset import RaiseOpset
+from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
+from onnxfix.surgery.sites.half.block_list import BlockList
+from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
-from .calibration import Inputs, Method
 from .graph_pass import Pass
-from .passes.cast_like_to_cast import CastLikeToCast
-from .passes.clamp_mask_constants import ClampMaskConstants
-from .passes.convert_to_half import HALVES, ConvertToHalf
-from .passes.convert_with_library import ConvertWithLibrary
-from .passes.drop_idle_casts import DropIdleCasts
-from .passes.drop_initializer_value_info import DropInitializerValueInfo
-from .passes.fold_constant_casts import FoldConstantCasts
-from .passes.fold_constant_transposes import FoldConstantTransposes
-from .passes.fuse_attention import FuseAttention
-from .passes.fuse_rotary_embedding import FuseRotaryEmbedding
-from .passes.gemm_to_matmul import GemmToMatMul
-from .passes.inline_functions import InlineFunctions
-from .passes.make_shape_values_on_device import MakeShapeValuesOnDevice
-from .passes.migrate_outliers import MigrateOutliers
-from .passes.quantize_dynamic import QuantizeDynamic
-from .passes.quantize_static import QuantizeStatic
-from .passes.quantize_weights import QuantizeWeights
-from .passes.raise_opset import RaiseOpset
-from .passes.split_sequence_to_split import SplitSequenceToSplit
-from .quantizer import Selection
 from .recipe import Recipe
-from .sites.block_list import BlockList
-from .sites.half_plan import HalfOptions
 
 # Scales cost 3 % of the weights' bytes at 8 bits in blocks of 128, and 25 % at 4 bits in blocks of 32, which need them:
 # a linear errs by 9e-3 and by 9e-2.

@@ -15,12 +15,12 @@ import pytest
 
 from onnxfix.diagnose.registry import all_rules
 from onnxfix.diagnose.run import diagnose
-from onnxfix.eval.feeds import make_feeds
-from onnxfix.finding import Applicability, Finding
-from onnxfix.model import Model
+from onnxfix.eval.inputs.feeds import make_feeds
+from onnxfix.nouns.finding import Applicability, Finding
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.graph_pass import Pass, all_passes
-from onnxfix.target import Target
 
 HERE = Path(__file__).parent
 RULES = all_rules()

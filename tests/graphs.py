@@ -12,7 +12,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 Array = np.ndarray[Any, Any]
 

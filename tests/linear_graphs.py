@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphs
 import numpy as np
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxfix.eval.metrics import macro_f1
-from onnxfix.eval.runners import OrtRunner
+from onnxfix.eval.figures.metrics import macro_f1
+from onnxfix.eval.run.runners import OrtRunner
 
 CLASSES, WIDTH, INNER = 53, 32, 64
 

@@ -9,7 +9,7 @@ from typing import Any
 import graphs
 import numpy as np
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 Array = np.ndarray[Any, Any]
 K, N = 37, 21

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[1] / "tests"
 
 
 def main() -> None:
-    sys.path[:0] = [str(TESTS), str(TESTS / "diagnose")]
+    sys.path[:0] = [str(TESTS), str(TESTS / "diagnose" / "placement")]
     import graphs
     import onnx
     import onnxruntime

@@ -88,7 +88,7 @@ def dumped(wheel: Path, folder: Path) -> dict[str, Any]:
 
 
 def packed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The table as `onnxfix.kernels` reads it, in an order of its own so that equal releases give equal files."""
+    """The table as `nouns.runtime.kernels` reads it, in an order of its own so that equal releases give equal files."""
     kernels: dict[str, Any] = {provider: {} for provider in PROVIDERS}
     for key, variants in _by_kernel(k for k in raw["kernels"] if k["provider"] in PROVIDERS).items():
         provider, domain, op_type, since, until, host_inputs, host_outputs = key

@@ -21,16 +21,16 @@ import onnx_ir as ir
 import onnxruntime
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.eval.feeds import make_feeds
-from onnxfix.model import Model
+from onnxfix.eval.inputs.feeds import make_feeds
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.report import Report
+from onnxfix.nouns.target import Target
 from onnxfix.render.words import provider
-from onnxfix.report import Report
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.surgery.sites import linears
-from onnxfix.target import Target
+from onnxfix.surgery.sites.linear import linears
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "quantization.md"
 START, END = "<!-- tools/scheme_table.py writes from here -->", "<!-- to here -->"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnxfix.model import Model
+    from onnxfix.nouns.model import Model
 
 TOOLS = Path(__file__).parent
 TESTS = TOOLS.parent / "tests"
@@ -82,7 +82,7 @@ def compare(folder: Path, command: list[str], environment: Mapping[str, str]) ->
     import graphs
     from saturation_cases import CASES
 
-    from onnxfix.eval.saturation import saturated
+    from onnxfix.eval.numerics.saturation import saturated
 
     cases = {name: case for name, case in CASES.items() if case.shape[0]}
     expected: dict[str, Array] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from onnxfix.model import Model
-from onnxfix.plan import DEFAULT_SIZES, Plan, Sizes
-from onnxfix.target import Target
+from onnxfix.diagnose.placement.optimised.boundary import Pending
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import DEFAULT_SIZES, Plan, Sizes
+from onnxfix.nouns.target import Target
 
-from . import measured, openvino_query
-from .boundary import Pending
-from .run import forecast
+from .forecast import forecast
+from .measured import openvino as openvino_query
+from .measured import session as measured
 
 
 def placement(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending: Pending | None = None) -> Plan:

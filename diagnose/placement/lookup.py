@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix import schemas
-from onnxfix.element_types import ElementTypes
-from onnxfix.kernels import UNKNOWN_TYPE, Kernel, KernelTable
+from onnxfix.nouns.runtime.kernels import UNKNOWN_TYPE, Kernel, KernelTable
+from onnxfix.nouns.types import schemas
+from onnxfix.nouns.types.element_types import ElementTypes
 
 from .region import PlannedNode
 from .rejected import rejection

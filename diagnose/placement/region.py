@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxfix.kernels import Kernel
+from onnxfix.nouns.runtime.kernels import Kernel
 
 
 @dataclass(eq=False)

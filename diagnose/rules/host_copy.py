@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Applicability, Finding, Severity
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Applicability, Finding, Severity
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites import host_values
+from onnxfix.surgery.sites.shapes import host_values
 
 
 class HostCopy:

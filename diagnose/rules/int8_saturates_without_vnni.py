@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.layer_noise import Against
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.layer_noise import Against
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites import integer_products, saturation
+from onnxfix.surgery.sites.linear import integer_products, saturation
 
 # At an estimate of 0.1, normally distributed activations (128 ± 30) lose 0.045: four times the rounding noise of int8
 # (0.011). Normal weights, quantized per channel, are estimated at 0.09 with 64 inputs, 0.05 with 256, 0.035 with 768;

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites.linears import QUANT_OPS
+from onnxfix.surgery.sites.linear.linears import QUANT_OPS
 
 from .sequence_op_copies import SEQUENCE_OPS
 

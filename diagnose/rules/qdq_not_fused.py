@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.plan import Unfused
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.plan import Unfused
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
 
 SEVERITIES = {"fails": Severity.ERROR, "slow": Severity.WARNING, "rounds": Severity.NOTE}

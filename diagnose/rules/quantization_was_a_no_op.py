@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.sites.linear import linears
 
 # Below half of the weights the file keeps most of its size and the run most of its time: it is not a quantized model.
 ENOUGH = 0.5

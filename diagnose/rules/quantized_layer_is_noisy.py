@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.layer_noise import LayerNoise
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.layer_noise import LayerNoise
 from onnxfix.subject import Subject
 
 # 8 bits give 30 to 45 dB on layers without outliers, 4 bits in blocks of 32 about 20.

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites.linears import QUANT_OPS
+from onnxfix.surgery.sites.linear.linears import QUANT_OPS
 
 
 class QuantizedOpRunsOnCpu:

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.finding import Applicability, Finding, Scalar, Severity
-from onnxfix.op_outputs import data_type
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Applicability, Finding, Scalar, Severity
+from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.op_outputs import data_type
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites import rotary
+from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import constant_tensor
 
 HALVES = ("tensor(float16)", "tensor(bfloat16)")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Applicability, Finding, Severity
-from onnxfix.plan import Copy
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Applicability, Finding, Severity
+from onnxfix.nouns.plan import Copy
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
-from onnxfix.surgery.sites import split_sequences
+from onnxfix.surgery.sites.shapes import split_sequences
 
 SEQUENCE_OPS = frozenset({"SplitToSequence", "SequenceConstruct", "ConcatFromSequence", "SequenceInsert"})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.finding import Applicability, Finding, Severity
-from onnxfix.op_outputs import elem_string
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Applicability, Finding, Severity
+from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.op_outputs import elem_string
 from onnxfix.subject import Subject
 
 

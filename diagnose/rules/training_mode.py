@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.finding import Finding, Severity
-from onnxfix.site import Site
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.site import Site
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites.constants import constant_tensor
 

@@ -6,7 +6,7 @@ reads them; the torch module path of a node, which findings name, is another key
 
 from __future__ import annotations
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 KEY = "pkg.torch.onnx.stack_trace"
 

@@ -13,10 +13,9 @@ from .bench_options import options
 from .output import emit_json
 
 if TYPE_CHECKING:
-    from onnxfix.eval.bench import BenchReport
-    from onnxfix.eval.point import Point
-
-    from .bench_setup import Setup
+    from onnxfix.eval.bench.bench import BenchReport
+    from onnxfix.eval.inputs.point import Point
+    from onnxfix.flows.bench.setup import Setup
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")
@@ -34,10 +33,9 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
     REPORT.md and report.html. Exit code 1 when no model could be measured, and with --baseline when anything is worse
     than it was beyond the tolerance.
     """
-    from onnxfix.eval.bench_report import write_report
-
-    from .bench_data import Wanted
-    from .bench_setup import setup
+    from onnxfix.eval.report.files import write_report
+    from onnxfix.flows.bench.data import Wanted
+    from onnxfix.flows.bench.setup import setup
 
     provider = _provider(given["provider"])
     wanted = Wanted(models, provider=provider, **{k: v for k, v in given.items() if k in Wanted.ASKED})
@@ -49,7 +47,7 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
         write_report(report, given["output"])
         report = replace(report, profiles=_profiles(found, report, provider, given["threads"]))
     if given["baseline"] is not None:
-        from onnxfix.eval.regression import regressions
+        from onnxfix.eval.report.regression import regressions
 
         worse = regressions(report, given["baseline"], given["tolerance"] / 100)
         report = replace(report, regressions=[each.as_dict() for each in worse])
@@ -63,8 +61,8 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
 
 def _check(given: dict[str, Any], provider: str) -> None:
     """What can be wrong with options is said before hours of work. Raises OnnxfixError."""
-    from onnxfix.eval.quality import find_metric
-    from onnxfix.eval.regression import check_alike, read
+    from onnxfix.eval.bench.quality import find_metric
+    from onnxfix.eval.report.regression import check_alike, read
 
     if given["metric"]:
         find_metric(given["metric"])
@@ -73,8 +71,8 @@ def _check(given: dict[str, Any], provider: str) -> None:
 
 
 def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) -> BenchReport:
-    from onnxfix.eval.bench import run_bench, step_count
-    from onnxfix.eval.quality import find_metric
+    from onnxfix.eval.bench.bench import run_bench, step_count
+    from onnxfix.eval.bench.quality import find_metric
 
     metric = find_metric(given["metric"]) if given["metric"] else None
     points, rounds = _points(given), given["rounds"]
@@ -100,8 +98,8 @@ def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) 
 
 def _page(report: BenchReport) -> str:
     from onnxfix.diagnose.registry import all_rules
-    from onnxfix.eval.bench_markdown import method
-    from onnxfix.render.bench_page import page
+    from onnxfix.eval.report.markdown import method
+    from onnxfix.eval.report.page import page
 
     try:
         return page(report.as_dict(), method(report), all_rules())
@@ -113,7 +111,7 @@ def _page(report: BenchReport) -> str:
 def _profiles(
     found: Setup, report: BenchReport, provider: Literal["cpu", "cuda"], threads: int
 ) -> dict[str, dict[str, Any]]:
-    from onnxfix.eval.bench_profile import profiles
+    from onnxfix.eval.bench.profiling import profiles
 
     sound = {row.variant for row in report.rows if row.measured}
     variants = [variant for variant in found.variants if variant.name in sound]
@@ -123,13 +121,13 @@ def _profiles(
 
 
 def _points(given: dict[str, Any]) -> tuple[Point, ...]:
-    from onnxfix.eval.point import grid
+    from onnxfix.eval.inputs.point import grid
 
     return grid(given["batch"], given["seq"])
 
 
 def _provider(name: str) -> Literal["cpu", "cuda"]:
-    from onnxfix.eval.machine import has_cuda
+    from onnxfix.eval.run.machine import has_cuda
 
     if name == "auto":
         return "cuda" if has_cuda() else "cpu"
@@ -139,8 +137,8 @@ def _provider(name: str) -> Literal["cpu", "cuda"]:
 def _show(report: BenchReport, paths: list[Path]) -> None:
     from rich.text import Text
 
-    from onnxfix.eval.bench_markdown import answer
-    from onnxfix.eval.bench_report import points_table, profile_tables, table
+    from onnxfix.eval.report.files import points_table, profile_tables, table
+    from onnxfix.eval.report.markdown import answer
 
     out = console.out()
     out.print(table(report))

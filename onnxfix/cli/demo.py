@@ -14,8 +14,8 @@ from .output import emit_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from onnxfix.eval.bench import BenchReport
-    from onnxfix.eval.bench_row import BenchRow
+    from onnxfix.eval.bench.bench import BenchReport
+    from onnxfix.eval.figures.row import BenchRow
     from onnxfix.flows.demo import Demo, Row
 
 ROUNDS, BATCH = 3, 16
@@ -40,12 +40,11 @@ def command(output: Path, limit: int | None, form: str) -> int:
 
 
 def _bench(made: Demo, limit: int | None) -> BenchReport:
-    from onnxfix.eval.bench import run_bench, step_count
-    from onnxfix.eval.bench_report import write_report
-    from onnxfix.eval.point import Point
-
-    from .bench_data import Wanted
-    from .bench_setup import setup
+    from onnxfix.eval.bench.bench import run_bench, step_count
+    from onnxfix.eval.inputs.point import Point
+    from onnxfix.eval.report.files import write_report
+    from onnxfix.flows.bench.data import Wanted
+    from onnxfix.flows.bench.setup import setup
 
     rows = [r for r in made.rows if not r.failure]
     found = setup(Wanted(models=tuple(r.path for r in rows), limit=limit, bucket=True, torchao=False))
@@ -60,7 +59,7 @@ def _bench(made: Demo, limit: int | None) -> BenchReport:
 
 
 def _row(report: BenchReport | None, row: Row) -> BenchRow:
-    from onnxfix.eval.bench_row import BenchRow
+    from onnxfix.eval.figures.row import BenchRow
 
     found = (r for r in (report.rows if report else ()) if r.variant == str(row.path))
     return next(found, BenchRow(row.name, "onnx", "", failure=row.failure or "not measured"))

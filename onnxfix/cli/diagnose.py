@@ -12,9 +12,9 @@ from . import console, options
 from .output import check_destination, json_text, write_report
 
 if TYPE_CHECKING:
-    from onnxfix.layer_noise import Against
-    from onnxfix.model import Model
-    from onnxfix.report import Report
+    from onnxfix.nouns.layer_noise import Against
+    from onnxfix.nouns.model import Model
+    from onnxfix.nouns.report import Report
 
 Progress = Callable[[str], None]
 ROWS = 128
@@ -65,13 +65,13 @@ def command(
 ) -> int:  # fmt: skip
     """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
     running it."""
-    from onnxfix.diagnose.placement import compiler
+    from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.diagnose.run import diagnose
-    from onnxfix.model import Model
-    from onnxfix.plan import Sizes
-    from onnxfix.target import Target
+    from onnxfix.nouns.model import Model
+    from onnxfix.nouns.plan import Sizes
+    from onnxfix.nouns.target import Target
 
     destination = _destination(model, form, output)
     with console.progress("diagnose") as advance:
@@ -83,7 +83,7 @@ def command(
         write_report(destination, _RENDERERS[form](report), (model, *opened.external_files, *libraries))
         click.echo(str(destination))
     elif form == "text":
-        from onnxfix.render import text as in_text
+        from onnxfix.diagnose.report import text as in_text
 
         in_text.show(report, console.out())
     else:
@@ -95,12 +95,11 @@ def _measured(
     quantized: Model, against: Path | None, inputs: Path | None, column: str, checkpoint: Path | None, advance: Progress
 ) -> Against | None:
     """What running it beside its float original shows; None where that was not asked for."""
-    from onnxfix.errors import OnnxfixError
-    from onnxfix.eval.feeds import make_feeds
-    from onnxfix.flows.against import against as held_against
-    from onnxfix.model import Model
-
-    from .calibration import feeds_of
+    from onnxfix.eval.inputs.feeds import make_feeds
+    from onnxfix.flows.against.against import against as held_against
+    from onnxfix.flows.inputs import feeds_of
+    from onnxfix.nouns.errors import OnnxfixError
+    from onnxfix.nouns.model import Model
 
     if against is None:
         if inputs is not None:
@@ -130,7 +129,7 @@ def _destination(model: Path, form: str, output: Path | None) -> Path | None:
 def _text(report: Report) -> str:
     import io
 
-    from onnxfix.render import text
+    from onnxfix.diagnose.report import text
 
     stream = io.StringIO()
     text.show(report, console.out(stream))
@@ -139,13 +138,13 @@ def _text(report: Report) -> str:
 
 def _html(report: Report) -> str:
     from onnxfix.diagnose.registry import all_rules
-    from onnxfix.render import html
+    from onnxfix.diagnose.report import html
 
     return html.page(report, all_rules())
 
 
 def _markdown(report: Report) -> str:
-    from onnxfix.render import markdown
+    from onnxfix.diagnose.report import markdown
 
     return markdown.comment(report)
 
@@ -153,7 +152,7 @@ def _markdown(report: Report) -> str:
 def _sarif(report: Report) -> str:
     from onnxfix import __version__
     from onnxfix.diagnose.registry import all_rules
-    from onnxfix.render import sarif
+    from onnxfix.diagnose.report import sarif
 
     return json_text(sarif.document(report, all_rules(), __version__, Path.cwd()))
 

@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    from onnxfix.errors import OnnxfixError
+    from onnxfix.nouns.errors import OnnxfixError
 
     if isinstance(error, OnnxfixError):
         return str(error)

@@ -23,7 +23,7 @@ def json_text(document: object) -> str:
 
 def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") -> None:
     """Refuse, before any work, a file whose ending is not a report's: a model must never become one."""
-    from onnxfix.errors import OnnxfixError
+    from onnxfix.nouns.errors import OnnxfixError
 
     if not path.parent.is_dir():
         raise OnnxfixError(f"folder {path.parent} does not exist", f"create it or name another file with {option}")
@@ -33,8 +33,8 @@ def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") 
 
 def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
     """Write a report, all or nothing, and never over one of the model's own files."""
-    from onnxfix.errors import OnnxfixError
-    from onnxfix.model import staged
+    from onnxfix.nouns.errors import OnnxfixError
+    from onnxfix.nouns.model import staged
 
     if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
         raise OnnxfixError(f"{path} belongs to the model", "name another output with -o")

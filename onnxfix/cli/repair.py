@@ -12,7 +12,7 @@ from . import console, options
 from .output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
-    from onnxfix.flows.repair import Repaired
+    from onnxfix.flows.repair.repair import Repaired
 
 
 # Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
@@ -57,15 +57,14 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(model: Path | None, output: Path | None, form: str, **given: Any) -> int:
     """Repair MODEL (default: model.onnx here), verify the result against it, and write it beside the original."""
-    from onnxfix.diagnose.placement import compiler
+    from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
-    from onnxfix.flows.repair import repair
+    from onnxfix.flows.inputs import feeds_of_arrays
+    from onnxfix.flows.repair.repair import repair
     from onnxfix.surgery.recipes import Wish
-    from onnxfix.surgery.sites.block_list import BlockList
-    from onnxfix.surgery.sites.half_plan import HalfOptions
-
-    from .calibration import feeds_of_arrays
+    from onnxfix.surgery.sites.half.block_list import BlockList
+    from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
     source = model or Path("model.onnx")
     if given["report_file"]:
@@ -122,7 +121,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
 
 
 def _target(name: str | None, int8: str | None) -> Any:
-    from onnxfix.target import Target
+    from onnxfix.nouns.target import Target
 
     # products of int8 activations are for the CPU: asking for them says where the model shall run
     return Target.resolve(name or ("cpu" if int8 in ("dynamic", "static") else "cuda"))
@@ -130,10 +129,10 @@ def _target(name: str | None, int8: str | None) -> Any:
 
 def _search(given: dict[str, Any], wish: Any, source: Path, output: Path | None) -> Any:
     """What to search for, None without --search."""
-    from onnxfix.errors import OnnxfixError
-    from onnxfix.flows.repair import default_output
-    from onnxfix.flows.search import SearchWish
-    from onnxfix.flows.verification import HALVES, LIMITS
+    from onnxfix.flows.repair.repair import default_output
+    from onnxfix.flows.repair.search import SearchWish
+    from onnxfix.flows.repair.verification import HALVES, LIMITS
+    from onnxfix.nouns.errors import OnnxfixError
 
     if not given["searches"]:
         if given["metric"] != "rel-l2" or given["search_log"]:
@@ -149,9 +148,8 @@ def _search(given: dict[str, Any], wish: Any, source: Path, output: Path | None)
 
 
 def _calibration(given: dict[str, Any], source: Path) -> list[Any]:
-    from onnxfix.errors import OnnxfixError
-
-    from .calibration import feeds_of
+    from onnxfix.flows.inputs import feeds_of
+    from onnxfix.nouns.errors import OnnxfixError
 
     file, int8 = given["calibrate_file"], given["int8"]
     if file is None:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
-from onnxfix.report import Report
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.report import Report
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import engines
 from onnxfix.surgery.recipes import Wish
-from onnxfix.target import Target
 
 if TYPE_CHECKING:
-    from onnxfix.eval.bench import BenchReport
+    from onnxfix.eval.bench.bench import BenchReport
 
 Progress = Callable[[str], None]
 STEPS = 16
@@ -106,7 +106,7 @@ def _by_others(demo: Demo, progress: Progress) -> None:
 
 
 def _repaired(demo: Demo, progress: Progress) -> None:
-    from .repair import repair
+    from onnxfix.flows.repair.repair import repair
 
     wishes = [("unoptimized", Wish(Target.resolve("cuda"), "fp32"))]
     for name in EXPORTS:

@@ -1,1 +1,1 @@
-"""Kernel definitions of ONNX Runtime releases, one compressed JSON table a release, read by `onnxfix.kernels`."""
+"""Kernel definitions of ONNX Runtime releases, one compressed JSON table a release, read by `nouns.runtime.kernels`."""

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.element_types import infer
-from onnxfix.finding import Applicability
-from onnxfix.op_outputs import data_type
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.op_outputs import data_type
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import cast_likes
+from onnxfix.surgery.sites.shapes import cast_likes
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import Array, constant_attribute_tensor, constant_tensor, small_array
-from onnxfix.surgery.sites.half_types import LARGEST_SCALE
+from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
 
 NEVER = 16384.0
 # Elements of the largest constant looked at: weights are not read for this, the causal mask of 4,096 positions is.

@@ -8,18 +8,18 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.element_types import ElementTypes, infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
-from onnxfix.op_outputs import data_type
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import ElementTypes, infer
+from onnxfix.nouns.types.op_outputs import data_type
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.half_constants import HalfConstants
+from onnxfix.surgery.half.half_constants import HalfConstants
 from onnxfix.surgery.opset import raise_opset
-from onnxfix.surgery.sites import half_plan
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.half_plan import FLOAT, HalfOptions, HalfPlan
-from onnxfix.target import Target
+from onnxfix.surgery.sites.half import half_plan
+from onnxfix.surgery.sites.half.half_plan import FLOAT, HalfOptions, HalfPlan
 
 # Operator set in which Cast and arithmetic take bfloat16.
 BFLOAT16_SINCE = 13

@@ -9,20 +9,20 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.element_types import infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
-from onnxfix.site import Site
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import Site
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.engines import FP16_LIBRARIES, prepared_fp16
-from onnxfix.surgery.function_outline import DOMAIN
-from onnxfix.surgery.function_return import return_from_functions
+from onnxfix.surgery.half.function_outline import DOMAIN
+from onnxfix.surgery.half.function_return import return_from_functions
 from onnxfix.surgery.passes.outline_fp32_islands import OutlineFp32Islands
-from onnxfix.surgery.sites.half_plan import HalfOptions
-from onnxfix.target import Target
+from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 # What protobuf serialises; onnxconverter-common infers shapes in memory.
 PROTOBUF_LIMIT = 2**31 - 2**24

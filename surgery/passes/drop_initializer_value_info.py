@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxfix.finding import Applicability
+from onnxfix.nouns.finding import Applicability
 from onnxfix.surgery.editor import Editor
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import ElementTypes, infer
-from onnxfix.finding import Applicability
-from onnxfix.op_outputs import data_type
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.types.element_types import ElementTypes, infer
+from onnxfix.nouns.types.op_outputs import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import Array, small_array
 

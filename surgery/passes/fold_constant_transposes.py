@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix import weight_data
-from onnxfix.finding import Applicability
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import linears
 from onnxfix.surgery.sites.constants import Array, constant_tensor, mover
+from onnxfix.surgery.sites.linear import linears
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import infer
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import attention_cores
-from onnxfix.surgery.sites.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention import attention_cores
+from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 
 DOMAIN = "com.microsoft"
 OLDEST_OPSET = 15  # Shape with a start and an end

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import rotary_products
-from onnxfix.surgery.sites.head_layout import SWAP, swapped
-from onnxfix.surgery.sites.rotary_products import RotaryProduct
+from onnxfix.surgery.sites.attention import rotary_products
+from onnxfix.surgery.sites.attention.head_layout import SWAP, swapped
+from onnxfix.surgery.sites.attention.rotary_products import RotaryProduct
 
 DOMAIN = "com.microsoft"
 OLDEST_OPSET = 15  # Shape with a start and an end

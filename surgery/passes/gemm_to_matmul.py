@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.weights.weight_data import Moved
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.quantizer import ALL, Selection
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.int8.quantizer import ALL, Selection
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.weight_data import Moved
+from onnxfix.surgery.sites.linear import linears
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import onnx_ir.passes.common as common
 
-from onnxfix.finding import Applicability
+from onnxfix.nouns.finding import Applicability
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 

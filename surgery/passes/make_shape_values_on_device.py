@@ -9,15 +9,15 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import infer
-from onnxfix.finding import Applicability
-from onnxfix.kernels import KernelTable
-from onnxfix.model import Model
-from onnxfix.op_outputs import data_type
-from onnxfix.plan import Plan
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.runtime.kernels import KernelTable
+from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.op_outputs import data_type
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import host_values
-from onnxfix.surgery.sites.host_values import HostValue
+from onnxfix.surgery.sites.shapes import host_values
+from onnxfix.surgery.sites.shapes.host_values import HostValue
 
 # A node that stays on the device uncovers the copy of a number for the next one behind it: a round for each.
 ROUNDS = 8

@@ -9,17 +9,17 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix import weight_data
-from onnxfix.finding import Applicability
-from onnxfix.surgery.calibration import Inputs
-from onnxfix.surgery.channel_ranges import channel_ranges
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.weights import weight_data
+from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.outliers import Migration, best_migration
-from onnxfix.surgery.quantizer import ALL, Selection
-from onnxfix.surgery.sites import channel_sources
-from onnxfix.surgery.sites.channel_sources import Route, Source
+from onnxfix.surgery.int8.calibration import Inputs
+from onnxfix.surgery.int8.channel_ranges import channel_ranges
+from onnxfix.surgery.int8.outliers import Migration, best_migration
+from onnxfix.surgery.int8.quantizer import ALL, Selection
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.weight_data import Array
+from onnxfix.surgery.sites.linear import channel_sources
+from onnxfix.surgery.sites.linear.channel_sources import Route, Source
 
 # A bit of the activation. Less does not show, and is not worth a Mul: channels made equal all reach as far as the
 # calibration saw, so that ranges fixed then cut more off later (the bundled model in static int8: 1.4e-2 of error, and

@@ -10,19 +10,19 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import ElementTypes, declared_type, infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
-from onnxfix.site import Site
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import Site
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import ElementTypes, declared_type, infer
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.function_outline import DOMAIN, Outline
+from onnxfix.surgery.half.function_outline import DOMAIN, Outline
 from onnxfix.surgery.opset import raise_opset
-from onnxfix.surgery.sites import fp32_islands, half_plan
 from onnxfix.surgery.sites.constants import constant_attribute_tensor
-from onnxfix.surgery.sites.fp32_islands import Island
-from onnxfix.surgery.sites.half_plan import FLOAT, HalfOptions, HalfPlan
-from onnxfix.target import Target
+from onnxfix.surgery.sites.half import fp32_islands, half_plan
+from onnxfix.surgery.sites.half.fp32_islands import Island
+from onnxfix.surgery.sites.half.half_plan import FLOAT, HalfOptions, HalfPlan
 
 CAST_LIKE_SINCE = 15
 

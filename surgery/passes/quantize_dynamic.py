@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import engines
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.int8.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
+from onnxfix.surgery.sites.linear import linears
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix import weight_data
-from onnxfix.errors import OnnxfixError
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
-from onnxfix.surgery.calibration import Inputs, Method, ranges
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.int8.calibration import Inputs, Method, ranges
+from onnxfix.surgery.int8.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.linear import linears
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix import weight_data
-from onnxfix.element_types import infer
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
-from onnxfix.op_outputs import elem_string
-from onnxfix.surgery import block_quantization
-from onnxfix.surgery.block_quantization import Blocks
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.op_outputs import elem_string
+from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.quantizer import ALL, Selection
-from onnxfix.surgery.sites import embeddings, linears
+from onnxfix.surgery.int8 import block_quantization
+from onnxfix.surgery.int8.block_quantization import Blocks
+from onnxfix.surgery.int8.quantizer import ALL, Selection
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.target import Target
+from onnxfix.surgery.sites.linear import embeddings, linears
 
 DOMAIN = "com.microsoft"
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.errors import OnnxfixError, one_line
-from onnxfix.finding import Applicability
+from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.finding import Applicability
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import infer
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import frequencies, rotary
+from onnxfix.surgery.sites.attention import frequencies, rotary
 from onnxfix.surgery.sites.constants import constant_tensor
 
 

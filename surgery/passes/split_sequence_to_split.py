@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import type_string
-from onnxfix.finding import Applicability
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.types.element_types import type_string
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites import split_sequences
-from onnxfix.surgery.sites.split_sequences import SplitSequence
+from onnxfix.surgery.sites.shapes import split_sequences
+from onnxfix.surgery.sites.shapes.split_sequences import SplitSequence
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.element_types import ElementTypes, infer, type_string
-from onnxfix.finding import Applicability
-from onnxfix.model import Model
-from onnxfix.op_outputs import data_type
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import ElementTypes, infer, type_string
+from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.weights.weight_data import Array, Elementwise
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import constant_attribute_tensor
-from onnxfix.weight_data import Array, Elementwise
 
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 HALF_STRINGS = ("tensor(float16)", "tensor(bfloat16)")

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import pytest
 from terminal import Done, onnxfix
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(60, 8)).astype(np.float32)

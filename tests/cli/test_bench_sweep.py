@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from terminal import Done, onnxfix
 
-from onnxfix.flows.sweeps import ROWS, rows_of
+from onnxfix.flows.bench.rows import ROWS, rows_of
 
 pytest.importorskip("torch")
 SEED = [row.name for row in rows_of(["seed"])]

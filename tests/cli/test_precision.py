@@ -12,8 +12,8 @@ import onnx
 import pytest
 from terminal import onnxfix
 
-from onnxfix.element_types import infer
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
 
 RNG = np.random.default_rng(0)
 LAYERS = 5
@@ -284,7 +284,7 @@ def test_a_broken_fp16_model_of_somebody_else_is_repaired(tmp_path: Path) -> Non
     answer(source, "-o", tmp_path / "direct.onnx")
     feed = {"input_ids": RNG.integers(0, 50, (1, 2048))}
     reference = graphs.run(Model.open(source), feed)["y"]
-    from onnxfix.eval.emulator import emulated
+    from onnxfix.eval.numerics.emulator import emulated
 
     errors = {
         name: graphs.rel_l2(reference, graphs.run(emulated(Model.open(tmp_path / name)), feed)["y"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from terminal import onnxfix
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 RNG = np.random.default_rng(0)
 WIDTH, INNER, CLASSES, OUTLIERS = 32, 256, 2, [3, 17]

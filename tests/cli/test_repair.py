@@ -12,7 +12,7 @@ import onnx
 import pytest
 from terminal import onnxfix
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 RNG = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from terminal import onnxfix
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 
 def saved(model: Model, folder: Path, name: str = "model.onnx") -> Path:

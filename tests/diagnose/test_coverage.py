@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
-from onnxfix.target import Target
 
 CUDA, CPU = Target.resolve("cuda"), Target.resolve("cpu")
 RNG = np.random.default_rng(0)

@@ -10,9 +10,9 @@ import pytest
 from onnxfix.eval.demo import CHECKPOINT
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportSpec
-from onnxfix.flows.repair import Repaired, repair
+from onnxfix.flows.repair.repair import Repaired, repair
+from onnxfix.nouns.target import Target
 from onnxfix.surgery.recipes import Wish
-from onnxfix.target import Target
 
 EXPORTS = ("legacy", "dynamo", "unoptimized")
 

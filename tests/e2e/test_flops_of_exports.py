@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxfix.diagnose.placement.shape_walk import shapes_at
+from onnxfix.diagnose.placement.shapes.shape_walk import shapes_at
 from onnxfix.eval.demo import CHECKPOINT
-from onnxfix.flows.repair import Repaired
-from onnxfix.model import Model
-from onnxfix.plan import Sizes
+from onnxfix.flows.repair.repair import Repaired
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Sizes
 
 EXPORTS = ["legacy", "dynamo", "unoptimized"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from terminal import onnxfix
 
-from onnxfix.eval.feeds import make_feeds
-from onnxfix.eval.runners import OrtRunner
-from onnxfix.model import Model
+from onnxfix.eval.inputs.feeds import make_feeds
+from onnxfix.eval.run.runners import OrtRunner
+from onnxfix.nouns.model import Model
 
 
 @pytest.mark.parametrize("name", ["dynamo", "legacy"])

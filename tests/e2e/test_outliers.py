@@ -15,9 +15,9 @@ import pytest
 from terminal import onnxfix
 
 from onnxfix.eval.demo import CHECKPOINT, HOLDOUT
-from onnxfix.eval.feeds import make_feeds
-from onnxfix.model import Model
-from onnxfix.surgery.sites import linears
+from onnxfix.eval.inputs.feeds import make_feeds
+from onnxfix.nouns.model import Model
+from onnxfix.surgery.sites.linear import linears
 
 PLANTED = (11, 100)
 LAYER = 1

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from onnxfix.eval.demo import CHECKPOINT
-from onnxfix.eval.node_scopes import TOP, UNKNOWN
-from onnxfix.eval.op_profile import Profile, profile
-from onnxfix.eval.peak_rates import Peaks, measure_peaks
-from onnxfix.eval.roofline import roofline
-from onnxfix.flows.repair import Repaired
+from onnxfix.eval.profile.node_scopes import TOP, UNKNOWN
+from onnxfix.eval.profile.op_profile import Profile, profile
+from onnxfix.eval.roofline.peak_rates import Peaks, measure_peaks
+from onnxfix.eval.roofline.roofline import roofline
+from onnxfix.flows.repair.repair import Repaired
 
 ROWS, LENGTH = 4, 96
 FEED = {name: np.ones((ROWS, LENGTH), np.int64) for name in ("input_ids", "attention_mask")}

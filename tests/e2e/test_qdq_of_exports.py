@@ -11,8 +11,8 @@ import scheme_table
 from onnx import GraphProto
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 CPU = Target.resolve("cpu")
 SCHEMES = [name for name in scheme_table.SCHEMES if "static" in name or "Dequantize" in name]

@@ -14,13 +14,13 @@ from zoo.rotary import LEAST, ROTARY, influence
 from zoo.rotary_variants import FROZEN
 from zoo.tables import graph_tables, torch_tables
 
-from onnxfix.element_types import infer
-from onnxfix.eval.emulator import emulated
-from onnxfix.eval.runners import OrtRunner
-from onnxfix.eval.session import on_disk
-from onnxfix.model import Model
+from onnxfix.eval.numerics.emulator import emulated
+from onnxfix.eval.run.runners import OrtRunner
+from onnxfix.eval.run.session import on_disk
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.target import Target
 
 # RoFormer looks its angles up in a table of weights: there is nothing to compute.
 COMPUTED = sorted(ROTARY - {"roformer"})

@@ -11,8 +11,8 @@ import torch
 from products_task import WIDTH, data, export, of_file, trained
 from terminal import onnxfix
 
-from onnxfix.eval.saturation import saturated
-from onnxfix.model import Model
+from onnxfix.eval.numerics.saturation import saturated
+from onnxfix.nouns.model import Model
 
 
 class Doubled(torch.nn.Module):

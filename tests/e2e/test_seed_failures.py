@@ -15,15 +15,15 @@ import pytest
 from terminal import onnxfix
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.errors import OnnxfixError
 from onnxfix.eval.demo import CHECKPOINT, HOLDOUT
-from onnxfix.eval.metrics import macro_f1
-from onnxfix.eval.runners import LoadFailure, OrtRunner
-from onnxfix.flows.repair import Repaired
-from onnxfix.model import Model
+from onnxfix.eval.figures.metrics import macro_f1
+from onnxfix.eval.run.runners import LoadFailure, OrtRunner
+from onnxfix.flows.repair.repair import Repaired
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import engines
-from onnxfix.surgery.sites import rotary
-from onnxfix.target import Target
+from onnxfix.surgery.sites.attention import rotary
 
 Repair = Callable[[str, str], Repaired]
 EXPORTS = ("legacy", "dynamo", "unoptimized")

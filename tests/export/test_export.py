@@ -15,17 +15,17 @@ import transformers
 from click.testing import CliRunner
 
 from onnxfix.cli.export import command
-from onnxfix.errors import OnnxfixError
-from onnxfix.eval.compare import compare
 from onnxfix.eval.demo.model import MultiHeadClassifier
-from onnxfix.eval.feeds import as_feed
-from onnxfix.eval.runners import OrtRunner, TorchRunner
+from onnxfix.eval.inputs.feeds import as_feed
+from onnxfix.eval.numerics.compare import compare
+from onnxfix.eval.run.runners import OrtRunner, TorchRunner
+from onnxfix.export.models.torch_model import load_torch
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportFailure, ExportResult, ExportSpec
-from onnxfix.export.torch_model import load_torch
 from onnxfix.export.workarounds.optimizer_failure import optimize_or_keep
-from onnxfix.model import Model
-from onnxfix.provenance import Provenance
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.provenance import Provenance
 
 SIZES = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from onnxfix.plan import Plan
-
-from .runtime import RuntimePlan
+from onnxfix.nouns.plan import Plan
+from oracle.runtime import RuntimePlan
 
 
 def differences(forecast: Plan, real: RuntimePlan) -> list[str]:

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxfix.target import CPU, CUDA
-
-from .runtime import RuntimePlan
+from onnxfix.nouns.target import CPU, CUDA
+from oracle.runtime import RuntimePlan
 
 FILE = Path(__file__).parents[1] / "golden" / "placement.json"
 SEEDS = (2, 11, 13, 17, 23, 29, 41, 53)

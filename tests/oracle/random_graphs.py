@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from .random_functions import wrap_in_functions
-from .random_ops import STEPS
-from .scope import DECLARED, FLOATS, IDS, MASK, OTHER, SCALAR, SHAPE, Scope, declare
+from oracle.random_functions import wrap_in_functions
+from oracle.random_ops import STEPS
+from oracle.scope import DECLARED, FLOATS, IDS, MASK, OTHER, SCALAR, SHAPE, Scope, declare
 
 OPSETS = (13, 14, 17, 18, 19, 20, 21, 22)
 MIXES = (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import TensorProto
 
-from .scope import FLOATS, IDS, MASK, OTHER, SCALAR, SEQUENCE, SHAPE, Scope
+from oracle.scope import FLOATS, IDS, MASK, OTHER, SCALAR, SEQUENCE, SHAPE, Scope
 
 INT64 = TensorProto.INT64
 Step = Callable[[Scope, str, str], object]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnxfix import schemas
+from onnxfix.nouns.types import schemas
 
 FLOATS = {
     "float": TensorProto.FLOAT,

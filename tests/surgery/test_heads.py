@@ -4,7 +4,7 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.surgery.sites import heads, linears
+from onnxfix.surgery.sites.linear import heads, linears
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {

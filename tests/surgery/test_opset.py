@@ -4,11 +4,11 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.outline_fp32_islands import OutlineFp32Islands
-from onnxfix.target import Target
 
 PASS = OutlineFp32Islands(Target.resolve("cuda"))
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxfix.surgery.rounding import to_fp16, to_half
+from onnxfix.surgery.half.rounding import to_fp16, to_half
 
 
 def every_decision() -> np.ndarray:

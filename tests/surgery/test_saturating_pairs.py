@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxfix.surgery.sites import saturation
+from onnxfix.surgery.sites.linear import saturation
 
 RNG = np.random.default_rng(0)
 

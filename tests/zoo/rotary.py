@@ -8,7 +8,7 @@ from functools import partialmethod
 
 import torch
 
-from .architectures import Architecture
+from zoo.architectures import Architecture
 
 ROTARY = frozenset("modernbert roformer llama qwen3 gpt-neox nomic-bert eurobert gemma mistral phi granite esm".split())
 LEAST = 5e-2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .architectures import Architecture, _heads
+from zoo.architectures import Architecture, _heads
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
 

@@ -20,11 +20,11 @@ if __package__ in (None, ""):
 from oracle.compare import differences
 from oracle.runtime import Oracle
 
-from onnxfix.diagnose.placement.run import forecast
-from onnxfix.model import Model
-from onnxfix.plan import Plan
+from onnxfix.diagnose.placement.forecast import forecast
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.target import Target
 from zoo.architectures import ARCHITECTURES, BY_NAME, EXPORTERS
 from zoo.make import DEFAULT_FOLDER, make
 

@@ -10,11 +10,10 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from onnxfix.element_types import infer
-from onnxfix.model import Model
-from onnxfix.surgery.sites import rotary
-
-from .architectures import Architecture
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
+from onnxfix.surgery.sites.attention import rotary
+from zoo.architectures import Architecture
 
 Array = np.ndarray[Any, Any]
 

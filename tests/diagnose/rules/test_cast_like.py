@@ -2,7 +2,7 @@
 
 import graphs
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 SITES = ["CastLike_f"]
 

@@ -6,8 +6,8 @@ import graphs
 import numpy as np
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 SITES = ["MatMul_scores", "Softmax_p"]
 TEXT = """g (float16[b,s,4] x, int64[b,s] position) => (float16[b,s,4] y) <int64[1] last = {{2}}> {{

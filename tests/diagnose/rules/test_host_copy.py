@@ -4,8 +4,8 @@ import graphs
 import numpy as np
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 # ReduceMax runs on the device (it is no shape arithmetic), Expand reads its shape on the host.
 SITES = ["Expand_y"]

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.finding import Finding
-from onnxfix.model import Model
+from onnxfix.nouns.finding import Finding
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
-from onnxfix.target import Target
 
 SITES = ["MatMulInteger_y"]
 TARGET = "cpu"

@@ -4,7 +4,7 @@ import graphs
 import numpy as np
 import onnx
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 SITES = ["w"]
 WEIGHT = {"w": np.eye(8, dtype=np.float32)}

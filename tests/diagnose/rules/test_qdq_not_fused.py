@@ -14,9 +14,9 @@ import onnx
 import pytest
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.finding import Finding, Severity
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 TARGET = "cpu"
 SITES = ["Gemm_y"]

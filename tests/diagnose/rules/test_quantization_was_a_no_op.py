@@ -7,8 +7,8 @@ import graphs
 import numpy as np
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 SITES = ["MatMul_h"]
 TARGET = "cpu"

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from onnxfix.errors import OnnxfixError
-from onnxfix.eval.feeds import Feed
-from onnxfix.flows import against as measurement
-from onnxfix.layer_noise import Against
-from onnxfix.model import Model
+from onnxfix.eval.inputs.feeds import Feed
+from onnxfix.flows.against import against as measurement
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.layer_noise import Against
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic

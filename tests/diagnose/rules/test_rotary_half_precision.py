@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 SITES = ["Cos_c"]
 # position -> angle -> cos and sin -> a product with an activation, as every rotary embedding does it.

@@ -3,8 +3,8 @@
 import graphs
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 SITES = ["SplitToSequence_s"]
 

@@ -2,7 +2,7 @@
 
 import graphs
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 SITES = ["Hardmax_h"]
 TEXT = """g (%s[batch,8] x) => (%s[batch,8] y) {

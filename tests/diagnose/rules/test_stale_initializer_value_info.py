@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
-from onnxfix.target import Target
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 
 SITES = ["w", "v"]
 WEIGHTS = {"w": np.ones((3, 4), dtype=np.float32), "v": np.ones((3, 2), dtype=np.float32)}

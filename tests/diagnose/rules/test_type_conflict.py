@@ -2,8 +2,8 @@
 
 import graphs
 
-from onnxfix.element_types import infer
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
 
 # The two failures that half converters are known for: a Cast left at fp32 and a value_info entry left at fp32.
 SITES = ["Mul_m", "Expand_e"]

@@ -3,7 +3,7 @@
 import graphs
 import numpy as np
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 
 SITES = ["MatMul_h", "MatMul_y"]
 WEIGHTS = {"w": np.arange(12, dtype=np.float32).reshape(3, 4) / 7}

@@ -4,11 +4,11 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.diagnose.placement.run import forecast
-from onnxfix.model import Model
+from onnxfix.diagnose.placement.forecast import forecast
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import CUDA, Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
-from onnxfix.target import CUDA, Target
 
 PASS = CastLikeToCast()
 

@@ -6,13 +6,13 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.element_types import infer
-from onnxfix.eval.emulator import emulated
-from onnxfix.model import Model
+from onnxfix.eval.numerics.emulator import emulated
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.target import Target
 
 PASS = ClampMaskConstants()
 LOWEST = np.finfo(np.float32).min

@@ -4,14 +4,14 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.element_types import infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
-from onnxfix.surgery.sites.block_list import BlockList
-from onnxfix.surgery.sites.half_plan import HalfOptions
-from onnxfix.target import Target
+from onnxfix.surgery.sites.half.block_list import BlockList
+from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 CUDA = Target.resolve("cuda")
 PASS = ConvertToHalf(CUDA)
@@ -315,7 +315,7 @@ def test_a_scale_beyond_the_range_keeps_its_node() -> None:
 
 def test_bf16_without_a_kernel_is_fp32_and_the_session_has_no_copy() -> None:
     """CUDA has no bf16 kernel for Round; a copy to the host and back would be worse than two casts."""
-    from onnxfix.diagnose.placement.run import forecast
+    from onnxfix.diagnose.placement.forecast import forecast
 
     model = graphs.model(
         "g (float[b,8] x) => (float[b,8] y) { h = MatMul(x, w) c = Round(h) y = MatMul(c, w) }", {"w": WEIGHTS["w"]}

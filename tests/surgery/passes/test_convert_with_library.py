@@ -5,15 +5,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxfix.element_types import infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.eval.emulator import emulated
-from onnxfix.model import Model
+from onnxfix.eval.numerics.emulator import emulated
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
 from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
-from onnxfix.surgery.sites.half_plan import HalfOptions
-from onnxfix.target import Target
+from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 CUDA = Target.resolve("cuda")
 PASS = ConvertWithLibrary("onnxconverter-common", CUDA)

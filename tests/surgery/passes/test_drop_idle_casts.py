@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphs
 import numpy as np
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 

@@ -4,7 +4,7 @@ import graphs
 import numpy as np
 import onnx
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from onnxfix.diagnose.run import diagnose
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
-from onnxfix.target import Target
 
 PASS = FoldConstantCasts()
 

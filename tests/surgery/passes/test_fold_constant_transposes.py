@@ -3,7 +3,7 @@
 import graphs
 import numpy as np
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 

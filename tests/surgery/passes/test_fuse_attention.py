@@ -5,7 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 

@@ -4,10 +4,10 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
-from onnxfix.surgery.sites import rotary_products
+from onnxfix.surgery.sites.attention import rotary_products
 
 PASS = FuseRotaryEmbedding()
 ANGLES = """

@@ -4,11 +4,11 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
+from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
-from onnxfix.surgery.quantizer import Selection
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.sites.linear import linears
 
 PASS = GemmToMatMul()
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import graphs
 import onnx
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 

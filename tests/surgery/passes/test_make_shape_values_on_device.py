@@ -6,12 +6,12 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.diagnose.placement.run import forecast
-from onnxfix.model import Model
-from onnxfix.plan import Plan
+from onnxfix.diagnose.placement.forecast import forecast
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.make_shape_values_on_device import MakeShapeValuesOnDevice
-from onnxfix.target import Target
 
 CUDA = Target.resolve("cuda", "forecast")
 

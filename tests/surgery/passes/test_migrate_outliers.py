@@ -6,7 +6,7 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic

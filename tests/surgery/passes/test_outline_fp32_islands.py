@@ -12,13 +12,13 @@ import pytest
 from onnxconverter_common import float16 as common
 from onnxruntime.transformers import float16 as runtime
 
-from onnxfix.element_types import infer
-from onnxfix.errors import OnnxfixError
-from onnxfix.model import Model
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.outline_fp32_islands import OutlineFp32Islands
-from onnxfix.surgery.sites.fp32_islands import BLOCKED_BY_LIBRARIES
-from onnxfix.target import Target
+from onnxfix.surgery.sites.half.fp32_islands import BLOCKED_BY_LIBRARIES
 
 PASS = OutlineFp32Islands(Target.resolve("cuda"))
 RNG = np.random.default_rng(0)

@@ -5,9 +5,9 @@ import numpy as np
 from linear_graphs import no_linear, two_linears
 
 from onnxfix.surgery import graph_pass
+from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
-from onnxfix.surgery.quantizer import Selection
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.sites.linear import linears
 
 PASS = QuantizeDynamic()
 RNG = np.random.default_rng(0)

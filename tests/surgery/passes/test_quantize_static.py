@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from linear_graphs import WEIGHTS, no_linear, two_linears
 
-from onnxfix.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.surgery import graph_pass
+from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
-from onnxfix.surgery.quantizer import Selection
-from onnxfix.surgery.sites import linears
+from onnxfix.surgery.sites.linear import linears
 
 RNG = np.random.default_rng(0)
 # of different lengths, which ONNX Runtime's histogram calibrators refuse together

@@ -5,12 +5,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxfix.model import Model
-from onnxfix.surgery import block_quantization, graph_pass
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.int8 import block_quantization
+from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
-from onnxfix.surgery.quantizer import Selection
-from onnxfix.surgery.sites import linears
-from onnxfix.target import Target
+from onnxfix.surgery.sites.linear import linears
 
 CUDA, CPU = Target.resolve("cuda"), Target.resolve("cpu")
 PASS = QuantizeWeights(CUDA)

@@ -4,13 +4,13 @@ import graphs
 import numpy as np
 import onnx
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.surgery.sites import linears
-from onnxfix.target import Target
+from onnxfix.surgery.sites.linear import linears
 
 PASS = RaiseOpset()
 RNG = np.random.default_rng(0)

@@ -10,10 +10,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.restore_rotary_frequencies import RestoreRotaryFrequencies
-from onnxfix.surgery.sites.frequencies import recover, rounded_to
+from onnxfix.surgery.sites.attention.frequencies import recover, rounded_to
 
 PASS = RestoreRotaryFrequencies()
 HALVES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}

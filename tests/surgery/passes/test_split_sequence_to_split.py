@@ -4,10 +4,10 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
-from onnxfix.surgery.sites import split_sequences
+from onnxfix.surgery.sites.shapes import split_sequences
 
 PASS = SplitSequenceToSplit()
 X = np.arange(60, dtype=np.float32).reshape(2, 3, 10)

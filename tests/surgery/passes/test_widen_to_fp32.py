@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxfix.element_types import infer
-from onnxfix.model import Model
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.widen_to_fp32 import WidenToFp32
-from onnxfix.target import Target
 
 PASS = WidenToFp32()
 RNG = np.random.default_rng(0)

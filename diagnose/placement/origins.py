@@ -1,0 +1,70 @@
+"""Which nodes of the file a planned node comes from: optimised graphs carry no metadata, but keep names of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.nouns.site import scope_of
+
+from .region import PlannedNode, Region
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Nodes of the file by the names of their outputs and by their own."""
+
+    by_output: dict[str, ir.Node]
+    by_name: Mapping[str, ir.Node]
+
+    @staticmethod
+    def of(nodes: Iterable[ir.Node]) -> Origins:
+        every = list(nodes)
+        outputs = {v.name: n for n in every for v in n.outputs if v.name}
+        return Origins(outputs, {n.name: n for n in every if n.name})
+
+    def node(self, planned: PlannedNode) -> ir.Node | None:
+        """The node that made the same value, or one of the same name."""
+        made = (self.by_output.get(v.name or "") for v in planned.outputs_named())
+        return next((n for n in made if n is not None), self.by_name.get(planned.name))
+
+    def sources(self, planned: PlannedNode, kept: Set[str]) -> tuple[str, ...]:
+        """Names of the nodes that became this one: those behind its outputs up to values that the plan still has.
+
+        `kept`: names of all values of the planned graph. A fused LayerNormalization comes from the nine nodes it was
+        written out in; a MatMul whose weight was folded also from the Transpose of the weight.
+        """
+        found: dict[ir.Node, None] = {}
+        pending = [n for v in planned.outputs_named() if (n := self.by_output.get(v.name or "")) is not None]
+        if not pending and planned.name in self.by_name:
+            pending = [self.by_name[planned.name]]
+        while pending:
+            node = pending.pop()
+            if node in found:
+                continue
+            found[node] = None
+            absorbed = (v.producer() for v in node.inputs if v is not None and v.name not in kept)
+            pending.extend(n for n in absorbed if n is not None)
+        return tuple(n.name or "" for n in reversed(found) if n.name)
+
+    def shapes(self) -> dict[str, ir.Shape]:
+        """Shapes that the file states, by value name."""
+        values = ((v.name, v.shape) for n in self.by_output.values() for v in n.outputs)
+        return {name: shape for name, shape in values if name and shape is not None}
+
+
+def scopes(region: Region, origins: Origins) -> dict[PlannedNode, str]:
+    """The torch module of every planned node; a node that an optimisation made takes that of its first reader."""
+    found: dict[PlannedNode, str] = {}
+    for inner in region.walk():
+        consumers = inner.consumers()
+        for node in reversed(inner.nodes):
+            original = origins.node(node)
+            if original is not None:
+                found[node] = scope_of(original)
+                continue
+            readers = (r for v in node.outputs for r in consumers.get(v, ()))
+            found[node] = next((found[r] for r in readers if found.get(r)), "")
+    return found

@@ -1,0 +1,1 @@
+"""Concrete shapes for a stated batch and length: what bytes and FLOPs are counted by."""

@@ -1,0 +1,159 @@
+"""Shapes of all values at one batch and sequence, by one walk that also follows the arithmetic on shapes.
+
+onnx's own inference takes 0.15 s for ModernBERT-large and stops at a Slice whose bounds the graph computes, as the
+TorchScript exporter writes them; with numbers for all sizes such bounds are numbers too. 0.03 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.plan import Sizes
+from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.shapes.product_operations import Shape, whole
+
+from .concrete_shapes import size_of, stated_shapes
+from .product_shapes import Numbers, wholes
+from .shape_rules import SHAPES
+
+# Shapes, axes and bounds have a few elements; what has more is data.
+MOST_NUMBERS = 64
+
+_ARITHMETIC: dict[str, Callable[..., Numbers]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.floor_divide,
+    "Mod": np.mod,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Equal": np.equal,
+    "Where": np.where,
+}
+
+
+def shapes_at(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[ir.Value, Shape]:
+    """The shape of each value as far as it is known; `recorded`: what the file says, by name.
+
+    Bodies of control flow are walked once, with the values that they capture.
+    """
+    walk = _Walk(stated_shapes(model.graph, sizes, recorded))
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            walk.shapes[value] = tuple(size_of(d, axis, sizes) for axis, d in enumerate(value.shape))
+    walk.graph(model.graph)
+    return walk.shapes
+
+
+class _Walk:
+    def __init__(self, stated: Mapping[str, Shape]) -> None:
+        self.stated = stated
+        self.shapes: dict[ir.Value, Shape] = {}
+        self.numbers: dict[ir.Value, Numbers] = {}
+
+    def graph(self, graph: ir.Graph) -> None:
+        for node in graph:
+            for value in node.inputs:
+                self._constant(value)
+            # sizes that do not fit: the graph is wrong or not meant for this batch, and nothing is known then
+            with contextlib.suppress(ValueError, IndexError, ZeroDivisionError, OverflowError):
+                self._node(node)
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+                    self.graph(attribute.as_graph())
+
+    def _constant(self, value: ir.Value | None) -> None:
+        if value is None or value in self.shapes:
+            return
+        tensor = constant_tensor(value)
+        if tensor is None:
+            return
+        self.shapes[value] = tuple(tensor.shape.numpy())
+        readable = tensor.size <= MOST_NUMBERS and not isinstance(tensor, ir.ExternalTensor)
+        if readable and tensor.dtype in (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL):
+            self.numbers[value] = tensor.numpy()
+
+    def _node(self, node: ir.Node) -> None:
+        numbers = [None if v is None else self.numbers.get(v) for v in node.inputs]
+        shapes = [None if v is None else self.shapes.get(v) for v in node.inputs]
+        self._keep(node, self._computed(node, shapes, numbers))
+        for value in node.outputs:
+            if value not in self.shapes and (known := self.stated.get(value.name or "")) is not None:
+                self.shapes[value] = known
+        first = node.outputs[0]
+        if first not in self.shapes and (rule := SHAPES.get(node.op_type)) is not None:
+            found = rule(node, shapes, numbers)
+            if found is not None:
+                self.shapes[first] = found
+        if node.op_type == "Split":
+            self._split(node, shapes[0], numbers)
+        if node.op_type == "DynamicQuantizeLinear":
+            self.shapes |= dict.fromkeys(node.outputs[1:], ())
+
+    def _split(self, node: ir.Node, shape: Shape | None, numbers: Sequence[Numbers | None]) -> None:
+        if shape is None:
+            return
+        axis = whole(node, "axis", 0) % len(shape)
+        parts = wholes(node, "split") or (tuple(map(int, numbers[1])) if len(numbers) > 1 and numbers[1] is not None
+                                          else None)  # fmt: skip
+        if parts is None and len(node.inputs) < 2:
+            size = -(-shape[axis] // len(node.outputs))
+            parts = tuple(min(size, shape[axis] - size * i) for i in range(len(node.outputs)))
+        for value, part in zip(node.outputs, parts or (), strict=False):
+            self.shapes.setdefault(value, (*shape[:axis], part, *shape[axis + 1 :]))
+
+    def _keep(self, node: ir.Node, array: Numbers | None) -> None:
+        if array is not None:
+            self.shapes[node.outputs[0]] = array.shape
+            if array.size <= MOST_NUMBERS:
+                self.numbers[node.outputs[0]] = array
+
+    def _computed(
+        self, node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]
+    ) -> Numbers | None:
+        """The numbers of a result, where all that it reads are numbers."""
+        if node.op_type == "Shape":
+            whole_shape = shapes[0]
+            end = node.attributes["end"].as_int() if "end" in node.attributes else None
+            return None if whole_shape is None else np.array(whole_shape[whole(node, "start", 0) : end], np.int64)
+        known = [n for n in numbers if n is not None]
+        if not known or len(known) < len([v for v in node.inputs if v is not None]):
+            return None
+        return _evaluated(node, known)
+
+
+def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:
+    """One node of shape arithmetic."""
+    first = known[0]
+    if (function := _ARITHMETIC.get(node.op_type)) is not None:
+        return np.asarray(function(*known))
+    match node.op_type:
+        case "CastLike" if first.dtype == known[1].dtype:
+            return first
+        case "Identity" | "Cast":
+            return first if node.op_type == "Identity" or whole(node, "to", 0) in (6, 7, 9) else None
+        case "Gather":
+            return np.asarray(np.take(first, known[1], axis=whole(node, "axis", 0)))
+        case "Concat":
+            return np.concatenate(known, axis=whole(node, "axis", 0))
+        case "Neg":
+            return -first
+        case "Range":
+            length = len(range(*(int(n) for n in known)))
+            return np.arange(*(int(n) for n in known)) if length <= MOST_NUMBERS else np.empty(length, np.int64)
+        case "ConstantOfShape":
+            value = node.attributes["value"].as_tensor().numpy().item() if "value" in node.attributes else 0
+            size = math.prod(map(int, first))
+            return np.full(tuple(first), value) if isinstance(value, int) and size <= MOST_NUMBERS else None
+        case "Slice" if first.ndim == 1:
+            starts, ends = int(known[1].reshape(-1)[0]), int(known[2].reshape(-1)[0])
+            return first[starts : ends : int(known[4].reshape(-1)[0]) if len(known) > 4 else 1]
+        case "Squeeze" | "Unsqueeze" | "Reshape":
+            shape = SHAPES[node.op_type](node, [n.shape for n in known], list(known))
+            return None if shape is None else first.reshape(shape)
+    return None

@@ -1,0 +1,1 @@
+"""The report of diagnose in every format: terminal, Markdown, HTML, SARIF."""

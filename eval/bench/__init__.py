@@ -1,0 +1,1 @@
+"""The bench: each variant in a process of its own, in turns with the others, timed, compared, resumed."""

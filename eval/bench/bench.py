@@ -1,0 +1,284 @@
+"""Bench: run variants on one workload and say in figures and words which is worth using."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from onnxfix.eval.figures.latency import Interval, latency, ratio, round_ratios
+from onnxfix.eval.figures.row import BenchPoint, BenchRow
+from onnxfix.eval.figures.verdict import THRESHOLDS, best, judged
+from onnxfix.eval.inputs.point import Point, timed_batches
+from onnxfix.eval.inputs.workload import Workload
+from onnxfix.eval.run.machine import machine
+from onnxfix.nouns.errors import OnnxfixError
+
+from . import resume as parts_of
+from .probe import Probe
+from .progress import Progress
+from .quality import Judge, Metric, Yardsticks
+from .resume import Parts
+from .timing import AT_ONCE, time_all
+from .trial import Timing, Trial
+from .variant import MEGABYTE, Variant
+from .worker import Settings
+
+SCHEMA = "onnxfix.bench/2"
+__all__ = ["SCHEMA", "BenchReport", "Method", "Opinion", "Variant", "run_bench", "step_count"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the figures were taken."""
+
+    workload: str
+    batch_size: int
+    rounds: int
+    timed_batches: int
+    provider: str
+    threads: int
+    """CPU threads a runtime may use; 0 is the runtime's own choice."""
+    baseline: str
+    """The variant that times, F1s and classes are compared with: the one named, torch bf16, the first that works."""
+    reference: str
+    """The variant that logits and F1 losses are against: torch fp32, else the first that works."""
+    points: tuple[Point, ...] = ()
+    at_once: int = AT_ONCE
+    """Variants loaded side by side, beside the baseline."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What `onnxfix diagnose` says of a variant in a few words: for the bench's own provider, and for another."""
+
+    defect: str = ""
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Rows in the order the variants were given, one each; `points`: one each at every batch size and length."""
+
+    rows: tuple[BenchRow, ...]
+    method: Method
+    machine: dict[str, str]
+    notes: tuple[str, ...] = ()
+    points: tuple[BenchPoint, ...] = ()
+    classes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    diagnoses: Mapping[str, Any] = field(default_factory=dict)
+    profiles: Mapping[str, Any] = field(default_factory=dict)
+    regressions: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def heads(self) -> list[str]:
+        """Heads with an F1 in any row, in output order."""
+        return list(dict.fromkeys(head for row in self.rows for head in row.heads))
+
+    @property
+    def best(self) -> BenchRow | None:
+        """The fastest row that may be deployed."""
+        return best(self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "best": self.best.variant if self.best else None,
+            "method": asdict(self.method),
+            "thresholds": asdict(THRESHOLDS),
+            "machine": self.machine,
+            "notes": list(self.notes),
+            "heads": self.heads,
+            "rows": [row.as_dict() for row in self.rows],
+            "points": [point.as_dict() for point in self.points],
+            "classes": {head: list(entries) for head, entries in self.classes.items()},
+            "diagnoses": dict(self.diagnoses),
+            "profiles": dict(self.profiles),
+            "regressions": list(self.regressions) if self.regressions is not None else None,
+        }
+
+
+def run_bench(
+    variants: Sequence[Variant],
+    workload: Workload,
+    *,
+    points: Sequence[Point] = (Point(16),),
+    rounds: int = 5,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    threads: int = 0,
+    baseline: str = "",
+    at_once: int = AT_ONCE,
+    metric: Metric | None = None,
+    opinions: Mapping[str, Opinion] | None = None,
+    notes: Sequence[str] = (),
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> BenchReport:
+    """Measure every variant on the workload. A variant that fails is a row with its reason.
+
+    Each is first run alone for its memory and answers, then timed in turn with others, `at_once` beside the baseline.
+    The rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and
+    taken up from there with `resume`. `progress` is called `step_count` times. Raises OnnxfixError for two variants of
+    one name, no variant, no row, an unknown baseline.
+    """
+    _check(variants, rounds, baseline)
+    if workload.fixed and len({point.batch for point in points}) > 1:
+        raise OnnxfixError(
+            "--batch cannot cut these inputs: they are batches as they are",
+            "give it one number, or use a checkpoint with a tokenizer",
+        )
+    advance = progress or (lambda step: None)
+    timed = {point: timed_batches(workload, point) for point in points}
+    batches, settings = workload.batches(points[0].batch), Settings(provider, threads)
+    trials = [Trial(variant) for variant in variants]
+    with _kept(folder) as place:
+        described = parts_of.settings(workload, points, rounds, provider, threads, baseline)
+        parts = Parts(place, described, resume=resume)
+        Probe(workload, batches, timed, settings).run(trials, parts, advance)
+        yardstick = _baseline(trials, baseline)
+        time_all(trials, timed, rounds, settings, yardstick, parts, advance, at_once)
+        while yardstick != (another := _baseline(trials, baseline)):
+            # a baseline that failed when it was timed is none, and ratios to it mean nothing
+            yardstick = another
+            time_all(trials, timed, rounds, settings, yardstick, parts, lambda step: None, at_once)
+    reference = next((t.answers.reference for t in trials if t.answers), "")
+    answers = {t.name: t.answers for t in trials if t.answers and not t.failure}
+    judge = Judge(workload, Yardsticks(answers.get(yardstick), answers.get(reference)), metric)
+    pace = {point: _pace(trials, point) for point in points}
+    rows = [_row(trial, judge, points[0], pace, (opinions or {}).get(trial.name, Opinion())) for trial in trials]
+    count = len(timed[points[0]])
+    method = Method(
+        workload.description,
+        points[0].batch,
+        rounds,
+        count,
+        provider,
+        threads,
+        yardstick,
+        reference,
+        tuple(points),
+        at_once,
+    )
+    return BenchReport(
+        judged(rows, yardstick, reference),
+        method,
+        machine(provider),
+        (*notes, *judge.notes),
+        tuple(_point(trial, point, pace[point]) for trial in trials for point in points if not trial.failure),
+        judge.classes(answers),
+    )
+
+
+def step_count(
+    variants: Sequence[Variant], workload: Workload, *, rounds: int, points: Sequence[Point] = (Point(16),)
+) -> int:
+    """How often `run_bench` reports progress: for each variant a load, each batch of answers and each round."""
+    return len(variants) * (1 + len(workload.batches(points[0].batch)) + rounds)
+
+
+@contextlib.contextmanager
+def _kept(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxfix-bench-") as temporary:
+        yield Path(temporary)
+
+
+def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
+    names = [variant.name for variant in variants]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise OnnxfixError(f"two variants are named '{twice}'", "a report cannot tell them apart: rename one")
+    if not names:
+        raise OnnxfixError("nothing to bench", "name an ONNX file")
+    if rounds < 1:
+        raise OnnxfixError(f"{rounds} rounds measure nothing", "give --rounds a number from 1")
+    if baseline and baseline not in names:
+        raise OnnxfixError(f"no variant is named '{baseline}'", f"the names are: {', '.join(names)}")
+
+
+def _baseline(trials: Sequence[Trial], named: str) -> str:
+    """The one named where it works, torch bf16 where that works, else the first that works, else empty."""
+    live = [trial.variant for trial in trials if not trial.failure]
+    wanted = [*(v for v in live if v.name == named), *(v for v in live if v.is_bf16_torch and not v.compiled), *live]
+    return next((v.name for v in wanted), "")
+
+
+def _pace(trials: Sequence[Trial], point: Point) -> float:
+    """Median milliseconds a sample of the baseline over all groups; NaN where it ran in none."""
+    found: dict[bytes, Any] = {}
+    for timing in (trial.timings.get(point) for trial in trials):
+        if timing is not None and timing.yardstick is not None:
+            found[timing.yardstick.tobytes()] = timing.yardstick * 1000 / np.asarray(timing.rows)
+    return float(np.median(np.concatenate(list(found.values())))) if found else math.nan
+
+
+def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], opinion: Opinion) -> BenchRow:
+    variant = trial.variant
+    size = variant.file_bytes() or (trial.opened.weights_bytes if trial.opened else None)
+    row = BenchRow(
+        variant=variant.name,
+        kind=variant.kind,
+        dtype=variant.dtype if variant.kind != "onnx" else "",
+        exporter=variant.exporter,
+        verified=variant.verified,
+        note=variant.note,
+        made_by=variant.made_by,
+        failure=trial.failure,
+        defect=opinion.defect,
+        elsewhere=opinion.elsewhere,
+        size_mb=size / MEGABYTE if size else math.nan,
+        load_s=trial.opened.load_s if trial.opened else math.nan,
+    )
+    timing = trial.timings.get(main)
+    if trial.failure or trial.memory is None or trial.answers is None or timing is None:
+        return row
+    vram = trial.memory.vram
+    return replace(
+        row,
+        **_time_figures(timing, pace[main]),
+        round_ms=latency(timing.seconds, timing.rows).round_ms,
+        round_ratios=round_ratios(timing.seconds, timing.yardstick) if timing.yardstick is not None else (),
+        memory_mb=trial.memory.peak_rss / MEGABYTE,
+        vram_mb=vram / MEGABYTE if vram is not None else math.nan,
+        joules_per_sample=timing.joules if timing.joules is not None else math.nan,
+        **judge.figures(trial.name, trial.answers),
+    )
+
+
+def _point(trial: Trial, point: Point, pace: float) -> BenchPoint:
+    timing = trial.timings.get(point)
+    if timing is None:
+        return BenchPoint(trial.name, point.batch, point.length, failure=trial.missing.get(point, "not measured"))
+    return BenchPoint(trial.name, point.batch, point.length, **_time_figures(timing, pace))
+
+
+def _time_figures(timing: Timing, pace: float) -> dict[str, Any]:
+    """Times as if all groups had run at once: ratios to the baseline times `pace`, its own median over all groups.
+
+    The machine is not as fast in one group as in the next; what slows a group slows the baseline in it as well.
+    """
+    measured = latency(timing.seconds, timing.rows)
+    median, compared, times = measured.median, Interval(), 1.0
+    if timing.yardstick is not None:
+        compared = ratio(timing.seconds, timing.yardstick)
+        times = compared.value * pace / median.value
+    return {
+        "ms_per_sample": median.value * times,
+        "ms_low": median.low * times,
+        "ms_high": median.high * times,
+        "ms_p95": measured.p95_ms * times,
+        "ms_p99": measured.p99_ms * times,
+        "samples_per_s": measured.samples_per_s / times,
+        "ratio": compared.value,
+        "ratio_low": compared.low,
+        "ratio_high": compared.high,
+    }

@@ -1,0 +1,112 @@
+"""Quality of a variant from its answers: F1 by head and class, with intervals on what it differs from the baseline."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxfix.eval.figures.metrics import accuracy, agreement, class_f1, f1_difference, kl_divergence, macro_f1
+from onnxfix.eval.figures.row import HeadFigures
+from onnxfix.eval.inputs.workload import Workload
+from onnxfix.nouns.errors import OnnxfixError, one_line
+
+from .trial import Answers
+
+Metric = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+"""(gold, logits) → a number, or numbers by name. Both map heads: class numbers (rows,) and logits (rows, classes)."""
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """Whose answers others are compared with: `baseline` for agreement and F1, `reference` for logits."""
+
+    baseline: Answers | None
+    reference: Answers | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Figures from answers. `metric`: a task's own, beside F1."""
+
+    workload: Workload
+    yardsticks: Yardsticks
+    metric: Metric | None = None
+    notes: list[str] = field(default_factory=list)
+    """What the reader must know: variants that the metric fails on."""
+
+    def figures(self, name: str, answers: Answers) -> dict[str, Any]:
+        """The fields of the BenchRow of this name that answers decide."""
+        predicted, differences = answers.predictions(), list(answers.differences.values())
+        base, reference = self.yardsticks.baseline, self.yardsticks.reference
+        shares = [agreement(o.predictions(), predicted) if o else math.nan for o in (base, reference)]
+        return {
+            "heads": {h: self._head(h, answers) for h in self.workload.gold if h in predicted},
+            "metrics": self._own(name, answers),
+            "agreement": shares[0],
+            "agreement_with_reference": shares[1],
+            "rel_l2_logits": max((d.rel_l2 for d in differences), default=math.nan),
+            "max_abs_logits": max((d.max_abs for d in differences), default=math.nan),
+            "kl_logits": self._kl(answers),
+            "nonfinite_rows": max((d.nonfinite_rows for d in differences), default=0),
+        }
+
+    def classes(self, answers: Mapping[str, Answers]) -> dict[str, list[dict[str, Any]]]:
+        """Head → one entry a class: its name, its labelled rows and the F1 of every variant."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for head, gold in self.workload.gold.items():
+            scores = {name: class_f1(gold, a.predictions()[head]) for name, a in answers.items() if head in a.heads}
+            names = self.workload.classes.get(head) or ()
+            for number in sorted({n for each in scores.values() for n in each}):
+                label = names[number] if 0 <= number < len(names) else str(number)
+                f1 = {name: each[number] for name, each in scores.items() if number in each}
+                entry = {"class": label, "rows": int(np.count_nonzero(gold == number)), "f1": f1}
+                found.setdefault(head, []).append(entry)
+        return found
+
+    def _head(self, head: str, answers: Answers) -> HeadFigures:
+        gold, predicted = self.workload.gold[head], answers.predictions()[head]
+        base, low, high = self.yardsticks.baseline, math.nan, math.nan
+        if base is not None and head in base.heads:
+            low, high = f1_difference(gold, base.predictions()[head], predicted)
+        return HeadFigures(macro_f1(gold, predicted), accuracy(gold, predicted), low, high)
+
+    def _kl(self, answers: Answers) -> float:
+        reference = self.yardsticks.reference
+        shared = [h for h in answers.heads if reference is not None and h in reference.heads]
+        return max((kl_divergence(reference.heads[h], answers.heads[h]) for h in shared if reference), default=math.nan)
+
+    def _own(self, variant: str, answers: Answers) -> dict[str, float]:
+        if self.metric is None:
+            return {}
+        try:
+            found = self.metric(dict(self.workload.gold), dict(answers.heads))
+            named = found if isinstance(found, Mapping) else {getattr(self.metric, "__name__", "metric"): found}
+            return {str(name): float(value) for name, value in named.items()}
+        except Exception as error:  # the user's own function, on NaN for one: the other rows have been measured
+            self.notes.append(f"the metric fails on {variant}: {type(error).__name__}: {one_line(error)}")
+            return {}
+
+
+def find_metric(text: str) -> Metric:
+    """The function that `module:function` names, looked for in the current folder first. Raises OnnxfixError."""
+    module, colon, name = text.partition(":")
+    if not colon or not module or not name:
+        raise OnnxfixError(f"--metric {text} is not of the form MODULE:FUNCTION")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever the module does when it is imported
+        raise OnnxfixError(f"--metric {text}: {type(error).__name__}: {one_line(error)}", "check the name") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if not callable(found):
+        raise OnnxfixError(f"--metric {text} is not a function")
+    metric: Metric = found
+    return metric

@@ -1,0 +1,1 @@
+"""What models are run on: made-up feeds, feed files, labelled rows, and the lengths a graph can take."""

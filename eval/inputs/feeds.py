@@ -1,0 +1,176 @@
+"""Feeds: named inputs to run a model on, made up from its input types, shapes and dimension names, or read from .npz.
+
+A text encoder gets three feeds of three different batch × length shapes (no padding, padding at the right, 512
+tokens), so that an axis an exporter froze cannot go unnoticed. Any other model gets two feeds of different sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+
+from .graph_limits import longest_sequence, table_rows
+
+LONG = 512
+IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
+SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One set of inputs: input name → array."""
+
+    name: str
+    arrays: dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Sizes of one feed's named dimensions."""
+
+    name: str
+    batch: int
+    length: int
+    side: int
+    padded: bool = False
+
+
+def required_inputs(model: Model) -> list[ir.Value]:
+    """Graph inputs without a default: before IR version 4 initializers are listed as inputs too."""
+    return [v for v in model.graph.inputs if v.name not in model.graph.initializers]
+
+
+def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> list[Feed]:
+    """Feeds for any model, the same for the same seed.
+
+    Named dimensions are equal across inputs and static ones are kept. Token ids stay below the row count of the
+    table they index, lengths within the graph's position table and `longest` (512 when not given; beyond that the
+    padded feed grows to 300 tokens, whose padding then exceeds any local attention window). Raises OnnxfixError
+    for inputs that cannot be made up (strings, sequences); `--feeds` is the way out then.
+    """
+    inputs = required_inputs(model)
+    cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)
+    rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
+    rng = np.random.default_rng(seed)
+    feeds = []
+    for plan in _plans(inputs, max(cap, 1)):
+        sizes: dict[str, int] = {}
+        arrays = {str(v.name): _array(v, plan, sizes, rows.get(v), rng) for v in inputs}
+        feeds.append(Feed(plan.name, arrays))
+    return feeds
+
+
+def _plans(inputs: list[ir.Value], cap: int) -> list[_Plan]:
+    if any(_role(v) == "ids" for v in inputs):
+        # Batch 1 with the longest length: the commonest serving shape, and the cheapest way to reach 512 tokens.
+        padded = 300 if cap > LONG else 43
+        return [
+            _Plan("unpadded", 2, min(17, max(cap // 2, 1)), IMAGE_SIDES[0]),
+            _Plan("padded", 3, min(padded, max(cap - 1, 1)), IMAGE_SIDES[1], padded=True),
+            _Plan("long", 1, cap, IMAGE_SIDES[0]),
+        ]
+    if not inputs:
+        return [_Plan("no-inputs", 1, 1, IMAGE_SIDES[0])]
+    return [
+        _Plan("random-2", 2, min(17, cap), IMAGE_SIDES[0]),
+        _Plan("random-3", 3, min(43, cap), IMAGE_SIDES[1]),
+    ]
+
+
+def _role(value: ir.Value) -> str:
+    """`ids`, `mask`, `segment` or `position` by name and type, else empty."""
+    name = (value.name or "").lower()
+    integer = value.dtype is not None and value.dtype.is_integer()
+    if "mask" in name:
+        return "mask"
+    if not integer:
+        return ""
+    if "token_type" in name or "segment" in name:
+        return "segment"
+    if "position" in name:
+        return "position"
+    return "ids" if name.endswith("ids") or "tokens" in name else ""
+
+
+def _array(
+    value: ir.Value, plan: _Plan, sizes: dict[str, int], rows: int | None, rng: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    dtype = value.dtype
+    if not isinstance(value.type, ir.TensorType) or dtype is None or dtype == ir.DataType.STRING:
+        kind = "a string tensor" if dtype == ir.DataType.STRING else "not a tensor of known type"
+        raise OnnxfixError(f"no feed can be made up for input '{value.name}': it is {kind}", "give one with --feeds")
+    shape = _shape(value, plan, sizes)
+    role = _role(value)
+    if role == "mask":
+        return _mask(shape, plan).astype(dtype.numpy())
+    if role == "position":
+        return np.broadcast_to(np.arange(shape[-1] if shape else 1), shape).astype(dtype.numpy())
+    if dtype == ir.DataType.BOOL:
+        return rng.random(shape) < 0.5
+    if dtype.is_integer():
+        high = rows or SMALL_INTEGERS
+        return rng.integers(0, min(high, np.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())
+    return rng.standard_normal(shape).astype(dtype.numpy())
+
+
+def _mask(shape: tuple[int, ...], plan: _Plan) -> np.ndarray[Any, Any]:
+    """Ones; in a padded feed every row but the first ends in zeros, the last row by half of its length."""
+    mask = np.ones(shape, dtype=np.int64)
+    if plan.padded and len(shape) == 2 and shape[1] > 1:
+        for row in range(1, shape[0]):
+            mask[row, shape[1] - max(1, shape[1] * row // (2 * (shape[0] - 1))) :] = 0
+    return mask
+
+
+def _shape(value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> tuple[int, ...]:
+    dims = list(value.shape) if value.shape is not None else [ir.SymbolicDim(None)] * (2 if _role(value) else 1)
+    return tuple(
+        dim if isinstance(dim, int) else _size(str(dim.value or ""), axis, value, plan, sizes)
+        for axis, dim in enumerate(dims)
+    )
+
+
+def _size(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> int:
+    """Size of a dynamic dimension; sums such as `past_sequence_length + sequence_length` are the sum of their parts."""
+    if "+" in name:
+        return sum(
+            int(part) if part.strip().isdigit() else _size(part.strip(), axis, value, plan, sizes)
+            for part in name.split("+")
+        )
+    return sizes.setdefault(name, _fresh_size(name, axis, value, plan)) if name else _by_axis(axis, value, plan)
+
+
+def _fresh_size(name: str, axis: int, value: ir.Value, plan: _Plan) -> int:
+    lowered = name.lower()
+    if "batch" in lowered:
+        return plan.batch
+    if "past" in lowered:
+        return plan.batch + 2  # short: a cache next to any length, and a size no other dimension has
+    if "seq" in lowered or "length" in lowered:
+        return plan.length
+    if "height" in lowered or "width" in lowered:
+        return plan.side
+    return 3 if "channel" in lowered else _by_axis(axis, value, plan)
+
+
+def _by_axis(axis: int, value: ir.Value, plan: _Plan) -> int:
+    """Unnamed dimensions: axis 0 is the batch, axes of a text input the length, axes of an image its sides."""
+    if axis == 0:
+        return plan.batch
+    rank = len(value.shape) if value.shape is not None else 2
+    if rank == 4 and not _role(value):
+        return 3 if axis == 1 else plan.side
+    return plan.length
+
+
+def as_feed(model: Model, name: str, arrays: Mapping[str, Any]) -> Feed:
+    """A feed from nested lists, as kept in a file's provenance, in the dtypes of the model's inputs."""
+    dtypes = {v.name: v.dtype.numpy() for v in model.graph.inputs if v.dtype is not None}
+    return Feed(name, {key: np.asarray(value, dtype=dtypes.get(key)) for key, value in arrays.items()})

@@ -1,0 +1,69 @@
+"""Points of a sweep: how many rows a batch has and how many tokens a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxfix.nouns.errors import OnnxfixError
+
+from .workload import Arrays, Batch, Workload
+
+TIMED_BATCHES = 8  # a round; the rest of the workload is for the metrics only
+TIMED_BATCHES_OF_A_LENGTH = 3  # batches of one length differ in their tokens alone
+
+
+@dataclass(frozen=True)
+class Point:
+    """`length`: tokens of every row; None: the data's own lengths, padded per batch."""
+
+    batch: int
+    length: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.batch} × {self.length} tokens" if self.length else f"batch {self.batch}"
+
+    def as_dict(self) -> dict[str, int | None]:
+        return {"batch": self.batch, "length": self.length}
+
+
+def grid(batches: Sequence[int], lengths: Sequence[int]) -> tuple[Point, ...]:
+    """Every batch size at every length, in the order given; at the data's own lengths when none is given."""
+    return tuple(Point(batch, length) for length in (lengths or (None,)) for batch in batches)
+
+
+def timed_batches(workload: Workload, point: Point) -> list[Batch]:
+    """What is timed at a point: at most 8 batches spread evenly over the workload, 3 at a fixed length.
+
+    A short last batch only where there is no full one. Raises OnnxfixError where rows cannot be made that long.
+    """
+    if point.length is None:
+        if 0 < len(workload.rows) < point.batch:  # the same ones again
+            repeated = [workload.rows[i % len(workload.rows)] for i in range(point.batch)]
+            workload = replace(workload, rows=tuple(repeated))
+        batches = workload.batches(point.batch)
+        full = [batch for batch in batches if batch.rows == batches[0].rows]
+        chosen = np.linspace(0, len(full) - 1, min(TIMED_BATCHES, len(full))).round().astype(int)
+        return [full[i] for i in chosen]
+    return of_length(workload, point.length, point.batch * TIMED_BATCHES_OF_A_LENGTH).batches(point.batch)
+
+
+def of_length(workload: Workload, length: int, rows: int) -> Workload:
+    """`rows` rows of exactly `length` tokens, made of the workload's rows one behind the other, round and round."""
+    if workload.fixed or not workload.rows:
+        raise OnnxfixError("--seq needs rows of tokens", "name texts with --data and a checkpoint with a tokenizer")
+    names = list(workload.rows[0])
+    for name in names:
+        if workload.rows[0][name].ndim != 1:
+            raise OnnxfixError(f"--seq cannot lengthen the input '{name}'", "leave --seq out")
+    made: list[Arrays] = []
+    position = 0
+    for _ in range(rows):
+        taken: list[Arrays] = []
+        while sum(len(row[names[0]]) for row in taken) < length:
+            taken.append(workload.rows[position % len(workload.rows)])
+            position += 1
+        made.append({name: np.concatenate([row[name] for row in taken])[:length] for name in names})
+    return replace(workload, rows=tuple(made), gold={}, description=f"rows of {length} tokens")

@@ -1,0 +1,1 @@
+"""How far two models differ and why: comparison, emulated half precision, int8 saturation, layers side by side."""

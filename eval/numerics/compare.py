@@ -1,0 +1,118 @@
+"""Compare two runners output by output on the same feeds.
+
+What a model makes of padding is nobody's business but the attention mask's: a query that may see no key at all averages
+them evenly in fp32, where finfo.min swallows the scores, and not in half, where -65,504 does not. `valid_only` leaves
+such positions out of the error; NaN and infinities count everywhere, since pooling multiplies them by zero and sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from onnxfix.eval.inputs.feeds import Feed
+from onnxfix.eval.run.runners import Runner
+from onnxfix.nouns.comparison import Comparison, Difference
+
+Array = np.ndarray[Any, Any]
+
+
+def compare(
+    reference: Runner, candidate: Runner, feeds: Iterable[Feed], *, how: str = "", valid_only: bool = False
+) -> Comparison:
+    """Run both on every feed and measure every output of the reference, matched by name.
+
+    An output the candidate lacks counts as a shape mismatch. Raises what a runner raises (`RunFailure`).
+    """
+    differences: list[Difference] = []
+    for feed in feeds:
+        expected = reference.run(feed.arrays)
+        actual = candidate.run(feed.arrays)
+        mask = _mask(feed) if valid_only else None
+        differences.extend(
+            difference(feed.name, name, value, actual.get(name), mask) for name, value in expected.items()
+        )
+    return Comparison(reference.name, candidate.name, tuple(differences), how)
+
+
+def _mask(feed: Feed) -> Array | None:
+    """The attention mask of a feed, (batch, sequence), True where there is a token."""
+    found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
+    mask = next(found, None)
+    return None if mask is None else mask != 0
+
+
+def difference(
+    feed: str, output: str, reference: Array, candidate: Array | None, mask: Array | None = None
+) -> Difference:
+    """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
+
+    `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
+    of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
+    first two axes they are over its true positions.
+    """
+    if candidate is None or candidate.shape != reference.shape:
+        found = "no such output" if candidate is None else str(candidate.shape)
+        text = f"reference {reference.shape}, candidate {found}"
+        return Difference(feed, output, reference.shape, math.nan, math.nan, False, 0, 0, shape_mismatch=text)
+    expected, actual = _as_float(reference), _as_float(candidate)
+    finite = np.isfinite(expected)
+    lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
+    if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:
+        finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - 2)))
+    both = finite & np.isfinite(actual)
+    delta = actual[both] - expected[both]
+    scale = float(np.linalg.norm(expected[finite]))
+    norm = float(np.linalg.norm(delta))
+    agreement, f1 = _choices(expected, actual, both)
+    return Difference(
+        feed=feed,
+        output=output,
+        shape=reference.shape,
+        rel_l2=norm / scale if scale else norm,
+        max_abs=float(np.max(np.abs(delta), initial=0.0)),
+        identical=reference.dtype == candidate.dtype and _equal(reference, candidate),
+        new_nonfinite=lost,
+        compared=int(np.count_nonzero(both)),
+        cosine=_cosine(expected[both], actual[both]),
+        nan=int(np.count_nonzero(np.isnan(actual))),
+        argmax_agreement=agreement,
+        macro_f1=f1,
+    )
+
+
+def _cosine(expected: Array, actual: Array) -> float:
+    norms = float(np.linalg.norm(expected)) * float(np.linalg.norm(actual))
+    return float(np.dot(expected, actual)) / norms if norms else math.nan
+
+
+def _choices(expected: Array, actual: Array, both: Array) -> tuple[float | None, float | None]:
+    """(share of rows whose largest entry of the last axis is the same one, macro F1 of that choice against the
+    reference's), over rows that are finite in both, and compared."""
+    if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
+        return None, None
+    whole = both.all(axis=-1)
+    if not whole.any():
+        return None, None
+    wanted, found = expected.argmax(axis=-1)[whole], actual.argmax(axis=-1)[whole]
+    return float((wanted == found).mean()), _macro_f1(wanted, found)
+
+
+def _macro_f1(wanted: Array, found: Array) -> float:
+    classes = np.unique(wanted)
+    hits = [np.count_nonzero((wanted == c) & (found == c)) for c in classes]
+    sizes = [np.count_nonzero(wanted == c) + np.count_nonzero(found == c) for c in classes]
+    return float(np.mean([2 * hit / size for hit, size in zip(hits, sizes, strict=True)]))
+
+
+def _as_float(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind != "c" else np.abs(array).astype(np.float64)
+
+
+def _equal(reference: Array, candidate: Array) -> bool:
+    if reference.dtype.kind in "biuSUO":  # exact kinds: float64 would merge int64 values beyond 2**53
+        return bool(np.array_equal(reference, candidate))
+    return bool(np.array_equal(_as_float(reference), _as_float(candidate), equal_nan=True))

@@ -1,0 +1,213 @@
+"""Where two versions of a model part: one graph that holds both, fed alike, and measures every value they share.
+
+Only numbers leave the graph, so that a profile of thousands of activations takes no more memory than the two models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.eval.inputs.feeds import Feed
+from onnxfix.eval.run.runners import OrtRunner
+from onnxfix.eval.run.session import on_disk
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.element_types import ElementTypes, infer
+from onnxfix.nouns.types.op_outputs import data_type
+
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(bfloat16)")
+OTHER = "half/"
+"""In front of every name of the second model."""
+DOMAIN = "onnxfix.eval"
+
+# What a mask holds (finfo.min, in fp16 -16,384) means "never" to a softmax: beyond 16,000 all values are equal.
+OF_HALF = 16000.0
+# Of masks that no half precision has changed; their squares must not overflow.
+OF_FLOAT = 1e15
+_SPREAD = """<opset_import: ["" : %(opset)d], domain: "onnxfix.eval">
+Spread (reference, candidate) => (figures) {
+    all = Constant <value = int64[1] {-1}> ()
+    high = Constant <value = float {%(limit)r}> ()
+    low = Constant <value = float {-%(limit)r}> ()
+    one = Constant <value = float {1.0}> ()
+    zero = Constant <value = float {0.0}> ()
+    infinity = Div (one, zero)
+    ours32 = Cast <to = 1> (reference)
+    theirs32 = Cast <to = 1> (candidate)
+    ours = Reshape (ours32, all)
+    theirs = Reshape (theirs32, all)
+    magnitude = Abs (ours)
+    theirs_magnitude = Abs (theirs)
+    finite = Less (magnitude, infinity)
+    kept = Less (theirs_magnitude, infinity)
+    ours_below = Min (ours, high)
+    ours_within = Max (ours_below, low)
+    theirs_below = Min (theirs, high)
+    theirs_within = Max (theirs_below, low)
+    difference = Sub (theirs_within, ours_within)
+    both = And (finite, kept)
+    error = Where (both, difference, zero)
+    known = Where (finite, ours_within, zero)
+    gone = Not (kept)
+    lost = And (finite, gone)
+    lost_each = Cast <to = 1> (lost)
+    size = Where (finite, magnitude, zero)
+    squared = ReduceSumSquare <keepdims = 1> (error)
+    norm = ReduceSumSquare <keepdims = 1> (known)
+    count = ReduceL1 <keepdims = 1> (lost_each)
+    largest = ReduceMax <keepdims = 1> (size)
+    figures = Concat <axis = 0> (squared, norm, count, largest)
+}"""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One value of both models. `rel_l2`: error of the second against the first over the norm of the first, both within
+    the limit and over entries finite in both; `inherited`: the largest such error among its node's inputs; `lost`:
+    entries that are NaN or infinite in the second only; `largest`: the largest absolute entry of the first."""
+
+    site: Site
+    rel_l2: float
+    inherited: float
+    lost: int
+    largest: float
+
+
+def profile(
+    reference: Model,
+    candidate: Model,
+    *feeds: Feed,
+    isolated: bool = False,
+    only: Collection[str] | None = None,
+    limit: float = OF_HALF,
+) -> list[Spread]:
+    """Every float value of the main graph that both models have under one name, in the reference's order.
+
+    The candidate is taken as it is: hand in an emulated one to see half precision. `isolated`: it reads the reference's
+    values wherever both have one, so that each figure is what is lost since, and errors do not add up. `only`: names of
+    the values to measure; `limit`: numbers beyond it are taken for it. Of several feeds each value's worst counts.
+    Raises what a runner raises.
+    """
+    merged, pairs = _merged(reference, candidate, isolated, only, limit)
+    if not pairs:
+        return []
+    with on_disk(merged) as path:
+        runner = OrtRunner(path, level="none", custom_op_libraries=reference.custom_op_libraries)
+        runs = [_spreads(pairs, runner.run(feed.arrays)) for feed in feeds]
+        runner.close()
+    return [max(each, key=lambda spread: (spread.lost > 0, spread.rel_l2)) for each in zip(*runs, strict=True)]
+
+
+def _spreads(pairs: Sequence[ir.Value], found: Mapping[str, np.ndarray]) -> list[Spread]:
+    figures = {value: found[f"{value.name}/figures"].tolist() for value in pairs}
+    errors = {value: float(np.sqrt(f[0] / (f[1] or 1.0))) for value, f in figures.items()}
+    return [
+        Spread(Site.of_value(value), errors[value], _inherited(value, errors), int(lost), largest)
+        for value, (_, _, lost, largest) in figures.items()
+    ]
+
+
+def worst(spreads: list[Spread]) -> Spread | None:
+    """Where it goes wrong first: the first value with lost entries, else the one whose node adds most to the error."""
+    lost = next((s for s in spreads if s.lost), None)
+    return lost or max(spreads, key=lambda s: s.rel_l2 - s.inherited, default=None)
+
+
+def _inherited(value: ir.Value, errors: dict[ir.Value, float]) -> float:
+    node = value.producer()
+    return max((errors.get(v, 0.0) for v in node.inputs if v is not None), default=0.0) if node is not None else 0.0
+
+
+def _merged(
+    reference: Model, candidate: Model, isolated: bool, only: Collection[str] | None, limit: float
+) -> tuple[Model, list[ir.Value]]:
+    """Both graphs in one, on the reference's inputs, with one vector of figures a value as its only outputs."""
+    merged, other = reference.clone(), candidate.clone()
+    _rename(other)
+    inputs = {v.name: v for v in merged.graph.inputs}
+    for value in [v for v in other.graph.inputs if v.is_initializer()]:
+        other.graph.inputs.remove(value)
+    for value in list(other.graph.inputs):
+        value.replace_all_uses_with(inputs[(value.name or "").removeprefix(OTHER)])
+    types, their_types = infer(merged.ir), infer(other.ir)
+    theirs = {v.name: v for node in other.graph for v in node.outputs if their_types.get(v) in FLOATS}
+    pairs = [
+        value
+        for node in merged.graph
+        for value in node.outputs
+        if node.op_type != "Constant" and types.get(value) in FLOATS and f"{OTHER}{value.name}" in theirs
+    ]
+    _move(other.graph, merged.graph)
+    for key, body in other.ir.functions.items():
+        merged.ir.functions.setdefault(key, body)
+    for domain, version in other.ir.opset_imports.items():
+        merged.ir.opset_imports.setdefault(domain, version)
+    if isolated:
+        for value in pairs:
+            _read_instead(value, theirs[f"{OTHER}{value.name}"], types, their_types)
+    pairs = [value for value in pairs if only is None or value.name in only]
+    declare_spread(merged, limit)
+    merged.graph.outputs.clear()
+    for value in pairs:
+        node = spread_node(value, theirs[f"{OTHER}{value.name}"])
+        merged.graph.append(node)
+        merged.graph.outputs.append(node.outputs[0])
+    return merged, pairs
+
+
+def _read_instead(value: ir.Value, other: ir.Value, types: ElementTypes, their_types: ElementTypes) -> None:
+    """Let all readers of `other` read `value`, in the type of `other`."""
+    if not other.uses():
+        return
+    source, kind = value, their_types.get(other) or ""
+    if types.get(value) != kind:
+        cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", data_type(kind))], name=f"{other.name}/read")
+        cast.outputs[0].name = cast.name
+        producer = other.producer()
+        assert producer is not None
+        producer.append(cast)
+        source = cast.outputs[0]
+    other.replace_all_uses_with(source)
+
+
+def _rename(model: Model) -> None:
+    for graph in model.graphs():
+        # an initializer may be an input as well (IR 3); nameless nodes may all be so
+        values = dict.fromkeys([*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)])
+        for value in values:
+            if value.name:
+                value.name = OTHER + value.name
+        for node in graph:
+            if node.name:
+                node.name = OTHER + node.name
+
+
+def _move(source: ir.Graph, destination: ir.Graph) -> None:
+    source.outputs.clear()
+    for name, value in list(source.initializers.items()):
+        del source.initializers[name]
+        destination.register_initializer(value)
+    for node in list(source):
+        source.remove(node)
+        destination.append(node)
+
+
+def declare_spread(model: Model, limit: float = OF_HALF) -> None:
+    """Give a model the function `Spread`: (reference, candidate) → squared error and norm, lost entries, largest."""
+    import onnx
+
+    function = ir.from_proto(onnx.parser.parse_function(_SPREAD % {"opset": max(model.opset, 13), "limit": limit}))
+    model.ir.functions[function.identifier()] = function
+    model.ir.opset_imports[DOMAIN] = 1
+
+
+def spread_node(reference: ir.Value, candidate: ir.Value) -> ir.Node:
+    """A node whose one output `NAME/figures` is Spread's vector of four floats."""
+    node = ir.Node(DOMAIN, "Spread", [reference, candidate], name=f"{reference.name}/figures")
+    figures = node.outputs[0]
+    figures.name, figures.type, figures.shape = node.name, ir.TensorType(ir.DataType.FLOAT), ir.Shape([4])
+    return node

@@ -1,0 +1,130 @@
+"""The plots of a bench beside its main one: how sure a time is, and where memory and time go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnxfix.render import axes
+from onnxfix.render.vega import INK, SERIES, SOFT, names, svg
+
+Document = Mapping[str, Any]
+Row = Mapping[str, Any]
+BAND = 22
+KINDS = {"torch": SERIES[0], "onnx": SERIES[4], "openvino": SERIES[2]}
+MOST_LINES = 8
+
+
+def measured(document: Document) -> list[tuple[int, Row]]:
+    """Rows with a time, with the number that the table gives each."""
+    rows = enumerate(document["rows"], start=1)
+    return [(number, row) for number, row in rows if row.get("ms_per_sample") is not None]
+
+
+def ratios(document: Document) -> str:
+    """Time by the baseline's, with its interval, a row each."""
+    rows = [(n, row) for n, row in measured(document) if row.get("ratio") is not None]
+    if len(rows) < 2:
+        return ""
+    shown = _labelled(rows)
+    values = [
+        {"v": name, "x": row["ratio"], "a": row["ratio_low"], "b": row["ratio_high"],
+         "c": KINDS.get(row["kind"], SOFT),
+         "d": f"{row['variant']}\n{row['ratio']:.3g} ({row['ratio_low']:.3g} … {row['ratio_high']:.3g})"}
+        for name, (_, row) in zip(shown, rows, strict=True)
+    ]  # fmt: skip
+    domain = axes.domain([x for value in values for x in (value["a"], value["b"], 1.0)])
+    across = {"type": "quantitative", "scale": axes.logarithmic(domain), "axis": axes.ticks(domain)}
+    y = {"field": "v", "type": "nominal", "sort": shown, "title": None}
+    title = f"time by that of {document['method']['baseline']}"
+    layers = [
+        {"data": {"values": [{}]}, "mark": {"type": "rule", "color": INK}, "encoding": {"x": {"datum": 1.0} | across}},
+        {"mark": {"type": "rule", "strokeWidth": 2},
+         "encoding": {"y": y, "x": {"field": "a", **across, "title": title}, "x2": {"field": "b"},
+                      "color": {"field": "c", "type": "nominal", "scale": None}}},
+        {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+         "encoding": {"y": y, "x": {"field": "x", **across}, "description": {"field": "d"},
+                      "color": {"field": "c", "type": "nominal", "scale": None}}},
+    ]  # fmt: skip
+    spec = {"width": 480, "height": {"step": BAND}, "data": {"values": values}, "layer": layers}
+    return svg(spec, f"time of {len(rows)} variants by the baseline's, with 95 % intervals")
+
+
+def memory(document: Document) -> str:
+    """Memory and size, two bars a row."""
+    rows = measured(document)
+    if not rows:
+        return ""
+    shown, word = _labelled(rows), "VRAM" if any(row.get("vram_mb") is not None for _, row in rows) else "memory"
+    values = [
+        {"v": name, "w": what, "x": figure, "d": f"{row['variant']}\n{what} {figure:,.1f} MB"}
+        for name, (_, row) in zip(shown, rows, strict=True)
+        for what, figure in ((word, memory_mb(row)), ("size", row.get("size_mb") or 0.0))
+    ]
+    encoding = {
+        "y": {"field": "v", "type": "nominal", "sort": shown, "title": None},
+        "x": {"field": "x", "type": "quantitative", "title": "MB", "axis": {"tickCount": 6}},
+        "yOffset": {"field": "w", "type": "nominal", "sort": [word, "size"]},
+        "color": {
+            "field": "w", "type": "nominal", "title": None, "sort": [word, "size"],
+            "scale": {"domain": [word, "size"], "range": [SERIES[4], SERIES[1]]}, "legend": {"orient": "top"},
+        },
+        "description": {"field": "d"},
+    }  # fmt: skip
+    spec = {"width": 480, "height": {"step": 11}, "data": {"values": values}, "mark": "bar", "encoding": encoding}
+    return svg(spec, f"{word} and size of {len(rows)} variants")
+
+
+def lines(document: Document, over: str) -> str:
+    """Time against the batch size or the length (`over`), a line a variant: the baseline and the fastest."""
+    points = [p for p in document.get("points") or [] if p.get("ms_per_sample") is not None and p.get(over)]
+    other = "length" if over == "batch" else "batch"
+    fixed = next((p.get(other) for p in points), None)
+    points = [p for p in points if p.get(other) == fixed]
+    if len({p[over] for p in points}) < 2:
+        return ""
+    best: dict[str, float] = {}
+    for p in points:
+        best[p["variant"]] = min(_ratio(p), best.get(p["variant"], math.inf))
+    order = sorted(best, key=lambda name: best[name])
+    chosen = order[:MOST_LINES]
+    baseline = document["method"]["baseline"]
+    if baseline in order and baseline not in chosen:
+        chosen[-1] = baseline
+    shown = dict(zip(chosen, names(chosen), strict=True))
+    values = [
+        {"v": shown[p["variant"]], "x": p[over], "y": p["ms_per_sample"], "a": p["ms_low"], "b": p["ms_high"],
+         "d": f"{p['variant']}\n{p['ms_per_sample']:.3g} ms/sample at {over} {p[over]}"}
+        for p in points if p["variant"] in shown
+    ]  # fmt: skip
+    ticks = sorted({p[over] for p in points})
+    colour = {
+        "field": "v", "type": "nominal", "title": None, "sort": list(shown.values()),
+        "scale": {"domain": list(shown.values()), "range": list(SERIES[: len(shown)])},
+    }  # fmt: skip
+    title = {"batch": "rows a batch", "length": "tokens a row"}[over]
+    x = {"field": "x", "type": "quantitative", "scale": {"type": "log", "domain": [ticks[0], ticks[-1]]},
+         "axis": {"values": ticks, "grid": False}, "title": title}  # fmt: skip
+    y = {"type": "quantitative", "scale": {"type": "log", "nice": False}, "title": "ms/sample"}
+    layers = [
+        {"mark": {"type": "area", "opacity": 0.15}, "encoding": {"y": {"field": "a", **y}, "y2": {"field": "b"}}},
+        {"mark": {"type": "line"}, "encoding": {"y": {"field": "y", **y}}},
+        {"mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+         "encoding": {"y": {"field": "y", **y}, "description": {"field": "d"}}},
+    ]  # fmt: skip
+    encoding = {"x": x, "color": colour}
+    spec = {"width": 520, "height": 300, "data": {"values": values}, "encoding": encoding, "layer": layers}
+    return svg(spec, f"time of {len(shown)} variants against {title}")
+
+
+def memory_mb(row: Row) -> float:
+    return float(row["vram_mb"] if row.get("vram_mb") is not None else row.get("memory_mb") or 0.0)
+
+
+def _ratio(point: Row) -> float:
+    return float(point["ratio"] if point.get("ratio") is not None else point["ms_per_sample"])
+
+
+def _labelled(rows: Sequence[tuple[int, Row]]) -> list[str]:
+    return names([f"{number}  {row['variant']}" for number, row in rows])

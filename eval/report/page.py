@@ -1,0 +1,130 @@
+"""The page of a bench: which variant to deploy, how the others compare, and why; one file, no script, no network.
+
+The document is `summary.json`'s, so that a page can be drawn of an earlier bench too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from onnxfix.nouns.finding import Rule
+from onnxfix.render.document import about, whole
+from onnxfix.render.markup import code, details, section, text
+from onnxfix.render.words import plural
+
+from . import charts, pareto
+from . import parts as parts
+from .charts import Document, Row, measured, memory_mb
+from .table import main_table, sweep_table
+
+
+def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rule]]) -> str:
+    """The whole page. `method`: how it was measured, in sentences; `rules` by code: their documentation stands last."""
+    best = next((row for row in document["rows"] if row["variant"] == document["best"]), None)
+    title = best["variant"] if best else "No variant is to be deployed"
+    body = [
+        f"<header><h1>{text(title)}</h1><p>{text(_subtitle(document, best))}</p></header>",
+        _tiles(document, best),
+        _worse(document),
+        _plot(
+            "Time against quality",
+            "Numbers are those of the table below, the area of a bubble is memory. Pale variants are not to be "
+            "deployed; none beats those on the line in both.",
+            pareto.pareto(document),
+            _kinds(document),
+        ),
+        main_table(document, best, _codes(document, rules)),
+        _plot(
+            "Time by the baseline's", "With 95 % bootstrap intervals, on a logarithmic axis.", charts.ratios(document)
+        ),
+        sweep_table(document, [charts.lines(document, "length"), charts.lines(document, "batch")]),
+        _plot("Memory and size", "Peak memory of the variant alone, and its file or weights.", charts.memory(document)),
+        parts.classes(document),
+        parts.profiles(document),
+        parts.placements(document),
+        _rules(document, rules),
+        parts.sentences("How it was measured", method),
+        parts.machine(document),
+        parts.sentences("Notes", document.get("notes") or []),
+    ]
+    return whole("onnxfix bench", ["page.css", "bench_page.css"], body)
+
+
+def _subtitle(document: Document, best: Row | None) -> str:
+    rows, method = document["rows"], document["method"]
+    where = f"{plural(len(rows), 'variant')} on {method['workload']}, {method['provider'].upper()}"
+    if best is None:
+        return f"{where}: each failed, has a defect, or answers otherwise than {method['reference']}"
+    return f"the fastest sound variant that none dominates, of {where}"
+
+
+def _tiles(document: Document, best: Row | None) -> str:
+    rows = document["rows"]
+    tiles = _of_best(document, best) if best else []
+    failed, sound = sum(bool(row["failure"]) for row in rows), sum(bool(row.get("sound")) for row in rows)
+    flawed = len(rows) - failed - sound
+    under = ", ".join(
+        f"{count} {words}" for count, words in ((failed, "failed"), (flawed, "with a defect or wrong answers")) if count
+    )
+    tiles.append(("sound variants", f"{sound} of {len(rows)}", text(under)))
+    drawn = (f'<div class="tile"><span>{name}</span><b>{value}</b><p>{below}</p></div>' for name, value, below in tiles)
+    return f'<div class="tiles">{"".join(drawn)}</div>'
+
+
+def _of_best(document: Document, best: Row) -> list[tuple[str, str, str]]:
+    baseline = document["method"]["baseline"]
+    tiles = [
+        (
+            "ms/sample",
+            f"{best['ms_per_sample']:.3g}",
+            f"the median batch; {best['samples_per_s']:,.0f} samples a second over all",
+        )
+    ]
+    if best.get("ratio") is not None and best["variant"] != baseline:
+        low, high = best["ratio_low"], best["ratio_high"]
+        under = f"95 %: {low:.2f} … {high:.2f}" if low is not None else ""
+        tiles.append((f"time by that of {text(baseline)}", f"{best['ratio']:.2f}", under))
+    heads = document.get("heads") or []
+    scores = [best.get(f"f1_{head}") for head in heads]
+    if any(score is not None for score in scores):
+        figures = " / ".join("–" if score is None else f"{score:.3f}" for score in scores)
+        tiles.append(("macro F1", figures, text(", ".join(heads))))
+    elif best.get("rel_l2_logits") is not None:
+        tiles.append(("error of the outputs", f"{best['rel_l2_logits']:.1e}", "relative L2"))
+    what = "VRAM" if best.get("vram_mb") is not None else "memory"
+    tiles.append((what, f"{memory_mb(best):,.0f} MB", f"{best.get('size_mb') or 0:,.1f} MB on disk"))
+    return tiles
+
+
+def _worse(document: Document) -> str:
+    found = document.get("regressions")
+    if found is None:
+        return ""
+    if not found:
+        return '<p class="notice">Nothing is worse than it was last time.</p>'
+    return "".join(f'<p class="notice">Worse than last time: {text(str(each["sentence"]))}</p>' for each in found)
+
+
+def _plot(title: str, hint: str, drawn: str, keys: str = "") -> str:
+    return section(title, hint, [keys, f'<div class="plot">{drawn}</div>']) if drawn else ""
+
+
+def _kinds(document: Document) -> str:
+    found = dict.fromkeys(row["kind"] for _, row in measured(document))
+    keys = "".join(f'<span class="key"><i class="dot {text(kind)}"></i>{text(kind)}</span>' for kind in found)
+    return f'<div class="legend">{keys}</div>'
+
+
+def _codes(document: Document, rules: Mapping[str, type[Rule]]) -> dict[str, str]:
+    """The names of the findings of all files, by code."""
+    found = {f["code"]: f["name"] for each in (document.get("diagnoses") or {}).values() for f in each["findings"]}
+    return {code: name for code, name in sorted(found.items()) if code in rules}
+
+
+def _rules(document: Document, rules: Mapping[str, type[Rule]]) -> str:
+    entries = [
+        # inside: browsers open what an address leads into
+        details(f"{code(number)} {text(name)}", f'<div id="{number}">{about(rules[number])}</div>')
+        for number, name in _codes(document, rules).items()
+    ]
+    return section("The findings", "What each means and what repairs it.", entries) if entries else ""

@@ -1,0 +1,1 @@
+"""How far each operator is from the machine's peak: bytes moved, fused regions, measured peaks."""

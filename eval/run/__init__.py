@@ -1,0 +1,1 @@
+"""Running a model: ONNX Runtime, torch, torchao, OpenVINO, on what machine, with what energy."""

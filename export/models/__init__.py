@@ -1,0 +1,1 @@
+"""Where the torch module comes from: a checkpoint, a factory, several heads, sentence embeddings."""

@@ -1,0 +1,1 @@
+"""diagnose --against: a quantized model beside its float original, layer by layer."""

@@ -1,0 +1,1 @@
+"""The job of bench: which variants there are, who makes their files, what data they run on."""

@@ -1,0 +1,188 @@
+"""What `onnxfix bench` compares: finds the models and the checkpoint behind them, from options and provenance."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxfix.nouns.errors import OnnxfixError
+
+from .data import Wanted, workload
+
+if TYPE_CHECKING:
+    from onnxfix.eval.bench.bench import Opinion, Variant
+    from onnxfix.eval.inputs.workload import Workload
+    from onnxfix.nouns.provenance import Provenance
+
+DEFAULT_MODEL = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to run, and what the reader must know about it."""
+
+    variants: list[Variant]
+    workload: Workload
+    notes: list[str]
+    opinions: dict[str, Opinion] = field(default_factory=dict)
+    diagnoses: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def setup(wanted: Wanted) -> Setup:
+    """Raises OnnxfixError with what to do when models, checkpoint or data cannot be found."""
+    from onnxfix.eval.inputs.workload import bucketed
+
+    from .opinions import opinions
+
+    if wanted.sweep:
+        from .sweep import sweep
+
+        found = sweep(wanted)
+    else:
+        found = _named(wanted)
+    rows = bucketed(found.workload) if wanted.bucket else found.workload
+    said, documents = opinions(found.variants, wanted.provider, "cuda" if wanted.sweep else "")
+    return replace(found, workload=rows, opinions=said, diagnoses=documents)
+
+
+def _named(wanted: Wanted) -> Setup:
+    """The files that the user names, and torch."""
+    paths = find_models(wanted.models)
+    known = {path: read_provenance(path) for path in paths}
+    source = find_source(wanted, known)
+    notes = _strangers(source, known)
+    variants = [onnx_variant(path, provenance) for path, provenance in known.items()]
+    if source is not None and not wanted.no_torch:
+        if importlib.util.find_spec("torch") is None:
+            notes.append("torch is not installed: ONNX models only (pip install 'onnxfix[torch]')")
+        else:
+            variants = [*_torch_variants(source, wanted.torchao), *variants]
+    return Setup(variants, workload(wanted, source, paths), notes)
+
+
+def find_models(given: Sequence[Path]) -> list[Path]:
+    """The files given, or model.onnx here and the files onnxfix made from it (model.*.onnx)."""
+    if not given:
+        default = Path(DEFAULT_MODEL)
+        if not default.is_file():
+            raise OnnxfixError(f"no {DEFAULT_MODEL} in this folder", "name an ONNX file")
+        return [default, *sorted(Path().glob("model.*.onnx"))]
+    for path in given:
+        if not path.is_file():
+            raise OnnxfixError(f"{path} {'is a directory' if path.is_dir() else 'does not exist'}", "name .onnx files")
+    return list(dict.fromkeys(given))
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """None for a file without any, and for one that cannot be opened: that becomes a row which says why."""
+    from onnxfix.nouns.model import Model
+    from onnxfix.nouns.provenance import Provenance
+
+    try:
+        return Provenance.read(Model.open(path).ir)
+    except OnnxfixError:
+        return None
+
+
+def find_source(wanted: Wanted, known: dict[Path, Provenance | None]) -> Provenance | None:
+    """Where torch's side and the tokenizer come from: the options, else the first file that says so.
+
+    None when nothing of it is needed (--no-torch without --data).
+    """
+    from onnxfix.nouns.provenance import Provenance
+
+    found = next((p for p in known.values() if p is not None and (p.checkpoint or p.factory)), None)
+    checkpoint = str(wanted.checkpoint.resolve()) if wanted.checkpoint else ""
+    if wanted.checkpoint and not wanted.checkpoint.is_dir():
+        raise OnnxfixError(f"checkpoint {wanted.checkpoint} is not a folder", "name the folder with config.json")
+    if wanted.factory:
+        recorded = found.checkpoint if found is not None else ""
+        return replace(
+            found or Provenance(), factory=wanted.factory, checkpoint=checkpoint or recorded, checkpoint_sha256=""
+        )
+    if checkpoint:
+        return replace(found or Provenance(), checkpoint=checkpoint, checkpoint_sha256="", factory="")
+    if found is not None and found.factory and not wanted.no_torch:
+        # A file may name any importable function: only the user says that one may run.
+        raise OnnxfixError(
+            f"the model was exported through the function {found.factory}, which is not run because a file says so",
+            f"allow it with --factory {found.factory}, or compare ONNX files alone with --no-torch",
+        )
+    if found is not None and found.checkpoint and not Path(found.checkpoint).is_dir():
+        raise OnnxfixError(
+            f"{found.checkpoint}, which the model was exported from, is gone", "name it with --checkpoint DIR"
+        )
+    if found is None and not (wanted.no_torch and wanted.data is None):
+        raise OnnxfixError(
+            f"{', '.join(str(path) for path in known)}: no record of the checkpoint it was exported from",
+            "name it with --checkpoint DIR, or compare ONNX files alone with --no-torch",
+        )
+    return found
+
+
+def _strangers(source: Provenance | None, known: dict[Path, Provenance | None]) -> list[str]:
+    """Notes on files exported from another checkpoint than the one compared with."""
+    digest = source.checkpoint_sha256 if source else ""
+    return [
+        f"{path} was exported from another checkpoint"
+        for path, provenance in known.items()
+        if digest and provenance and provenance.checkpoint_sha256 not in ("", digest)
+    ]
+
+
+def onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
+    from onnxfix.eval.bench.bench import Variant
+
+    name = path.name.removesuffix(".onnx") if path.parent == Path() else str(path)
+    exporter, verified = (provenance.exporter, provenance.verified) if provenance else ("", "")
+    notes = list(provenance.notes) if provenance else []
+    if repaired := _repair_record(path):
+        exporter = f"{exporter} + onnxfix" if exporter else "onnxfix"
+        verified = str(repaired.get("verified", ""))
+        notes.append(f"passes: {', '.join(map(str, repaired.get('passes', ())))}")
+    return Variant(name, "onnx", path, exporter=exporter, verified=verified, note="; ".join(notes))
+
+
+def _repair_record(path: Path) -> dict[str, Any]:
+    """What `onnxfix repair` wrote into a file it made; empty for any other file."""
+    from onnxfix.flows.repair.attempts import KEY
+    from onnxfix.nouns.model import Model
+
+    try:
+        record = json.loads(Model.open(path).ir.metadata_props.get(KEY, "{}"))
+    except (OnnxfixError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
+    from onnxfix.eval.bench.bench import Variant
+    from onnxfix.eval.bench.variant import stamp
+    from onnxfix.export.models.checkpoint import Checkpoint
+    from onnxfix.export.models.torch_model import load_torch
+
+    if source.checkpoint_sha256:
+        if Checkpoint.open(source.checkpoint).sha256() != source.checkpoint_sha256:
+            raise OnnxfixError(
+                f"{source.checkpoint} changed since the model was exported from it",
+                "export again, or name the right one with --checkpoint DIR",
+            )
+        source = replace(source, checkpoint_sha256="")  # checked once here, not within the time of each load
+    factory = functools.partial(load_torch, source)
+    changes = stamp(Path(source.checkpoint) if source.checkpoint else None)
+    plain = [
+        Variant("torch fp32", "torch", factory, stamp=changes),
+        Variant("torch bf16", "torch", factory, dtype="bf16", stamp=changes),
+    ]
+    if torchao is False or (torchao is None and importlib.util.find_spec("torchao") is None):
+        return plain
+    return [
+        *plain,
+        Variant("torch int8-wo (torchao)", "torch", factory, dtype="int8-wo", stamp=changes),
+        Variant("torch int8-dyn (torchao)", "torch", factory, dtype="int8-dyn", stamp=changes),
+    ]

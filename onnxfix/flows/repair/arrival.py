@@ -1,0 +1,70 @@
+"""Models that arrive in half precision, and wrong: when to make them fp32 first, and what they are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import infer
+from onnxfix.surgery.passes.convert_to_half import HALVES
+from onnxfix.surgery.passes.inline_functions import InlineFunctions
+from onnxfix.surgery.passes.restore_rotary_frequencies import RestoreRotaryFrequencies
+from onnxfix.surgery.passes.widen_to_fp32 import WidenToFp32
+from onnxfix.surgery.recipe import Recipe
+from onnxfix.surgery.recipes import Wish
+from onnxfix.surgery.sites.attention import rotary
+from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.half import leaks
+
+_THETA_KEYS = frozenset({"rope_theta", "global_rope_theta", "local_rope_theta", "rotary_emb_base", "rope_base"})
+
+
+def reason_to_widen(model: Model, wish: Wish) -> str:
+    """Why a model should become fp32 before it is converted, in words; empty when it is fp32, or half and right."""
+    if wish.precision not in HALVES:
+        return ""
+    types = infer(model.ir)
+    found = {kind for kind in types.of.values() if kind in HALVES.values()}
+    stored = {tensor for v in model.graph.initializers.values() if (tensor := constant_tensor(v)) is not None}
+    found |= {f"tensor({t.dtype.name.lower()})" for t in stored if t.dtype.name in ("FLOAT16", "BFLOAT16")}
+    if not found:
+        return ""
+    if types.conflicts:
+        return f"{len(types.conflicts)} type conflicts"
+    if wish.half.keep_rotary_fp32 and any(_is_half(site, types.of) for site in rotary.find(model, types)):
+        return "rotary angles in half precision"
+    if leaks.find(model, types):
+        return "fp32 that leaked from rotary angles"
+    if found - {HALVES[wish.precision]}:
+        return "another half precision than was asked for"
+    return ""
+
+
+def widening(checkpoint: Path | None = None) -> Recipe:
+    """The passes that make a model fp32 again. `checkpoint`: the folder whose config names the rotary thetas."""
+    thetas = tuple(dict.fromkeys(_thetas(checkpoint))) if checkpoint is not None else ()
+    return Recipe((InlineFunctions(), WidenToFp32(), RestoreRotaryFrequencies(thetas)))
+
+
+def _is_half(site: rotary.RotarySite, types: dict[Any, str]) -> bool:
+    computed = (types.get(v) for node in site.angle_nodes for v in node.outputs)
+    stored = (types.get(v) for v in site.constants if (t := constant_tensor(v)) is not None and t.size > 1)
+    return any(kind in HALVES.values() for kind in (*computed, *stored))
+
+
+def _thetas(checkpoint: Path) -> Iterator[float]:
+    """Every rotary base that a transformers config.json names, nested ones included."""
+    file = checkpoint / "config.json"
+    try:
+        pending: list[Any] = [json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as error:
+        raise OnnxfixError(f"{file} cannot be read", "name the folder of a checkpoint with --checkpoint") from error
+    while pending:
+        entry = pending.pop()
+        if isinstance(entry, dict):
+            yield from (float(v) for k, v in entry.items() if k in _THETA_KEYS and isinstance(v, (int, float)))
+            pending.extend(entry.values())

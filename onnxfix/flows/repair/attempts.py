@@ -1,0 +1,247 @@
+"""Attempts: a conversion written to a staging file, measured against its source, and made again where it errs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model, tensors
+from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.target import Target
+from onnxfix.surgery.graph_pass import Outcome
+from onnxfix.surgery.passes.convert_to_half import NothingHalfError
+from onnxfix.surgery.recipe import Recipe
+from onnxfix.surgery.recipes import Wish, planned, recipe
+
+from . import arrival
+from . import escalation as precision
+from .search import Answer, SearchWish, search
+from .search_problems import REASON
+from .verification import Check, Verification, in_words, require_typed
+
+if TYPE_CHECKING:
+    from onnxfix.eval.inputs.feeds import Feed
+
+
+KEY = "onnxfix.repair"
+"""Metadata entry of a result, which says what was done and how it was verified."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One result: what was asked, the passes that ran, what they did, and the model as it lies in the staging file."""
+
+    wish: Wish
+    steps: Recipe
+    outcome: Outcome
+    result: Model
+
+
+@dataclass
+class Plans:
+    """The last plan, so that a graph that did not change is not planned again: each takes a second or more."""
+
+    target: Target
+    key: bytes = b""
+    plan: Plan | None = None
+
+    def of(self, model: Model) -> Plan:
+        from onnxfix.diagnose.placement.forecast import forecast
+
+        key = _structure(model)
+        if self.plan is None or key != self.key:
+            self.key, self.plan = key, forecast(model, self.target)
+        return self.plan
+
+
+class Job:
+    """All attempts of one repair. `file`: where each is staged, under the name it will have."""
+
+    def __init__(
+        self,
+        model: Model,
+        wish: Wish,
+        file: Path,
+        progress: Callable[[str], None],
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.model, self.wish, self.file, self.progress = model, wish, file, progress
+        self.plans = Plans(wish.target)
+        self.notes: list[str] = []
+        self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
+        self.kind = wish.kind
+        why = arrival.reason_to_widen(model, wish)
+        if why:
+            self._widen(why, checkpoint)
+
+    def _widen(self, why: str, checkpoint: Path | None) -> None:
+        """Go on from the model's own numbers in fp32, which the result is then compared with."""
+        steps = arrival.widening(checkpoint)
+        wide, outcome = steps.apply(self.model, self.progress)
+        file = self.file.with_name(f"reference-{self.file.name}")
+        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
+        self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
+        self.before = steps, outcome
+
+    def attempt(self, wish: Wish) -> Attempt:
+        """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
+        steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
+        draft, outcome = steps.apply(self.model, self.progress)
+        if wish.int8:
+            _require_quantized(draft)
+        draft.ir.metadata_props.pop(KEY, None)
+        earlier, further = self.before[1], self._written(draft, last)
+        changes = (*earlier.changes, *outcome.changes, *further.changes)
+        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_half(wish, draft), *further.notes)
+        passes = (*self.before[0].passes, *steps.passes, *last.passes)
+        written = Model.open(self.file, self.model.custom_op_libraries)
+        return Attempt(wish, Recipe(passes), Outcome(changes, notes), written)
+
+    def _written(self, draft: Model, last: Recipe) -> Outcome:
+        """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
+        so both happen at once, and the model is written again where they did find something."""
+        with ThreadPoolExecutor(1) as background:
+            writing = background.submit(draft.clone().save, self.file)
+            result, outcome = last.apply(draft, self.progress)
+            self.progress("write")
+            writing.result()
+        if outcome.changes:
+            result.save(self.file)
+        return outcome
+
+    def calibrate(self, feeds: Sequence[Feed]) -> None:
+        """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
+        self.progress("calibrate")
+        kept, worst = precision.harmed(self.model, self.wish, feeds)
+        self.wish = precision.keeping(self.wish, kept)
+        many = "1 feed" if len(feeds) == 1 else f"{len(feeds)} feeds"
+        self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
+
+    def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
+        """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
+        held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
+        answer = search(self.model, self.wish, held, asked, self.progress)
+        self.wish = precision.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
+        how = " ".join(answer.flags) or "nothing needs to be kept"
+        self.notes.append(f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}")
+        return answer
+
+    def _check(self, exact: bool, limit: float) -> Check:
+        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse)
+
+    def verified(
+        self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()
+    ) -> tuple[Attempt, tuple[Comparison, ...], str]:
+        """The result that is within the limit, what it was compared by, and that in words. Raises OnnxfixError.
+
+        `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
+        """
+        done = self.attempt(self.wish)
+        self.progress("verify")
+        check = self._check(done.steps.applicability is Applicability.EXACT, limit)
+        held = Verification(self.model, self.model.path, check, feeds, more)
+        emulated: tuple[Comparison, ...] = ()
+        if check.half:
+            require_typed(done.result)
+            # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
+            aim = limit if done.wish.int8 else min(limit, precision.AIMS[self.kind])
+            done, comparison = self._within_aim(done, held, aim)
+            held.require(comparison, done.result)
+            emulated = (comparison,)
+        comparisons = (*emulated, *held.on_cpu(done.result))
+        for comparison in comparisons:
+            held.require(comparison, done.result)
+        return done, comparisons, in_words(comparisons, check, len(held.feeds))
+
+    def _within_aim(self, done: Attempt, held: Verification, aim: float) -> tuple[Attempt, Comparison]:
+        """The first attempt that errs no more than `aim`; if there is none, the plain one if it is within the limit,
+        since fp32 that does not help is only slow, or else the one that errs least."""
+        first = held.emulated(done.result)
+        if first.error <= aim:
+            return done, first
+        tried = [(done.wish, first, "")]
+        for more in precision.escalations(self.model, done.wish, held.feeds, first.sound):
+            self.progress(f"keep {more.what} in fp32")
+            wish = precision.keeping(self.wish, more.nodes)
+            with contextlib.suppress(NothingHalfError):  # that would be the source again
+                tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
+            if tried[-1][1].error <= aim:
+                break
+        wish, comparison, what = min(tried, key=lambda attempt: attempt[1].error)
+        if comparison.error > aim and first.error <= held.check.limit:
+            wish, comparison, what = tried[0]
+        made = self.attempt(wish)  # again, as each attempt takes the place of the one before
+        note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
+        return (_noted(made, note) if what else made), comparison
+
+
+def _noted(attempt: Attempt, note: str) -> Attempt:
+    return replace(attempt, outcome=Outcome(attempt.outcome.changes, (*attempt.outcome.notes, note)))
+
+
+def _figure(comparison: Comparison) -> str:
+    return f"{comparison.rel_l2:.1e}" if comparison.sound else "NaN"
+
+
+def _structure(model: Model) -> bytes:
+    """A digest of nodes, small constants and the types of large ones: what a plan depends on."""
+    digest = hashlib.sha256()
+    for text in _described(model):
+        digest.update(text.encode())
+    return digest.digest()
+
+
+def _described(model: Model) -> Iterator[str]:
+    for graph in model.graphs():
+        for value in (*graph.inputs, *graph.initializers.values(), *graph.outputs):
+            tensor = value.const_value
+            kind = _content(tensor) if tensor is not None else f"{value.type} {value.shape}"
+            yield f"{value.name} {kind}\n"
+    for node in model.nodes():
+        names = [v.name if v is not None else "" for v in (*node.inputs, *node.outputs)]
+        attributes = [
+            f"{a.name}={_content(a.value) if a.type == ir.AttributeType.TENSOR else a.value}"
+            for a in node.attributes.values()
+            if a.type not in _BODIES
+        ]
+        yield f"{node.domain} {node.op_type} {len(node.inputs)} {names} {attributes}\n"
+
+
+def _content(tensor: ir.TensorProtocol) -> str:
+    small = tensor.nbytes <= 1024 and tensor.dtype != ir.DataType.STRING
+    return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
+
+
+_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
+    """A note when fp32 was asked for and weights arrived in half precision."""
+    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    count = sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
+    if wish.int8 or wish.precision != "fp32" or not count:
+        return ()
+    many = "1 weight is" if count == 1 else f"{count:,} weights are"
+    return (f"{many} in half precision and will stay so: what rounding took cannot be brought back",)
+
+
+def _require_quantized(result: Model) -> None:
+    """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
+    from onnxfix.surgery.sites.linear import linears
+
+    found = linears.find(result)
+    if any(x.quantized for x in found):
+        return
+    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
+    where = f"{len(found)} linears were skipped, the first because " if found else ""
+    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")

@@ -1,0 +1,190 @@
+"""Repair: diagnose, change a copy, diagnose again, compare with the original, and only then write."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxfix import __version__
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model, staged
+from onnxfix.nouns.report import Report
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.weights.writer import append_metadata
+from onnxfix.surgery.graph_pass import Outcome
+from onnxfix.surgery.recipe import Recipe
+from onnxfix.surgery.recipes import Wish
+
+from .attempts import KEY, Job
+from .search import Answer, SearchWish
+from .verification import LIMITS
+
+if TYPE_CHECKING:
+    from onnxfix.eval.inputs.feeds import Feed
+
+SCHEMA = "onnxfix.repair/1"
+# Calibration feeds that are verified on besides the made-up ones.
+MORE = 2
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did. `output` is None for a dry run; `verified` says in words how the result was checked."""
+
+    source: Path
+    output: Path | None
+    kind: str
+    recipe: Recipe
+    outcome: Outcome
+    before: Report
+    after: Report
+    comparisons: tuple[Comparison, ...]
+    verified: str
+    source_bytes: int
+    result_bytes: int
+    search: Answer | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "schema": SCHEMA,
+            "source": str(self.source),
+            "output": str(self.output) if self.output else None,
+            "kind": self.kind,
+            "passes": [p.name for p in self.recipe.passes],
+            "applicability": self.recipe.applicability.value,
+            "changes": dict(Counter(f"{c.pass_name}: {c.verb}" for c in self.outcome.changes)),
+            "notes": list(self.outcome.notes),
+            "before": self.before.summary(),
+            "after": self.after.summary(),
+            "findings": [f.as_dict() for f in self.after.findings],
+            "quantization": dict(self.after.quantization),
+            "comparisons": [c.as_dict() for c in self.comparisons],
+            "verified": self.verified,
+            "source_bytes": self.source_bytes,
+            "result_bytes": self.result_bytes,
+            "search": self.search.as_dict() if self.search else None,
+        }
+
+
+def default_output(source: Path, wish: Wish) -> Path:
+    """`model.onnx` → `model.fp16.onnx`, beside the input."""
+    return source.with_name(f"{source.stem}.{wish.kind}.onnx")
+
+
+def repair(
+    source: Path,
+    wish: Wish,
+    output: Path | None = None,
+    *,
+    check: bool = True,
+    max_error: float | None = None,
+    feeds: Sequence[Feed] = (),
+    calibration: Sequence[Feed] = (),
+    search: SearchWish | None = None,
+    checkpoint: Path | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    custom_op_libraries: tuple[Path, ...] = (),
+    progress: Callable[[str], None] = lambda step: None,
+) -> Repaired:
+    """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified.
+
+    `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
+    stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
+    `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded.
+    """
+    from onnxfix.diagnose.run import diagnose
+
+    model = Model.open(source, custom_op_libraries)
+    destination = output or default_output(source, wish)
+    _check_destination(destination, source, force)
+    model.refuse_overwrite(destination)
+    progress("diagnose")
+    with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
+        # a copy: what is compiled for a plan lends its values other weights for a moment
+        earlier = background.submit(_diagnosed, model.clone(), wish.target)
+        job = Job(model, wish, folder / destination.name, progress, checkpoint)
+        if calibration and not wish.int8:
+            job.calibrate(calibration)
+        answer = job.search(search, calibration or feeds) if search else None
+        if check:
+            limit = max_error if max_error is not None else LIMITS[wish.kind]
+            # ranges measured on real inputs say nothing about made-up ones
+            given = feeds or (calibration[: MORE + 1] if wish.int8 else ())
+            done, comparisons, verified = job.verified(limit, given, calibration[:MORE] if not wish.int8 else ())
+        else:
+            done, comparisons, verified = job.attempt(wish), (), "unverified"
+        progress("diagnose the result")
+        after = diagnose(done.result, wish.target, plan=job.plans.of(done.result))
+        before = earlier.result()
+        append_metadata(done.result.path, _metadata(done.steps, wish.kind, verified))
+        size = done.result.file_bytes
+        written = None if dry_run else _move(done.result, destination)
+    kind = wish.kind
+    return Repaired(
+        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
+        answer,
+    )  # fmt: skip
+
+
+def _diagnosed(model: Model, target: Target) -> Report:
+    """A diagnosis in a thread of its own, which then needs its compiler no more."""
+    from onnxfix.diagnose.placement.optimised.compiler import shared
+    from onnxfix.diagnose.run import diagnose
+
+    try:
+        return diagnose(model, target)
+    finally:
+        shared().stop()
+
+
+def _check_destination(destination: Path, source: Path, force: bool) -> None:
+    """A new file, or an earlier result of ours: nothing that somebody else made is lost without a word."""
+    if destination.is_dir():
+        raise OnnxfixError(f"{destination} is a folder", f"name a file, as in -o {destination / source.name}")
+    if not destination.exists():
+        return
+    if destination.samefile(source):
+        raise OnnxfixError(f"{destination} is the source model", "name another output with -o")
+    if not force and not _is_ours(destination):
+        raise OnnxfixError(f"{destination} exists and is no result of repair", "use --force, or name another with -o")
+
+
+@contextlib.contextmanager
+def _stage(destination: Path, dry_run: bool) -> Iterator[Path]:
+    """A folder to write to first: beside the destination, so that moving is one rename, or anywhere for a dry run."""
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+            yield Path(folder)
+        return
+    if not destination.parent.is_dir():
+        raise OnnxfixError(f"folder {destination.parent} does not exist", "create it or name another output with -o")
+    with staged(destination.parent) as folder:
+        yield folder
+
+
+def _move(result: Model, destination: Path) -> Path:
+    """Data first: a reader that sees the new graph must find its weights."""
+    for file in (*result.external_files, result.path):
+        file.replace(destination.with_name(file.name))
+    return destination
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return KEY in Model.open(path).ir.metadata_props
+    except OnnxfixError:
+        return False
+
+
+def _metadata(steps: Recipe, kind: str, verified: str) -> dict[str, str]:
+    text = {"version": __version__, "kind": kind, "passes": [p.name for p in steps.passes], "verified": verified}
+    return {KEY: json.dumps(text, sort_keys=True)}

@@ -1,0 +1,103 @@
+"""What a search decides on: nodes that half precision may keep in fp32, or linears that int8 may leave in float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from onnxfix.flows.against.against import noisiest
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.types.element_types import infer
+from onnxfix.surgery.graph_pass import run
+from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf, NothingHalfError
+from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
+from onnxfix.surgery.recipes import Wish, recipe
+from onnxfix.surgery.sites.half import half_plan
+from onnxfix.surgery.sites.half.half_types import touches_float
+from onnxfix.surgery.sites.linear import linears
+
+from .escalation import Kept, keeping, prepared
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from onnxfix.nouns.model import Model
+
+    from .verification import Verification
+
+REASON = "found by search"
+
+
+class Problem(Protocol):
+    """`nodes`: what may be kept, each with a name, in the order in which to try; `groups`: which stand together."""
+
+    @property
+    def nodes(self) -> Sequence[ir.Node]: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
+
+    def measured(self, kept: frozenset[int]) -> Comparison:
+        """The model converted with these nodes kept, against its source."""
+        ...
+
+
+class HalfProblem:
+    """Nodes that the conversion would make half, in topological order, layer by layer."""
+
+    def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
+        from .bisection import layer_of
+
+        self.wish, self.held, self.base = wish, held, prepared(model, wish)
+        types = infer(self.base.ir)
+        plan = half_plan.plan(self.base, types, wish.target, HALVES[wish.precision], wish.half)
+        self.nodes = [n for n in self.base.nodes() if n.name and touches_float(n, types) and n not in plan.keep]
+        self.groups = [layer_of(scope_of(node)) for node in self.nodes]
+
+    def measured(self, kept: frozenset[int]) -> Comparison:
+        made = self.base.clone()
+        try:
+            run(ConvertToHalf(self.wish.target, self.wish.precision, _keeping(self, kept).half), made)
+            run(DropIdleCasts(), made)
+        except NothingHalfError:
+            made = self.base  # the set of all nodes, which a search asks for to know whether any helps
+        return self.held.emulated(made, staged=False)
+
+
+class Int8Problem:
+    """Linears that would be quantized, each by itself, the noisiest first: what is lost adds up, so that a few of the
+    worst are most of it."""
+
+    def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
+        self.wish, self.held, self.model = wish, held, model
+        found = Selection(heads=wish.heads).of(linears.find(model), model)
+        _name([x.node for x in found], model)
+        by_name = {str(x.node.name): x.node for x in found}
+        quantized, _ = recipe(wish, model).apply(model)
+        worst = [name for name in noisiest(model, quantized, held.feeds) if name in by_name]
+        self.nodes = [by_name[name] for name in dict.fromkeys([*worst, *by_name])]
+        self.groups = [str(node.name) for node in self.nodes]
+
+    def measured(self, kept: frozenset[int]) -> Comparison:
+        made, _ = recipe(_keeping(self, kept), self.model).apply(self.model)
+        return self.held.plain(made)
+
+
+def _name(nodes: Sequence[ir.Node], model: Model) -> None:
+    """Give nameless nodes a name, by which they are kept."""
+    taken = {node.name for node in model.nodes()}
+    for number, node in enumerate(nodes):
+        name = f"linear_{number}"
+        while not node.name:
+            node.name = name if name not in taken else None
+            name += "_"
+
+
+def problem(model: Model, wish: Wish, held: Verification) -> Problem:
+    return Int8Problem(model, wish, held) if wish.int8 else HalfProblem(model, wish, held)
+
+
+def _keeping(asked: HalfProblem | Int8Problem, kept: frozenset[int]) -> Wish:
+    nodes: Kept = tuple((asked.nodes[i].name or "", REASON) for i in sorted(kept))
+    return keeping(asked.wish, nodes)

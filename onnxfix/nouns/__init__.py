@@ -1,0 +1,1 @@
+"""The nouns: what every part of onnxfix speaks of. They import nothing of ours but each other."""

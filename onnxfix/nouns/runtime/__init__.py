@@ -1,0 +1,1 @@
+"""What an ONNX Runtime release can run: its kernel tables and the devices of this machine."""

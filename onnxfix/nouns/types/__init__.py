@@ -1,0 +1,1 @@
+"""Element types of every value: schemas, type strings, inference."""

@@ -1,0 +1,1 @@
+"""Weights on disk: the wire format, mapped data, external files, the writer."""

@@ -1,0 +1,1 @@
+"""What passes for int8 share: the quantizer, calibration, ranges of channels, outliers, blocks."""

@@ -1,0 +1,1 @@
+"""What half precision asks of a graph: types, norms, residuals, islands of fp32 and their borders."""

@@ -1,0 +1,180 @@
+"""Which nodes a conversion to half precision leaves in fp32, each with its reason. Decided once, read by all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.surgery.sites.attention import attention_scores, rotary
+from onnxfix.surgery.sites.attention.rotary import ANGLE_OPS
+from onnxfix.surgery.sites.constants import constant_tensor
+
+from . import norms
+from .block_list import BlockList
+from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, touches_float
+
+__all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of"]
+
+# Shape-only operators: in whatever type their input is, so that they never need a cast of their own.
+MOVEMENT = frozenset(
+    "Reshape Transpose Unsqueeze Squeeze Expand Tile Slice Concat Split Gather Identity Flatten GatherElements "
+    "GatherND DepthToSpace SpaceToDepth Pad".split()
+)
+# They hand on a part of a tensor, or more than it.
+SHRINKING = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split"})
+GROWING = frozenset({"Expand", "Tile", "Pad"})
+LIKES = ("rotary", "norms", "softmax", "mask")
+"""What `--keep-fp32-like` can name."""
+
+
+@dataclass(frozen=True)
+class HalfOptions:
+    """What a user can say about a conversion. Patterns that catch nothing are errors, not silence.
+
+    `keep_like`: kinds of places out of `LIKES`. `io_types`: `keep` leaves inputs and outputs of the model fp32, `half`
+    converts them. `keep_nodes`: exact node names with the reason to report, as calibration and search find them.
+    """
+
+    keep_rotary_fp32: bool = True
+    blocked: BlockList = field(default_factory=BlockList)
+    keep_like: tuple[str, ...] = ()
+    io_types: str = "keep"
+    keep_nodes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class HalfPlan:
+    """`keep`: each fp32 node with its reason; `other`: nodes that compute in another half type; `half`: the type of
+    everything else that was float."""
+
+    half: str
+    keep: dict[ir.Node, str] = field(default_factory=dict)
+    other: dict[ir.Node, str] = field(default_factory=dict)
+    caught: dict[str, int] = field(default_factory=dict)
+    """How many nodes each block list entry caught."""
+
+    def add(self, nodes: Iterable[ir.Node], reason: str) -> int:
+        count = 0
+        for node in nodes:
+            count += 1
+            self.keep.setdefault(node, reason)
+        return count
+
+    def kind(self, node: ir.Node) -> str:
+        """The type a node computes its floats in."""
+        return FLOAT if node in self.keep else self.other.get(node, self.half)
+
+
+def plan(model: Model, types: ElementTypes, target: Target, half: str, options: HalfOptions) -> HalfPlan:
+    """Decide for every node. `half` is `tensor(float16)` or `tensor(bfloat16)`.
+
+    Raises OnnxfixError when a block list entry, or a kind of place, catches no node.
+    """
+    made = HalfPlan(half)
+    for entry, nodes in options.blocked.caught(model).items():
+        made.caught[entry] = made.add(nodes, entry)
+    _keep_named(model, options, made)
+    _keep_like(model, types, options, made)
+    made.add(_index_cones(model, types), "float that becomes an index")
+    for node in model.nodes():
+        if not touches_float(node, types) or node in made.keep:
+            continue
+        reason = intrinsic(node, model, types, half)
+        # these name the type they make: what matters is who reads it
+        named = node.op_type in ("Cast", "CastLike", "ConstantOfShape")
+        kind, lacking = (half, "") if reason or named else kernel_type(node, model, types, target, half)
+        if reason or kind == FLOAT:
+            made.add([node], reason or lacking)
+        elif kind != half:
+            made.other[node] = kind
+    _close_movement(model, types, made)
+    return made
+
+
+def _keep_named(model: Model, options: HalfOptions, made: HalfPlan) -> None:
+    wanted = dict(options.keep_nodes)
+    for node in model.nodes() if wanted else ():
+        if node.name in wanted:
+            made.add([node], wanted[node.name])
+
+
+def _keep_like(model: Model, types: ElementTypes, options: HalfOptions, made: HalfPlan) -> None:
+    """Places by their kind: rotary angles and written-out norms always, the others when asked for."""
+    found: dict[str, list[ir.Node]] = {"rotary": [], "norms": [], "softmax": [], "mask": []}
+    if options.keep_rotary_fp32 or "rotary" in options.keep_like:
+        found["rotary"] = [node for site in rotary.find(model, types) for node in site.nodes]
+    found["norms"] = [node for norm in norms.find(model) for node in norm.nodes]
+    if "norms" in options.keep_like:
+        found["norms"] += norms.operators(model)
+    for site in attention_scores.find(model, types) if {"softmax", "mask"} & set(options.keep_like) else ():
+        found["softmax"] += site.nodes
+        found["mask"] += site.masked_nodes
+    for like in options.keep_like:
+        if not found[like]:
+            raise OnnxfixError(f"--keep-fp32-like {like} catches no node of {model.path.name}", "leave it out")
+        made.caught[f"--keep-fp32-like {like}"] = len(dict.fromkeys(found[like]))
+    for like, reason in (("rotary", "rotary"), ("norms", "norm"), ("softmax", "softmax"), ("mask", "mask")):
+        if like in ("rotary", "norms") or like in options.keep_like:
+            made.add(found[like], reason)
+
+
+def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
+    """Float arithmetic whose result is cast to an integer: a position bucket off by one is another embedding row."""
+    cone: dict[ir.Node, None] = {}
+    pending = [
+        node.inputs[0]
+        for node in model.nodes()
+        if node.op_type == "Cast" and types.is_float32(node.inputs[0]) and _is_integer(types.get(node.outputs[0]))
+    ]
+    while pending:
+        value = pending.pop()
+        node = value.producer() if value is not None else None
+        if node is None or node in cone or node.op_type not in ANGLE_OPS or node.op_type in ("MatMul", "Einsum"):
+            continue
+        cone[node] = None
+        pending.extend(v for v in node.inputs if v is not None and types.is_float32(v))
+    return list(cone)
+
+
+def _is_integer(type_string: str | None) -> bool:
+    return type_string is not None and type_string.startswith(("tensor(int", "tensor(uint"))
+
+
+def _close_movement(model: Model, types: ElementTypes, made: HalfPlan) -> None:
+    """Data movement next to fp32 nodes: no cast to half and back around a Reshape, and casts of the smaller tensor."""
+    pending = [n for n in model.nodes() if n.op_type in MOVEMENT]
+    while pending:
+        node = pending.pop()
+        if node in made.keep:
+            continue
+        producers = [v.producer() for v in node.inputs if v is not None and _is_activation(v, types)]
+        readers = [c for v in node.outputs for c in v.consumers()]
+        reason = _movement_reason(node, made, producers, readers)
+        if reason:
+            made.keep[node] = reason
+            pending.extend(n for n in (*producers, *readers) if n is not None and n.op_type in MOVEMENT)
+
+
+def _is_activation(value: ir.Value, types: ElementTypes) -> bool:
+    return types.is_float32(value) and constant_tensor(value) is None
+
+
+def _movement_reason(node: ir.Node, made: HalfPlan, producers: list[ir.Node | None], readers: list[ir.Node]) -> str:
+    """Why data movement should be in fp32, empty when it should be in half. A graph input, fp32, has no producer."""
+    if not producers or not readers:
+        return ""
+    from_fp32 = all(n is None or n in made.keep for n in producers)
+    to_fp32 = all(n in made.keep for n in readers)
+    if to_fp32 and (from_fp32 and any(n is not None for n in producers)):
+        return "between two fp32 nodes"
+    if from_fp32 and node.op_type in SHRINKING and not to_fp32:
+        return "cast to half behind it, where the tensor is smaller"
+    if to_fp32 and node.op_type in GROWING:
+        return "cast to fp32 in front of it, where the tensor is smaller"
+    return ""

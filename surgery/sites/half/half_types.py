@@ -1,0 +1,125 @@
+"""What an operator's schema and the target's kernels say about a node in half precision."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.nouns.types import schemas
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.surgery.sites.constants import small_array
+from onnxfix.surgery.sites.linear.linears import QUANT_OPS
+
+FLOAT = "tensor(float)"
+FP16 = "tensor(float16)"
+BF16 = "tensor(bfloat16)"
+LARGEST_FP16 = 65504.0
+SMALLEST_HALF = 2.0**-25  # half of the smallest subnormal: what is below rounds to zero
+
+# Sums over a dynamic axis of activations: 2,048 values of 32 already pass 65,504, the largest fp16 number.
+SUMS = frozenset({"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "ReduceProd", "ReduceLogSumExp"})
+# Operators whose small constant guards a division or a logarithm.
+GUARDS = frozenset({"Add", "Sub", "Max", "Clip", "Div", "Mul", "Pow"})
+# A finite constant between fp16's end and this is a scale; beyond, or negative, it says "never" to a softmax.
+LARGEST_SCALE = 1e8
+_CONTROL = frozenset({"If", "Loop", "Scan"})
+
+
+def intrinsic(node: ir.Node, model: Model, types: ElementTypes, half: str) -> str:
+    """Why a node cannot compute in half at all, whatever the target; empty when it can."""
+    touched = [types.get(v) for v in (*node.inputs, *node.outputs)]
+    if node.op_type in _CONTROL:
+        return "control flow passes fp32 in and out of its bodies"
+    if any(t is not None and not t.startswith("tensor(") for t in touched):
+        return "tensor sequence"
+    if node.op_type in QUANT_OPS:
+        return "quantized operator"
+    if node.op_type in SUMS:
+        return "sum that can pass 65,504"
+    schema = schema_of(node, model)
+    if schema is None:
+        return f"operator {node.domain or 'ai.onnx'}::{node.op_type} is unknown here"
+    if node.op_type == "Cast" and types.get(node.inputs[0]) == half:
+        return "already a cast from half"
+    if node.op_type in ("Cast", "CastLike", "ConstantOfShape"):
+        return ""
+    if not _schema_permits(node, schema, types, half):
+        return f"{node.op_type} has no {half} form in opset version {schema.since}"
+    return _unfit_constant(node) if half == FP16 else ""
+
+
+def touches_float(node: ir.Node, types: ElementTypes) -> bool:
+    """Whether a conversion has anything to decide about a node; constants follow their readers."""
+    touched = (types.get(v) for v in (*node.inputs, *node.outputs))
+    return node.op_type != "Constant" and any(t is not None and "(float)" in t for t in touched)
+
+
+def kernel_type(node: ir.Node, model: Model, types: ElementTypes, target: Target, half: str) -> tuple[str, str]:
+    """(type to compute in, why it is not `half`) by the target's kernels.
+
+    On a GPU a node without a kernel runs on the host and costs two copies; the CPU provider casts such nodes itself.
+    Where bf16 has no kernel fp32 is next, and fp16 only where fp32 has none either, as it has a smaller range.
+    """
+    if target.provider == "cpu" or _supported(node, model, types, target, half) != "no":
+        return half, ""
+    if _supported(node, model, types, target, FLOAT) == "yes":
+        return FLOAT, f"{node.op_type} has no {half} kernel on {target.provider}"
+    if half == BF16 and _supported(node, model, types, target, FP16) == "yes":
+        return FP16, f"{node.op_type} has a float16 kernel only on {target.provider}"
+    return FLOAT, f"{node.op_type} has no kernel on {target.provider} in any type"  # a cast around it would be copied
+
+
+def accepts_half(schema: schemas.Schema, index: int, known: str | None, half: str) -> bool:
+    """Whether a float32 input may become half by the operator's schema."""
+    formal = schema.input_formal(index)
+    return known == FLOAT and formal is not None and half in schema.allowed.get(formal.type_str, frozenset())
+
+
+def opset_of(node: ir.Node, model: Model) -> int:
+    imports = model.ir.opset_imports
+    return model.opset if node.domain in ("", "ai.onnx") else imports.get(node.domain, 1)
+
+
+def schema_of(node: ir.Node, model: Model) -> schemas.Schema | None:
+    return schemas.find(node.op_type, node.domain, opset_of(node, model))
+
+
+def _supported(node: ir.Node, model: Model, types: ElementTypes, target: Target, kind: str) -> str:
+    schema = schema_of(node, model)
+    if schema is None:
+        return "unknown"
+    inputs = [kind if accepts_half(schema, i, types.get(v), kind) else types.get(v) for i, v in enumerate(node.inputs)]
+    outputs = [kind if types.is_float32(v) else types.get(v) for v in node.outputs]
+    return target.supports(node.op_type, node.domain, opset_of(node, model), inputs, outputs)
+
+
+def _unfit_constant(node: ir.Node) -> str:
+    """An epsilon that rounds to 0 turns a guarded division into 0/0, a scale beyond 65,504 becomes another one."""
+    for value in node.inputs if node.op_type in GUARDS else ():
+        array = small_array(value, limit=16)
+        if array is None or array.dtype.kind != "f":
+            continue
+        gone = (array != 0) & (abs(array) < SMALLEST_HALF)
+        if gone.any():
+            return f"its constant {float(array[gone].reshape(-1)[0]):g} is 0 in half"
+        large = (array > LARGEST_FP16) & (array < LARGEST_SCALE)
+        if large.any() and node.op_type not in ("Max", "Clip"):
+            return f"its constant {float(array[large].reshape(-1)[0]):g} is beyond 65,504"
+    return ""
+
+
+def _schema_permits(node: ir.Node, schema: schemas.Schema, types: ElementTypes, half: str) -> bool:
+    """Every float output must follow a type variable that admits half and that a float input binds."""
+    bound = {
+        formal.type_str
+        for i, v in enumerate(node.inputs)
+        if types.is_float32(v) and (formal := schema.input_formal(i)) is not None and formal.homogeneous
+    }
+    for index, value in enumerate(node.outputs):
+        formal = schema.output_formal(index)
+        if not types.is_float32(value):
+            continue
+        if formal is None or formal.type_str not in bound or half not in schema.allowed.get(formal.type_str, ()):
+            return False
+    return True

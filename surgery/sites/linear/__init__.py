@@ -1,0 +1,1 @@
+"""Linears, heads, embeddings and convolutions, in float and quantized."""

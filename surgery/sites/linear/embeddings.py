@@ -1,0 +1,47 @@
+"""Embedding tables: Gather of rows of a constant matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.nouns.model import Model
+from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
+
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+# Elements from which on a table is worth the operator: 256 KB of fp32, a vocabulary and not a table of token types.
+LARGE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One lookup: its node, the table traced to its constant, and whether that is quantized."""
+
+    node: ir.Node
+    weight: Trace
+    quantized: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Numbers in the table, also where a byte holds two of them."""
+        packed = self.quantized and "bits" in self.node.attributes and self.node.attributes["bits"].as_int() == 4
+        tensor = constant_tensor(self.weight.source)
+        return self.weight.elements * (2 if packed and tensor is not None and tensor.dtype == ir.DataType.UINT8 else 1)
+
+
+def find(model: Model) -> Iterator[Embedding]:
+    """All lookups in large tables of floats, and in quantized ones, in graph order. Rotary tables, gathered by
+    position, are small."""
+    for node in model.nodes():
+        quantized = node.op_type == "GatherBlockQuantized" and node.domain == "com.microsoft"
+        if not quantized and (node.op_type != "Gather" or node.domain not in ("", "ai.onnx")):
+            continue
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        weight = trace(node.inputs[0])
+        tensor = constant_tensor(weight.source) if weight is not None else None
+        if weight is None or tensor is None or axis != 0 or len(tensor.shape) != 2:
+            continue
+        if quantized or (tensor.dtype in FLOATS and tensor.size >= LARGE):
+            yield Embedding(node, weight, quantized)

@@ -1,0 +1,137 @@
+"""Linear layers: products with a constant weight, whether a quantizer would reach them, and whether one did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.surgery.sites.attention import rotary
+from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
+
+FLOAT_PRODUCTS = frozenset({"MatMul", "Gemm"})
+# Operators that are a linear layer computed in integers or over packed weights, with the index of the weight input.
+INTEGER_PRODUCTS = {
+    "MatMulInteger": 1,
+    "QLinearMatMul": 3,
+    "QGemm": 3,
+    "MatMulIntegerToFloat": 1,
+    "DynamicQuantizeMatMul": 1,
+    "MatMulNBits": 1,
+    "MatMulBnb4": 1,
+    "QAttention": 1,
+    "QMoE": 2,
+}
+QUANT_OPS = frozenset(INTEGER_PRODUCTS) | {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "ConvInteger",
+    "QLinearConv",
+    "GatherBlockQuantized",
+    "DynamicQuantizeLSTM",
+}
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One linear layer: its node, the weight traced to its constant, and why it is not quantized (empty when it is)."""
+
+    node: ir.Node
+    weight: Trace
+    quantized: bool
+    reason: str = ""
+
+    @property
+    def elements(self) -> int:
+        """Numbers in the weight, also where a byte holds two of them."""
+        if self.node.op_type == "MatMulNBits":
+            return self.node.attributes["K"].as_int() * self.node.attributes["N"].as_int()
+        return self.weight.elements
+
+    @property
+    def hidden_by(self) -> tuple[ir.Node, ...]:
+        """Nodes that stand between the stored weight and the product, hiding it from a quantizer."""
+        return self.weight.path
+
+
+def find(model: Model, types: ElementTypes | None = None) -> list[Linear]:
+    """All linear layers in graph order. Rotary angle products (inv_freq times position) are not linear layers."""
+    angles = {node for site in rotary.find(model, types) for node in site.angle_nodes}
+    return [linear for node in model.nodes() if node not in angles and (linear := _linear(node)) is not None]
+
+
+def is_quantized(model: Model) -> bool:
+    """Somebody has run a quantizer: quantized operators exist, or ONNX Runtime's quantizer left its name."""
+    return model.ir.producer_name == "onnx.quantize" or any(n.op_type in QUANT_OPS for n in model.nodes())
+
+
+def _linear(node: ir.Node) -> Linear | None:
+    if node.op_type in INTEGER_PRODUCTS:
+        weight = _weight_input(node, INTEGER_PRODUCTS[node.op_type])
+        return Linear(node, weight, True) if weight is not None else None
+    if node.op_type not in FLOAT_PRODUCTS or node.domain not in ("", "ai.onnx"):
+        return None
+    for index in (1, 0) if node.op_type == "MatMul" else (1,):
+        dequantized = _dequantized(node, index)
+        if dequantized is not None:
+            activation = node.inputs[1 - index]
+            fed_quantized = activation is not None and _through(activation.producer()) == "DequantizeLinear"
+            reason = "" if fed_quantized else "its weight is quantized, its activation is not"
+            return Linear(node, dequantized, True, reason)
+        weight = _weight_input(node, index)
+        if weight is not None and _rank(weight) >= 2:
+            return Linear(node, weight, False, _reason(node, weight, index))
+    return None
+
+
+def _weight_input(node: ir.Node, index: int) -> Trace | None:
+    return trace(node.inputs[index]) if index < len(node.inputs) else None
+
+
+def _dequantized(node: ir.Node, index: int) -> Trace | None:
+    """The constant behind a DequantizeLinear (weight of a QDQ model), through data movement."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    for producer in _producers(value):
+        if producer.op_type == "DequantizeLinear":
+            return trace(producer.inputs[0])
+    return None
+
+
+def _producers(value: ir.Value | None) -> Iterator[ir.Node]:
+    while value is not None and (producer := value.producer()) is not None:
+        yield producer
+        if producer.op_type not in ("Transpose", "Reshape", "Identity", "Cast"):
+            return
+        value = producer.inputs[0]
+
+
+def _through(node: ir.Node | None) -> str:
+    while node is not None and node.op_type in ("Reshape", "Transpose", "Identity"):
+        value = node.inputs[0]
+        node = value.producer() if value is not None else None
+    return node.op_type if node is not None else ""
+
+
+def _rank(weight: Trace) -> int:
+    tensor = constant_tensor(weight.source)
+    return len(tensor.shape) if tensor is not None else 0
+
+
+def _reason(node: ir.Node, weight: Trace, index: int) -> str:
+    tensor = constant_tensor(weight.source)
+    assert tensor is not None
+    if weight.path:
+        return f"its weight {weight.source.name} stands behind {' and '.join(n.op_type for n in weight.path)}"
+    if tensor.dtype != ir.DataType.FLOAT:
+        return f"its weight is {tensor.dtype.name}"
+    if index == 0:
+        return "its weight is the left operand"
+    if len(tensor.shape) != 2:
+        return f"its weight has {len(tensor.shape)} axes, and int8 kernels take matrices"
+    if weight.source.producer() is not None:
+        return "its weight is in a Constant node, not an initializer"
+    return "float"

@@ -1,0 +1,1 @@
+"""Shape arithmetic, sequences and values that the host reads."""

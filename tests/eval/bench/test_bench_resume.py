@@ -1,0 +1,132 @@
+"""A bench that was cut off goes on where it was; what is finished is not measured again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import bench_models as models
+import pytest
+
+from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
+from onnxfix.eval.inputs.point import Point
+from onnxfix.nouns.errors import OnnxfixError
+
+pytest.importorskip("torch")
+ROUNDS = 2
+NAMES = ["torch a", "torch b", "torch c"]
+AGAIN = """
+import sys
+sys.path[:] = {path!r}
+import test_bench_resume as here
+here.bench(here.Path({folder!r}), {fatal!r}, {loads})
+"""
+
+
+def variants(folder: Path, fatal: str, loads: int) -> list[Variant]:
+    log = folder / "log"
+    dying = {fatal: partial(models.fatal_classifier, log, fatal, loads)}
+    return [Variant(name, "torch", dying.get(name, partial(models.counted_classifier, log, name))) for name in NAMES]
+
+
+def bench(folder: Path, fatal: str, loads: int, resume: bool = False) -> BenchReport:
+    given = variants(folder, fatal, loads)
+    return run_bench(
+        given,
+        models.workload(16),
+        points=[Point(8)],
+        rounds=ROUNDS,
+        threads=1,
+        at_once=1,
+        folder=folder / "bench",
+        resume=resume,
+    )
+
+
+def cut_off(folder: Path, fatal: str, loads: int) -> Counter[str]:
+    """How often each variant was loaded by a bench that ends when `fatal` is loaded for the time given."""
+    code = AGAIN.format(path=sys.path, folder=str(folder), fatal=fatal, loads=loads)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    return loaded(folder)
+
+
+def loaded(folder: Path) -> Counter[str]:
+    return Counter((folder / "log").read_text().splitlines())
+
+
+def test_cut_off_while_answers_are_taken(tmp_path: Path) -> None:
+    assert cut_off(tmp_path, "torch b", 1) == {"torch a": 1, "torch b": 1}
+    report = bench(tmp_path, "torch b", 1, resume=True)
+    assert all(row.measured and len(row.round_ms) == ROUNDS for row in report.rows)
+    # once for its answers and once in its group; the yardstick in the second group as well
+    assert loaded(tmp_path) == {"torch a": 3, "torch b": 3, "torch c": 2}
+
+
+def test_cut_off_while_times_are_taken(tmp_path: Path) -> None:
+    before = cut_off(tmp_path, "torch c", 2)
+    assert before == {"torch a": 3, "torch b": 2, "torch c": 2}
+    report = bench(tmp_path, "torch c", 2, resume=True)
+    assert all(row.measured for row in report.rows)
+    assert loaded(tmp_path) - before == {"torch a": 1, "torch c": 1}, "the yardstick beside what was not finished"
+    assert report.rows[0].ratio == 1.0
+
+
+def test_a_finished_bench_measures_nothing_again(tmp_path: Path) -> None:
+    first = bench(tmp_path, "", 0)
+    before = loaded(tmp_path)
+    second = bench(tmp_path, "", 0, resume=True)
+    assert loaded(tmp_path) == before
+    assert json.dumps(first.as_dict()["rows"]) == json.dumps(second.as_dict()["rows"])
+
+
+def test_a_changed_file_is_measured_again(tmp_path: Path) -> None:
+    paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    given = [Variant(path.stem, "onnx", path) for path in paths]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    models.save_onnx(paths[1], kernel_factor=-1.0)
+    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    # its time in milliseconds is one through the baseline, which ran again beside the changed file
+    assert before.rows[0].round_ms == after.rows[0].round_ms
+    assert before.rows[0].round_ratios == after.rows[0].round_ratios
+    assert before.rows[1].round_ms != after.rows[1].round_ms
+    assert before.rows[1].rel_l2_logits < 1e-5 and after.rows[1].rel_l2_logits > 1
+
+
+def test_another_workload_is_not_taken_up(tmp_path: Path) -> None:
+    given = [Variant("a", "onnx", models.save_onnx(tmp_path / "a.onnx"))]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    with pytest.raises(OnnxfixError, match="another data"):
+        run_bench(given, models.workload(24), resume=True, **where)  # type: ignore[arg-type]
+
+
+def test_a_changed_reference_is_what_others_are_compared_with(tmp_path: Path) -> None:
+    paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    given = [Variant(path.stem, "onnx", path) for path in paths]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    models.save_onnx(paths[0], kernel_factor=-1.0)
+    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    assert after.method.reference == "a" and after.rows[1].rel_l2_logits > 1
+    with pytest.raises(OnnxfixError, match="another baseline"):
+        run_bench(given, models.workload(16), resume=True, baseline="b", **where)  # type: ignore[arg-type]
+
+
+def test_a_failure_is_tried_again(tmp_path: Path) -> None:
+    marker = tmp_path / "there"
+    given = [
+        Variant("a", "onnx", models.save_onnx(tmp_path / "a.onnx")),
+        Variant("late", "torch", partial(models.waiting_classifier, marker)),
+    ]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    assert "there is missing" in before.rows[1].failure
+    marker.touch()
+    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    assert after.rows[1].measured and after.rows[1].ratio > 0

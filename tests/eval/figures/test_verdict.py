@@ -1,0 +1,101 @@
+"""Verdicts from figures: what counts as the same, a collapse, faster, dominated."""
+
+from dataclasses import replace
+
+import pytest
+
+from onnxfix.eval.figures.row import BenchRow, HeadFigures
+from onnxfix.eval.figures.verdict import best, judged
+
+BASE = BenchRow(
+    "torch bf16", "torch", "bf16", size_mb=800, ms_per_sample=10.0, round_ms=(10.0,) * 5, memory_mb=1000,
+    heads={"category": HeadFigures(0.93, 0.94)}, agreement=1.0, rel_l2_logits=0.01,
+)  # fmt: skip
+FP32 = replace(
+    BASE, variant="torch fp32", dtype="fp32", size_mb=1600, ms_per_sample=20.0, round_ms=(20.0,) * 5, memory_mb=2000
+)
+
+
+def _row(name: str = "model", f1: float = 0.93, ms: float = 10.0, **figures: object) -> BenchRow:
+    row = replace(BASE, variant=name, kind="onnx", ms_per_sample=ms, round_ms=(ms,) * 5)
+    figures = {"heads": {"category": HeadFigures(f1, f1)}, **figures}
+    return replace(row, **figures)  # type: ignore[arg-type]
+
+
+def _judged(row: BenchRow, *others: BenchRow) -> BenchRow:
+    return judged([FP32, BASE, row, *others], "torch bf16", "torch fp32")[2]
+
+
+def _verdict(row: BenchRow, *others: BenchRow) -> str:
+    return _judged(row, *others).result
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (_row(), "works"),
+        (_row(ms=5.0), "faster than torch bf16 at the same F1 (2.0x)"),
+        (_row(ms=9.8), "works"),
+        (_row(ms=5.0, round_ms=(5.0, 11.0, 11.0, 5.0, 5.0)), "works"),
+        (_row(f1=0.926, ms=5.0), "faster than torch bf16 at the same F1 (2.0x)"),
+        (_row(f1=0.92, ms=5.0), "loses accuracy: category F1 0.9300 → 0.9200"),
+        (_row(f1=0.40, ms=1.0), "accuracy collapse: category F1 0.93 → 0.40"),
+        (_row(ms=78.0), "dominated by torch bf16: 7.8x slower"),
+        (_row(ms=30.0, size_mb=400), "works, 3.0x slower than torch bf16"),
+        (_row(memory_mb=3000), "dominated by torch bf16: 3.0x the memory"),
+        (_row(ms=15.0, memory_mb=500), "works, 1.5x slower than torch bf16"),
+        (_row(nonfinite_rows=37), "NaN or infinite outputs in 37 rows"),
+        (_row(failure="does not load: no kernel"), "does not load: no kernel"),
+        (_row(heads={}, agreement_with_reference=0.61), "other answers: the classes of torch fp32 on 61.0% of rows"),
+        (_row(heads={}, rel_l2_logits=0.3), "other outputs: relative L2 error 0.3"),
+    ],
+)
+def test_verdict(row: BenchRow, expected: str) -> None:
+    assert _verdict(row).startswith(expected)
+
+
+def test_a_wrong_row_dominates_nobody() -> None:
+    assert _verdict(_row(), _row("wrong", f1=0.4, ms=1.0)) == "works"
+    assert _verdict(_row(), _row("right", ms=1.0)) == "dominated by right: 10.0x slower"
+
+
+def test_a_row_with_a_defect_dominates_nobody() -> None:
+    flawed = _row("flawed", ms=1.0, defect="no-op: 2 of 18 linears in int8 (Q002)")
+    assert _verdict(_row(), flawed) == "works"
+    assert not _judged(flawed).sound and _judged(flawed).result == flawed.defect
+
+
+def test_the_best_is_the_fastest_that_may_be_deployed() -> None:
+    """Of two as fast as each other the one that needs less memory; never one that is wrong, flawed or failed."""
+    lean = _row("lean", ms=5.0, memory_mb=500)
+    others = [
+        _row("fat", ms=4.9),
+        _row("wrong", f1=0.4, ms=1.0),
+        _row("flawed", ms=1.0, defect="unusable: 12 Memcpy (K001)"),
+        _row("failed", ms=1.0, failure="does not load"),
+    ]
+    rows = judged([FP32, BASE, *others, lean], "torch bf16", "torch fp32")
+    found = best(rows)
+    assert found is not None and found.variant == "lean"
+    assert {row.variant: row.dominated_by for row in rows if row.sound}["fat"] == "lean"
+    fastest = best(judged([FP32, BASE], "torch bf16", "torch fp32"))
+    assert fastest is not None and fastest.variant == "torch bf16"
+    assert best(judged([others[3]], "torch bf16", "torch fp32")) is None
+
+
+def test_a_head_without_labels_hides_no_loss() -> None:
+    """Its F1 is NaN, which is neither less nor more than anything."""
+    nothing = HeadFigures(float("nan"), float("nan"))
+    known = replace(FP32, heads={"a": nothing, "b": HeadFigures(0.9, 0.9)})
+    wrong = _row(heads={"a": nothing, "b": HeadFigures(0.3, 0.3)})
+    rows = judged([known, BASE, wrong], "torch bf16", "torch fp32")
+    assert rows[2].result.startswith("accuracy collapse: b F1 0.90 → 0.30") and not rows[2].sound
+    unlabelled = replace(FP32, heads={"a": nothing})
+    other = _row(heads={"a": nothing}, agreement_with_reference=0.1)
+    assert judged([unlabelled, BASE, other], "torch bf16", "torch fp32")[2].result.startswith("other answers")
+
+
+def test_reference_and_baseline_have_their_names() -> None:
+    assert judged([FP32, BASE], "torch bf16", "torch fp32")[1].result == "the baseline"
+    alone = replace(FP32, memory_mb=500)
+    assert judged([alone, BASE], "torch bf16", "torch fp32")[0].result == "the reference, 2.0x slower than torch bf16"

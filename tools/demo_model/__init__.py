@@ -1,0 +1,1 @@
+"""How the bundled demo model was made: its data, its training, and the figures of its record."""
