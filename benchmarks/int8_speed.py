@@ -29,7 +29,7 @@ from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.inputs.workload import Batch, Workload
-from onnxfix.export.models.torch_model import load_torch
+from onnxfix.export.models.build import load_torch
 from onnxfix.nouns.provenance import Provenance
 
 DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onnxfix-int8-speed"

@@ -21,7 +21,7 @@ from onnxfix.eval.run.runners import Array, LoadFailure, OrtRunner, RunFailure, 
 from onnxfix.eval.run.session import Level, on_disk
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites.attention import rotary

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import cast
 
-from onnxfix.nouns.discovery import classes_in
-from onnxfix.nouns.finding import Rule
+from onnxfix.nouns.process.discovery import classes_in
+from onnxfix.nouns.rule import Rule
 
 
 @functools.cache

@@ -12,9 +12,9 @@ from onnxfix.nouns.layer_noise import Against
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import DEFAULT_SIZES, Plan, Sizes
 from onnxfix.nouns.report import Report
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
-from onnxfix.subject import Subject
+from onnxfix.nouns.types.inference import infer
 
 from .coverage import coverage
 from .registry import all_rules

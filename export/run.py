@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from onnxfix.export.models.torch_model import TorchModel, build
+from onnxfix.export.models.build import build
+from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.export.workarounds.stack_traces import drop_stack_traces
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.model import Model, staged

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.change import Change
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.type_strings import data_type
 
 # Stamped on every node that a pass makes, so that a reader of the graph knows it did not come from the exporter.
 MADE_BY = "onnxfix.pass"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, is_dataclass
 from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from onnxfix.nouns.change import Change
-from onnxfix.nouns.discovery import classes_in
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.discovery import classes_in
 
 from .editor import Editor
 

@@ -27,7 +27,7 @@ from onnxfix.diagnose.placement.shapes.flops import flops
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
 from onnxfix.nouns.target import CUDA, Target
-from onnxfix.nouns.types import element_types
+from onnxfix.nouns.types.inference import infer
 
 from .lookup import Lookup
 from .origins import Origins, scopes
@@ -44,7 +44,7 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
         return Plan("unknown", note=note)
     origins = Origins.of(model.nodes())
     at = pending.result() if pending is not None else boundary(model)
-    lookup = Lookup(target.table, element_types.infer(at.model), at.model.opset_imports)
+    lookup = Lookup(target.table, infer(at.model), at.model.opset_imports)
     region = regions_of(at.model.graph)
     regroup(region, origins.by_output | _function_nodes(model), target.table, shared=bool(model.ir.functions))
     providers = tuple(target.ep_names())

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from onnxfix.nouns.finding import Rule
 from onnxfix.nouns.report import Report
+from onnxfix.nouns.rule import Rule
 from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, data_block, details, section, text
 from onnxfix.render.words import plural

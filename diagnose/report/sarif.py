@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from onnxfix.nouns.finding import Finding, Rule
+from onnxfix.nouns.finding import Finding
 from onnxfix.nouns.report import Report
+from onnxfix.nouns.rule import Rule
 from onnxfix.render.words import visible
 
 from . import headline

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Finding, Severity
 from onnxfix.nouns.layer_noise import Against
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.subject import Subject
 from onnxfix.surgery.sites.linear import integer_products, saturation
 
 # At an estimate of 0.1, normally distributed activations (128 ± 30) lose 0.045: four times the rounding noise of int8

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Finding, Severity
 from onnxfix.nouns.plan import Unfused
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.subject import Subject
 
 SEVERITIES = {"fails": Severity.ERROR, "slow": Severity.WARNING, "rounds": Severity.NOTE}
 SAYS = {

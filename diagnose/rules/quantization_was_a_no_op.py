@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.subject import Subject
 from onnxfix.surgery.sites.linear import linears
 
 # Below half of the weights the file keeps most of its size and the run most of its time: it is not a quantized model.

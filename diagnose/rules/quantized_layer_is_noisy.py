@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Finding, Severity
 from onnxfix.nouns.layer_noise import LayerNoise
-from onnxfix.subject import Subject
+from onnxfix.nouns.rule import Subject
 
 # 8 bits give 30 to 45 dB on layers without outliers, 4 bits in blocks of 32 about 20.
 NOISY_DB = 20.0

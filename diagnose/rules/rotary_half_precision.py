@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability, Finding, Scalar, Severity
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.op_outputs import data_type
-from onnxfix.subject import Subject
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import constant_tensor
 

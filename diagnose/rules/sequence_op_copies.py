@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.plan import Copy
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.subject import Subject
 from onnxfix.surgery.sites.shapes import split_sequences
 
 SEQUENCE_OPS = frozenset({"SplitToSequence", "SequenceConstruct", "ConcatFromSequence", "SequenceInsert"})

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.subject import Subject
 
 
 class SessionWillFail:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability, Finding, Severity
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.op_outputs import elem_string
-from onnxfix.subject import Subject
+from onnxfix.nouns.types.type_strings import elem_string
 
 
 class StaleInitializerValueInfo:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.subject import Subject
 from onnxfix.surgery.sites.constants import constant_tensor
 
 

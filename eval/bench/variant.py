@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from onnxfix.eval.run.runners import Dtype
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
 # Returns (module, input names, output names). Must be picklable: a module-level function or a functools.partial of one.
 TorchFactory = Callable[[], tuple[Any, Sequence[str], Sequence[str]]]
-Dtype = Literal["fp32", "bf16", "fp16", "int8-wo", "int8-dyn"]
-"""The two int8 ones are torchao's, of linear layers alone: weights only, and activations at run time as well."""
 MEGABYTE = 1_000_000
 
 

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types import schemas
-from onnxfix.nouns.types.element_types import ElementTypes, infer
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
 
 HALVES = {"tensor(float16)": ir.DataType.FLOAT16, "tensor(bfloat16)": ir.DataType.BFLOAT16}
 

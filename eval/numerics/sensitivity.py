@@ -17,8 +17,9 @@ from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.eval.run.session import on_disk
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import ElementTypes, infer
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import data_type
 
 from .side_by_side import declare_spread, spread_node
 

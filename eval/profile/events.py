@@ -2,13 +2,20 @@
 
 ONNX Runtime 1.31 writes `<node name>_kernel_time` only; earlier ones wrote `_fence_before` and `_fence_after` besides,
 which are waiting and not work. A node of a body has its event inside that of the If, Loop or Scan, whose time holds it.
+Each microsecond is counted once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .computed_constants import has_body
 
 Shape = tuple[int, ...]
 
@@ -57,3 +64,56 @@ def _event(raw: Mapping[str, Any]) -> Event:
 
 def _tensors(raw: Sequence[Mapping[str, Sequence[int]]] | None) -> tuple[tuple[str, Shape], ...]:
     return tuple((kind, tuple(shape)) for tensor in raw or () for kind, shape in tensor.items())
+
+
+def node_times(ran: ir.Model, runs: Sequence[Sequence[Event]], feeds: int) -> dict[str, tuple[Event, Any]]:
+    """Node name → its first event and milliseconds by run, shape (runs,), in the order in which nodes first ran.
+
+    `runs`: events of each run on each feed, all feeds before the next run. A node that ran on one feed only counts as 0
+    where it did not.
+    """
+    count = len(runs) // feeds
+    found: dict[str, tuple[Event, Any]] = {}
+    for index, events in enumerate(runs):
+        for event in outermost(ran, events):
+            _, ms = found.setdefault(event.name, (event, np.zeros(count)))
+            ms[index // feeds] += event.duration / 1e3
+    return found
+
+
+def outermost(ran: ir.Model, events: Sequence[Event]) -> list[Event]:
+    """Events that are inside no other node's. Names tell first: an event of 0 us may end when an If starts."""
+    main = {node.name for node in ran.graph}
+    inner = {node.name for node in ran.graph.all_nodes() if node.graph is not ran.graph}
+    control = {node.name for node in ran.graph.all_nodes() if has_body(node)}
+    spans = [(e.start, e.start + e.duration) for e in events if e.name in control]
+
+    def inside(event: Event) -> bool:
+        if event.name in inner and event.name in main:  # of two fused nodes only time tells which
+            return any(start <= event.start and event.start + event.duration <= end for start, end in spans)
+        return event.name in inner
+
+    return [event for event in events if not inside(event)]
+
+
+def name_expanded(ran: ir.Model, source: ir.Model, events: Iterable[Event]) -> None:
+    """Give the nameless nodes of the graph that ran the names of their events, where each operator has as many of the
+    one as of the other.
+
+    ONNX Runtime makes nameless nodes of an operator without a kernel, as Cast of CastLike, and names their events by
+    operator and index in the session's graph, `Cast_247`. It expands such operators in the order of the file, so that
+    the lowest index is that of the first.
+    """
+    nodes = list(ran.graph.all_nodes())
+    taken = {node.name for node in nodes}
+    names: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        if event.name not in taken and event.name.removeprefix(f"{event.op_type}_").isdigit():
+            names[event.op_type].add(event.name)
+    place = {v.name: i for i, n in enumerate(source.graph.all_nodes()) for v in n.outputs}
+    for op_type, found in names.items():
+        nameless = [node for node in nodes if not node.name and node.op_type == op_type]
+        if len(nameless) == len(found):
+            nameless.sort(key=lambda node: place.get(node.outputs[0].name, len(place)))
+            for node, name in zip(nameless, sorted(found, key=lambda name: int(name.rpartition("_")[2])), strict=True):
+                node.name = name

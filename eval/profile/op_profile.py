@@ -16,15 +16,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.eval.expanded_names import name_expanded
-from onnxfix.eval.node_times import node_times
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import layer_of
 from onnxfix.surgery.sites.shapes.product_operations import is_product, operations
 
 from .computed_constants import has_body
-from .events import Event
+from .events import Event, name_expanded, node_times
 from .node_scopes import UNKNOWN, scopes, shown
 from .tensor_sizes import Sized, sized
 from .traced_run import Feeds, Traced, named, trace

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.constants import constant_tensor
 
 from .events import Event, Shape

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from onnxfix.nouns.finding import Rule
+from onnxfix.nouns.rule import Rule
 from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, details, section, text
 from onnxfix.render.words import plural

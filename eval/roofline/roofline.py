@@ -21,7 +21,7 @@ from onnxfix.eval.profile.op_profile import Profile
 from onnxfix.eval.profile.tensor_sizes import sized
 from onnxfix.eval.profile.traced_run import Feeds, named, trace
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 
 from .peak_rates import Peaks
 from .traffic import Work, traffic

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxfix.eval.bench.variant import Dtype
 from onnxfix.nouns.errors import one_line
 
-from .runners import Array, LoadFailure, RunFailure
+from .runners import Array, Dtype, LoadFailure, RunFailure
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from onnxfix.eval.bench.variant import Dtype
 from onnxfix.nouns.errors import OnnxfixError, one_line
 
 from . import session, torchao_linears
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
+Dtype = Literal["fp32", "bf16", "fp16", "int8-wo", "int8-dyn"]
+"""The two int8 ones are torchao's, of linear layers alone: weights only, and activations at run time as well."""
 
 
 class LoadFailure(OnnxfixError):  # noqa: N818  the field says "load failure"

@@ -1,17 +1,12 @@
-"""TorchModel: a module ready to export, with example inputs, dynamic axes and output names; built from a checkpoint
-or a factory, and rebuilt from the provenance of an exported file."""
+"""TorchModel: a module ready to export, with example inputs, dynamic axes and output names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.nouns.errors import OnnxfixError
-from onnxfix.nouns.provenance import Provenance
-
-from .checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -71,42 +66,3 @@ def named_tensors(output: Any, names: list[str] | None = None) -> dict[str, torc
     if names is None:
         names = ["output"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]
     return dict(zip(names, tensors, strict=False))
-
-
-def build(checkpoint: Path | None, factory: str, attn: str) -> TorchModel:
-    """Build from a factory, else from the checkpoint's config. Raises OnnxfixError for what cannot be loaded."""
-    if factory:
-        from .factory import from_factory
-
-        return from_factory(factory, checkpoint)
-    if checkpoint is None:
-        raise OnnxfixError("nothing to build", "name a checkpoint folder or give --factory module:function")
-    opened = Checkpoint.open(checkpoint)
-    if opened.heads:
-        from .multi_head import from_multi_head
-
-        return from_multi_head(opened, attn)
-    if (opened.folder / "modules.json").is_file():
-        from .sentence_embedding import from_sentence_transformer
-
-        return from_sentence_transformer(opened, attn)
-    from .transformers_model import from_transformers
-
-    return from_transformers(opened, attn)
-
-
-def load_torch(provenance: Provenance) -> tuple[torch.nn.Module, list[str], list[str]]:
-    """The module an ONNX file was exported from, with its input and output names, from the file's own metadata.
-
-    Raises OnnxfixError when the checkpoint has moved or its content changed since the export.
-    """
-    from onnxfix.export.quiet import quiet
-
-    checkpoint = Path(provenance.checkpoint) if provenance.checkpoint else None
-    if checkpoint is not None and provenance.checkpoint_sha256:
-        found = Checkpoint.open(checkpoint).sha256()
-        if found != provenance.checkpoint_sha256:
-            raise OnnxfixError(f"{checkpoint} changed since the model was exported from it", "export it again")
-    with quiet():
-        model = build(checkpoint, provenance.factory, provenance.attn)
-    return model.module, model.input_names, model.output_names

@@ -15,7 +15,7 @@ from .output import emit_json
 if TYPE_CHECKING:
     from onnxfix.eval.bench.bench import BenchReport
     from onnxfix.eval.inputs.point import Point
-    from onnxfix.flows.bench.setup import Setup
+    from onnxfix.flows.bench.named import Setup
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")
@@ -40,7 +40,7 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
     provider = _provider(given["provider"])
     wanted = Wanted(models, provider=provider, **{k: v for k, v in given.items() if k in Wanted.ASKED})
     _check(given, provider)
-    found = setup(wanted)
+    found = setup(wanted, console.progress)
     report = _run(found, provider, given)
     if given["profile"]:
         # what has been measured must not be lost to what follows

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from onnxfix.nouns.process.progress import Advance
 
 
 class _WithoutTrailingBlanks:
@@ -44,9 +46,6 @@ def err() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-Advance = Callable[[str], None]
 
 
 @contextlib.contextmanager

@@ -1,16 +1,12 @@
-"""Finding: one defect of a model at one site, and Rule, the thing that finds it."""
+"""Finding: one defect of a model at one site."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .site import Site
-
-if TYPE_CHECKING:
-    from onnxfix.subject import Subject
 
 Scalar = str | int | float | bool | None
 
@@ -59,14 +55,3 @@ class Finding:
             "repair": self.repair,
             "applicability": self.applicability.value,
         }
-
-
-class Rule(Protocol):
-    """A read-only check. The docstring of the class is its documentation, printed by `onnxfix explain CODE`."""
-
-    code: ClassVar[str]
-    name: ClassVar[str]
-
-    def check(self, subject: Subject) -> Iterator[Finding]:
-        """Yield a finding for each defective site; never change the graph."""
-        ...

@@ -8,8 +8,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
-from onnxfix.nouns.types.op_outputs import elem_string
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import constant_tensor
 

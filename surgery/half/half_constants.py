@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.nouns.weights.weight_data import Array, Elementwise
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import constant_attribute_tensor, constant_tensor

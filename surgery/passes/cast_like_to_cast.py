@@ -8,8 +8,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
-from onnxfix.nouns.types.element_types import infer
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.shapes import cast_likes
 

@@ -12,8 +12,9 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import ElementTypes, infer
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half.half_constants import HalfConstants
 from onnxfix.surgery.opset import raise_opset

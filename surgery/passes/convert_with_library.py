@@ -14,7 +14,7 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor

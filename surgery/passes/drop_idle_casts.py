@@ -8,7 +8,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
-from onnxfix.nouns.types.element_types import ElementTypes, infer
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
 
 # Types whose every value the other holds exactly.

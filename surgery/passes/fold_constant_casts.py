@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
-from onnxfix.nouns.types.element_types import ElementTypes, infer
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import Array, small_array
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore

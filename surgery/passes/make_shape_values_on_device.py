@@ -13,8 +13,8 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.runtime.kernels import KernelTable
-from onnxfix.nouns.types.element_types import infer
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.shapes import host_values
 from onnxfix.surgery.sites.shapes.host_values import HostValue

@@ -15,7 +15,9 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import ElementTypes, declared_type, infer
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import declared_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half.function_outline import DOMAIN, Outline
 from onnxfix.surgery.opset import raise_opset

@@ -10,8 +10,8 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
-from onnxfix.nouns.types.op_outputs import elem_string
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.int8 import block_quantization

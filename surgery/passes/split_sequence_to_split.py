@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
-from onnxfix.nouns.types.element_types import type_string
+from onnxfix.nouns.types.type_strings import type_string
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.shapes import split_sequences
 from onnxfix.surgery.sites.shapes.split_sequences import SplitSequence

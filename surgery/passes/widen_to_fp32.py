@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import ElementTypes, infer, type_string
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import data_type, type_string
 from onnxfix.nouns.weights.weight_data import Array, Elementwise
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import constant_attribute_tensor

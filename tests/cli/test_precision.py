@@ -13,7 +13,7 @@ import pytest
 from terminal import onnxfix
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 
 RNG = np.random.default_rng(0)
 LAYERS = 5

@@ -19,7 +19,7 @@ from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.eval.run.session import on_disk
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.recipes import Wish, recipe
 
 # RoFormer looks its angles up in a table of weights: there is nothing to compute.

@@ -19,7 +19,7 @@ from onnxfix.eval.demo.model import MultiHeadClassifier
 from onnxfix.eval.inputs.feeds import as_feed
 from onnxfix.eval.numerics.compare import compare
 from onnxfix.eval.run.runners import OrtRunner, TorchRunner
-from onnxfix.export.models.torch_model import load_torch
+from onnxfix.export.models.build import load_torch
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportFailure, ExportResult, ExportSpec
 from onnxfix.export.workarounds.optimizer_failure import optimize_or_keep

@@ -9,7 +9,8 @@ from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.runtime.kernels import UNKNOWN_TYPE, Kernel, KernelTable, available
 from onnxfix.nouns.target import CPU, CUDA, Target
-from onnxfix.nouns.types import element_types, schemas
+from onnxfix.nouns.types import schemas
+from onnxfix.nouns.types.inference import infer
 
 FLOAT, HALF, BRAIN, INT = "tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"
 
@@ -110,7 +111,7 @@ def test_operators_that_only_the_runtime_defines_have_types() -> None:
             n = SimplifiedLayerNormalization(x, scale) y = Neg(n) i = NonZero(n) }""",
         {"scale": np.ones(8, "float16")},
     )
-    types = element_types.infer(model.ir)
+    types = infer(model.ir)
     assert not types.unknown_ops
     assert types.get(graphs.node_named(model, "SimplifiedLayerNormalization_n").outputs[0]) == HALF
     plan = forecast(model, Target.resolve("cuda"))

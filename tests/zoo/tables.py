@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites.attention import rotary
 from zoo.architectures import Architecture
 

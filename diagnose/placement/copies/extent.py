@@ -12,7 +12,7 @@ from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.diagnose.placement.shapes.concrete_shapes import Shape, concrete_shapes
 from onnxfix.nouns.plan import Sizes
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.type_strings import data_type
 
 from .inserted_casts import PREFIX
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.diagnose.placement.optimised.weightless import Holes
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.constants import constant_tensor
 
 from .quantized_units import CLIPS, QUANTIZE, Unit

@@ -17,7 +17,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import NodePlacement, Plan, Sizes
 from onnxfix.nouns.site import scope_of
 from onnxfix.nouns.target import CPU, OPENVINO, Target
-from onnxfix.nouns.types import element_types
+from onnxfix.nouns.types.inference import infer
 
 TIMEOUT_S = 600.0
 
@@ -71,7 +71,7 @@ def _ask(model: Model) -> dict[str, Any]:
 
 def _values(model: Model) -> dict[str, tuple[str, int | None]]:
     """Element type (`sequence` for what is no tensor, empty if unknown) and rank of the main graph's values."""
-    types = element_types.infer(model.ir)
+    types = infer(model.ir)
     found = {}
     for value in (v for node in model.graph for v in node.outputs if v.name):
         text = types.get(value) or ""

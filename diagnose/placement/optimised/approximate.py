@@ -12,9 +12,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
-from onnxfix.nouns.types.op_outputs import data_type
+from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.schemas import canonical_domain
+from onnxfix.nouns.types.type_strings import data_type
 
 # Constants up to this many elements are computed with; larger ones are weights, of which shapes are enough.
 SMALL = 1024

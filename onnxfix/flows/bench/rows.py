@@ -15,7 +15,8 @@ from onnxfix.nouns.provenance import Provenance
 from .workshop import EXPORTS, Made, Workshop
 
 if TYPE_CHECKING:
-    from onnxfix.eval.bench.variant import Dtype, Variant
+    from onnxfix.eval.bench.variant import Variant
+    from onnxfix.eval.run.runners import Dtype
 
 EXPORTERS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo, no optimizer"}
 SEED, REPAIRED = "seed", "repaired"
@@ -149,7 +150,7 @@ def variants(
 
 def _torch(row: TorchRow, source: Provenance) -> Variant:
     from onnxfix.eval.bench.variant import Variant, stamp
-    from onnxfix.export.models.torch_model import load_torch
+    from onnxfix.export.models.build import load_torch
 
     asked = replace(source, attn=row.attention or source.attn)
     factory = functools.partial(load_torch, asked)

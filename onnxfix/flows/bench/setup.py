@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.process.progress import Progress, silent
 
 from .data import Wanted, workload
+from .named import Setup, onnx_variant, read_provenance
 
 if TYPE_CHECKING:
-    from onnxfix.eval.bench.bench import Opinion, Variant
-    from onnxfix.eval.inputs.workload import Workload
+    from onnxfix.eval.bench.bench import Variant
     from onnxfix.nouns.provenance import Provenance
 
 DEFAULT_MODEL = "model.onnx"
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What to run, and what the reader must know about it."""
-
-    variants: list[Variant]
-    workload: Workload
-    notes: list[str]
-    opinions: dict[str, Opinion] = field(default_factory=dict)
-    diagnoses: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def setup(wanted: Wanted) -> Setup:
+def setup(wanted: Wanted, progress: Progress = silent) -> Setup:
     """Raises OnnxfixError with what to do when models, checkpoint or data cannot be found."""
     from onnxfix.eval.inputs.workload import bucketed
 
@@ -42,7 +31,7 @@ def setup(wanted: Wanted) -> Setup:
     if wanted.sweep:
         from .sweep import sweep
 
-        found = sweep(wanted)
+        found = sweep(wanted, progress)
     else:
         found = _named(wanted)
     rows = bucketed(found.workload) if wanted.bucket else found.workload
@@ -76,17 +65,6 @@ def find_models(given: Sequence[Path]) -> list[Path]:
         if not path.is_file():
             raise OnnxfixError(f"{path} {'is a directory' if path.is_dir() else 'does not exist'}", "name .onnx files")
     return list(dict.fromkeys(given))
-
-
-def read_provenance(path: Path) -> Provenance | None:
-    """None for a file without any, and for one that cannot be opened: that becomes a row which says why."""
-    from onnxfix.nouns.model import Model
-    from onnxfix.nouns.provenance import Provenance
-
-    try:
-        return Provenance.read(Model.open(path).ir)
-    except OnnxfixError:
-        return None
 
 
 def find_source(wanted: Wanted, known: dict[Path, Provenance | None]) -> Provenance | None:
@@ -135,36 +113,11 @@ def _strangers(source: Provenance | None, known: dict[Path, Provenance | None]) 
     ]
 
 
-def onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
-    from onnxfix.eval.bench.bench import Variant
-
-    name = path.name.removesuffix(".onnx") if path.parent == Path() else str(path)
-    exporter, verified = (provenance.exporter, provenance.verified) if provenance else ("", "")
-    notes = list(provenance.notes) if provenance else []
-    if repaired := _repair_record(path):
-        exporter = f"{exporter} + onnxfix" if exporter else "onnxfix"
-        verified = str(repaired.get("verified", ""))
-        notes.append(f"passes: {', '.join(map(str, repaired.get('passes', ())))}")
-    return Variant(name, "onnx", path, exporter=exporter, verified=verified, note="; ".join(notes))
-
-
-def _repair_record(path: Path) -> dict[str, Any]:
-    """What `onnxfix repair` wrote into a file it made; empty for any other file."""
-    from onnxfix.flows.repair.attempts import KEY
-    from onnxfix.nouns.model import Model
-
-    try:
-        record = json.loads(Model.open(path).ir.metadata_props.get(KEY, "{}"))
-    except (OnnxfixError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
     from onnxfix.eval.bench.bench import Variant
     from onnxfix.eval.bench.variant import stamp
+    from onnxfix.export.models.build import load_torch
     from onnxfix.export.models.checkpoint import Checkpoint
-    from onnxfix.export.models.torch_model import load_torch
 
     if source.checkpoint_sha256:
         if Checkpoint.open(source.checkpoint).sha256() != source.checkpoint_sha256:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxfix.cli import console
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import staged
+from onnxfix.nouns.process.progress import Progress, silent
 
 from .data import Wanted, workload
-from .setup import Setup, onnx_variant, read_provenance
+from .named import Setup, onnx_variant, read_provenance
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.workload import Workload
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 8
 
 
-def sweep(wanted: Wanted) -> Setup:
+def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
     """Rows of the sweeps, and behind them the files that the user names as well. Raises OnnxfixError."""
     from onnxfix.eval import demo
     from onnxfix.nouns.provenance import Provenance
@@ -42,7 +42,7 @@ def sweep(wanted: Wanted) -> Setup:
         shutil.rmtree(wanted.output / FOLDER, ignore_errors=True)
     folder = wanted.output / "models"
     shop = Workshop(folder, checkpoint, wanted.factory, verify=not wanted.no_verify, reuse=wanted.resume)
-    with console.progress("making files", len(rows_of(wanted.sweep))) as advance:
+    with progress("making files", len(rows_of(wanted.sweep))) as advance:
         found = variants(wanted.sweep, shop, source, wanted.provider, lambda path: calibration(rows, path), advance)
     found += [onnx_variant(path, read_provenance(path)) for path in wanted.models]
     return Setup(found, rows, [f"the files of the rows are in {folder}"])

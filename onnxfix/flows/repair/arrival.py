@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.passes.convert_to_half import HALVES
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.passes.restore_rotary_frequencies import RestoreRotaryFrequencies

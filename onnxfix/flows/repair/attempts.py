@@ -24,7 +24,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
 from . import arrival
-from . import escalation as precision
+from . import escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed
@@ -122,8 +122,8 @@ class Job:
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
         self.progress("calibrate")
-        kept, worst = precision.harmed(self.model, self.wish, feeds)
-        self.wish = precision.keeping(self.wish, kept)
+        kept, worst = escalation.harmed(self.model, self.wish, feeds)
+        self.wish = escalation.keeping(self.wish, kept)
         many = "1 feed" if len(feeds) == 1 else f"{len(feeds)} feeds"
         self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
 
@@ -131,7 +131,7 @@ class Job:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
         held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
         answer = search(self.model, self.wish, held, asked, self.progress)
-        self.wish = precision.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
+        self.wish = escalation.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
         how = " ".join(answer.flags) or "nothing needs to be kept"
         self.notes.append(f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}")
         return answer
@@ -170,9 +170,9 @@ class Job:
         if first.error <= aim:
             return done, first
         tried = [(done.wish, first, "")]
-        for more in precision.escalations(self.model, done.wish, held.feeds, first.sound):
+        for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound):
             self.progress(f"keep {more.what} in fp32")
-            wish = precision.keeping(self.wish, more.nodes)
+            wish = escalation.keeping(self.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again
                 tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
             if tried[-1][1].error <= aim:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.passes.convert_to_half import HALVES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from onnxfix.flows.against.against import noisiest
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.site import scope_of
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf, NothingHalfError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed

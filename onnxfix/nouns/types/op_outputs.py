@@ -10,23 +10,10 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from .type_strings import elem_string
+
 if TYPE_CHECKING:
     from .element_types import ElementTypes
-
-_STRINGS = {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double", ir.DataType.STRING: "string"}
-
-
-def elem_string(dtype: ir.DataType) -> str:
-    """`FLOAT16` → `tensor(float16)`; float and double are the two whose type strings are not their names."""
-    return f"tensor({_STRINGS.get(dtype, dtype.name.lower())})"
-
-
-def data_type(type_string: str) -> ir.DataType:
-    """`tensor(float16)` → `DataType.FLOAT16`. Raises ValueError for anything that is not a dense tensor."""
-    if not (type_string.startswith("tensor(") and type_string.endswith(")")):
-        raise ValueError(f"{type_string} is not a tensor type")
-    name = type_string[len("tensor(") : -1]
-    return next((d for d, s in _STRINGS.items() if s == name), None) or ir.DataType[name.upper()]
 
 
 Open = Callable[[ir.Node, "ElementTypes"], Mapping[int, str]]

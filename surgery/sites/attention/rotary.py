@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import ElementTypes, infer
-from onnxfix.nouns.types.op_outputs import elem_string
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 FLOATS = frozenset({"tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(double)"})

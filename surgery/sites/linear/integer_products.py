@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import ElementTypes, infer
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.sites.constants import Array, Trace, constant_tensor, mover, small_array, trace
 

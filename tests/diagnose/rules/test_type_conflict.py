@@ -3,7 +3,7 @@
 import graphs
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 
 # The two failures that half converters are known for: a Cast left at fp32 and a value_info entry left at fp32.
 SITES = ["Mul_m", "Expand_e"]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxfix.eval.node_times import outermost
+from onnxfix.eval.profile.events import outermost
 from onnxfix.eval.profile.node_scopes import TOP, UNKNOWN
 from onnxfix.eval.profile.op_profile import BETWEEN, VARYING, Profile, profile
 from onnxfix.eval.profile.traced_run import trace

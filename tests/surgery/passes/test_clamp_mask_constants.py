@@ -9,7 +9,7 @@ import pytest
 from onnxfix.eval.numerics.emulator import emulated
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.recipes import Wish, recipe

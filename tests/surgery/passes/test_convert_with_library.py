@@ -9,7 +9,7 @@ from onnxfix.eval.numerics.emulator import emulated
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
 from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary

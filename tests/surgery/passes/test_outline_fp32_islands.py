@@ -15,7 +15,7 @@ from onnxruntime.transformers import float16 as runtime
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.outline_fp32_islands import OutlineFp32Islands
 from onnxfix.surgery.sites.half.fp32_islands import BLOCKED_BY_LIBRARIES

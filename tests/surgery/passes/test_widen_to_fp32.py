@@ -9,7 +9,7 @@ import pytest
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
-from onnxfix.nouns.types.element_types import infer
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts

@@ -1,0 +1,49 @@
+"""Builds a TorchModel from a checkpoint or a factory, and again from the provenance of an exported file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxfix.export.quiet import quiet
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.provenance import Provenance
+
+from .checkpoint import Checkpoint
+from .factory import from_factory
+from .multi_head import from_multi_head
+from .sentence_embedding import from_sentence_transformer
+from .torch_model import TorchModel
+from .transformers_model import from_transformers
+
+if TYPE_CHECKING:
+    import torch
+
+
+def build(checkpoint: Path | None, factory: str, attn: str) -> TorchModel:
+    """Build from a factory, else from the checkpoint's config. Raises OnnxfixError for what cannot be loaded."""
+    if factory:
+        return from_factory(factory, checkpoint)
+    if checkpoint is None:
+        raise OnnxfixError("nothing to build", "name a checkpoint folder or give --factory module:function")
+    opened = Checkpoint.open(checkpoint)
+    if opened.heads:
+        return from_multi_head(opened, attn)
+    if (opened.folder / "modules.json").is_file():
+        return from_sentence_transformer(opened, attn)
+    return from_transformers(opened, attn)
+
+
+def load_torch(provenance: Provenance) -> tuple[torch.nn.Module, list[str], list[str]]:
+    """The module an ONNX file was exported from, with its input and output names, from the file's own metadata.
+
+    Raises OnnxfixError when the checkpoint has moved or its content changed since the export.
+    """
+    checkpoint = Path(provenance.checkpoint) if provenance.checkpoint else None
+    if checkpoint is not None and provenance.checkpoint_sha256:
+        found = Checkpoint.open(checkpoint).sha256()
+        if found != provenance.checkpoint_sha256:
+            raise OnnxfixError(f"{checkpoint} changed since the model was exported from it", "export it again")
+    with quiet():
+        model = build(checkpoint, provenance.factory, provenance.attn)
+    return model.module, model.input_names, model.output_names

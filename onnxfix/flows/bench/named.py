@@ -1,0 +1,62 @@
+"""Files that a user names as variants of a bench, with what their own records say of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxfix.nouns.errors import OnnxfixError
+
+if TYPE_CHECKING:
+    from onnxfix.eval.bench.bench import Opinion, Variant
+    from onnxfix.eval.inputs.workload import Workload
+    from onnxfix.nouns.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to run, and what the reader must know about it."""
+
+    variants: list[Variant]
+    workload: Workload
+    notes: list[str]
+    opinions: dict[str, Opinion] = field(default_factory=dict)
+    diagnoses: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
+    from onnxfix.eval.bench.bench import Variant
+
+    name = path.name.removesuffix(".onnx") if path.parent == Path() else str(path)
+    exporter, verified = (provenance.exporter, provenance.verified) if provenance else ("", "")
+    notes = list(provenance.notes) if provenance else []
+    if repaired := _repair_record(path):
+        exporter = f"{exporter} + onnxfix" if exporter else "onnxfix"
+        verified = str(repaired.get("verified", ""))
+        notes.append(f"passes: {', '.join(map(str, repaired.get('passes', ())))}")
+    return Variant(name, "onnx", path, exporter=exporter, verified=verified, note="; ".join(notes))
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """None for a file without any, and for one that cannot be opened: that becomes a row which says why."""
+    from onnxfix.nouns.model import Model
+    from onnxfix.nouns.provenance import Provenance
+
+    try:
+        return Provenance.read(Model.open(path).ir)
+    except OnnxfixError:
+        return None
+
+
+def _repair_record(path: Path) -> dict[str, Any]:
+    """What `onnxfix repair` wrote into a file it made; empty for any other file."""
+    from onnxfix.flows.repair.attempts import KEY
+    from onnxfix.nouns.model import Model
+
+    try:
+        record = json.loads(Model.open(path).ir.metadata_props.get(KEY, "{}"))
+    except (OnnxfixError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

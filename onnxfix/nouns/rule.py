@@ -1,0 +1,45 @@
+"""Rule: a read-only check of a model. Subject: all that it may look at, computed once for a model and a target."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import onnx_ir as ir
+
+from .finding import Finding
+from .layer_noise import Against
+from .model import Model
+from .plan import Plan
+from .target import Target
+from .types.element_types import ElementTypes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with the target it is judged for, the placement plan there, and the types of its values."""
+
+    model: Model
+    target: Target
+    plan: Plan
+    types: ElementTypes
+    against: Against | None = None
+    """What running it beside its float original showed, where that was asked for."""
+
+    @functools.cached_property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """All nodes, those of sub-graphs included: walked once for all rules."""
+        return tuple(self.model.nodes())
+
+
+class Rule(Protocol):
+    """A read-only check. The docstring of the class is its documentation, printed by `onnxfix explain CODE`."""
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+
+    def check(self, subject: Subject) -> Iterator[Finding]:
+        """Yield a finding for each defective site; never change the graph."""
+        ...
