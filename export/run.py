@@ -21,16 +21,17 @@ from .verify import verify
 Progress = Callable[[str], None]
 
 
-def export(spec: ExportSpec, progress: Progress = lambda step: None) -> ExportResult:
+def export(spec: ExportSpec, progress: Progress = lambda step: None, given: TorchModel | None = None) -> ExportResult:
     """Export and write `spec.output`; nothing is written when the export or its verification fails.
 
-    `auto` runs the dynamo exporter, then the legacy one, and keeps the reason in the notes. Raises OnnxfixError (for a
+    `auto` runs the dynamo exporter, then the legacy one, and keeps the reason in the notes. `given`: the model to
+    export instead of a checkpoint's. Raises OnnxfixError (for a
     failed exporter or verification its subclass ExportFailure).
     """
-    spec.check()
+    spec.check(needs_source=given is None)
     progress("loading the torch model")
     with quiet():
-        torch_model = build(spec.checkpoint, spec.factory, spec.attn)
+        torch_model = given or build(spec.checkpoint, spec.factory, spec.attn)
     exporters = ["dynamo", "legacy"] if spec.exporter == "auto" else [spec.exporter]
     notes: list[str] = []
     for exporter in exporters:

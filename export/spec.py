@@ -36,9 +36,9 @@ class ExportSpec:
     verify: bool = True
     overwrite: bool = False
 
-    def check(self) -> None:
+    def check(self, needs_source: bool = True) -> None:
         """Raise OnnxfixError for what cannot work, before anything heavy is imported."""
-        if self.checkpoint is None and not self.factory:
+        if needs_source and self.checkpoint is None and not self.factory:
             raise OnnxfixError("nothing to export", "name a checkpoint folder or give --factory module:function")
         if self.opset not in OPSETS:
             raise OnnxfixError(f"opset {self.opset} is not supported", f"use {OPSETS.start} to {OPSETS.stop - 1}")

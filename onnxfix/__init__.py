@@ -1,3 +1,67 @@
-"""onnxfix: find out why an ONNX export is slow, wrong or not really quantized, repair the graph, prove the result."""
+"""onnxfix: find out why an ONNX export is slow, wrong or not really quantized, repair the graph, prove the result.
+
+    import onnxfix
+    onnxfix.diagnose("model.onnx").findings
+    onnxfix.repair("model.onnx", precision="fp16").output
+    onnxfix.bench(["model.onnx", "model.fp16.onnx"]).best
+
+Keywords are those of the command line; docs/python.md shows every function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import bench as bench
+    from .api import diagnose as diagnose
+    from .api import explain as explain
+    from .api import export as export
+    from .api import repair as repair
+    from .nouns.errors import OnnxfixError as OnnxfixError
+    from .nouns.finding import Finding as Finding
+    from .nouns.model import Model as Model
+    from .nouns.report import Report as Report
+    from .nouns.target import Target as Target
+    from .surgery.recipes import Wish as Wish
 
 __version__ = "0.1.0"
+
+# Handed on by name at first use: importing onnxfix imports nothing that takes time.
+_HOMES = {
+    **dict.fromkeys(("diagnose", "repair", "export", "bench", "explain"), "onnxfix.api"),
+    "OnnxfixError": "onnxfix.nouns.errors",
+    "Finding": "onnxfix.nouns.finding",
+    "Model": "onnxfix.nouns.model",
+    "Report": "onnxfix.nouns.report",
+    "Target": "onnxfix.nouns.target",
+    "Wish": "onnxfix.surgery.recipes",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+class _Room(ModuleType):
+    """A package that is called like the function of its name: `onnxfix.diagnose(...)` beside `onnxfix.diagnose.rules`.
+
+    Importing the package makes it an attribute of this one, whatever stood there before.
+    """
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module("onnxfix.api"), name)(*args, **keywords)
+
+
+for _name in ("diagnose", "export"):
+    importlib.import_module(f"{__name__}.{_name}").__class__ = _Room
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'onnxfix' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -24,7 +24,7 @@ IGNORED = -100  # the label that torch's losses leave out
 
 
 def load_workload(
-    path: Path,
+    data: Path | pl.DataFrame,
     *,
     checkpoint: Path,
     text_column: str = "text",
@@ -33,22 +33,23 @@ def load_workload(
     limit: int | None = None,
     max_length: int | None = None,
 ) -> Workload:
-    """Texts and labels of a .parquet, .csv, .tsv, .jsonl or .ndjson file, tokenised with truncation in data order.
+    """Texts and labels of a table, tokenised with truncation in data order: a frame, or a .parquet, .csv, .tsv, .jsonl
+    or .ndjson file.
 
     `labels` maps a head (output name) to the column of its labels, `classes` a head to its class names in logit order;
     without class names the column must hold class numbers. An empty label is no label. `max_length` is in tokens, by
     default the tokenizer's own limit, at most 512. Raises OnnxfixError for a missing column or an unknown label.
     """
-    frame = read_table(path)
+    frame, name = (read_table(data), data.name) if isinstance(data, Path) else (data, "the table")
     frame = frame.head(limit) if limit is not None else frame
-    _require(frame, path, [text_column, *(labels or {}).values()])
+    _require(frame, name, [text_column, *(labels or {}).values()])
     if frame[text_column].null_count():
-        raise OnnxfixError(f"{path.name}: column '{text_column}' has empty rows", "remove them")
+        raise OnnxfixError(f"{name}: column '{text_column}' has empty rows", "remove them")
     tokenizer = load_tokenizer(checkpoint)
     longest = max_length or token_limit(tokenizer)
     gold = {h: gold_of(frame[c], h, (classes or {}).get(h)) for h, c in (labels or {}).items()}
     return Workload(
-        description=f"{len(frame):,} rows of {path.name}, at most {longest} tokens each",
+        description=f"{len(frame):,} rows of {name}, at most {longest} tokens each",
         rows=_tokenise(tokenizer, [str(text) for text in frame[text_column]], longest),
         padding=_padding(tokenizer),
         pad_left=tokenizer.padding_side == "left",
@@ -160,10 +161,10 @@ def _padding(tokenizer: Any) -> dict[str, int]:
     return {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
 
 
-def _require(frame: pl.DataFrame, path: Path, columns: Sequence[str]) -> None:
+def _require(frame: pl.DataFrame, table: str, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in frame.columns:
-            raise OnnxfixError(f"{path.name} has no column '{column}'", f"its columns are {', '.join(frame.columns)}")
+            raise OnnxfixError(f"{table} has no column '{column}'", f"its columns are {', '.join(frame.columns)}")
 
 
 def gold_of(column: pl.Series, head: str, names: Sequence[str] | None) -> Classes:

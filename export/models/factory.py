@@ -24,19 +24,23 @@ if TYPE_CHECKING:
 
 def from_factory(factory: str, checkpoint: Path | None) -> TorchModel:
     """Raises OnnxfixError when the function is missing, fails, or returns something else."""
+    return of_module(_call(_resolve(factory), factory, checkpoint), factory)
+
+
+def of_module(made: Any, name: str) -> TorchModel:
+    """Of a module, (module, example kwargs) or (module, example kwargs, axes). Raises OnnxfixError for anything else,
+    in which `name` says whose it is."""
     import torch
 
-    function = _resolve(factory)
-    made = _call(function, factory, checkpoint)
     parts = made if isinstance(made, tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], torch.nn.Module):
-        raise OnnxfixError(f"{factory} returned {type(made).__name__}", "return a module or (module, example kwargs)")
+        raise OnnxfixError(f"{name} returned {type(made).__name__}", "return a module or (module, example kwargs)")
     module = parts[0].float().eval()
     if len(parts) == 1:
         inputs = text_input_names(module, segments=False)
         example, axes = text_example(inputs, vocabulary=2), dict.fromkeys(inputs, TEXT_AXES)
     else:
-        example = _example(factory, parts[1])
+        example = _example(name, parts[1])
         axes = parts[2] if len(parts) == 3 else {name: _axes(name, tensor) for name, tensor in example.items()}
         example = {name: _no_single(tensor, axes.get(name, {})) for name, tensor in example.items()}
     with torch.inference_mode():

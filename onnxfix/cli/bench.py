@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,15 +12,14 @@ from .bench_options import options
 from .output import emit_json
 
 if TYPE_CHECKING:
-    from onnxfix.eval.bench.bench import BenchReport
-    from onnxfix.eval.inputs.point import Point
-    from onnxfix.flows.bench.named import Setup
+    from onnxfix.flows.bench.asked import Bench
+
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @options
-def command(models: tuple[Path, ...], **given: Any) -> int:
+def command(models: tuple[Path, ...], form: str, **given: Any) -> int:
     """Compare each MODEL with torch fp32 and bf16 (default: model.onnx here and the files onnxfix made from it).
 
     --sweep makes the files itself, from the checkpoint named or the bundled one: 'seed' are torch and the conversions
@@ -33,108 +31,17 @@ def command(models: tuple[Path, ...], **given: Any) -> int:
     REPORT.md and report.html. Exit code 1 when no model could be measured, and with --baseline when anything is worse
     than it was beyond the tolerance.
     """
-    from onnxfix.eval.report.files import write_report
-    from onnxfix.flows.bench.data import Wanted
-    from onnxfix.flows.bench.setup import setup
+    from onnxfix.flows.bench.asked import bench
 
-    provider = _provider(given["provider"])
-    wanted = Wanted(models, provider=provider, **{k: v for k, v in given.items() if k in Wanted.ASKED})
-    _check(given, provider)
-    found = setup(wanted, console.progress)
-    report = _run(found, provider, given)
-    if given["profile"]:
-        # what has been measured must not be lost to what follows
-        write_report(report, given["output"])
-        report = replace(report, profiles=_profiles(found, report, provider, given["threads"]))
-    if given["baseline"] is not None:
-        from onnxfix.eval.report.regression import regressions
-
-        worse = regressions(report, given["baseline"], given["tolerance"] / 100)
-        report = replace(report, regressions=[each.as_dict() for each in worse])
-    paths = write_report(report, given["output"], _page(report))
-    if given["form"] == "json":
+    report = bench(models, **given, progress=console.progress)
+    if form == "json":
         emit_json(report.as_dict())
     else:
-        _show(report, paths)
+        _show(report)
     return 0 if any(row.measured for row in report.rows) and not report.regressions else 1
 
 
-def _check(given: dict[str, Any], provider: str) -> None:
-    """What can be wrong with options is said before hours of work. Raises OnnxfixError."""
-    from onnxfix.eval.bench.quality import find_metric
-    from onnxfix.eval.report.regression import check_alike, read
-
-    if given["metric"]:
-        find_metric(given["metric"])
-    if given["baseline"] is not None:
-        check_alike(read(given["baseline"]), provider, given["baseline"])
-
-
-def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) -> BenchReport:
-    from onnxfix.eval.bench.bench import run_bench, step_count
-    from onnxfix.eval.bench.quality import find_metric
-
-    metric = find_metric(given["metric"]) if given["metric"] else None
-    points, rounds = _points(given), given["rounds"]
-    with console.progress("bench", step_count(found.variants, found.workload, rounds=rounds, points=points)) as advance:
-        report = run_bench(
-            found.variants,
-            found.workload,
-            points=points,
-            rounds=rounds,
-            provider=provider,
-            threads=given["threads"],
-            baseline=given["ratio_to"],
-            at_once=given["at_once"],
-            metric=metric,
-            opinions=found.opinions,
-            notes=found.notes,
-            folder=given["output"],
-            resume=given["resume"],
-            progress=advance,
-        )
-    return replace(report, diagnoses=found.diagnoses)
-
-
-def _page(report: BenchReport) -> str:
-    from onnxfix.diagnose.registry import all_rules
-    from onnxfix.eval.report.markdown import method
-    from onnxfix.eval.report.page import page
-
-    try:
-        return page(report.as_dict(), method(report), all_rules())
-    except Exception as error:  # hours of measurements must not be lost to a plot
-        console.err().print(f"report.html could not be drawn: {type(error).__name__}: {error}", markup=False)
-        return ""
-
-
-def _profiles(
-    found: Setup, report: BenchReport, provider: Literal["cpu", "cuda"], threads: int
-) -> dict[str, dict[str, Any]]:
-    from onnxfix.eval.bench.profiling import profiles
-
-    sound = {row.variant for row in report.rows if row.measured}
-    variants = [variant for variant in found.variants if variant.name in sound]
-    with console.progress("profile", len(variants)) as advance:
-        main = report.method.points[0]
-        return profiles(variants, found.workload, main, provider=provider, threads=threads, progress=advance)
-
-
-def _points(given: dict[str, Any]) -> tuple[Point, ...]:
-    from onnxfix.eval.inputs.point import grid
-
-    return grid(given["batch"], given["seq"])
-
-
-def _provider(name: str) -> Literal["cpu", "cuda"]:
-    from onnxfix.eval.run.machine import has_cuda
-
-    if name == "auto":
-        return "cuda" if has_cuda() else "cpu"
-    return cast(Literal["cpu", "cuda"], name)
-
-
-def _show(report: BenchReport, paths: list[Path]) -> None:
+def _show(report: Bench) -> None:
     from rich.text import Text
 
     from onnxfix.eval.report.files import points_table, profile_tables, table
@@ -156,4 +63,4 @@ def _show(report: BenchReport, paths: list[Path]) -> None:
         out.print(Text(f"worse: {worse['sentence']}", style="red"))
     if report.regressions is not None and not report.regressions:
         out.print(Text("nothing is worse than it was", style="green"))
-    out.print(Text(f"wrote {', '.join(str(path) for path in paths)}"), soft_wrap=True)
+    out.print(Text(f"wrote {', '.join(str(path) for path in report.files)}"), soft_wrap=True)

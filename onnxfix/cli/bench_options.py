@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import together
+from .options import together, without
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -43,7 +43,7 @@ options = together(
     click.option("--factory", default="", metavar="MODULE:FUNCTION", help="Function that returns the torch module."),
     _path("--data", metavar="FILE", help="Texts: .parquet, .csv, .tsv or .jsonl."),
     click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the texts."),
-    click.option("--label", "labels", multiple=True, metavar="HEAD[=COLUMN]", help="Labels of an output; repeatable."),
+    click.option("--label", multiple=True, metavar="HEAD[=COLUMN]", help="Labels of an output; repeatable."),
     click.option("--metric", default="", metavar="MODULE:FUNCTION", help="Own metric of (gold, logits), beside F1."),
     click.option("--batch", type=Numbers(), default="16", show_default=True, help="Rows a batch; several: a sweep."),
     click.option("--seq", type=Numbers(), default=(), help="Tokens a row. Default: the data's own lengths."),
@@ -57,7 +57,7 @@ options = together(
         "--threads", type=click.IntRange(min=0), default=0, help="CPU threads. Default: each runtime's choice."
     ),
     click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-    click.option("--no-torch", is_flag=True, help="Compare the ONNX files with each other only."),
+    without("--no-torch", "torch", "Compare the ONNX files with each other only."),
     click.option(
         "--torchao/--no-torchao",
         default=None,
@@ -78,7 +78,7 @@ options = together(
     ),
     click.option("--profile", is_flag=True, help="Where the time of ONNX files goes: by operator, module, provider."),
     click.option("--resume", is_flag=True, help="Go on with an interrupted bench of the same settings."),
-    click.option("--no-verify", is_flag=True, help="With --sweep: make files without running them; the bench does."),
+    without("--no-verify", "verify", "With --sweep: make files without running them; the bench does."),
     _path("-o", "--output", default="bench", show_default=True, help="Folder of the report."),
     click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
 )

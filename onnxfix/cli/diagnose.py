@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import console, options
-from .output import check_destination, json_text, write_report
+from .output import check_destination, write_report
 
 if TYPE_CHECKING:
-    from onnxfix.nouns.layer_noise import Against
-    from onnxfix.nouns.model import Model
-    from onnxfix.nouns.report import Report
-
-Progress = Callable[[str], None]
-ROWS = 128
-"""Texts of a table that --against looks at."""
+    from onnxfix.flows.diagnose import Diagnosis
 
 ENDINGS = {
     "text": (".txt", ".log"),
@@ -54,33 +48,21 @@ SIZE = click.IntRange(1, 1_000_000)
     help="The float model that MODEL was quantized from: run both, and say which layers lose what, and why.",
 )  # fmt: skip
 @click.option(
-    "--calibrate", "inputs", type=click.Path(path_type=Path), metavar="FILE",
+    "--calibrate", type=click.Path(path_type=Path), metavar="FILE",
     help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
 )  # fmt: skip
 @options.real_inputs
 @options.libraries
-def command(
-    model: Path, target: str, engine: str, batch: int, seq: int, form: str, output: Path | None, fail_on: str,
-    against: Path | None, inputs: Path | None, text: str, checkpoint: Path | None, libraries: tuple[Path, ...],
-) -> int:  # fmt: skip
+def command(model: Path, form: str, output: Path | None, fail_on: str, **given: Any) -> int:
     """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
     running it."""
-    from onnxfix.diagnose.placement.optimised import compiler
-
-    compiler.shared().start()  # its imports run beside ours and beside reading the model
-    from onnxfix.diagnose.run import diagnose
-    from onnxfix.nouns.model import Model
-    from onnxfix.nouns.plan import Sizes
-    from onnxfix.nouns.target import Target
+    from onnxfix.flows.diagnose import diagnose
 
     destination = _destination(model, form, output)
     with console.progress("diagnose") as advance:
-        where = Target.resolve(target, engine)
-        opened = Model.open(model, libraries)
-        measured = _measured(opened, against, inputs, text, checkpoint, advance)
-        report = diagnose(opened, where, advance, Sizes(batch, seq), against=measured)
+        report = diagnose(model, **given, progress=advance)
     if destination is not None:
-        write_report(destination, _RENDERERS[form](report), (model, *opened.external_files, *libraries))
+        write_report(destination, _RENDERERS[form](report), (model, *report.files))
         click.echo(str(destination))
     elif form == "text":
         from onnxfix.diagnose.report import text as in_text
@@ -89,31 +71,6 @@ def command(
     else:
         click.echo(_RENDERERS[form](report).rstrip("\n"))
     return 1 if report.fails(fail_on) else 0
-
-
-def _measured(
-    quantized: Model, against: Path | None, inputs: Path | None, column: str, checkpoint: Path | None, advance: Progress
-) -> Against | None:
-    """What running it beside its float original shows; None where that was not asked for."""
-    from onnxfix.eval.inputs.feeds import make_feeds
-    from onnxfix.flows.against.against import against as held_against
-    from onnxfix.flows.inputs import feeds_of
-    from onnxfix.nouns.errors import OnnxfixError
-    from onnxfix.nouns.model import Model
-
-    if against is None:
-        if inputs is not None:
-            raise OnnxfixError("--calibrate needs --against", "name the float model that this one was made from")
-        return None
-    libraries = quantized.custom_op_libraries
-    reference = Model.open(against, libraries)
-    advance("inputs")
-    feeds = (
-        feeds_of(inputs, against, libraries=libraries, checkpoint=checkpoint, text=column, rows=ROWS)
-        if inputs is not None
-        else make_feeds(reference)
-    )
-    return held_against(reference, quantized, feeds, advance)
 
 
 def _destination(model: Path, form: str, output: Path | None) -> Path | None:
@@ -126,7 +83,7 @@ def _destination(model: Path, form: str, output: Path | None) -> Path | None:
     return output
 
 
-def _text(report: Report) -> str:
+def _text(report: Diagnosis) -> str:
     import io
 
     from onnxfix.diagnose.report import text
@@ -136,35 +93,10 @@ def _text(report: Report) -> str:
     return stream.getvalue()
 
 
-def _html(report: Report) -> str:
-    from onnxfix.diagnose.registry import all_rules
-    from onnxfix.diagnose.report import html
-
-    return html.page(report, all_rules())
-
-
-def _markdown(report: Report) -> str:
-    from onnxfix.diagnose.report import markdown
-
-    return markdown.comment(report)
-
-
-def _sarif(report: Report) -> str:
-    from onnxfix import __version__
-    from onnxfix.diagnose.registry import all_rules
-    from onnxfix.diagnose.report import sarif
-
-    return json_text(sarif.document(report, all_rules(), __version__, Path.cwd()))
-
-
-def _json(report: Report) -> str:
-    return json_text(report.as_dict())
-
-
-_RENDERERS: dict[str, Callable[[Report], str]] = {
+_RENDERERS: dict[str, Callable[[Diagnosis], str]] = {
     "text": _text,
-    "html": _html,
-    "markdown": _markdown,
-    "sarif": _sarif,
-    "json": _json,
+    "html": lambda report: report.to_html(),
+    "markdown": lambda report: report.to_markdown(),
+    "sarif": lambda report: report.to_sarif(),
+    "json": lambda report: report.to_json(),
 }

@@ -22,23 +22,24 @@ def together(*options: Decorator) -> Decorator:
     return decorate
 
 
+def without(flag: str, keyword: str, said: str) -> Decorator:
+    """A flag that takes away what is done by default: `--no-verify` is `verify=False`."""
+    return click.option(flag, keyword, is_flag=True, flag_value=False, default=True, help=said)
+
+
 conversion = together(
     click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8."),
     click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True),
-    click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are."),
-    click.option(
-        "--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope."
-    ),
+    click.option("--block-op", multiple=True, metavar="OP", help="Keep operators of a type as they are."),
+    click.option("--block-node", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope."),
     click.option(
         "--block-scope",
-        "block_scopes",
         multiple=True,
         metavar="PATTERN",
         help="Keep torch modules, as in 'layers.3.*'.",
     ),
     click.option(
         "--keep-fp32-like",
-        "keep_likes",
         multiple=True,
         type=click.Choice(["rotary", "norms", "softmax", "mask"]),
         help="Keep places of a kind in fp32.",
@@ -64,19 +65,18 @@ quantization = together(
     click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears."),
     click.option(
         "--bits",
-        type=click.Choice(["8", "4"]),
-        default="8",
+        type=click.Choice([8, 4]),
+        default=8,
         show_default=True,
         help="Of weights, with --int8 weight-only.",
     ),
     click.option(
         "--block-size",
-        type=click.Choice(["32", "64", "128"]),
+        type=click.Choice([32, 64, 128]),
         help="Weights that share a scale, with --int8 weight-only. Default: 128; 32 with --bits 4.",
     ),
     click.option(
         "--calibration",
-        "method",
         type=click.Choice(["minmax", "entropy", "percentile"]),
         default="minmax",
         show_default=True,
@@ -84,14 +84,12 @@ quantization = together(
     ),
     click.option(
         "--migrate-outliers/--no-migrate-outliers",
-        "migrate",
         default=True,
         show_default=True,
         help="Move outliers of activations into weights first, by the inputs of --calibrate.",
     ),
     click.option(
         "--fuse-attention",
-        "fuse",
         is_flag=True,
         help="With --int8 for a CPU: attention and rotary products in one operator each, which is faster.",
     ),
@@ -113,7 +111,6 @@ quantization = together(
 search = together(
     click.option(
         "--search",
-        "searches",
         is_flag=True,
         help="Find the few nodes to keep in fp32, or in float with --int8, for --max-error.",
     ),
@@ -139,7 +136,5 @@ real_inputs = together(
 )
 """How texts of a table become inputs."""
 
-libraries = click.option(
-    "--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so"
-)
+libraries = click.option("--custom-op-library", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
 target = click.Choice(["cuda", "cpu", "tensorrt", "openvino"])

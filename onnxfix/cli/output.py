@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
+
+from onnxfix.render.shown import json_text
 
 
 def emit_json(document: object) -> None:
     """Print one JSON document on stdout."""
     click.echo(json_text(document))
-
-
-def json_text(document: object) -> str:
-    """JSON with NaN and infinities as null, which JSON knows."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False)
 
 
 def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") -> None:
@@ -42,13 +36,3 @@ def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
         draft = stage / path.name
         draft.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
         draft.replace(path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value

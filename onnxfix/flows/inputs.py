@@ -1,20 +1,29 @@
-"""Real inputs from a file the user names: an .npz of arrays, or a table of texts that the checkpoint tokenises."""
+"""Real inputs that a caller gives: an .npz of arrays, feeds in memory, or a table of texts, which the checkpoint's
+tokenizer turns into inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
     from onnxfix.eval.inputs.feeds import Feed
+
+    Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+    Feeds: TypeAlias = str | Path | Arrays | Sequence[Arrays]
+    Inputs: TypeAlias = Feeds | pl.DataFrame
 
 
 def feeds_of(
-    file: Path, model: Path, *, libraries: tuple[Path, ...] = (), checkpoint: Path | None, text: str, rows: int
+    given: Inputs, model: Path, *, libraries: tuple[Path, ...] = (), checkpoint: Path | None, text: str, rows: int
 ) -> list[Feed]:
     """Feeds for a model. Of a table, the first `rows` texts, eight at a time. Raises OnnxfixError."""
-    if file.suffix == ".npz":
-        return feeds_of_arrays(file, model, libraries)
+    if not _is_table(given):
+        return feeds_of_arrays(given, model, libraries)
     from onnxfix.eval.inputs.feeds import required_inputs
     from onnxfix.eval.inputs.text_workload import load_workload, text_feeds
     from onnxfix.nouns.errors import OnnxfixError
@@ -26,19 +35,31 @@ def feeds_of(
     folder = checkpoint or (Path(recorded.checkpoint) if recorded and recorded.checkpoint else None)
     if folder is None:
         raise OnnxfixError("texts need the checkpoint's tokenizer", "name its folder with --checkpoint DIR")
-    workload = load_workload(file, checkpoint=folder, text_column=text, limit=rows)
+    table = Path(given) if isinstance(given, str) else given
+    workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows)
     return text_feeds(workload, {str(v.name): v.dtype for v in required_inputs(opened)})
 
 
-def feeds_of_arrays(file: Path | None, model: Path, libraries: tuple[Path, ...] = ()) -> list[Feed]:
-    """Feeds of an .npz file, checked against the model's inputs; none without a file."""
-    if file is None:
+def feeds_of_arrays(given: Any, model: Path, libraries: tuple[Path, ...] = ()) -> list[Feed]:
+    """Feeds of an .npz file or of arrays in memory, checked against the model's inputs; none where none are given."""
+    if given is None:
         return []
     from onnxfix.eval.inputs.feed_files import check_feed, load_feeds
+    from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.nouns.model import Model
 
+    if isinstance(given, str | Path):
+        feeds = load_feeds(given)
+    else:
+        several = [given] if isinstance(given, Mapping) else given
+        feeds = [Feed(f"feed {i + 1}", dict(arrays)) for i, arrays in enumerate(several)]
     opened = Model.open(model, libraries)
-    feeds = load_feeds(file)
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
+
+
+def _is_table(given: Inputs) -> TypeGuard[str | Path | pl.DataFrame]:
+    if isinstance(given, str | Path):
+        return Path(given).suffix != ".npz"
+    return type(given).__module__.partition(".")[0] == "polars"

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from onnxfix.nouns.errors import OnnxfixError
 
 if TYPE_CHECKING:
+    import polars as pl
+    import torch
+
     from onnxfix.eval.inputs.workload import Workload
     from onnxfix.nouns.provenance import Provenance
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The options of the command, as given."""
+    """What to bench, and on what."""
 
     models: tuple[Path, ...] = ()
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """What files are called in the report, where not by their path."""
+    modules: Mapping[str, torch.nn.Module] = field(default_factory=dict)
+    """Torch modules in memory, by their names in the report."""
     checkpoint: Path | None = None
     factory: str = ""
-    data: Path | None = None
+    data: Path | pl.DataFrame | None = None
     text: str = "text"
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Head → column of its labels."""
     limit: int | None = None
     max_length: int | None = None
-    no_torch: bool = False
+    torch: bool | None = True
+    """Rows of torch in fp32 and bf16; None: where the files say what they were exported from."""
     bucket: bool = False
     torchao: bool | None = None
     """Rows of torch with int8 linears by torchao; None: where it is installed."""
@@ -34,13 +44,7 @@ class Wanted:
     provider: str = "cpu"
     output: Path = Path("bench")
     resume: bool = False
-    no_verify: bool = False
-
-    ASKED: ClassVar = frozenset(
-        "checkpoint factory data text labels limit max_length no_torch bucket torchao sweep output resume no_verify"
-        .split()
-    )  # fmt: skip
-    """Those that are options by the same name."""
+    verify: bool = True
 
 
 def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:
@@ -53,8 +57,7 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
 
     checkpoint = Path(source.checkpoint) if source and source.checkpoint else None
     classes = _classes(source, checkpoint)
-    labels = dict(_label(text) for text in wanted.labels)
-    data = wanted.data
+    labels, data = dict(wanted.labels), wanted.data
     if data is None and checkpoint is not None and checkpoint.resolve() == demo.CHECKPOINT.resolve():
         data, labels = demo.HOLDOUT, labels or {head: head for head in classes}
     if data is None:
@@ -132,10 +135,3 @@ def _classes(source: Provenance | None, checkpoint: Path | None) -> dict[str, li
         opened = Checkpoint.open(checkpoint) if checkpoint is not None else None
         return opened.heads or opened.labels if opened is not None else {}
     return {}
-
-
-def _label(text: str) -> tuple[str, str]:
-    head, equals, column = text.partition("=")
-    if not head or (equals and not column):
-        raise OnnxfixError(f"--label {text} is not of the form HEAD=COLUMN")
-    return head, column or head

@@ -26,10 +26,10 @@ class Setup:
     diagnoses: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def onnx_variant(path: Path, provenance: Provenance | None) -> Variant:
+def onnx_variant(path: Path, provenance: Provenance | None, name: str | None = None) -> Variant:
     from onnxfix.eval.bench.bench import Variant
 
-    name = path.name.removesuffix(".onnx") if path.parent == Path() else str(path)
+    name = name or (path.name.removesuffix(".onnx") if path.parent == Path() else str(path))
     exporter, verified = (provenance.exporter, provenance.verified) if provenance else ("", "")
     notes = list(provenance.notes) if provenance else []
     if repaired := _repair_record(path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from .data import Wanted, workload
 from .named import Setup, onnx_variant, read_provenance
 
 if TYPE_CHECKING:
+    import torch
+
     from onnxfix.eval.bench.bench import Variant
     from onnxfix.nouns.provenance import Provenance
 
 DEFAULT_MODEL = "model.onnx"
+_GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def setup(wanted: Wanted, progress: Progress = silent) -> Setup:
@@ -41,12 +45,14 @@ def setup(wanted: Wanted, progress: Progress = silent) -> Setup:
 
 def _named(wanted: Wanted) -> Setup:
     """The files that the user names, and torch."""
-    paths = find_models(wanted.models)
+    paths = list(wanted.models) if wanted.modules else find_models(wanted.models)
     known = {path: read_provenance(path) for path in paths}
     source = find_source(wanted, known)
     notes = _strangers(source, known)
-    variants = [onnx_variant(path, provenance) for path, provenance in known.items()]
-    if source is not None and not wanted.no_torch:
+    variants = [onnx_variant(path, provenance, wanted.names.get(path)) for path, provenance in known.items()]
+    variants = [*_modules(wanted.modules, variants), *variants]
+    # a function that only a file names is not run: the user has to name it
+    if source is not None and (not source.factory or wanted.factory) and wanted.torch is not False:
         if importlib.util.find_spec("torch") is None:
             notes.append("torch is not installed: ONNX models only (pip install 'onnxfix[torch]')")
         else:
@@ -85,7 +91,7 @@ def find_source(wanted: Wanted, known: dict[Path, Provenance | None]) -> Provena
         )
     if checkpoint:
         return replace(found or Provenance(), checkpoint=checkpoint, checkpoint_sha256="", factory="")
-    if found is not None and found.factory and not wanted.no_torch:
+    if found is not None and found.factory and wanted.torch:
         # A file may name any importable function: only the user says that one may run.
         raise OnnxfixError(
             f"the model was exported through the function {found.factory}, which is not run because a file says so",
@@ -95,7 +101,7 @@ def find_source(wanted: Wanted, known: dict[Path, Provenance | None]) -> Provena
         raise OnnxfixError(
             f"{found.checkpoint}, which the model was exported from, is gone", "name it with --checkpoint DIR"
         )
-    if found is None and not (wanted.no_torch and wanted.data is None):
+    if found is None and (wanted.torch or wanted.data is not None):
         raise OnnxfixError(
             f"{', '.join(str(path) for path in known)}: no record of the checkpoint it was exported from",
             "name it with --checkpoint DIR, or compare ONNX files alone with --no-torch",
@@ -111,6 +117,28 @@ def _strangers(source: Provenance | None, known: dict[Path, Provenance | None]) 
         for path, provenance in known.items()
         if digest and provenance and provenance.checkpoint_sha256 not in ("", digest)
     ]
+
+
+def _modules(modules: Mapping[str, torch.nn.Module], files: Sequence[Variant]) -> list[Variant]:
+    """Variants of torch modules in memory, whose outputs are named as the files' where there are as many.
+
+    A module travels to the process that runs it by pickle: its class has to be importable there.
+    """
+    from onnxfix.eval.bench.variant import Variant
+
+    outputs = next((names for names in (v.file_outputs() for v in files) if names), ["output"])
+    found = []
+    for name, module in modules.items():
+        takes = [n for n, p in inspect.signature(module.forward).parameters.items() if p.kind not in _GATHERED]
+        gives = list(getattr(module, "output_names", outputs))
+        found.append(Variant(name, "torch", functools.partial(_as_it_is, module, takes, gives)))
+    return found
+
+
+def _as_it_is(
+    module: torch.nn.Module, inputs: list[str], outputs: list[str]
+) -> tuple[torch.nn.Module, list[str], list[str]]:
+    return module, inputs, outputs
 
 
 def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:

@@ -30,7 +30,7 @@ def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
     from .rows import rows_of, variants
     from .workshop import Workshop
 
-    if wanted.no_torch:
+    if wanted.torch is False:
         raise OnnxfixError("--sweep makes its files from torch", "leave --no-torch out")
     checkpoint = (wanted.checkpoint or (None if wanted.factory else demo.CHECKPOINT)) and _folder(wanted)
     source = Provenance(checkpoint=str(checkpoint or ""), factory=wanted.factory)
@@ -41,10 +41,10 @@ def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
         # else a bench cut off while files are made would go on with the figures of the one before
         shutil.rmtree(wanted.output / FOLDER, ignore_errors=True)
     folder = wanted.output / "models"
-    shop = Workshop(folder, checkpoint, wanted.factory, verify=not wanted.no_verify, reuse=wanted.resume)
+    shop = Workshop(folder, checkpoint, wanted.factory, verify=wanted.verify, reuse=wanted.resume)
     with progress("making files", len(rows_of(wanted.sweep))) as advance:
         found = variants(wanted.sweep, shop, source, wanted.provider, lambda path: calibration(rows, path), advance)
-    found += [onnx_variant(path, read_provenance(path)) for path in wanted.models]
+    found += [onnx_variant(path, read_provenance(path), wanted.names.get(path)) for path in wanted.models]
     return Setup(found, rows, [f"the files of the rows are in {folder}"])
 
 

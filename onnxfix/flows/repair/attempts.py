@@ -23,8 +23,7 @@ from onnxfix.surgery.passes.convert_to_half import NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival
-from . import escalation
+from . import arrival, escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed
@@ -154,7 +153,7 @@ class Job:
         if check.half:
             require_typed(done.result)
             # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
-            aim = limit if done.wish.int8 else min(limit, precision.AIMS[self.kind])
+            aim = limit if done.wish.int8 else min(limit, escalation.AIMS[self.kind])
             done, comparison = self._within_aim(done, held, aim)
             held.require(comparison, done.result)
             emulated = (comparison,)

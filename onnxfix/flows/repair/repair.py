@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnxfix import __version__
 from onnxfix.nouns.comparison import Comparison
@@ -19,6 +19,7 @@ from onnxfix.nouns.model import Model, staged
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.weights.writer import append_metadata
+from onnxfix.render.shown import Shown, Summary
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
@@ -35,9 +36,10 @@ SCHEMA = "onnxfix.repair/1"
 MORE = 2
 
 
-@dataclass(frozen=True)
-class Repaired:
-    """What a repair did. `output` is None for a dry run; `verified` says in words how the result was checked."""
+@dataclass(frozen=True, repr=False)
+class Repaired(Shown):
+    """What a repair did. `output` is None for a dry run and a result that stays in memory; `verified` says in words how
+    the result was checked."""
 
     source: Path
     output: Path | None
@@ -51,8 +53,39 @@ class Repaired:
     source_bytes: int
     result_bytes: int
     search: Answer | None = None
+    memory: Any = None
+    """The result of a model in memory, of the type that was given."""
 
-    def as_dict(self) -> dict[str, object]:
+    def __repr__(self) -> str:
+        return f"<Repaired {self.output or self.source} ({self.kind}): {self.verified}>"
+
+    @property
+    def model(self) -> Any:
+        """The result in memory: of the type that was given, an onnx_ir.Model of a file; None after a dry run."""
+        return self.memory if self.output is None else Model.open(self.output).ir
+
+    def findings(self) -> list[tuple[str, int, int]]:
+        """What there was and is: severity, code and name of a finding, then the Memcpy; their numbers before and
+        after."""
+        before, after = (
+            Counter(f"{f.severity} {f.code} {f.name}" for f in r.findings) for r in (self.before, self.after)
+        )
+        found = [(key, before[key], after[key]) for key in dict.fromkeys([*before, *after])]
+        return [*found, ("Memcpy nodes", len(self.before.plan.copies), len(self.after.plan.copies))]
+
+    def linears(self) -> tuple[str, str]:
+        """How many linears are quantized, before and after: `16 of 18`."""
+        before, after = (
+            f"{r.quantization['quantized']} of {r.quantization['linears']}" for r in (self.before, self.after)
+        )
+        return before, after
+
+    def in_short(self) -> Summary:
+        rows = [(name, str(before), str(after)) for name, before, after in self.findings()]
+        title = f"{self.output or self.source}, {self.kind}, for {self.before.target['provider']}: {self.verified}"
+        return Summary(title, ("finding", "before", "after"), [*rows, ("linears quantized", *self.linears())])
+
+    def as_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "source": str(self.source),

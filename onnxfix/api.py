@@ -1,0 +1,13 @@
+"""The door for Python: one function a job, keywords named as the command line's, results that show themselves.
+
+Each takes a model as a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and raises `OnnxfixError`, which says what to
+do next.
+"""
+
+from onnxfix.flows.bench.asked import bench
+from onnxfix.flows.diagnose import diagnose
+from onnxfix.flows.explain import explain
+from onnxfix.flows.export import export
+from onnxfix.flows.repair.asked import repair
+
+__all__ = ["bench", "diagnose", "explain", "export", "repair"]

@@ -1,0 +1,142 @@
+"""A diagnosis as asked for by keywords, of a file or of a model in memory, and its report in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.report import Report
+from onnxfix.render.shown import Shown
+
+if TYPE_CHECKING:
+    from onnxfix.nouns.layer_noise import Against
+    from onnxfix.nouns.model import Model
+    from onnxfix.nouns.process.progress import Advance
+    from onnxfix.render.shown import Summary
+
+    from .inputs import Inputs
+    from .source import ModelLike
+
+ROWS = 128
+"""Texts of a table that `against` looks at."""
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Report, Shown):
+    """A report that can be shown and written; `files` are the model's own, which no report may overwrite."""
+
+    files: tuple[Path, ...] = ()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {severity}s" for severity, count in self.summary().items())
+        return f"<Diagnosis of {self.model['path']} on {self.target['provider']}: {counts}>"
+
+    def to_html(self) -> str:
+        """The page with the placement drawn: one file, which loads nothing else."""
+        from onnxfix.diagnose.registry import all_rules
+        from onnxfix.diagnose.report import html
+
+        return html.page(self, all_rules())
+
+    def to_markdown(self) -> str:
+        """A pull request comment."""
+        from onnxfix.diagnose.report import markdown
+
+        return markdown.comment(self)
+
+    def to_sarif(self) -> str:
+        """SARIF 2.1.0, for code scanning."""
+        from onnxfix import __version__
+        from onnxfix.diagnose.registry import all_rules
+        from onnxfix.diagnose.report import sarif
+        from onnxfix.render.shown import json_text
+
+        return json_text(sarif.document(self, all_rules(), __version__, Path.cwd()))
+
+    def in_short(self) -> Summary:
+        from onnxfix.render.shown import Summary
+
+        rows = [[f.severity.value, f.code, f.name, str(f.site), f.message, f.repair] for f in self.findings]
+        copies = f"{len(self.plan.copies)} Memcpy on {self.target['provider']}"
+        linears = f"{self.quantization['quantized']} of {self.quantization['linears']} linears quantized"
+        return Summary(
+            f"{self.model['path']}: {copies}, {linears}",
+            ("severity", "code", "name", "where", "what", "repair"),
+            rows,
+        )
+
+
+def diagnose(
+    model: ModelLike,
+    *,
+    target: str = "cuda",
+    engine: str = "auto",
+    batch: int = 64,
+    seq: int = 512,
+    against: ModelLike | None = None,
+    calibrate: Inputs | None = None,
+    text: str = "text",
+    checkpoint: str | Path | None = None,
+    custom_op_library: Sequence[str | Path] = (),
+    progress: Advance = lambda step: None,
+) -> Diagnosis:
+    """Say why a model is slow, wrong or not really quantized on a target, without a GPU.
+
+    `batch` rows of `seq` tokens are what bytes and times are stated for. `against`: the float model that this one was
+    quantized from; both are run, on `calibrate` (a path, a polars frame, or feeds) or made-up inputs, and the layers
+    that lose most are named. Raises OnnxfixError.
+    """
+    from onnxfix.diagnose.placement.optimised import compiler
+
+    compiler.shared().start()  # its imports run beside ours and beside reading the model
+    from onnxfix.diagnose import run
+    from onnxfix.nouns.model import Model
+    from onnxfix.nouns.plan import Sizes
+    from onnxfix.nouns.target import Target
+
+    from .source import on_disk
+
+    where = Target.resolve(target, engine)
+    folder = Path(checkpoint) if checkpoint is not None else None
+    with on_disk(model) as source:
+        opened = Model.open(source.path, tuple(Path(library) for library in custom_op_library))
+        measured = _measured(opened, against, calibrate, text, folder, progress)
+        report = run.diagnose(opened, where, progress, Sizes(batch, seq), against=measured)
+    shown = dict(vars(report))
+    if source.given is not None:
+        shown["model"] = {**report.model, "path": str(source.shown)}
+    return Diagnosis(**shown, files=(*opened.external_files, *opened.custom_op_libraries))
+
+
+def _measured(
+    quantized: Model,
+    against: ModelLike | None,
+    inputs: Inputs | None,
+    column: str,
+    checkpoint: Path | None,
+    progress: Advance,
+) -> Against | None:
+    """What running it beside its float original shows; None where that was not asked for."""
+    if against is None:
+        if inputs is not None:
+            raise OnnxfixError("--calibrate needs --against", "name the float model that this one was made from")
+        return None
+    from onnxfix.eval.inputs.feeds import make_feeds
+    from onnxfix.nouns.model import Model
+
+    from .against.against import against as held_against
+    from .inputs import feeds_of
+    from .source import on_disk
+
+    libraries = quantized.custom_op_libraries
+    with on_disk(against) as source:
+        reference = Model.open(source.path, libraries)
+        progress("inputs")
+        if inputs is None:
+            feeds = make_feeds(reference)
+        else:
+            feeds = feeds_of(inputs, source.path, libraries=libraries, checkpoint=checkpoint, text=column, rows=ROWS)
+        return held_against(reference, quantized, feeds, progress)

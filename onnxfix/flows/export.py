@@ -1,0 +1,91 @@
+"""An export as asked for by keywords: of a checkpoint's folder, a function that makes a module, or a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult, ExportSpec
+from onnxfix.render.shown import Shown, Summary
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnxfix.nouns.process.progress import Advance
+
+SCHEMA = "onnxfix.export/1"
+
+
+@dataclass(frozen=True, repr=False)
+class Exported(ExportResult, Shown):
+    """A written export that can be shown; `source` is what it was made of."""
+
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Exported {self.path} by {self.exporter}: {self.verified}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, "source": self.source, **super().as_dict()}
+
+    @property
+    def verified(self) -> str:
+        """How it was compared with torch, in words."""
+        if self.comparison is None:
+            return "no (--no-verify)"
+        feeds = list(dict.fromkeys(d.feed for d in self.comparison.differences))
+        figure = f"relative L2 error {self.comparison.rel_l2:.1e}"
+        return f"against torch on {len(feeds)} batches ({', '.join(feeds)}): {figure}"
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What there is to say, a label and a sentence each."""
+        return [
+            ("exported", f"{self.source} to {self.path}"),
+            ("exporter", f"{self.exporter}, opset {self.opset}, {self.nodes:,} nodes"),
+            ("interface", f"{', '.join(self.inputs)} → {', '.join(self.outputs)}"),
+            *(("note", note) for note in self.notes),
+            ("verified", self.verified),
+            ("size", f"{self.file_bytes / 1e6:,.1f} MB"),
+            ("next", f"onnxfix diagnose {self.path}"),
+        ]
+
+    def in_short(self) -> Summary:
+        return Summary(str(self.path), ("", "what"), self.lines())
+
+
+def export(
+    model: str | Path | torch.nn.Module | None = None,
+    *,
+    example: Mapping[str, torch.Tensor] | None = None,
+    output: str | Path = "model.onnx",
+    exporter: Exporter = "auto",
+    optimize: bool = True,
+    opset: int = DEFAULT_OPSET,
+    attn: Attention | None = None,
+    factory: str = "",
+    verify: bool = True,
+    force: bool = False,
+    progress: Advance = lambda step: None,
+) -> Exported:
+    """Export a checkpoint, a local folder in transformers' format, or a torch module, and verify the result against
+    torch.
+
+    `example`: inputs of the module by name, which it is traced with; token ids and a mask where there are none.
+    `factory` (`module:function`): a function that returns a module, or (module, example); it gets the checkpoint.
+
+    The export has dynamic axes `batch` and `sequence` and is compared with torch on an unpadded, a padded and a
+    512-token batch; when they disagree nothing is written. Raises OnnxfixError.
+    """
+    from onnxfix.export import run
+
+    folder = Path(model) if isinstance(model, str | Path) else None
+    spec = ExportSpec(folder, Path(output), factory, exporter, optimize, opset, attn or "", verify, force)
+    given, source = None, factory or str(folder)
+    if model is not None and folder is None:
+        from onnxfix.export.models.factory import of_module
+
+        source = type(model).__name__
+        given = of_module(model if example is None else (model, example), source)
+    return Exported(**vars(run.export(spec, progress, given)), source=source)

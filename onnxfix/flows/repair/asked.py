@@ -1,0 +1,181 @@
+"""A repair as asked for by keywords, which are named as the command line's: of a file, or of a model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from onnxfix.nouns.errors import OnnxfixError
+
+if TYPE_CHECKING:
+    from onnxfix.eval.inputs.feeds import Feed
+    from onnxfix.flows.inputs import Feeds, Inputs
+    from onnxfix.flows.source import ModelLike
+    from onnxfix.nouns.process.progress import Advance
+    from onnxfix.surgery.recipes import Wish
+
+    from .repair import Repaired
+    from .search import SearchWish
+
+Precision = Literal["fp32", "fp16", "bf16"]
+Int8 = Literal["dynamic", "static", "weight-only"]
+Like = Literal["rotary", "norms", "softmax", "mask"]
+Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
+Converter = Literal["onnxfix", "onnxconverter-common", "onnxruntime"]
+Ranges = Literal["minmax", "entropy", "percentile"]
+
+# Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
+# want more of them than a search for what overflows (the bundled model's F1: within 0.008 with 64, 0.002 with 128).
+HALF_ROWS, INT8_ROWS = 64, 128
+
+
+def repair(
+    model: ModelLike,
+    *,
+    output: str | Path | None = None,
+    target: str | None = None,
+    precision: Precision | None = None,
+    keep_rotary_fp32: bool = True,
+    block_op: Sequence[str] = (),
+    block_node: Sequence[str] = (),
+    block_scope: Sequence[str] = (),
+    keep_fp32_like: Sequence[Like] = (),
+    converter: Converter = "onnxfix",
+    io_types: Literal["keep", "half"] = "keep",
+    int8: Int8 | None = None,
+    bits: Literal[8, 4] = 8,
+    block_size: Literal[32, 64, 128] | None = None,
+    calibration: Ranges = "minmax",
+    migrate_outliers: bool = True,
+    fuse_attention: bool = False,
+    reduce_range: bool = False,
+    quantize_heads: bool = False,
+    prepare: bool = True,
+    max_error: float | None = None,
+    feeds: Feeds | None = None,
+    calibrate: Inputs | None = None,
+    search: bool = False,
+    metric: Metric = "rel-l2",
+    search_log: str | Path | None = None,
+    text: str = "text",
+    checkpoint: str | Path | None = None,
+    verify: bool = True,
+    force: bool = False,
+    dry_run: bool = False,
+    custom_op_library: Sequence[str | Path] = (),
+    progress: Advance = lambda step: None,
+) -> Repaired:
+    """Repair a model, convert its precision or quantize it; verify the result against it; then write it.
+
+    A file's result is written beside it, as `model.fp16.onnx`, or to `output`; that of a model in memory is
+    `Repaired.model` unless `output` names a file. The source is never changed. `target` is cuda, and cpu with `int8`
+    dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a polars frame, or feeds: input
+    name → array) are real inputs, for ranges of int8 and to find what half precision harms; `feeds` are verified on.
+    `max_error` is the largest relative L2 error that is still written. `progress` is told each step.
+
+    Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
+    result cannot be verified.
+    """
+    from onnxfix.diagnose.placement.optimised import compiler
+
+    compiler.shared().start()  # its imports run beside ours and beside reading the model
+    from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
+    from onnxfix.flows.source import on_disk
+    from onnxfix.nouns.target import Target
+    from onnxfix.surgery.recipes import Wish
+    from onnxfix.surgery.sites.half.block_list import BlockList
+    from onnxfix.surgery.sites.half.half_plan import HalfOptions
+
+    from . import repair as job
+
+    for name, value, known in (
+        ("precision", precision, Precision),
+        ("int8", int8, Int8),
+        ("converter", converter, Converter),
+        ("calibration", calibration, Ranges),
+        ("metric", metric, Metric),
+        ("bits", bits, Literal[8, 4]),
+        ("block_size", block_size, Literal[32, 64, 128]),
+    ):
+        _require(name, value, known)
+    libraries = tuple(Path(library) for library in custom_op_library)
+    folder = Path(checkpoint) if checkpoint is not None else None
+    with on_disk(model) as source:
+        held: list[Feed] = []
+        if calibrate is not None:
+            if int8 == "weight-only" or (not int8 and precision == "fp32"):
+                raise OnnxfixError(
+                    "--calibrate needs --precision fp16 or bf16, or --int8 static or dynamic", "leave it out"
+                )
+            rows = INT8_ROWS if int8 else HALF_ROWS
+            held = feeds_of(calibrate, source.path, libraries=libraries, checkpoint=folder, text=text, rows=rows)
+        wish = Wish(
+            # products of int8 activations are for the CPU: asking for them says where the model shall run
+            target=Target.resolve(target or ("cpu" if int8 in ("dynamic", "static") else "cuda")),
+            precision=precision or ("fp32" if int8 else "fp16"),
+            int8=int8 or "",
+            bits=bits,
+            block_size=block_size or 0,
+            inputs=tuple(feed.arrays for feed in held) if int8 else (),
+            method=calibration,
+            migrate=migrate_outliers,
+            fuse=fuse_attention,
+            reduce_range=reduce_range,
+            heads=quantize_heads,
+            prepare=prepare,
+            converter=converter,
+            half=HalfOptions(
+                keep_rotary_fp32=keep_rotary_fp32,
+                blocked=BlockList(tuple(block_op), tuple(block_node), tuple(block_scope)),
+                keep_like=tuple(dict.fromkeys(keep_fp32_like)),
+                io_types=io_types,
+            ),
+        )
+        destination = Path(output) if output is not None else job.default_output(source.path, wish)
+        searched = _search(wish, destination, search, metric, max_error, Path(search_log) if search_log else None)
+        done = job.repair(
+            source.path,
+            wish,
+            destination,
+            check=verify,
+            max_error=None if searched and searched.metric != "rel-l2" else max_error,
+            feeds=feeds_of_arrays(feeds, source.path, libraries),
+            calibration=held,
+            search=searched,
+            checkpoint=folder,
+            dry_run=dry_run,
+            force=force,
+            custom_op_libraries=libraries,
+            progress=progress,
+        )
+        if source.given is None or output is not None:
+            return replace(done, source=source.shown)
+        memory = source.alike(done.output) if done.output is not None else None
+        return replace(done, source=source.shown, output=None, memory=memory)
+
+
+def _require(name: str, value: object, known: object) -> None:
+    """Raise OnnxfixError for a value that a keyword does not take."""
+    if value is not None and value not in get_args(known):
+        raise OnnxfixError(f"{name}={value!r} is not known", f"take one of {', '.join(map(repr, get_args(known)))}")
+
+
+def _search(
+    wish: Wish, destination: Path, asked: bool, metric: Metric, limit: float | None, log: Path | None
+) -> SearchWish | None:
+    """What to search for, None where that was not asked for. Raises OnnxfixError."""
+    from .search import SearchWish
+    from .verification import HALVES, LIMITS
+
+    if not asked:
+        if metric != "rel-l2" or log:
+            raise OnnxfixError("--metric and --search-log need --search", "add it, or leave them out")
+        return None
+    if not wish.int8 and wish.precision not in HALVES:
+        raise OnnxfixError("--search needs --precision fp16 or bf16, or --int8", "leave it out")
+    if not wish.prepare:
+        raise OnnxfixError("--search needs a graph that is prepared", "leave --no-prepare out")
+    named = log or destination.with_name(f"{destination.name}.search.jsonl")
+    return SearchWish(limit if limit is not None else LIMITS[wish.kind], metric, named)

@@ -1,0 +1,78 @@
+"""What a caller gives as a model: a file by its name, or one in memory, laid on disk while a job works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from onnxfix.nouns.errors import OnnxfixError
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir
+
+    ModelLike: TypeAlias = str | Path | onnx.ModelProto | onnx_ir.Model
+
+NAME = "model.onnx"
+"""What a model without a file is called in reports."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """`path` holds the model; `given` is what the caller has in memory, None for a file."""
+
+    path: Path
+    given: Any = None
+
+    @property
+    def shown(self) -> Path:
+        """The path that reports name: a temporary folder's is nobody's business."""
+        return self.path if self.given is None else Path(NAME)
+
+    def alike(self, file: Path) -> Any:
+        """A file's model with all its weights in memory, of the type that the caller gave."""
+        import onnx
+        import onnx_ir
+
+        try:
+            proto = onnx.load(file)
+        except Exception as error:  # protobuf's own
+            raise OnnxfixError(f"the result is too large for memory: {error}", "name a file with output") from error
+        return proto if isinstance(self.given, onnx.ModelProto) else onnx_ir.from_proto(proto)
+
+
+@contextlib.contextmanager
+def on_disk(model: ModelLike) -> Iterator[Source]:
+    """A file of the model; one in memory gets a temporary one. Raises OnnxfixError for anything that is no model."""
+    if isinstance(model, str | Path):
+        yield Source(Path(model))
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+        path = Path(folder) / NAME
+        _write(model, path)
+        yield Source(path, model)
+
+
+def _write(model: Any, path: Path) -> None:
+    import onnx
+    import onnx_ir
+
+    from onnxfix.nouns.model import Model, tensors
+
+    if isinstance(model, onnx.ModelProto):
+        model = onnx_ir.from_proto(model)
+    if not isinstance(model, onnx_ir.Model):
+        raise OnnxfixError(
+            f"{type(model).__name__} is no model", "give the path of a file, an onnx.ModelProto or an onnx_ir.Model"
+        )
+    for tensor in tensors(model):
+        if isinstance(tensor, onnx_ir.ExternalTensor) and not Path(tensor.path).is_file():
+            raise OnnxfixError(
+                f"the weights of {tensor.name} lie in {tensor.location}, which the model in memory cannot find",
+                "give the path of the file instead, or load it with its external data",
+            )
+    Model(model.clone(), path.with_name("given.onnx")).save(path)
