@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from . import console
+from . import console, voice
 from .bench_options import options
 from .output import emit_json
 
@@ -91,6 +91,7 @@ def _run(found: Setup, provider: Literal["cpu", "cuda"], given: dict[str, Any]) 
             notes=found.notes,
             folder=given["output"],
             resume=given["resume"],
+            voice=voice.option,
             progress=advance,
         )
     return replace(report, diagnoses=found.diagnoses)
@@ -117,7 +118,9 @@ def _profiles(
     variants = [variant for variant in found.variants if variant.name in sound]
     with console.progress("profile", len(variants)) as advance:
         main = report.method.points[0]
-        return profiles(variants, found.workload, main, provider=provider, threads=threads, progress=advance)
+        return profiles(
+            variants, found.workload, main, provider=provider, threads=threads, voice=voice.option, progress=advance
+        )
 
 
 def _points(given: dict[str, Any]) -> tuple[Point, ...]:

@@ -10,6 +10,10 @@ from typing import Any
 
 import click
 
+from onnxfix.nouns.errors import OnnxfixError, Sentence, spoken
+
+from . import voice
+
 
 def emit_json(document: object) -> None:
     """Print one JSON document on stdout."""
@@ -17,14 +21,12 @@ def emit_json(document: object) -> None:
 
 
 def json_text(document: object) -> str:
-    """JSON with NaN and infinities as null, which JSON knows."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False)
+    """JSON with NaN and infinities as null, which JSON knows, and parameters as options."""
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False)
 
 
 def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") -> None:
     """Refuse, before any work, a file whose ending is not a report's: a model must never become one."""
-    from onnxfix.nouns.errors import OnnxfixError
-
     if not path.parent.is_dir():
         raise OnnxfixError(f"folder {path.parent} does not exist", f"create it or name another file with {option}")
     if path.suffix.lower() not in endings:
@@ -33,7 +35,6 @@ def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") 
 
 def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
     """Write a report, all or nothing, and never over one of the model's own files."""
-    from onnxfix.nouns.errors import OnnxfixError
     from onnxfix.nouns.model import staged
 
     if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
@@ -44,11 +45,13 @@ def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
         draft.replace(path)
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return spoken(value, voice.option)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [_plain(v) for v in value]
     return value

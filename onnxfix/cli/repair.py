@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console, options
+from . import console, options, voice
 from .output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def _show(result: Repaired, show_diff: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from onnxfix.nouns.errors import spoken
     from onnxfix.render.words import plural, quantity
 
     out = console.out()
@@ -183,7 +184,7 @@ def _show(result: Repaired, show_diff: bool) -> None:
     for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
         out.print(f"  {step}: {plural(count, 'change')}")
     for note in result.outcome.notes:
-        out.print(f"  {escape(note)}", style="dim")
+        out.print(f"  {escape(spoken(note, voice.option))}", style="dim")
     table = Table("finding", "before", "after", box=None, padding=(0, 2), header_style="bold")
     before = Counter(f"{f.severity} {f.code} {f.name}" for f in result.before.findings)
     after = Counter(f"{f.severity} {f.code} {f.name}" for f in result.after.findings)

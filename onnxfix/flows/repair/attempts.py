@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
@@ -23,8 +23,7 @@ from onnxfix.surgery.passes.convert_to_half import NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival
-from . import escalation
+from . import arrival, escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed
@@ -132,8 +131,9 @@ class Job:
         held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
         answer = search(self.model, self.wish, held, asked, self.progress)
         self.wish = escalation.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
-        how = " ".join(answer.flags) or "nothing needs to be kept"
-        self.notes.append(f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}")
+        how = " ".join(arg(*pattern) for pattern in answer.patterns) or "nothing needs to be kept"
+        said = f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}"
+        self.notes.append(Sentence(said))
         return answer
 
     def _check(self, exact: bool, limit: float) -> Check:
@@ -154,7 +154,7 @@ class Job:
         if check.half:
             require_typed(done.result)
             # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
-            aim = limit if done.wish.int8 else min(limit, precision.AIMS[self.kind])
+            aim = limit if done.wish.int8 else min(limit, escalation.AIMS[self.kind])
             done, comparison = self._within_aim(done, held, aim)
             held.require(comparison, done.result)
             emulated = (comparison,)
