@@ -50,8 +50,7 @@ class ExportSpec:
             raise OnnxfixError(f"folder {self.output.parent} does not exist", "create it or name another output")
         if self.output.exists() and not self.overwrite:
             raise OnnxfixError(
-                f"{self.output} exists already",
-                f"use {arg('force', True)} to replace it or {arg('output')} to name another file",
+                f"{self.output} exists already", f"use {arg('force', True)} or give another {arg('output')}"
             )
         for package in ("torch", "onnxscript"):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,28 @@ def test_torch_and_transformers_only_where_models_are_made_and_run(layer: str, m
         if name.split(".")[0] in heavy:
             assert layer in ("export", "eval"), f"{module} imports {name}"
             assert not top or "eval/demo" in path.as_posix(), f"{module} imports {name} outside a function"
+
+
+def below_cli() -> Iterator[tuple[str, ast.Module]]:
+    """(dotted module name, its source) of every module that a command and Python share."""
+    for layer, module, path in modules():
+        if layer != "cli":
+            yield module, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_nothing_below_the_command_line_speaks_of_flags() -> None:
+    """Whoever called from Python has none: `arg` names parameters. A whole `onnxfix …` line is for both, as are reports
+    and what rules advise; a string that is a flag and nothing else is an argument of such a line."""
+    said = []
+    for module, tree in below_cli():
+        if module.startswith(("onnxfix.diagnose.rules", "onnxfix.diagnose.report", "onnxfix.render")):
+            continue
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        strings = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        said += [(module, n.value) for n in strings if " " in n.value and id(n) not in docstrings]
+    assert len(said) > 1000
+    flag = re.compile(r"(?<![\w(])(--[a-z]|-o\b)")
+    assert [each for each in said if flag.search(re.sub(r"onnxfix .*", "", each[1]))] == []
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

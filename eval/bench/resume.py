@@ -39,7 +39,7 @@ class Parts:
             if differing := _differing(json.loads(record.read_text(encoding="utf-8")), json.loads(text)):
                 raise OnnxfixError(
                     f"the bench in {folder} was started with another {differing}",
-                    f"leave {arg('resume')} out, or name another folder with {arg('output')}",
+                    f"leave {arg('resume')} out, or give another {arg('output')}",
                 )
             return
         try:
@@ -48,7 +48,7 @@ class Parts:
             record.write_text(text, encoding="utf-8")
         except OSError as error:
             raise OnnxfixError(
-                f"cannot write to {folder}: {error.strerror}", f"name another folder with {arg('output')}"
+                f"cannot write to {folder}: {error.strerror}", f"give another {arg('output')}"
             ) from error
 
     def load(self, trial: Trial) -> bool:

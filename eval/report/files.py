@@ -30,9 +30,7 @@ def write_report(report: BenchReport, folder: Path, page: str = "") -> list[Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OnnxfixError(
-            f"cannot make {folder}: {error.strerror}", f"name another folder with {arg('output')}"
-        ) from error
+        raise OnnxfixError(f"cannot make {folder}: {error.strerror}", f"give another {arg('output')}") from error
     files = (*FILES[:-1], "report.html", FILES[-1]) if page else FILES
     with staged(folder) as stage:
         frame(report).write_parquet(stage / "results.parquet")

@@ -54,14 +54,9 @@ def _bench(made: Demo, limit: int | None) -> BenchReport:
     steps = step_count(found.variants, found.workload, rounds=ROUNDS, points=points)
     with console.progress("bench", steps) as advance:
         report = run_bench(
-            found.variants,
-            found.workload,
-            rounds=ROUNDS,
-            points=points,
-            notes=found.notes,
-            voice=voice.option,
+            found.variants, found.workload, rounds=ROUNDS, points=points, notes=found.notes, voice=voice.option,
             progress=advance,
-        )
+        )  # fmt: skip
     write_report(report, made.folder / "bench")
     return report
 

@@ -117,9 +117,7 @@ class Model:
         data_name = target.name + ".data"
         self.refuse_overwrite(target)
         if not target.parent.is_dir():
-            raise OnnxfixError(
-                f"folder {target.parent} does not exist", f"create it or name another with {arg('output', 'FILE.onnx')}"
-            )
+            raise OnnxfixError(f"folder {target.parent} does not exist", f"create it or give another {arg('output')}")
         self.ir.metadata_props.update(metadata or {})
         external = bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
         with staged(target.parent) as stage:
@@ -136,9 +134,7 @@ class Model:
         for file in (destination, destination.with_name(destination.name + ".data")):
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
-                    raise OnnxfixError(
-                        f"{file} belongs to the source model", f"name another with {arg('output', 'FILE.onnx')}"
-                    )
+                    raise OnnxfixError(f"{file} belongs to the source model", f"give another {arg('output')}")
 
 
 def _sort(graph: Graph, source: Path) -> None:
@@ -183,9 +179,7 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         stage = Path(tempfile.mkdtemp(prefix=".onnxfix-", dir=folder))
     except OSError as error:
-        raise OnnxfixError(
-            f"cannot write to {folder}: {error.strerror}", f"name another with {arg('output', 'FILE.onnx')}"
-        ) from error
+        raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", f"give another {arg('output')}") from error
     try:
         yield stage
     except OSError as error:

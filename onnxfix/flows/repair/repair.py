@@ -155,11 +155,11 @@ def _check_destination(destination: Path, source: Path, force: bool) -> None:
     if not destination.exists():
         return
     if destination.samefile(source):
-        raise OnnxfixError(f"{destination} is the source model", f"name another with {arg('output', 'FILE.onnx')}")
+        raise OnnxfixError(f"{destination} is the source model", f"give another {arg('output')}")
     if not force and not _is_ours(destination):
         raise OnnxfixError(
             f"{destination} exists and is no result of repair",
-            f"use {arg('force', True)}, or name another with {arg('output', 'FILE.onnx')}",
+            f"use {arg('force', True)}, or give another {arg('output')}",
         )
 
 
@@ -171,10 +171,7 @@ def _stage(destination: Path, dry_run: bool) -> Iterator[Path]:
             yield Path(folder)
         return
     if not destination.parent.is_dir():
-        raise OnnxfixError(
-            f"folder {destination.parent} does not exist",
-            f"create it or name another with {arg('output', 'FILE.onnx')}",
-        )
+        raise OnnxfixError(f"folder {destination.parent} does not exist", f"create it or give another {arg('output')}")
     with staged(destination.parent) as folder:
         yield folder
 
