@@ -72,7 +72,7 @@ def _checkpoint(spec: ExportSpec) -> tuple[str, str]:
 def _samples(model: Model, torch_model: TorchModel) -> list[Feed]:
     try:
         feeds = make_feeds(model, longest=torch_model.longest)[:SAMPLE_FEEDS]
-    except OnnxfixError:  # an input nothing can be made up for, exported with --no-verify
+    except OnnxfixError:  # an input nothing can be made up for, exported unverified
         return []
     return [feed for feed in feeds if sum(array.size for array in feed.arrays.values()) <= SAMPLE_ELEMENTS]
 

@@ -41,7 +41,7 @@ def export(spec: ExportSpec, progress: Progress = lambda step: None, given: Torc
             if exporter == exporters[-1]:
                 if not notes:
                     raise
-                raise ExportFailure(f"{notes[0]}; {exporter}: {error.message}", error.next_step) from error
+                raise ExportFailure(f"{notes[0]}; {exporter}: {error.message.marked}", error.next_step) from error
             notes.append(f"{exporter} given up: {error.message}")
     raise AssertionError("unreachable: the last exporter returns or raises")
 

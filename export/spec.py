@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 Exporter = Literal["auto", "dynamo", "legacy"]
 Attention = Literal["", "eager", "sdpa"]
@@ -39,15 +39,19 @@ class ExportSpec:
     def check(self, needs_source: bool = True) -> None:
         """Raise OnnxfixError for what cannot work, before anything heavy is imported."""
         if needs_source and self.checkpoint is None and not self.factory:
-            raise OnnxfixError("nothing to export", "name a checkpoint folder or give --factory module:function")
+            raise OnnxfixError(
+                "nothing to export", f"name a checkpoint folder or give {arg('factory', 'module:function')}"
+            )
         if self.opset not in OPSETS:
             raise OnnxfixError(f"opset {self.opset} is not supported", f"use {OPSETS.start} to {OPSETS.stop - 1}")
         if self.output.is_dir() or not self.output.name:
-            raise OnnxfixError(f"{self.output} is a directory", "name the .onnx file to write with -o")
+            raise OnnxfixError(f"{self.output} is a directory", f"name the .onnx file to write with {arg('output')}")
         if not self.output.parent.is_dir():
             raise OnnxfixError(f"folder {self.output.parent} does not exist", "create it or name another output")
         if self.output.exists() and not self.overwrite:
-            raise OnnxfixError(f"{self.output} exists already", "use --force to replace it or -o to name another file")
+            raise OnnxfixError(
+                f"{self.output} exists already", f"use {arg('force', True)} or give another {arg('output')}"
+            )
         for package in ("torch", "onnxscript"):
             try:
                 importlib.metadata.version(package)

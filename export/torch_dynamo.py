@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.export.workarounds.optimizer_failure import optimize_or_keep
+from onnxfix.nouns.errors import arg
 from onnxfix.nouns.model import INLINE_LIMIT_BYTES
 
 from .quiet import quiet
@@ -41,7 +42,9 @@ def export_dynamo(model: TorchModel, path: Path, opset: int, optimize: bool) -> 
             reason = optimize_or_keep(program) if optimize else ""
             program.save(path, external_data=_weights_bytes(model) > INLINE_LIMIT_BYTES)
     except Exception as error:
-        raise ExportFailure(f"the dynamo exporter failed: {root_cause(error)}", "try --exporter legacy") from error
+        raise ExportFailure(
+            f"the dynamo exporter failed: {root_cause(error)}", f"try {arg('exporter', 'legacy')}"
+        ) from error
     if reason:
         notes.append(f"the exporter's optimizer failed ({reason}); exported with optimize=False")
     return (NAME if optimize and not reason else UNOPTIMIZED), notes

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxfix.export.models.torch_model import TorchModel, named_tensors
+from onnxfix.nouns.errors import arg
 
 from .quiet import quiet
 from .spec import ExportFailure
@@ -26,7 +27,7 @@ def export_legacy(model: TorchModel, path: Path, opset: int) -> tuple[str, list[
     import torch
 
     if opset > NEWEST_OPSET:
-        raise ExportFailure(f"the legacy exporter knows no opset {opset}", f"use --opset {NEWEST_OPSET} or lower")
+        raise ExportFailure(f"the legacy exporter knows no opset {opset}", f"use {arg('opset', NEWEST_OPSET)} or lower")
     try:
         with quiet(), torch.no_grad():
             torch.onnx.export(
@@ -40,7 +41,9 @@ def export_legacy(model: TorchModel, path: Path, opset: int) -> tuple[str, list[
                 dynamo=False,
             )
     except Exception as error:
-        raise ExportFailure(f"the legacy exporter failed: {root_cause(error)}", "try --exporter dynamo") from error
+        raise ExportFailure(
+            f"the legacy exporter failed: {root_cause(error)}", f"try {arg('exporter', 'dynamo')}"
+        ) from error
     return NAME, []
 
 

@@ -10,6 +10,7 @@ from onnxfix.eval.numerics.compare import difference
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, TorchRunner
 from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.nouns.comparison import Comparison, Difference
+from onnxfix.nouns.errors import arg
 from onnxfix.nouns.model import Model
 
 from .spec import ExportFailure
@@ -40,7 +41,9 @@ def verify(path: Path, model: Model, torch_model: TorchModel, name: str, progres
         candidate.close()
     result = Comparison("torch", name, tuple(found), HOW)
     if not result.within(TOLERANCE):
-        raise ExportFailure(_describe(result), "try the other exporter with --exporter, or --no-verify to look at it")
+        raise ExportFailure(
+            _describe(result), f"try the other {arg('exporter')}, or {arg('verify', False)} to look at it"
+        )
     return result
 
 
@@ -57,14 +60,15 @@ def _compare(reference: TorchRunner, candidate: OrtRunner, feed: Feed) -> tuple[
         expected = reference.run(feed.arrays)
     except RunFailure as error:
         raise ExportFailure(
-            f"torch itself fails on feed '{feed.name}' ({_shapes(feed)}): {error.message}",
-            "make the module take any batch and length, or use --no-verify",
+            f"torch itself fails on feed '{feed.name}' ({_shapes(feed)}): {error.message.marked}",
+            f"make the module take any batch and length, or use {arg('verify', False)}",
         ) from error
     try:
         actual = candidate.run(feed.arrays)
     except RunFailure as error:
         raise ExportFailure(
-            f"the export does not run on feed '{feed.name}' ({_shapes(feed)}), which torch accepts: {error.message}",
+            f"the export does not run on feed '{feed.name}' ({_shapes(feed)}), which torch accepts: "
+            f"{error.message.marked}",
             "an axis was frozen: make the module compute sizes with tensor operations, or try the other exporter",
         ) from error
     return tuple(difference(feed.name, name, value, actual.get(name)) for name, value in expected.items())
@@ -76,7 +80,7 @@ def _check_interface(model: Model, torch_model: TorchModel) -> None:
         missing = sorted(set(torch_model.input_names) - set(declared))
         raise ExportFailure(  # the tracer drops what does not reach an output
             f"the exporter dropped input {', '.join(missing)}: the module does not use it",
-            "use --exporter dynamo, or leave it out of the factory's example",
+            f"use {arg('exporter', 'dynamo')}, or leave it out of the factory's example",
         )
     for name, axes in torch_model.dynamic.items():
         shape = declared[name].shape

@@ -39,7 +39,7 @@ def runtime_fp16(source: Path, destination: Path) -> Path:
     return _called("onnxruntime.transformers.float16", convert, destination)
 
 
-# By the names that `--converter` takes.
+# By the names that `converter` takes.
 FP16_LIBRARIES = {
     "onnxconverter-common": "onnxconverter_common.float16",
     "onnxruntime": "onnxruntime.transformers.float16",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from onnxfix.nouns.change import Change
+from onnxfix.nouns.errors import Sentence
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.discovery import classes_in
@@ -43,7 +44,7 @@ def run(graph_pass: Pass, model: Model) -> Outcome:
     """Apply a pass in place and return what it changed."""
     editor = Editor(model, graph_pass.name)
     graph_pass.apply(editor)
-    return Outcome(tuple(editor.changes), tuple(editor.notes))
+    return Outcome(tuple(editor.changes), tuple(map(Sentence, editor.notes)))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.target import Target
@@ -128,43 +128,56 @@ def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
 
 
 def _refuse(wish: Wish) -> None:
+    int8, weight_only = arg("int8", wish.int8), arg("int8", "weight-only")
     if wish.int8 == "static" and wish.target.provider == "cuda":
         raise OnnxfixError(
-            "--int8 static does not run in integers on cuda: ONNX Runtime's CUDA provider fuses no product with its "
+            f"{int8} does not run in integers on cuda: ONNX Runtime's CUDA provider fuses no product with its "
             "QuantizeLinear and DequantizeLinear, so every linear would be dequantized first",
-            "use --target cpu or tensorrt, or --int8 weight-only for the GPU",
+            f"use {arg('target', 'cpu', 'tensorrt')}, or {weight_only} for the GPU",
         )
     if wish.int8 == "static" and not wish.inputs:
-        raise OnnxfixError("--int8 static needs inputs to measure ranges on", "name a file with --calibrate")
+        raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
-        raise OnnxfixError("--reduce-range needs --int8 dynamic or static", "leave it out")
+        raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
     if wish.fuse and (not wish.int8 or wish.precision != "fp32" or wish.target.provider != "cpu"):
-        raise OnnxfixError("--fuse-attention needs --int8, --target cpu and --precision fp32", "leave it out")
+        raise OnnxfixError(
+            f"{arg('fuse_attention')} needs {arg('int8')}, {arg('target', 'cpu')} and {arg('precision', 'fp32')}",
+            "leave it out",
+        )
     if wish.heads and not wish.int8:
-        raise OnnxfixError("--quantize-heads needs --int8", "leave it out")
+        raise OnnxfixError(f"{arg('quantize_heads')} needs {arg('int8')}", "leave it out")
     if not wish.prepare and (wish.int8 != "dynamic" or wish.blocked):
-        raise OnnxfixError("--no-prepare needs --int8 dynamic, and takes no --block option", "leave it out")
+        raise OnnxfixError(
+            f"{arg('prepare', False)} needs {arg('int8', 'dynamic')}, and takes no {arg('block_op')} or the like",
+            "leave it out",
+        )
     if wish.int8 != "weight-only" and (wish.bits != 8 or wish.block_size):
-        raise OnnxfixError("--bits and --block-size need --int8 weight-only", "leave them out")
+        raise OnnxfixError(f"{arg('bits')} and {arg('block_size')} need {weight_only}", "leave them out")
     if wish.int8 == "weight-only" and wish.precision == "bf16":
-        raise OnnxfixError("--int8 weight-only with --precision bf16 is not available", "use --precision fp16 or fp32")
+        said = f"{int8} with {arg('precision', 'bf16')} is not available"
+        raise OnnxfixError(said, f"use {arg('precision', 'fp16', 'fp32')}")
     if wish.int8 == "dynamic" and wish.target.provider != "cpu":
         raise OnnxfixError(
-            f"--int8 dynamic does not run on {wish.target.provider}: DynamicQuantizeLinear has no CUDA kernel and "
+            f"{int8} does not run on {wish.target.provider}: DynamicQuantizeLinear has no CUDA kernel and "
             "MatMulInteger none for uint8 activations, so every linear would run on the CPU",
-            "use --target cpu, or --int8 weight-only for the GPU",
+            f"use {arg('target', 'cpu')}, or {weight_only} for the GPU",
         )
     if wish.int8 in ("dynamic", "static") and wish.precision != "fp32":
         raise OnnxfixError(
-            f"--int8 {wish.int8} with --precision {wish.precision}: ONNX Runtime's quantizer skips half weights",
-            "leave --precision out",
+            f"{int8} with {arg('precision', wish.precision)}: ONNX Runtime's quantizer skips half weights",
+            f"leave {arg('precision')} out",
         )
     if wish.precision == "fp32" and not wish.int8 and wish.blocked:
-        raise OnnxfixError("--block-op, --block-node and --block-scope need a conversion", "leave them out")
+        raise OnnxfixError(
+            f"{arg('block_op')}, {arg('block_node')} and {arg('block_scope')} need a conversion", "leave them out"
+        )
     if wish.converter != "onnxfix" and wish.precision != "fp16":
-        raise OnnxfixError(f"{wish.converter} converts to fp16 only", "leave --converter out")
+        raise OnnxfixError(f"{wish.converter} converts to fp16 only", f"leave {arg('converter')} out")
     if wish.precision not in HALVES and (wish.half.keep_like or wish.half.io_types != "keep"):
-        raise OnnxfixError("--keep-fp32-like and --io-types half need --precision fp16 or bf16", "leave them out")
+        raise OnnxfixError(
+            f"{arg('keep_fp32_like')} and {arg('io_types', 'half')} need {arg('precision', 'fp16', 'bf16')}",
+            "leave them out",
+        )
 
 
 def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:

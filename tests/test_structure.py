@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,28 @@ def test_nothing_below_the_command_line_knows_it(layer: str, module: str, path: 
     assert all(name.split(".")[0] != "click" for name, _ in imports(module, path)), f"{module} imports click"
     strings = (n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant))
     assert not any(isinstance(text, str) and "onnxfix.cli" in text for text in strings), f"{module} names onnxfix.cli"
+
+
+def below_cli() -> Iterator[tuple[str, ast.Module]]:
+    """(dotted module name, its source) of every module that a command and Python share."""
+    for layer, module, path in modules():
+        if layer != "cli":
+            yield module, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_nothing_below_the_command_line_speaks_of_flags() -> None:
+    """Whoever called from Python has none: `arg` names parameters. A whole `onnxfix …` line is for both, as are reports
+    and what rules advise; a string that is a flag and nothing else is an argument of such a line."""
+    said = []
+    for module, tree in below_cli():
+        if module.startswith(("onnxfix.diagnose.rules", "onnxfix.diagnose.report", "onnxfix.render")):
+            continue
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        strings = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        said += [(module, n.value) for n in strings if " " in n.value and id(n) not in docstrings]
+    assert len(said) > 1000
+    flag = re.compile(r"(?<![\w(])(--[a-z]|-o\b)")
+    assert [each for each in said if flag.search(re.sub(r"onnxfix .*", "", each[1]))] == []
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

@@ -18,7 +18,7 @@ from onnxfix.eval.figures.verdict import THRESHOLDS, best, judged
 from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.eval.run.machine import machine
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, Voice, arg, python
 
 from . import resume as parts_of
 from .probe import Probe
@@ -119,24 +119,25 @@ def run_bench(
     notes: Sequence[str] = (),
     folder: Path | None = None,
     resume: bool = False,
+    voice: Voice = python,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Measure every variant on the workload. A variant that fails is a row with its reason.
 
     Each is first run alone for its memory and answers, then timed in turn with others, `at_once` beside the baseline.
     The rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and
-    taken up from there with `resume`. `progress` is called `step_count` times. Raises OnnxfixError for two variants of
-    one name, no variant, no row, an unknown baseline.
+    taken up from there with `resume`. `voice` says why a variant fails. `progress` is called `step_count` times. Raises
+    OnnxfixError for two variants of one name, no variant, no row, an unknown baseline.
     """
     _check(variants, rounds, baseline)
     if workload.fixed and len({point.batch for point in points}) > 1:
         raise OnnxfixError(
-            "--batch cannot cut these inputs: they are batches as they are",
+            f"{arg('batch')} cannot cut these inputs: they are batches as they are",
             "give it one number, or use a checkpoint with a tokenizer",
         )
     advance = progress or (lambda step: None)
     timed = {point: timed_batches(workload, point) for point in points}
-    batches, settings = workload.batches(points[0].batch), Settings(provider, threads)
+    batches, settings = workload.batches(points[0].batch), Settings(provider, threads, voice)
     trials = [Trial(variant) for variant in variants]
     with _kept(folder) as place:
         described = parts_of.settings(workload, points, rounds, provider, threads, baseline)
@@ -200,7 +201,7 @@ def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
     if not names:
         raise OnnxfixError("nothing to bench", "name an ONNX file")
     if rounds < 1:
-        raise OnnxfixError(f"{rounds} rounds measure nothing", "give --rounds a number from 1")
+        raise OnnxfixError(f"{rounds} rounds measure nothing", f"give {arg('rounds')} a number from 1")
     if baseline and baseline not in names:
         raise OnnxfixError(f"no variant is named '{baseline}'", f"the names are: {', '.join(names)}")
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxfix.eval.figures.metrics import LogitDifference
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.inputs.workload import Arrays, Batch, Workload
+from onnxfix.nouns.errors import spoken
 
 from .progress import Progress, stretch
 from .resume import Parts
@@ -47,7 +48,7 @@ class Probe:
                 if not self._known(trial, reference, parts):
                     if not reference.name:
                         parts.drop_reference()
-                    trial.failure = trial.variant.failure
+                    trial.failure = spoken(trial.variant.failure, self._settings.voice)
                     if not trial.failure:
                         tick(f"load {trial.name}")
                         self._measure(trial, names, reference, parts, tick)

@@ -12,6 +12,7 @@ from onnxfix.eval.inputs.workload import Arrays, Workload
 from onnxfix.eval.profile.op_profile import KEYS, Key, Profile, profile
 from onnxfix.eval.roofline.peak_rates import Peaks, measure_peaks
 from onnxfix.eval.roofline.roofline import Roofline, roofline
+from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.model import Model
 
 from .progress import Progress
@@ -29,13 +30,14 @@ def profiles(
     *,
     provider: Literal["cpu", "cuda"] = "cpu",
     threads: int = 0,
+    voice: Voice = python,
     progress: Progress = lambda step: None,
 ) -> dict[str, dict[str, Any]]:
     """Variant name → its tables and roofline on the first timed batch, ready for JSON; or `failure`, one line.
 
     ONNX files in ONNX Runtime alone, each in a process of its own. `progress` is called once each.
     """
-    settings, found = Settings(provider, threads), {}
+    settings, found = Settings(provider, threads, voice), {}
     peaks = measure_peaks(provider, threads)
     arrays = timed_batches(workload, point)[0].arrays
     for variant in variants:

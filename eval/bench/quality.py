@@ -15,7 +15,7 @@ import numpy as np
 from onnxfix.eval.figures.metrics import accuracy, agreement, class_f1, f1_difference, kl_divergence, macro_f1
 from onnxfix.eval.figures.row import HeadFigures
 from onnxfix.eval.inputs.workload import Workload
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
 from .trial import Answers
 
@@ -97,16 +97,17 @@ class Judge:
 def find_metric(text: str) -> Metric:
     """The function that `module:function` names, looked for in the current folder first. Raises OnnxfixError."""
     module, colon, name = text.partition(":")
+    asked = arg("metric", text)
     if not colon or not module or not name:
-        raise OnnxfixError(f"--metric {text} is not of the form MODULE:FUNCTION")
+        raise OnnxfixError(f"{asked} is not of the form MODULE:FUNCTION")
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the module does when it is imported
-        raise OnnxfixError(f"--metric {text}: {type(error).__name__}: {one_line(error)}", "check the name") from error
+        raise OnnxfixError(f"{asked}: {type(error).__name__}: {one_line(error)}", "check the name") from error
     finally:
         sys.path.remove(str(Path.cwd()))
     if not callable(found):
-        raise OnnxfixError(f"--metric {text} is not a function")
+        raise OnnxfixError(f"{asked} is not a function")
     metric: Metric = found
     return metric

@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxfix.eval.inputs.workload import Arrays, Workload
 from onnxfix.eval.run.machine import machine
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import staged
 
 from .trial import Trial
@@ -39,7 +39,7 @@ class Parts:
             if differing := _differing(json.loads(record.read_text(encoding="utf-8")), json.loads(text)):
                 raise OnnxfixError(
                     f"the bench in {folder} was started with another {differing}",
-                    "leave --resume out, or name another folder with -o",
+                    f"leave {arg('resume')} out, or give another {arg('output')}",
                 )
             return
         try:
@@ -47,7 +47,9 @@ class Parts:
             self.folder.mkdir(parents=True)
             record.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", "name another folder with -o") from error
+            raise OnnxfixError(
+                f"cannot write to {folder}: {error.strerror}", f"give another {arg('output')}"
+            ) from error
 
     def load(self, trial: Trial) -> bool:
         """Fill in what is known of the trial's variant; False where nothing is, or the file changed since."""

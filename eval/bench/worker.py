@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.eval.inputs.workload import Arrays
+from onnxfix.nouns.errors import Voice, python
 
 from .variant import Variant
 
@@ -33,10 +34,12 @@ class VariantFailure(Exception):  # noqa: N818  a result of the bench, not an er
 
 @dataclass(frozen=True)
 class Settings:
-    """How every variant runs. `threads` 0 leaves the number of CPU threads to each runtime."""
+    """How every variant runs. `threads` 0 leaves the number of CPU threads to each runtime; `voice` (a function that
+    another process can import) says what fails."""
 
     provider: Literal["cpu", "cuda"] = "cpu"
     threads: int = 0
+    voice: Voice = python
 
 
 @dataclass(frozen=True)

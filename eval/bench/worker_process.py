@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import pickle
 import resource
@@ -21,7 +22,7 @@ from onnxfix.eval.run import energy
 from onnxfix.eval.run.openvino_runner import OpenvinoRunner
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
 from onnxfix.eval.run.torchao_linears import weights_bytes
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, Voice, one_line
 
 from .variant import Variant
 from .worker import Memory, Opened, Settings, Timed
@@ -174,25 +175,23 @@ def main() -> None:
     connection: Connection[Any, Any] = Connection(int(sys.argv[-1]))
     sys.path[:], modules, settings = connection.recv()
     host = Host()
+    attempt = functools.partial(_attempt, settings.voice)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        connection.send(_attempt(_import_runtime, modules, settings))
+        connection.send(attempt(_import_runtime, modules, settings))
         while True:
-            connection.send(_answer(host, connection.recv_bytes()))
+            connection.send(attempt(_answer, host, connection.recv_bytes()))
 
 
-def _answer(host: Host, message: bytes) -> tuple[bool, Any]:
-    def answer() -> Any:
-        verb, arguments = pickle.loads(message)
-        return getattr(host, verb)(*arguments)
-
-    return _attempt(answer)
+def _answer(host: Host, message: bytes) -> Any:
+    verb, arguments = pickle.loads(message)
+    return getattr(host, verb)(*arguments)
 
 
-def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+def _attempt(voice: Voice, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
     try:
         return True, function(*arguments)
     except Exception as error:  # whatever a variant raises is a row of the report, never the end of the bench
-        return False, one_line(_cause(error))
+        return False, one_line(_cause(error), voice)
 
 
 def _cause(error: Exception) -> BaseException:

@@ -1,4 +1,4 @@
-"""Feeds from files: `--feeds FILE.npz`, checked against the model before anything runs."""
+"""Feeds from files: `feeds`, checked against the model before anything runs."""
 
 from __future__ import annotations
 

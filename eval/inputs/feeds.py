@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 
 from .graph_limits import longest_sequence, table_rows
@@ -53,7 +53,7 @@ def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> li
     Named dimensions are equal across inputs and static ones are kept. Token ids stay below the row count of the
     table they index, lengths within the graph's position table and `longest` (512 when not given; beyond that the
     padded feed grows to 300 tokens, whose padding then exceeds any local attention window). Raises OnnxfixError
-    for inputs that cannot be made up (strings, sequences); `--feeds` is the way out then.
+    for inputs that cannot be made up (strings, sequences); `feeds` of a file are the way out then.
     """
     inputs = required_inputs(model)
     cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)
@@ -105,7 +105,10 @@ def _array(
     dtype = value.dtype
     if not isinstance(value.type, ir.TensorType) or dtype is None or dtype == ir.DataType.STRING:
         kind = "a string tensor" if dtype == ir.DataType.STRING else "not a tensor of known type"
-        raise OnnxfixError(f"no feed can be made up for input '{value.name}': it is {kind}", "give one with --feeds")
+        raise OnnxfixError(
+            f"no feed can be made up for input '{value.name}': it is {kind}",
+            f"give one with {arg('feeds', 'FILE.npz')}",
+        )
     shape = _shape(value, plan, sizes)
     role = _role(value)
     if role == "mask":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .workload import Arrays, Batch, Workload
 
@@ -53,11 +53,13 @@ def timed_batches(workload: Workload, point: Point) -> list[Batch]:
 def of_length(workload: Workload, length: int, rows: int) -> Workload:
     """`rows` rows of exactly `length` tokens, made of the workload's rows one behind the other, round and round."""
     if workload.fixed or not workload.rows:
-        raise OnnxfixError("--seq needs rows of tokens", "name texts with --data and a checkpoint with a tokenizer")
+        raise OnnxfixError(
+            f"{arg('seq')} needs rows of tokens", f"name texts with {arg('data')} and a checkpoint with a tokenizer"
+        )
     names = list(workload.rows[0])
     for name in names:
         if workload.rows[0][name].ndim != 1:
-            raise OnnxfixError(f"--seq cannot lengthen the input '{name}'", "leave --seq out")
+            raise OnnxfixError(f"{arg('seq')} cannot lengthen the input '{name}'", f"leave {arg('seq')} out")
     made: list[Arrays] = []
     position = 0
     for _ in range(rows):

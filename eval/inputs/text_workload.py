@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxfix.eval.figures.metrics import NO_LABEL, Classes
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .feeds import Feed
 from .workload import Arrays, Workload
@@ -118,7 +118,7 @@ def read_table(path: Path) -> pl.DataFrame:
         ".ndjson": pl.read_ndjson,
     }
     if not path.is_file():
-        raise OnnxfixError(f"{path} does not exist", "check the path given with --data")
+        raise OnnxfixError(f"{path} does not exist", f"check the path given with {arg('data')}")
     if path.suffix.lower() not in readers:
         raise OnnxfixError(f"{path.name}: cannot read '{path.suffix}' files", f"use one of {', '.join(readers)}")
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxfix.eval.figures.metrics import Classes
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .feeds import Feed
 
@@ -48,11 +48,11 @@ class Workload:
     def batches(self, size: int) -> list[Batch]:
         """Batches of `size` rows in data order, the last one shorter; fixed batches come as they are."""
         if size < 1:
-            raise OnnxfixError(f"a batch of {size} rows is not possible", "give --batch a number from 1")
+            raise OnnxfixError(f"a batch of {size} rows is not possible", f"give {arg('batch')} a number from 1")
         if self.fixed:
             return list(self.fixed)
         if not self.rows:
-            raise OnnxfixError(f"{self.description} has no rows", "name data with --data")
+            raise OnnxfixError(f"{self.description} has no rows", f"name data with {arg('data')}")
         return [self._batch(self.rows[start : start + size]) for start in range(0, len(self.rows), size)]
 
     def _batch(self, rows: Sequence[Arrays]) -> Batch:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import staged
 
 from .markdown import cells, headings, markdown, profile_line, sweep
@@ -30,7 +30,7 @@ def write_report(report: BenchReport, folder: Path, page: str = "") -> list[Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OnnxfixError(f"cannot make {folder}: {error.strerror}", "name another folder with -o") from error
+        raise OnnxfixError(f"cannot make {folder}: {error.strerror}", f"give another {arg('output')}") from error
     files = (*FILES[:-1], "report.html", FILES[-1]) if page else FILES
     with staged(folder) as stage:
         frame(report).write_parquet(stage / "results.parquet")

@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxfix.eval.bench.bench import BenchReport
 from onnxfix.eval.figures.verdict import THRESHOLDS
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
 # Column → what it is called, and whether it counts against the tolerance as a ratio.
 SIZES = {"size_mb": "size", "memory_mb": "memory", "vram_mb": "VRAM"}
@@ -109,7 +109,9 @@ def check_alike(rows: Sequence[Mapping[str, Any]], provider: str, earlier: Path)
     """Raises OnnxfixError for rows of another provider."""
     then = rows[0].get("provider", provider)
     if then != provider:
-        raise OnnxfixError(f"{earlier} was measured on {then}, this bench runs on {provider}", "choose with --provider")
+        raise OnnxfixError(
+            f"{earlier} was measured on {then}, this bench runs on {provider}", f"choose with {arg('provider')}"
+        )
 
 
 def read(path: Path) -> list[dict[str, Any]]:

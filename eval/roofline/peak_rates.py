@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.eval.run import session
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 
 SIDES = {"cpu": (512, 1024), "cuda": (4096, 8192)}
@@ -57,7 +57,7 @@ def measure_peaks(provider: Literal["cpu", "cuda"] = "cpu", threads: int = 0) ->
     pairs["int8"] = (ir.DataType.UINT8 if provider == "cpu" else ir.DataType.INT8, ir.DataType.INT8)
     rates = {name: rate for name, types in pairs.items() if (rate := _product_rate(*types, provider, threads))}
     if "fp32" not in rates:
-        raise OnnxfixError(f"ONNX Runtime multiplies no fp32 matrices on {provider}", "use --provider cpu")
+        raise OnnxfixError(f"ONNX Runtime multiplies no fp32 matrices on {provider}", f"use {arg('provider', 'cpu')}")
     return Peaks(provider, threads, rates, _bandwidth(provider, threads))
 
 

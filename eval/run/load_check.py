@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 
 def require_survival(model: Path, custom_op_libraries: Sequence[Path] = ()) -> None:
@@ -24,7 +24,7 @@ def require_survival(model: Path, custom_op_libraries: Sequence[Path] = ()) -> N
     if code < 0:
         raise OnnxfixError(
             f"ONNX Runtime crashes when it loads the repaired model with all optimisations (signal {-code})",
-            "nothing was written; a newer ONNX Runtime may load it, and --no-verify writes it as it is",
+            f"nothing was written; a newer ONNX Runtime may load it, and {arg('verify', False)} writes it as it is",
         )
 
 

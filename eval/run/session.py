@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
 
 Level = Literal["all", "extended", "basic", "none"]
@@ -76,7 +76,9 @@ def open_session(model: Path, chosen: Any, provider: Provider = "cpu") -> Any:
 
     wanted = PROVIDERS[provider]
     if wanted not in onnxruntime.get_available_providers():
-        raise OnnxfixError(f"this ONNX Runtime has no {wanted}", "install onnxruntime-gpu or use --provider cpu")
+        raise OnnxfixError(
+            f"this ONNX Runtime has no {wanted}", f"install onnxruntime-gpu or use {arg('provider', 'cpu')}"
+        )
     if provider != "cpu":
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             onnxruntime.preload_dlls()  # the CUDA libraries of pip packages, where there are any; prints what it misses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,9 @@ def quantize(module: torch.nn.Module, how: Literal["weights", "dynamic"]) -> Non
     try:
         quantize_(module, config)
     except Exception as error:  # it raises bare exceptions and assertion errors
-        raise OnnxfixError(f"torchao fails: {one_line(error)}", "leave its rows out with --no-torchao") from error
+        raise OnnxfixError(
+            f"torchao fails: {one_line(error)}", f"leave its rows out with {arg('torchao', False)}"
+        ) from error
 
 
 def weights_bytes(module: torch.nn.Module) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxfix.export.quiet import quiet
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.provenance import Provenance
 
 from .checkpoint import Checkpoint
@@ -25,7 +25,7 @@ def build(checkpoint: Path | None, factory: str, attn: str) -> TorchModel:
     if factory:
         return from_factory(factory, checkpoint)
     if checkpoint is None:
-        raise OnnxfixError("nothing to build", "name a checkpoint folder or give --factory module:function")
+        raise OnnxfixError("nothing to build", f"name a checkpoint folder or give {arg('factory', 'module:function')}")
     opened = Checkpoint.open(checkpoint)
     if opened.heads:
         return from_multi_head(opened, attn)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 CONFIG = "config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -37,7 +37,7 @@ class Checkpoint:
         if config.get("auto_map"):
             raise OnnxfixError(
                 f"{root / CONFIG} names code of its own (auto_map), which onnxfix does not run",
-                "build the model in a function of yours and give it with --factory module:function",
+                f"build the model in a function of yours and give it with {arg('factory', 'module:function')}",
             )
         _require_safetensors(root)
         return Checkpoint(root.resolve(), config)

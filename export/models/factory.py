@@ -1,4 +1,4 @@
-"""Any torch module through `--factory module:function`.
+"""Any torch module through `factory`, as in `module:function`.
 
 The function is called with the checkpoint path when it takes an argument. It returns a module, or
 (module, example kwargs), or (module, example kwargs, {input: {axis: dimension name}}).
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .text_inputs import TEXT_AXES, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
@@ -59,13 +59,13 @@ def of_module(made: Any, name: str) -> TorchModel:
 def _resolve(factory: str) -> Callable[..., Any]:
     module_name, _, function_name = factory.partition(":")
     if not module_name or not function_name:
-        raise OnnxfixError(f"--factory {factory} is not of the form module:function")
+        raise OnnxfixError(f"{arg('factory', factory)} is not of the form module:function")
     sys.path.insert(0, str(Path.cwd()))  # an installed command does not have the current folder on its path
     try:
         function = getattr(importlib.import_module(module_name), function_name, None)
     except ImportError as error:
         raise OnnxfixError(
-            f"--factory {factory}: {error}", "run from the folder of the module or install it"
+            f"{arg('factory', factory)}: {error}", "run from the folder of the module or install it"
         ) from error
     finally:
         sys.path.pop(0)
@@ -78,12 +78,12 @@ def _call(function: Callable[..., Any], factory: str, checkpoint: Path | None) -
     parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
     if required and checkpoint is None:
-        raise OnnxfixError(f"{factory} takes a checkpoint path", "name the checkpoint before --factory")
+        raise OnnxfixError(f"{factory} takes a checkpoint path", "name the checkpoint as well")
     try:
         return function(checkpoint) if parameters and checkpoint is not None else function()
     except Exception as error:
         message = f"{factory} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise OnnxfixError(message, "--debug shows its traceback") from error
+        raise OnnxfixError(message, "its traceback shows where: 'onnxfix --debug' prints it") from error
 
 
 def _example(factory: str, example: Any) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .checkpoint import SENTENCE_MODULES, Checkpoint, read_json
 from .torch_model import TorchModel
@@ -27,7 +27,7 @@ def from_sentence_transformer(checkpoint: Checkpoint, attn: str) -> TorchModel:
     if unknown or paths.get("Transformer") or "Pooling" not in paths:
         raise OnnxfixError(
             f"{checkpoint.folder / SENTENCE_MODULES} is not transformer and pooling only ({', '.join(kinds)})",
-            "build the model with --factory module:function",
+            f"build the model with {arg('factory', 'module:function')}",
         )
     pooling = _pooling(checkpoint, paths["Pooling"])
     base = from_transformers(checkpoint, attn)
@@ -46,7 +46,7 @@ def _pooling(checkpoint: Checkpoint, folder: str) -> str:
     if len(modes) != 1 or modes[0] not in known:
         raise OnnxfixError(
             f"pooling {' + '.join(modes) or '(none)'} is not supported",
-            "build the model with --factory module:function",
+            f"build the model with {arg('factory', 'module:function')}",
         )
     return known[modes[0]]
 

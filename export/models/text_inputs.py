@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def text_input_names(module: torch.nn.Module, segments: bool) -> list[str]:
     if unknown or "input_ids" not in parameters:
         raise OnnxfixError(
             f"{type(module).__name__}.forward takes {', '.join(unknown or parameters) or 'nothing'}, not a text input",
-            "let a --factory function return (module, example kwargs)",
+            f"let a function return (module, example kwargs), and give it with {arg('factory', 'module:function')}",
         )
     optional = [*ALWAYS, *(["token_type_ids"] if segments else [])]
     return [name for name in parameters if name in required or name in optional]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,10 @@ def named_tensors(output: Any, names: list[str] | None = None) -> dict[str, torc
     values = list(output) if isinstance(output, (tuple, list)) else [output]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     if not tensors:
-        raise OnnxfixError(f"the module returns {type(output).__name__}, not tensors", "wrap it with --factory")
+        raise OnnxfixError(
+            f"the module returns {type(output).__name__}, not tensors",
+            f"wrap it in a function and give that with {arg('factory', 'module:function')}",
+        )
     if names is None:
         names = ["output"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]
     return dict(zip(names, tensors, strict=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .checkpoint import Checkpoint
 from .text_inputs import LENGTH, TEXT_AXES, text_example, text_input_names
@@ -86,7 +86,7 @@ def _model_class(checkpoint: Checkpoint) -> Any:
     if checkpoint.config.get("is_encoder_decoder"):
         raise OnnxfixError(
             f"{checkpoint.folder} is an encoder-decoder, which needs more than one graph",
-            "give its encoder with --factory module:function",
+            f"give its encoder with {arg('factory', 'module:function')}",
         )
     if not checkpoint.architecture:
         return transformers.AutoModel
@@ -94,6 +94,6 @@ def _model_class(checkpoint: Checkpoint) -> Any:
     if found is None:
         raise OnnxfixError(
             f"transformers {transformers.__version__} has no class {checkpoint.architecture}",
-            "upgrade transformers or build the model with --factory module:function",
+            f"upgrade transformers or build the model with {arg('factory', 'module:function')}",
         )
     return found

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console
+from . import console, voice
 from .bench_options import options
 from .output import emit_json
 
 if TYPE_CHECKING:
     from onnxfix.flows.bench.asked import Bench
-
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")
@@ -33,7 +32,7 @@ def command(models: tuple[Path, ...], form: str, **given: Any) -> int:
     """
     from onnxfix.flows.bench.asked import bench
 
-    report = bench(models, **given, progress=console.progress)
+    report = bench(models, **given, voice=voice.option, progress=console.progress)
     if form == "json":
         emit_json(report.as_dict())
     else:

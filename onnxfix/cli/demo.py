@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import console
+from onnxfix.nouns.errors import spoken
+
+from . import console, voice
 from .output import emit_json
 
 if TYPE_CHECKING:
@@ -52,8 +54,9 @@ def _bench(made: Demo, limit: int | None) -> BenchReport:
     steps = step_count(found.variants, found.workload, rounds=ROUNDS, points=points)
     with console.progress("bench", steps) as advance:
         report = run_bench(
-            found.variants, found.workload, rounds=ROUNDS, points=points, notes=found.notes, progress=advance
-        )
+            found.variants, found.workload, rounds=ROUNDS, points=points, notes=found.notes, voice=voice.option,
+            progress=advance,
+        )  # fmt: skip
     write_report(report, made.folder / "bench")
     return report
 
@@ -62,7 +65,7 @@ def _row(report: BenchReport | None, row: Row) -> BenchRow:
     from onnxfix.eval.figures.row import BenchRow
 
     found = (r for r in (report.rows if report else ()) if r.variant == str(row.path))
-    return next(found, BenchRow(row.name, "onnx", "", failure=row.failure or "not measured"))
+    return next(found, BenchRow(row.name, "onnx", "", failure=spoken(row.failure or "not measured", voice.option)))
 
 
 def _show(made: Demo) -> None:
@@ -111,4 +114,4 @@ def _add(table: Table, name: str, exporter: str, row: BenchRow, said: str, heads
     scores = [figure(row.heads[head].f1, 4) if head in row.heads else "err" for head in heads]
     cells = [figure(row.size_mb, 1), figure(row.ms_per_sample, 2), figure(row.memory_mb, 0), *scores]
     bad = row.failure or "(" in said
-    table.add_row(name, exporter, *cells, Text(said, style="red" if bad else "green"))
+    table.add_row(name, exporter, *cells, Text(spoken(said, voice.option), style="red" if bad else "green"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console, options
+from . import console, options, voice
 from .output import emit_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def _show(result: Exported) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from onnxfix.nouns.errors import spoken
+
     table = Table.grid(padding=(0, 2))
     for label, text in result.lines():  # Text throughout: a path such as out[1] is no markup
-        table.add_row(Text(label, style="bold"), Text(text, overflow="fold"))
+        table.add_row(Text(label, style="bold"), Text(spoken(text, voice.option), overflow="fold"))
     console.out().print(table)

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import click
 
 from onnxfix import __version__
+from onnxfix.nouns.errors import OnnxfixError, spoken
+
+from . import voice
 
 # Name and one-line help live here so that `onnxfix --help` imports no command module.
 COMMANDS = {
@@ -88,10 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    from onnxfix.nouns.errors import OnnxfixError
-
     if isinstance(error, OnnxfixError):
-        return str(error)
+        return spoken(error.sentence, voice.option)
     text = " ".join(str(error).split())[:300]
     return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback"
 

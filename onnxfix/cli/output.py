@@ -7,7 +7,10 @@ from pathlib import Path
 
 import click
 
-from onnxfix.render.shown import json_text
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.render import shown
+
+from . import voice
 
 
 def emit_json(document: object) -> None:
@@ -15,10 +18,13 @@ def emit_json(document: object) -> None:
     click.echo(json_text(document))
 
 
+def json_text(document: object) -> str:
+    """JSON in the words of the command line."""
+    return shown.json_text(document, voice.option)
+
+
 def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") -> None:
     """Refuse, before any work, a file whose ending is not a report's: a model must never become one."""
-    from onnxfix.nouns.errors import OnnxfixError
-
     if not path.parent.is_dir():
         raise OnnxfixError(f"folder {path.parent} does not exist", f"create it or name another file with {option}")
     if path.suffix.lower() not in endings:
@@ -27,7 +33,6 @@ def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") 
 
 def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:
     """Write a report, all or nothing, and never over one of the model's own files."""
-    from onnxfix.nouns.errors import OnnxfixError
     from onnxfix.nouns.model import staged
 
     if any(path.exists() and source.exists() and path.samefile(source) for source in sources):

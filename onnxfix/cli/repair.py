@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxfix.render.shown import json_text
-
-from . import console, options
-from .output import check_destination, emit_json, write_report
+from . import console, options, voice
+from .output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
     from onnxfix.flows.repair.repair import Repaired
@@ -75,6 +73,7 @@ def _show(result: Repaired, show_diff: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from onnxfix.nouns.errors import spoken
     from onnxfix.render.words import plural, quantity
 
     out = console.out()
@@ -88,7 +87,7 @@ def _show(result: Repaired, show_diff: bool) -> None:
     for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
         out.print(f"  {step}: {plural(count, 'change')}")
     for note in result.outcome.notes:
-        out.print(f"  {escape(note)}", style="dim")
+        out.print(f"  {escape(spoken(note, voice.option))}", style="dim")
     table = Table("finding", "before", "after", box=None, padding=(0, 2), header_style="bold")
     for found, before, after in result.findings():
         table.add_row(found, str(before), str(after))

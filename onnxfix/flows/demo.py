@@ -102,7 +102,7 @@ def _by_others(demo: Demo, progress: Progress) -> None:
             convert(demo.folder / f"{name}.onnx", row.path)
             row.said = _verdict(row.path, "cuda")
         except OnnxfixError as error:
-            row.failure = row.said = str(error)
+            row.failure = row.said = error.sentence
 
 
 def _repaired(demo: Demo, progress: Progress) -> None:

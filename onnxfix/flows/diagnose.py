@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.report import Report
 from onnxfix.render.shown import Shown
 
@@ -122,7 +122,9 @@ def _measured(
     """What running it beside its float original shows; None where that was not asked for."""
     if against is None:
         if inputs is not None:
-            raise OnnxfixError("--calibrate needs --against", "name the float model that this one was made from")
+            raise OnnxfixError(
+                f"{arg('calibrate')} needs {arg('against')}", "name the float model that this one was made from"
+            )
         return None
     from onnxfix.eval.inputs.feeds import make_feeds
     from onnxfix.nouns.model import Model

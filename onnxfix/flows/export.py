@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult, ExportSpec
+from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.render.shown import Shown, Summary
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Exported(ExportResult, Shown):
     def verified(self) -> str:
         """How it was compared with torch, in words."""
         if self.comparison is None:
-            return "no (--no-verify)"
+            return Sentence(f"no ({arg('verify', False)})")
         feeds = list(dict.fromkeys(d.feed for d in self.comparison.differences))
         figure = f"relative L2 error {self.comparison.rel_l2:.1e}"
         return f"against torch on {len(feeds)} batches ({', '.join(feeds)}): {figure}"

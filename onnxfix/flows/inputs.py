@@ -26,7 +26,7 @@ def feeds_of(
         return feeds_of_arrays(given, model, libraries)
     from onnxfix.eval.inputs.feeds import required_inputs
     from onnxfix.eval.inputs.text_workload import load_workload, text_feeds
-    from onnxfix.nouns.errors import OnnxfixError
+    from onnxfix.nouns.errors import OnnxfixError, arg
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
@@ -34,7 +34,7 @@ def feeds_of(
     recorded = Provenance.read(opened.ir)
     folder = checkpoint or (Path(recorded.checkpoint) if recorded and recorded.checkpoint else None)
     if folder is None:
-        raise OnnxfixError("texts need the checkpoint's tokenizer", "name its folder with --checkpoint DIR")
+        raise OnnxfixError("texts need the checkpoint's tokenizer", f"name its folder with {arg('checkpoint', 'DIR')}")
     table = Path(given) if isinstance(given, str) else given
     workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows)
     return text_feeds(workload, {str(v.name): v.dtype for v in required_inputs(opened)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +41,9 @@ class Source:
         try:
             proto = onnx.load(file)
         except Exception as error:  # protobuf's own
-            raise OnnxfixError(f"the result is too large for memory: {error}", "name a file with output") from error
+            raise OnnxfixError(
+                f"the result is too large for memory: {error}", f"name a file with {arg('output')}"
+            ) from error
         return proto if isinstance(self.given, onnx.ModelProto) else onnx_ir.from_proto(proto)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
-from .errors import OnnxfixError
+from .errors import OnnxfixError, arg
 from .weights import external_data, wire, writer
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
@@ -117,7 +117,7 @@ class Model:
         data_name = target.name + ".data"
         self.refuse_overwrite(target)
         if not target.parent.is_dir():
-            raise OnnxfixError(f"folder {target.parent} does not exist", "create it or name another output with -o")
+            raise OnnxfixError(f"folder {target.parent} does not exist", f"create it or give another {arg('output')}")
         self.ir.metadata_props.update(metadata or {})
         external = bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
         with staged(target.parent) as stage:
@@ -134,7 +134,7 @@ class Model:
         for file in (destination, destination.with_name(destination.name + ".data")):
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
-                    raise OnnxfixError(f"{file} belongs to the source model", "name another output with -o")
+                    raise OnnxfixError(f"{file} belongs to the source model", f"give another {arg('output')}")
 
 
 def _sort(graph: Graph, source: Path) -> None:
@@ -179,7 +179,7 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         stage = Path(tempfile.mkdtemp(prefix=".onnxfix-", dir=folder))
     except OSError as error:
-        raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", "name another output with -o") from error
+        raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", f"give another {arg('output')}") from error
     try:
         yield stage
     except OSError as error:

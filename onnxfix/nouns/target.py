@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from onnxfix.nouns.runtime.cuda_devices import cuda_devices
 from onnxfix.nouns.runtime.kernels import KernelTable
 
-from .errors import OnnxfixError
+from .errors import OnnxfixError, arg
 
 Provider = Literal["cuda", "cpu", "tensorrt", "openvino"]
 Engine = Literal["auto", "forecast", "measured", "unknown"]
@@ -94,7 +94,7 @@ def _missing(provider: Provider) -> tuple[str, str] | None:
             return None
         return "OpenVINO is not installed", "run: pip install 'onnxfix[openvino]'"
     if provider == "tensorrt":
-        return "TensorRT can only be forecast: it plans while it builds its engines", "use --engine forecast"
+        return "TensorRT can only be forecast: it plans while it builds its engines", f"use {arg('engine', 'forecast')}"
     if cuda_devices() == 0:
-        return "there is no CUDA device here to measure on", "use --engine forecast"
+        return "there is no CUDA device here to measure on", f"use {arg('engine', 'forecast')}"
     return None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onnxfix.nouns.errors import Sentence, Voice, python, spoken
+
 from .markup import text
 
 LONGEST = 30
@@ -65,18 +67,20 @@ class Shown:
         return self.in_short().html(LONGEST)
 
 
-def json_text(document: object) -> str:
-    """JSON with NaN and infinities as null, which JSON knows."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False)
+def json_text(document: object, voice: Voice = python) -> str:
+    """JSON with NaN and infinities as null, which JSON knows, and parameters as a voice says them."""
+    return json.dumps(_plain(document, voice), indent=2, ensure_ascii=False)
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any, voice: Voice) -> Any:
+    if isinstance(value, Sentence):
+        return spoken(value, voice)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): _plain(v, voice) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [_plain(v, voice) for v in value]
     return value
 
 

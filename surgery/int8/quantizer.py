@@ -58,7 +58,8 @@ def quantize(editor: Editor, why: str, convert: Callable[[Path, Path], object]) 
             raise
         except Exception as error:  # the quantizers raise bare exceptions and assertion errors
             raise OnnxfixError(
-                f"ONNX Runtime's quantizer failed: {one_line(error)}", "run again with --debug"
+                f"ONNX Runtime's quantizer failed: {one_line(error)}",
+                "its traceback shows where: 'onnxfix --debug' prints it",
             ) from error
         made = Model.open(result).ir
         ir.external_data.load_to_model(made)  # the files vanish with the folder

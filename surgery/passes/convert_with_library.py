@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
@@ -75,7 +75,7 @@ class ConvertWithLibrary:
             raise OnnxfixError(
                 f"onnxconverter-common converts in memory, where protobuf ends at 2 GB; this model has "
                 f"{model.weights_bytes / 1e9:.1f} GB of weights",
-                "use --converter onnxruntime, or leave --converter out",
+                f"use {arg('converter', 'onnxruntime')}, or leave it out",
             )
 
     def _convert(self, prepared: Model, folder: Path) -> Model:
@@ -92,7 +92,7 @@ class ConvertWithLibrary:
         if conflicts:
             count = "1 type conflict" if len(conflicts) == 1 else f"{len(conflicts):,} type conflicts"
             raise OnnxfixError(
-                f"{self.library} leaves {count}, the first: {conflicts[0].message}", "leave --converter out"
+                f"{self.library} leaves {count}, the first: {conflicts[0].message}", f"leave {arg('converter')} out"
             )
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.weights import weight_data
@@ -49,7 +49,9 @@ class QuantizeStatic:
         # only weights that stand at the product itself: no operator may be between it and its DequantizeLinear
         found = [x.node for x in self.selection.in_float32(editor.model) if not x.weight.path]
         if found and not self.inputs:
-            raise OnnxfixError("static quantization needs inputs to measure on", "name a file with --calibrate")
+            raise OnnxfixError(
+                "static quantization needs inputs to measure on", f"give them with {arg('calibrate', 'FILE')}"
+            )
         wanted = {node for node in found if _has_plain_bias(editor, node)}
         if not wanted:
             return

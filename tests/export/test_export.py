@@ -273,7 +273,7 @@ def test_a_missing_checkpoint_and_an_existing_output(bert: Path, tmp_path: Path)
     with pytest.raises(OnnxfixError, match="does not exist"):
         export(ExportSpec(checkpoint=tmp_path / "absent", output=tmp_path / "model.onnx"))
     (tmp_path / "model.onnx").write_text("mine")
-    with pytest.raises(OnnxfixError, match="--force"):
+    with pytest.raises(OnnxfixError, match="force=True"):
         export(ExportSpec(checkpoint=bert, output=tmp_path / "model.onnx"))
     assert (tmp_path / "model.onnx").read_text() == "mine"
 

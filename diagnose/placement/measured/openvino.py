@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import NodePlacement, Plan, Sizes
 from onnxfix.nouns.site import scope_of
@@ -39,7 +39,7 @@ def query(model: Model, target: Target, sizes: Sizes) -> Plan:
         return Plan("unknown", note=note + "which pip install 'onnxfix[openvino]' does", sizes=sizes)
     answer = _ask(model)
     if answer["error"] and target.engine == "measured":
-        raise OnnxfixError(f"cannot measure: {answer['error']}", "use --engine auto")
+        raise OnnxfixError(f"cannot measure: {answer['error']}", f"use {arg('engine', 'auto')}")
     if answer["error"]:
         return Plan("unknown", note=f"not measured: {answer['error']}", sizes=sizes)
     note = (

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.target import CUDA, Target
@@ -128,7 +128,7 @@ def required(model: Model, target: Target, forecast: Plan) -> Plan:
     try:
         return measure(model, target, forecast)
     except MeasurementError as error:
-        raise OnnxfixError(f"cannot measure: {error}", "use --engine forecast") from error
+        raise OnnxfixError(f"cannot measure: {error}", f"use {arg('engine', 'forecast')}") from error
 
 
 def preferred(model: Model, target: Target, forecast: Plan) -> Plan:

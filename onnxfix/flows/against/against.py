@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.layer_noise import NOTHING_DB, Against, Cause, LayerNoise, decibels
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.weights import weight_data
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXPLAINED, GOOD_DB = 12, 30.0
 # Feeds that both models run on side by side; ranges of channels are of the same ones.
 FEEDS = 4
-PAIR = "name the float model that it was made from with --against"
+PAIR = f"name the float model that it was made from with {arg('against')}"
 
 Progress = Callable[[str], None]
 

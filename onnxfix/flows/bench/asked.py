@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from onnxfix.eval.bench.bench import BenchReport
+from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
 from onnxfix.render.shown import Shown, Summary
 
@@ -102,6 +103,7 @@ def bench(
     resume: bool = False,
     verify: bool = True,
     output: str | Path | None = None,
+    voice: Voice = python,
     progress: Progress = silent,
 ) -> Bench:
     """Compare models with torch and each other in latency, memory, size and task metrics, each in its own process.
@@ -110,7 +112,8 @@ def bench(
     `data`: texts (a path or a polars frame), `label` its columns of labels by output; else inputs are made up. `torch`:
     rows of torch fp32 and bf16, found by what `onnxfix export` recorded in a file (None: where there is such a
     record). `batch` and `seq` may be several: a grid. `baseline`: results.parquet of an earlier bench, whose figures
-    are compared within `tolerance` percent. Nothing is written unless `output` names a folder.
+    are compared within `tolerance` percent. Nothing is written unless `output` names a folder; `voice` says in it what
+    failures tell to change.
 
     Raises OnnxfixError; a variant that fails is a row with its reason.
     """
@@ -149,12 +152,12 @@ def bench(
         )
         found = setup(wanted, progress)
         points = _grid(batch, seq)
-        how = {"threads": threads, "baseline": ratio_to, "at_once": at_once, "resume": resume}
+        how = {"threads": threads, "baseline": ratio_to, "at_once": at_once, "resume": resume, "voice": voice}
         report = _run(found, points, rounds, where, own, folder, how, progress)
         if profile:
             if output is not None:  # what has been measured must not be lost to what follows
                 report.write(folder)
-            report = replace(report, profiles=_profiles(found, report, where, threads, progress))
+            report = replace(report, profiles=_profiles(found, report, where, threads, voice, progress))
         if earlier is not None:
             worse = regressions(report, earlier, tolerance / 100)
             report = replace(report, regressions=[each.as_dict() for each in worse])
@@ -194,7 +197,12 @@ def _run(
 
 
 def _profiles(
-    found: Setup, report: BenchReport, provider: Literal["cpu", "cuda"], threads: int, progress: Progress
+    found: Setup,
+    report: BenchReport,
+    provider: Literal["cpu", "cuda"],
+    threads: int,
+    voice: Voice,
+    progress: Progress,
 ) -> dict[str, dict[str, Any]]:
     from onnxfix.eval.bench.profiling import profiles
 
@@ -202,7 +210,9 @@ def _profiles(
     variants = [variant for variant in found.variants if variant.name in sound]
     with progress("profile", len(variants)) as advance:
         main = report.method.points[0]
-        return profiles(variants, found.workload, main, provider=provider, threads=threads, progress=advance)
+        return profiles(
+            variants, found.workload, main, provider=provider, threads=threads, voice=voice, progress=advance
+        )
 
 
 def _given(
@@ -234,7 +244,7 @@ def _named(models: Benched | Sequence[Benched] | Mapping[str, Benched]) -> Itera
 
 def _labels(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     """Head → column, of `HEAD` and `HEAD=COLUMN`. Raises OnnxfixError."""
-    from onnxfix.nouns.errors import OnnxfixError
+    from onnxfix.nouns.errors import OnnxfixError, arg
 
     if isinstance(given, Mapping):
         return dict(given)
@@ -242,7 +252,7 @@ def _labels(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     for entry in [given] if isinstance(given, str) else given:
         head, equals, column = entry.partition("=")
         if not head or (equals and not column):
-            raise OnnxfixError(f"--label {entry} is not of the form HEAD=COLUMN")
+            raise OnnxfixError(f"{arg('label', entry)} is not of the form HEAD=COLUMN")
         found[head] = column or head
     return found
 

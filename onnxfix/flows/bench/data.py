@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,10 +62,12 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
         data, labels = demo.HOLDOUT, labels or {head: head for head in classes}
     if data is None:
         if labels:
-            raise OnnxfixError("--label names columns of a data file", "give the file with --data")
+            raise OnnxfixError(f"{arg('label')} names columns of a data file", f"give the file with {arg('data')}")
         return _made_up(wanted, source, checkpoint, paths, classes)
     if checkpoint is None:
-        raise OnnxfixError("texts need the checkpoint's tokenizer", "name the checkpoint with --checkpoint DIR")
+        raise OnnxfixError(
+            "texts need the checkpoint's tokenizer", f"name the checkpoint with {arg('checkpoint', 'DIR')}"
+        )
     outputs = source.outputs if source else ()
     for head in labels:
         if outputs and head not in outputs:
@@ -109,7 +111,9 @@ def _made_up(
         except OnnxfixError as error:  # of one broken file; the others have the same inputs
             reasons.append(error)
     if not reasons:
-        raise OnnxfixError("there is nothing to make inputs from", "name texts with --data and --checkpoint DIR")
+        raise OnnxfixError(
+            "there is nothing to make inputs from", f"name texts with {arg('data')} and {arg('checkpoint', 'DIR')}"
+        )
     raise reasons[0]
 
 

@@ -167,7 +167,7 @@ def _file(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Pa
     try:
         made = _made(row, shop, provider, calibration)
     except OnnxfixError as error:
-        made = Made(shop.folder / f"{row.file(provider)}.onnx", "", str(error))
+        made = Made(shop.folder / f"{row.file(provider)}.onnx", "", error.sentence.marked)
     return Variant(
         row.name,
         row.kind,

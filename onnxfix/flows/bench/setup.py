@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.process.progress import Progress, silent
 
 from .data import Wanted, workload
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "model.onnx"
 _GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+NO_TORCH = arg("torch", False)
 
 
 def setup(wanted: Wanted, progress: Progress = silent) -> Setup:
@@ -95,16 +96,17 @@ def find_source(wanted: Wanted, known: dict[Path, Provenance | None]) -> Provena
         # A file may name any importable function: only the user says that one may run.
         raise OnnxfixError(
             f"the model was exported through the function {found.factory}, which is not run because a file says so",
-            f"allow it with --factory {found.factory}, or compare ONNX files alone with --no-torch",
+            f"allow it with {arg('factory', found.factory)}, or compare ONNX files alone with {NO_TORCH}",
         )
     if found is not None and found.checkpoint and not Path(found.checkpoint).is_dir():
         raise OnnxfixError(
-            f"{found.checkpoint}, which the model was exported from, is gone", "name it with --checkpoint DIR"
+            f"{found.checkpoint}, which the model was exported from, is gone",
+            f"name it with {arg('checkpoint', 'DIR')}",
         )
     if found is None and (wanted.torch or wanted.data is not None):
         raise OnnxfixError(
             f"{', '.join(str(path) for path in known)}: no record of the checkpoint it was exported from",
-            "name it with --checkpoint DIR, or compare ONNX files alone with --no-torch",
+            f"name it with {arg('checkpoint', 'DIR')}, or compare ONNX files alone with {NO_TORCH}",
         )
     return found
 
@@ -151,7 +153,7 @@ def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
         if Checkpoint.open(source.checkpoint).sha256() != source.checkpoint_sha256:
             raise OnnxfixError(
                 f"{source.checkpoint} changed since the model was exported from it",
-                "export again, or name the right one with --checkpoint DIR",
+                f"export again, or name the right one with {arg('checkpoint', 'DIR')}",
             )
         source = replace(source, checkpoint_sha256="")  # checked once here, not within the time of each load
     factory = functools.partial(load_torch, source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import staged
 from onnxfix.nouns.process.progress import Progress, silent
 
@@ -31,7 +31,7 @@ def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
     from .workshop import Workshop
 
     if wanted.torch is False:
-        raise OnnxfixError("--sweep makes its files from torch", "leave --no-torch out")
+        raise OnnxfixError(f"{arg('sweep')} makes its files from torch", f"leave {arg('torch', False)} out")
     checkpoint = (wanted.checkpoint or (None if wanted.factory else demo.CHECKPOINT)) and _folder(wanted)
     source = Provenance(checkpoint=str(checkpoint or ""), factory=wanted.factory)
     rows = workload(wanted, source, [])

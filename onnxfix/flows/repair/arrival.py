@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.passes.convert_to_half import HALVES
@@ -62,7 +62,9 @@ def _thetas(checkpoint: Path) -> Iterator[float]:
     try:
         pending: list[Any] = [json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
-        raise OnnxfixError(f"{file} cannot be read", "name the folder of a checkpoint with --checkpoint") from error
+        raise OnnxfixError(
+            f"{file} cannot be read", f"name the folder of one with {arg('checkpoint', 'DIR')}"
+        ) from error
     while pending:
         entry = pending.pop()
         if isinstance(entry, dict):

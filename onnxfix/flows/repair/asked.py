@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -106,9 +106,8 @@ def repair(
         held: list[Feed] = []
         if calibrate is not None:
             if int8 == "weight-only" or (not int8 and precision == "fp32"):
-                raise OnnxfixError(
-                    "--calibrate needs --precision fp16 or bf16, or --int8 static or dynamic", "leave it out"
-                )
+                fitting = f"{arg('precision', 'fp16', 'bf16')}, or {arg('int8', 'static', 'dynamic')}"
+                raise OnnxfixError(f"{arg('calibrate')} needs {fitting}", "leave it out")
             rows = INT8_ROWS if int8 else HALF_ROWS
             held = feeds_of(calibrate, source.path, libraries=libraries, checkpoint=folder, text=text, rows=rows)
         wish = Wish(
@@ -159,7 +158,7 @@ def repair(
 def _require(name: str, value: object, known: object) -> None:
     """Raise OnnxfixError for a value that a keyword does not take."""
     if value is not None and value not in get_args(known):
-        raise OnnxfixError(f"{name}={value!r} is not known", f"take one of {', '.join(map(repr, get_args(known)))}")
+        raise OnnxfixError(f"{arg(name, value)} is not known", f"take one of {', '.join(map(repr, get_args(known)))}")
 
 
 def _search(
@@ -171,11 +170,17 @@ def _search(
 
     if not asked:
         if metric != "rel-l2" or log:
-            raise OnnxfixError("--metric and --search-log need --search", "add it, or leave them out")
+            raise OnnxfixError(
+                f"{arg('metric')} and {arg('search_log')} need {arg('search', True)}", "add it, or leave them out"
+            )
         return None
     if not wish.int8 and wish.precision not in HALVES:
-        raise OnnxfixError("--search needs --precision fp16 or bf16, or --int8", "leave it out")
+        raise OnnxfixError(
+            f"{arg('search', True)} needs {arg('precision', 'fp16', 'bf16')}, or {arg('int8')}", "leave it out"
+        )
     if not wish.prepare:
-        raise OnnxfixError("--search needs a graph that is prepared", "leave --no-prepare out")
+        raise OnnxfixError(
+            f"{arg('search', True)} needs a graph that is prepared", f"leave {arg('prepare', False)} out"
+        )
     named = log or destination.with_name(f"{destination.name}.search.jsonl")
     return SearchWish(limit if limit is not None else LIMITS[wish.kind], metric, named)

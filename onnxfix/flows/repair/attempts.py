@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
@@ -131,8 +131,9 @@ class Job:
         held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
         answer = search(self.model, self.wish, held, asked, self.progress)
         self.wish = escalation.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
-        how = " ".join(answer.flags) or "nothing needs to be kept"
-        self.notes.append(f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}")
+        how = " ".join(arg(*pattern) for pattern in answer.patterns) or "nothing needs to be kept"
+        said = f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}"
+        self.notes.append(Sentence(said))
         return answer
 
     def _check(self, exact: bool, limit: float) -> Check:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 Kept = frozenset[int]
 # Neighbours tried to the left of a needed unit before the search goes on elsewhere.
@@ -54,7 +54,7 @@ class Search:
         if not self._ok(everything):
             raise OnnxfixError(
                 f"with every node in fp32 the error is still {self.error(everything):.1e} (limit {self.limit:g})",
-                "raise --max-error",
+                f"raise {arg('max_error')}",
             )
         stretches = _stretches(layers)
         needed = self._needed(stretches, frozenset())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxfix import __version__
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model, staged
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.target import Target
@@ -182,13 +182,18 @@ def _diagnosed(model: Model, target: Target) -> Report:
 def _check_destination(destination: Path, source: Path, force: bool) -> None:
     """A new file, or an earlier result of ours: nothing that somebody else made is lost without a word."""
     if destination.is_dir():
-        raise OnnxfixError(f"{destination} is a folder", f"name a file, as in -o {destination / source.name}")
+        raise OnnxfixError(
+            f"{destination} is a folder", f"name a file, as in {arg('output', destination / source.name)}"
+        )
     if not destination.exists():
         return
     if destination.samefile(source):
-        raise OnnxfixError(f"{destination} is the source model", "name another output with -o")
+        raise OnnxfixError(f"{destination} is the source model", f"give another {arg('output')}")
     if not force and not _is_ours(destination):
-        raise OnnxfixError(f"{destination} exists and is no result of repair", "use --force, or name another with -o")
+        raise OnnxfixError(
+            f"{destination} exists and is no result of repair",
+            f"use {arg('force', True)}, or give another {arg('output')}",
+        )
 
 
 @contextlib.contextmanager
@@ -199,7 +204,7 @@ def _stage(destination: Path, dry_run: bool) -> Iterator[Path]:
             yield Path(folder)
         return
     if not destination.parent.is_dir():
-        raise OnnxfixError(f"folder {destination.parent} does not exist", "create it or name another output with -o")
+        raise OnnxfixError(f"folder {destination.parent} does not exist", f"create it or give another {arg('output')}")
     with staged(destination.parent) as folder:
         yield folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.site import scope_of
 
 from .search_problems import problem
@@ -31,17 +31,19 @@ SCHEMA = "onnxfix.search/1"
 
 @dataclass(frozen=True)
 class Answer:
-    """`nodes` to keep by name, `scopes` of torch that lie wholly among them, `flags` that say the same to repair."""
+    """`nodes` to keep by name, `scopes` of torch that lie wholly among them, `patterns` that say the same to repair:
+    each a parameter and its value."""
 
     nodes: tuple[str, ...]
     scopes: tuple[str, ...]
-    flags: tuple[str, ...]
+    patterns: tuple[tuple[str, str], ...]
     error: float
     runs: int
     within: bool
 
     def as_dict(self) -> dict[str, object]:
-        lists = {"nodes": list(self.nodes), "scopes": list(self.scopes), "flags": list(self.flags)}
+        flags = [f"--{name.replace('_', '-')} '{pattern}'" for name, pattern in self.patterns]
+        lists = {"nodes": list(self.nodes), "scopes": list(self.scopes), "flags": flags}
         return {**lists, "error": self.error, "runs": self.runs, "within": self.within}
 
 
@@ -73,7 +75,8 @@ def search(model: Model, wish: Wish, held: Verification, asked: SearchWish, prog
     found = seeker.run(posed.groups)
     if len(found.kept) == len(nodes):
         raise OnnxfixError(
-            f"only with every node in {kind} is the {asked.metric} error within {asked.limit:g}", "raise --max-error"
+            f"only with every node in {kind} is the {asked.metric} error within {asked.limit:g}",
+            f"raise {arg('max_error')}",
         )
     return _answer(found, nodes)
 
@@ -91,7 +94,9 @@ def metric_error(comparison: Comparison, metric: Metric) -> float:
     figures = [d.argmax_agreement if metric == "argmax" else d.macro_f1 for d in comparison.differences]
     known = [1 - figure for figure in figures if figure is not None]
     if not known:
-        raise OnnxfixError(f"--metric {metric} needs an output with classes on its last axis", "use --metric rel-l2")
+        raise OnnxfixError(
+            f"{arg('metric', metric)} needs an output with classes on its last axis", f"use {arg('metric', 'rel-l2')}"
+        )
     return max(known)
 
 
@@ -99,9 +104,9 @@ def _answer(found: Found, nodes: Sequence[ir.Node]) -> Answer:
     kept = {nodes[i].name or "" for i in found.kept}
     scopes = _whole_scopes([(node.name or "", scope_of(node)) for node in nodes], kept)
     covered = {node.name for node in nodes if any(_lies_in(scope_of(node), scope) for scope in scopes)}
-    flags = [f"--block-scope '{_escaped(scope)}'" for scope in scopes]
-    flags += [f"--block-node '^{re.escape(name)}$'" for name in sorted(kept - covered)]
-    return Answer(tuple(sorted(kept)), tuple(scopes), tuple(flags), found.error, found.runs, found.within)
+    patterns = [("block_scope", _escaped(scope)) for scope in scopes]
+    patterns += [("block_node", f"^{re.escape(name)}$") for name in sorted(kept - covered)]
+    return Answer(tuple(sorted(kept)), tuple(scopes), tuple(patterns), found.error, found.runs, found.within)
 
 
 def _whole_scopes(nodes: Sequence[tuple[str, str]], kept: set[str]) -> list[str]:
@@ -158,7 +163,7 @@ class _Log:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise OnnxfixError(
-                f"cannot write {self.path}: {error.strerror}", "name another file with --search-log"
+                f"cannot write {self.path}: {error.strerror}", f"name another file with {arg('search_log')}"
             ) from error
 
     def _read(self, header: dict[str, object]) -> None:
@@ -168,7 +173,9 @@ class _Log:
         except ValueError:
             first = None
         if first != header:
-            raise OnnxfixError(f"{self.path} is of another search", "remove it, or name another with --search-log")
+            raise OnnxfixError(
+                f"{self.path} is of another search", f"remove it, or name another with {arg('search_log')}"
+            )
         for text in lines[1:]:
             try:
                 line = json.loads(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 
@@ -32,8 +32,8 @@ LARGE_BYTES = 1 << 30
 # Lengths to try when the source refuses made-up feeds: position tables that the graph does not show as such.
 SHORTER = (None, 256, 64, 16)
 _ADVICE = (
-    "nothing was written; --calibrate FILE and --search keep what half precision harms, --block-node what you name, "
-    "or raise --max-error"
+    f"nothing was written; {arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms, "
+    f"{arg('block_node')} what you name, or raise {arg('max_error')}"
 )
 
 
@@ -73,7 +73,8 @@ class Verification:
             )  # fmt: skip
         except LoadFailure as error:
             raise OnnxfixError(
-                f"the source model itself does not load: {error.message}", "see 'onnxfix diagnose', or use --no-verify"
+                f"the source model itself does not load: {error.message.marked}",
+                f"see 'onnxfix diagnose', or use {arg('verify', False)}",
             ) from error
         lengths = (LONG, *SHORTER) if check.half else SHORTER
         self.feeds, self.reference = usable_feeds(model, runner, given, lengths, more)
@@ -113,7 +114,9 @@ class Verification:
         except LoadFailure as error:
             if self.check.precision == "bf16" and "Could not find an implementation" in str(error):
                 return ()
-            raise OnnxfixError(f"the repaired model does not load: {error.message}", "nothing was written") from error
+            raise OnnxfixError(
+                f"the repaired model does not load: {error.message.marked}", "nothing was written"
+            ) from error
         return self._compare(self.reference, result.path, "none"), optimised
 
     def require(self, comparison: Comparison, result: Model) -> None:
@@ -122,7 +125,7 @@ class Verification:
         if not lost and len(comparison.never_compared) == len({d.output for d in comparison.differences}):
             raise OnnxfixError(
                 "nothing could be compared: no output of the source holds a finite number on these inputs",
-                "give other inputs with --feeds FILE.npz, or use --no-verify",
+                f"give other inputs with {arg('feeds', 'FILE.npz')}, or use {arg('verify', False)}",
             )
         if self.check.exact and "optimisation none" in comparison.how and not comparison.identical:
             raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
@@ -133,7 +136,7 @@ class Verification:
                 f"(limit {self.check.limit:g}){blamed}",
                 _ADVICE
                 if self.check.half
-                else "nothing was written; raise --max-error or keep nodes with --block-node",
+                else f"nothing was written; raise {arg('max_error')} or keep nodes with {arg('block_node')}",
             )
 
     @property
@@ -199,7 +202,7 @@ def _require_repeatable(source: Runner, reference: Runner, feed: Feed) -> None:
         raise OnnxfixError(
             f"the source model does not repeat its own outputs (they differ by {again.rel_l2:.1e}): it draws random "
             "numbers, as an export in training mode does",
-            "export it in eval mode, or use --no-verify",
+            f"export it in eval mode, or use {arg('verify', False)}",
         )
 
 
@@ -228,7 +231,7 @@ def usable_feeds(
                 break
     if more and not given:  # real inputs will do where none can be made up
         return list(more), Recorded(source, [feed.arrays for feed in more])
-    raise OnnxfixError(failure, "give inputs that the model takes with --feeds FILE.npz")
+    raise OnnxfixError(failure, f"give inputs that the model takes with {arg('feeds', 'FILE.npz')}")
 
 
 def in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import scope_of
 
@@ -27,23 +27,30 @@ class BlockList:
         return bool(self.ops or self.nodes or self.scopes)
 
     def caught(self, model: Model) -> dict[str, list[ir.Node]]:
-        """Each entry as typed (`--block-op Softmax`) → the nodes it catches.
+        """Each entry as the parameter that it is → the nodes it catches.
 
         Raises OnnxfixError for a pattern that is no regular expression and for an entry that catches nothing.
         """
         found: dict[str, list[ir.Node]] = {}
         for op_type in self.ops:
-            found[f"--block-op {op_type}"] = [n for n in model.nodes() if n.op_type == op_type]
+            found[arg("block_op", op_type)] = [n for n in model.nodes() if n.op_type == op_type]
         for pattern in self.nodes:
             compiled = _compiled(pattern)
             hit = [n for n in model.nodes() if compiled.search(n.name or "") or compiled.search(scope_of(n))]
-            found[f"--block-node {pattern}"] = hit
+            found[arg("block_node", pattern)] = hit
         for pattern in self.scopes:
-            found[f"--block-scope {pattern}"] = [n for n in model.nodes() if in_scope(scope_of(n), pattern)]
+            inside = [n for n in model.nodes() if in_scope(scope_of(n), pattern)]
+            found[_scope(pattern)] = inside
         for entry, nodes in found.items():
             if not nodes:
-                raise OnnxfixError(f"{entry} catches no node of {model.path.name}", _advice(model, entry))
+                raise OnnxfixError(
+                    f"{entry} catches no node of {model.path.name}", _advice(model, entry in map(_scope, self.scopes))
+                )
         return found
+
+
+def _scope(pattern: str) -> str:
+    return arg("block_scope", pattern)
 
 
 def in_scope(scope: str, pattern: str) -> bool:
@@ -61,13 +68,15 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise OnnxfixError(f"--block-node {pattern!r} is not a regular expression: {error}", "correct it") from error
+        raise OnnxfixError(
+            f"{arg('block_node', pattern)} is not a regular expression: {error}", "correct it"
+        ) from error
 
 
-def _advice(model: Model, entry: str) -> str:
+def _advice(model: Model, scoped: bool) -> str:
     scopes = list(dict.fromkeys(s for n in model.nodes() if (s := scope_of(n))))
-    if not entry.startswith("--block-scope"):
+    if not scoped:
         return "list node names with 'onnxfix diagnose --format json'"
     if not scopes:
-        return "this file names no torch modules; use --block-node"
+        return f"this file names no torch modules; use {arg('block_node')}"
     return f"a scope of it is {scopes[len(scopes) // 2]}"

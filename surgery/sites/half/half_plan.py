@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.element_types import ElementTypes
@@ -30,7 +30,7 @@ MOVEMENT = frozenset(
 SHRINKING = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split"})
 GROWING = frozenset({"Expand", "Tile", "Pad"})
 LIKES = ("rotary", "norms", "softmax", "mask")
-"""What `--keep-fp32-like` can name."""
+"""What `keep_fp32_like` can name."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,10 @@ def _keep_like(model: Model, types: ElementTypes, options: HalfOptions, made: Ha
         found["softmax"] += site.nodes
         found["mask"] += site.masked_nodes
     for like in options.keep_like:
+        entry = arg("keep_fp32_like", like)
         if not found[like]:
-            raise OnnxfixError(f"--keep-fp32-like {like} catches no node of {model.path.name}", "leave it out")
-        made.caught[f"--keep-fp32-like {like}"] = len(dict.fromkeys(found[like]))
+            raise OnnxfixError(f"{entry} catches no node of {model.path.name}", "leave it out")
+        made.caught[entry] = len(dict.fromkeys(found[like]))
     for like, reason in (("rotary", "rotary"), ("norms", "norm"), ("softmax", "softmax"), ("mask", "mask")):
         if like in ("rotary", "norms") or like in options.keep_like:
             made.add(found[like], reason)

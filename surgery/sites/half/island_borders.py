@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
@@ -97,4 +97,6 @@ class Borders:
     def _refuse_sequence(self, value: ir.Value) -> None:
         kind = self.types.get(value) or ""
         if "(float)" in kind and not kind.startswith("tensor("):
-            raise OnnxfixError(f"{value.name} is a {kind}, which no fp16 converter follows", "leave --converter out")
+            raise OnnxfixError(
+                f"{value.name} is a {kind}, which no fp16 converter follows", f"leave {arg('converter')} out"
+            )

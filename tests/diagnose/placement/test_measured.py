@@ -204,7 +204,7 @@ def test_a_provider_that_does_not_load_is_no_placement(tmp_path: Path) -> None:
     assert plan.engine == "forecast"
     assert "the CUDA provider of ONNX Runtime does not load: lib" in plan.note
     assert plan.copies == forecast(model, broken).copies
-    with pytest.raises(OnnxfixError, match=r"does not load.*--engine forecast"):
+    with pytest.raises(OnnxfixError, match=r"does not load.*engine='forecast'"):
         placement(model, dataclasses.replace(broken, engine="measured"))
 
 

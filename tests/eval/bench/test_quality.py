@@ -45,5 +45,5 @@ def test_a_metric_that_cannot_be_had_is_an_error_before_anything_runs(
 ) -> None:
     (tmp_path / "broken_metric.py").write_text("def f(:\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OnnxfixError, match="--metric"):
+    with pytest.raises(OnnxfixError, match="metric="):
         find_metric(text)

@@ -137,7 +137,7 @@ def test_other_models_named_and_static_dimensions(tmp_path: Path) -> None:
 
 def test_a_string_input_is_refused_with_the_way_out(tmp_path: Path) -> None:
     model = model_of("g (string[N] words) => (string[N] y) { y = Identity(words) }", tmp_path)
-    with pytest.raises(OnnxfixError, match=r"'words'.*string.*--feeds"):
+    with pytest.raises(OnnxfixError, match=r"'words'.*string.*feeds='FILE"):
         make_feeds(model)
 
 

@@ -76,7 +76,7 @@ def test_what_torchao_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
         raise AssertionError("no\nkernel")
 
     monkeypatch.setattr(torchao.quantization, "quantize_", refuse)
-    with pytest.raises(OnnxfixError, match=r"^torchao fails: no kernel; .*--no-torchao"):
+    with pytest.raises(OnnxfixError, match=r"^torchao fails: no kernel; .*torchao=False"):
         quantize(models.linear_classifier()[0], "weights")
 
 

@@ -182,7 +182,7 @@ def test_sub_graphs_are_converted_and_keep_their_boundary() -> None:
 def test_block_lists_say_what_they_caught_and_refuse_what_caught_nothing() -> None:
     model = BAD()
     outcome = graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(blocked=BlockList(ops=("Tanh",)))), model)
-    assert "--block-op Tanh caught 1 node" in outcome.notes
+    assert "block_op='Tanh' caught 1 node" in outcome.notes
     assert types_of(model)["y"] == "float" and graphs.node_named(model, "Tanh_y").outputs[0].name == "y"
     assert types_of(converted(BAD(), nodes=("MatMul_.*",)))["w"] == "float"
     for options in ({"ops": ("LSTM",)}, {"nodes": ("nowhere",)}, {"scopes": ("model.*",)}):
@@ -255,8 +255,8 @@ def test_kinds_of_places_that_are_kept(like: str, fp32: set[str]) -> None:
     model = attention()
     if like:
         outcome = graph_pass.run(ConvertToHalf(CUDA, options=HalfOptions(keep_like=(like,))), model)
-        (note,) = [n for n in outcome.notes if n.startswith("--keep-fp32-like")]
-        assert note == f"--keep-fp32-like {like} caught {len(fp32)} node{'s' if len(fp32) > 1 else ''}"
+        (note,) = [n for n in outcome.notes if n.startswith("keep_fp32_like=")]
+        assert note == f"keep_fp32_like={like!r} caught {len(fp32)} node{'s' if len(fp32) > 1 else ''}"
     else:
         converted(model)
     types = types_of(model)
@@ -265,7 +265,7 @@ def test_kinds_of_places_that_are_kept(like: str, fp32: set[str]) -> None:
 
 
 def test_a_kind_of_place_that_there_is_not_is_an_error() -> None:
-    with pytest.raises(OnnxfixError, match="--keep-fp32-like softmax catches no node"):
+    with pytest.raises(OnnxfixError, match="keep_fp32_like='softmax' catches no node"):
         converted(BAD(), keep_like=("softmax",))
 
 

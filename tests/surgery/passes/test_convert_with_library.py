@@ -201,5 +201,5 @@ def test_more_than_protobuf_holds_is_refused_where_the_library_needs_it_in_memor
 
     big = ir.LazyTensor(never, ir.DataType.FLOAT, ir.Shape([1 << 30]), name="big")
     model.graph.register_initializer(ir.Value(name="big", const_value=big))
-    with pytest.raises(OnnxfixError, match=r"4\.3 GB of weights; use --converter onnxruntime"):
+    with pytest.raises(OnnxfixError, match=r"4\.3 GB of weights; use converter='onnxruntime'"):
         graph_pass.run(PASS, model)
