@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import pickle
 import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,17 @@ class Host:
         self._before = Memory(0, None)
         self._cuda = False
         self._on_device = False
+
+    def prepare(self, modules: Sequence[str], settings: Settings) -> None:
+        """Import what every variant of this kind needs, so that only the model counts as its memory and load time.
+
+        What is not installed is left to the variant, which can say what to install, or may not need it (transformers).
+        """
+        for module in modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        if settings.threads and "torch" in modules:
+            importlib.import_module("torch").set_num_threads(settings.threads)
 
     def open(self, variant: Variant, settings: Settings) -> Opened:
         self._cuda = settings.provider == "cuda"
@@ -169,30 +178,13 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def main() -> None:
-    """Serve requests on the socket whose number is the last argument until the parent closes it."""
-    connection: Connection[Any, Any] = Connection(int(sys.argv[-1]))
-    sys.path[:], modules, settings = connection.recv()
-    host = Host()
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        connection.send(_attempt(_import_runtime, modules, settings))
-        while True:
-            connection.send(_answer(host, connection.recv_bytes()))
-
-
-def _answer(host: Host, message: bytes) -> tuple[bool, Any]:
-    def answer() -> Any:
-        verb, arguments = pickle.loads(message)
-        return getattr(host, verb)(*arguments)
-
-    return _attempt(answer)
-
-
-def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+def answer(request: tuple[str, tuple[Any, ...]]) -> Any:
+    """One of the host's verbs with its arguments. Raises OnnxfixError with what the runtime said, on one line."""
+    verb, arguments = request
     try:
-        return True, function(*arguments)
+        return getattr(_HOST, verb)(*arguments)
     except Exception as error:  # whatever a variant raises is a row of the report, never the end of the bench
-        return False, one_line(_cause(error))
+        raise OnnxfixError(one_line(_cause(error))) from error
 
 
 def _cause(error: Exception) -> BaseException:
@@ -202,13 +194,4 @@ def _cause(error: Exception) -> BaseException:
     return cause if ours and cause is not None and not isinstance(cause, OnnxfixError) else error
 
 
-def _import_runtime(modules: Sequence[str], settings: Settings) -> None:
-    """Import what every variant of this kind needs, so that only the model counts as its memory and load time.
-
-    What is not installed is left to the variant, which can say what to install, or may not need it (transformers).
-    """
-    for module in modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-    if settings.threads and "torch" in modules:
-        importlib.import_module("torch").set_num_threads(settings.threads)
+_HOST = Host()
