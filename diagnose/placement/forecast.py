@@ -19,13 +19,13 @@ from onnxfix.diagnose.placement.copies.inserted_casts import insert_casts
 from onnxfix.diagnose.placement.copies.memcpy import transfers
 from onnxfix.diagnose.placement.fusion.fusion import Fusions, fusions
 from onnxfix.diagnose.placement.optimised.boundary import Boundary, Pending, boundary
-from onnxfix.diagnose.placement.optimised.compiler import CrashedError
 from onnxfix.diagnose.placement.providers.inlined import regroup
 from onnxfix.diagnose.placement.providers.partition import partition
 from onnxfix.diagnose.placement.providers.tensorrt import OperatorList
 from onnxfix.diagnose.placement.shapes.flops import flops
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
+from onnxfix.nouns.process.children import CrashedError
 from onnxfix.nouns.target import CUDA, Target
 from onnxfix.nouns.types.inference import infer
 
@@ -84,7 +84,7 @@ def _fusions(at: Boundary, lookup: Lookup, target: Target, origins: Origins) -> 
     try:
         return fusions(at.model, lookup.types, target.ep_names()[0], origins), ""
     except (CrashedError, TimeoutError) as error:
-        return Fusions(), f"what ONNX Runtime fuses of the quantization is unknown: {error or 'it gave no answer'}"
+        return Fusions(), f"what ONNX Runtime fuses of the quantization is unknown: its process {error}"
 
 
 def _function_nodes(model: Model) -> dict[str, ir.Node]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.eval.inputs.workload import Arrays
-from onnxfix.nouns.errors import Voice, python
+from onnxfix.nouns.errors import OnnxfixError, Voice, one_line, python
+from onnxfix.nouns.process.children import Child, CrashedError
 
 from .variant import Variant
 
 if TYPE_CHECKING:
     from onnxfix.eval.roofline.peak_rates import Peaks
 
-CHILD = "from onnxfix.eval.bench.worker_process import main; main()"
 # Long enough for a multi-gigabyte model on a slow disk or a batch on a slow CPU, short enough to end a deadlock.
 REPLY_LIMIT_S = 1800.0
 
@@ -84,30 +77,19 @@ class Worker:
     """
 
     def __init__(self, variant: Variant, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
-        self._load = _message("open", variant, settings)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process, closed with it
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Not multiprocessing's spawn: that runs the caller's main module again, and few scripts expect it.
-            command = [sys.executable, "-c", CHILD, str(theirs.fileno())]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, **(environment or {})},
-            )
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
-        self._connection.send((sys.path, variant.runtime, settings))
+        # the temporary folder of all: kernels that torch compiled are kept there for the next process
+        beside = {"TMPDIR": tempfile.gettempdir(), **(environment or {})}
+        self._variant, self._settings = variant, settings
+        self._child = Child("onnxfix.eval.bench.worker_process", beside, factories=variant.kind == "torch")
+        self._child.send(("prepare", (variant.runtime, settings)))
 
     def ready(self) -> None:
         """Wait until the process has imported its runtime."""
-        self._receive()
+        self._receive(REPLY_LIMIT_S)
 
     def open(self) -> Opened:
         """Load the variant."""
-        opened: Opened = self._send(self._load)
+        opened: Opened = self._ask("open", self._variant, self._settings)
         return opened
 
     def run(self, arrays: Arrays) -> Arrays:
@@ -121,7 +103,7 @@ class Worker:
 
     def time(self, batches: Sequence[Arrays]) -> Timed:
         """Seconds a batch. The first batch runs once untimed before: other workers have used the caches since."""
-        timed: Timed = self._send(_message("time", list(batches)), REPLY_LIMIT_S * (1 + len(batches)))
+        timed: Timed = self._ask("time", list(batches), limit_s=REPLY_LIMIT_S * (1 + len(batches)))
         return timed
 
     def profile(self, variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
@@ -136,55 +118,26 @@ class Worker:
 
     def alive(self) -> bool:
         """Whether the process still runs."""
-        return self._process.poll() is None
+        return self._child.alive()
 
     def close(self) -> None:
         """End the process; safe to call twice and after a failure."""
-        self._connection.close()
-        self._process.kill()  # it holds nothing that must be kept, and tearing a runtime down takes seconds
-        self._process.wait()
-        self._log.close()
+        self._child.close()
 
-    def _ask(self, verb: str, *arguments: Any) -> Any:
-        return self._send(_message(verb, *arguments))
-
-    def _send(self, message: bytes, limit_s: float = REPLY_LIMIT_S) -> Any:
+    def _ask(self, verb: str, *arguments: Any, limit_s: float = REPLY_LIMIT_S) -> Any:
         try:
-            self._connection.send_bytes(message)
-        except OSError as error:
-            raise VariantFailure(self._cause_of_death()) from error
+            self._child.send((verb, arguments))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise VariantFailure(f"another process cannot import its factory: {error}") from error
         return self._receive(limit_s)
 
-    def _receive(self, limit_s: float = REPLY_LIMIT_S) -> Any:
+    def _receive(self, limit_s: float) -> Any:
         try:
-            if not self._connection.poll(limit_s):
-                self._process.kill()
-                raise VariantFailure(f"no answer within {limit_s:.0f} s")
-            succeeded, answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            raise VariantFailure(self._cause_of_death()) from error
-        if not succeeded:
-            raise VariantFailure(answer)
-        return answer
-
-    def _cause_of_death(self) -> str:
-        deadline = time.monotonic() + 10
-        while self._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        code = self._process.returncode
-        if code is None or code >= 0:
-            return f"its process ended with exit code {code}: {self._last_line()}"
-        hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-        return f"its process was ended by {signal.Signals(-code).name}{hint} {self._last_line()}".rstrip()
-
-    def _last_line(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").split("\n")
-        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
-
-
-def _message(verb: str, *arguments: Any) -> bytes:
-    try:
-        return pickle.dumps((verb, arguments))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise VariantFailure(f"another process cannot import its factory: {error}") from error
+            return self._child.answer(limit_s)
+        except CrashedError as error:
+            last = error.last_line if error.by_signal else ""
+            raise VariantFailure(f"its process {error} {last}".rstrip()) from error
+        except TimeoutError as error:
+            raise VariantFailure(f"its process {error}") from error
+        except OnnxfixError as error:
+            raise VariantFailure(one_line(error, self._settings.voice)) from error

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-import pickle
 import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from onnxfix.eval.run import energy
 from onnxfix.eval.run.openvino_runner import OpenvinoRunner
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
 from onnxfix.eval.run.torchao_linears import weights_bytes
-from onnxfix.nouns.errors import OnnxfixError, Voice, one_line
+from onnxfix.nouns.errors import OnnxfixError, one_line
 
 from .variant import Variant
 from .worker import Memory, Opened, Settings, Timed
@@ -40,6 +37,17 @@ class Host:
         self._before = Memory(0, None)
         self._cuda = False
         self._on_device = False
+
+    def prepare(self, modules: Sequence[str], settings: Settings) -> None:
+        """Import what every variant of this kind needs, so that only the model counts as its memory and load time.
+
+        What is not installed is left to the variant, which can say what to install, or may not need it (transformers).
+        """
+        for module in modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        if settings.threads and "torch" in modules:
+            importlib.import_module("torch").set_num_threads(settings.threads)
 
     def open(self, variant: Variant, settings: Settings) -> Opened:
         self._cuda = settings.provider == "cuda"
@@ -170,28 +178,14 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def main() -> None:
-    """Serve requests on the socket whose number is the last argument until the parent closes it."""
-    connection: Connection[Any, Any] = Connection(int(sys.argv[-1]))
-    sys.path[:], modules, settings = connection.recv()
-    host = Host()
-    attempt = functools.partial(_attempt, settings.voice)
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        connection.send(attempt(_import_runtime, modules, settings))
-        while True:
-            connection.send(attempt(_answer, host, connection.recv_bytes()))
-
-
-def _answer(host: Host, message: bytes) -> Any:
-    verb, arguments = pickle.loads(message)
-    return getattr(host, verb)(*arguments)
-
-
-def _attempt(voice: Voice, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+def answer(request: tuple[str, tuple[Any, ...]]) -> Any:
+    """One of the host's verbs with its arguments. Raises OnnxfixError with what the runtime said, on one line."""
+    verb, arguments = request
     try:
-        return True, function(*arguments)
+        return getattr(_HOST, verb)(*arguments)
     except Exception as error:  # whatever a variant raises is a row of the report, never the end of the bench
-        return False, one_line(_cause(error), voice)
+        cause = _cause(error)
+        raise cause if isinstance(cause, OnnxfixError) else OnnxfixError(one_line(cause)) from error
 
 
 def _cause(error: Exception) -> BaseException:
@@ -201,13 +195,4 @@ def _cause(error: Exception) -> BaseException:
     return cause if ours and cause is not None and not isinstance(cause, OnnxfixError) else error
 
 
-def _import_runtime(modules: Sequence[str], settings: Settings) -> None:
-    """Import what every variant of this kind needs, so that only the model counts as its memory and load time.
-
-    What is not installed is left to the variant, which can say what to install, or may not need it (transformers).
-    """
-    for module in modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-    if settings.threads and "torch" in modules:
-        importlib.import_module("torch").set_num_threads(settings.threads)
+_HOST = Host()

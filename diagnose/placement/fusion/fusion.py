@@ -16,9 +16,10 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxfix.diagnose.placement.copies.inserted_casts import PREFIX
-from onnxfix.diagnose.placement.optimised.compiler import RefusedError, shared
+from onnxfix.diagnose.placement.optimised.compiler import shared
 from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.nouns.plan import Unfused
+from onnxfix.nouns.process.children import RefusedError
 from onnxfix.nouns.site import scope_of
 from onnxfix.nouns.target import CPU
 from onnxfix.nouns.types.element_types import ElementTypes

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, arg, one_line
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import NodePlacement, Plan, Sizes
+from onnxfix.nouns.process.children import Child, CrashedError, RefusedError
 from onnxfix.nouns.site import scope_of
 from onnxfix.nouns.target import CPU, OPENVINO, Target
 from onnxfix.nouns.types.inference import infer
@@ -50,23 +46,14 @@ def query(model: Model, target: Target, sizes: Sizes) -> Plan:
 
 
 def _ask(model: Model) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        result = Path(folder) / "result.json"
-        path = str(model.path.resolve())
-        request = json.dumps({"model": path, "values": _values(model), "result": str(result)})
-        # -P: nothing from the current folder, which may hold anything, shadows a module
-        command = [sys.executable, "-P", "-m", _WORKER]
+    with Child(_WORKER) as child:
         try:
-            data = request.encode("ascii")
-            done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return {"error": f"OpenVINO did not answer within {TIMEOUT_S:.0f} s"}
-        if not result.exists():
-            return {"error": f"OpenVINO ended without an answer (exit code {done.returncode})"}
-        answer: dict[str, Any] = json.loads(result.read_text(encoding="ascii"))
-    if answer["error"]:
-        answer["error"] = f"OpenVINO does not read the model: {one_line(RuntimeError(answer['error']))}"
-    return answer
+            found: dict[str, Any] = child.ask((str(model.path.resolve()), _values(model)), TIMEOUT_S)
+        except RefusedError as error:
+            return {"error": f"OpenVINO does not read the model: {error}"}
+        except (CrashedError, TimeoutError) as error:
+            return {"error": f"OpenVINO {error}"}
+    return {"error": ""} | found
 
 
 def _values(model: Model) -> dict[str, tuple[str, int | None]]:

@@ -1,18 +1,11 @@
 """Runs in a process of its own: asks OpenVINO which nodes of an ONNX file its CPU device takes.
 
-A process, because OpenVINO brings its own threads and libraries and may crash. Reads {"model", "values": {value
-name: [element type, "sequence" or "", rank or null]}, "result"} as JSON from stdin; writes {"error", "version",
-"verdicts": {value name: verdict}} to the file `result`. A verdict is `taken`, `refused` (by the device),
-`unread` (the front end does not convert the node that makes the value), `body` (nor one in its bodies) or `behind` (the
-node comes after an unread one, and nothing tells what it reads).
+A process, because OpenVINO brings its own threads and libraries and may crash.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 # What the front end leaves in the graph for a node that it does not convert.
@@ -24,27 +17,25 @@ SEQUENCE = "sequence"
 NAMES = {"float": "float32", "double": "float64", "bool": "boolean"}
 
 
-def main() -> None:
-    request = json.loads(sys.stdin.read())
-    answer = _answer(request["model"], request["values"])
-    Path(request["result"]).write_text(json.dumps(answer), encoding="ascii")
+def answer(request: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """{"version", "verdicts": {value name: verdict}} for a file and {value name: (element type, rank)}: `sequence` for
+    what is no tensor, an empty type and None for what is unknown.
 
-
-def _answer(path: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    A verdict is `taken`, `refused` (by the device), `unread` (the front end does not convert the node that makes the
+    value), `body` (nor one in its bodies) or `behind` (the node comes after an unread one, and nothing tells what it
+    reads).
+    """
     import openvino
 
-    answer = {"error": "", "version": openvino.__version__.split("-")[0], "verdicts": {}}
-    try:
-        front_end = openvino.frontend.FrontEndManager().load_by_framework("onnx")
-        model = front_end.convert_partially(front_end.load(path))
-        for index, operator in enumerate(model.get_ordered_ops()):  # answers go by name, and a file's may be repeated
-            operator.set_friendly_name(f"node {index}")
-        verdicts = _cut(model, values)
-        taken = set(openvino.Core().query_model(model, "CPU"))
-        verdicts |= _queried(model.get_ordered_ops(), taken)
-    except Exception as error:
-        return answer | {"error": str(error) or type(error).__name__}
-    return answer | {"verdicts": verdicts}
+    path, values = request
+    front_end = openvino.frontend.FrontEndManager().load_by_framework("onnx")
+    model = front_end.convert_partially(front_end.load(path))
+    for index, operator in enumerate(model.get_ordered_ops()):  # answers go by name, and a file's may be repeated
+        operator.set_friendly_name(f"node {index}")
+    verdicts = _cut(model, values)
+    taken = set(openvino.Core().query_model(model, "CPU"))
+    verdicts |= _queried(model.get_ordered_ops(), taken)
+    return {"version": openvino.__version__.split("-")[0], "verdicts": verdicts}
 
 
 def _cut(model: Any, values: Mapping[str, Any]) -> dict[str, str]:
@@ -131,7 +122,3 @@ def _queried(operators: list[Any], taken: set[str]) -> dict[str, str]:
         verdict = "refused" if name in refused else "taken"
         verdicts |= {name: verdict for output in operator.outputs() for name in output.get_names()}
     return verdicts
-
-
-if __name__ == "__main__":
-    main()

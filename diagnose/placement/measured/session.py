@@ -7,18 +7,15 @@ says whether the model really loads, and with how many copies.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.process.children import Child, CrashedError, RefusedError
 from onnxfix.nouns.target import CUDA, Target
 
 from .comparison import Assigned, merge
@@ -70,23 +67,24 @@ def measure(model: Model, target: Target, forecast: Plan, library_path: Path | N
 
 def run_session(model: Model, target: Target, level: str, library_path: Path | None = None) -> Session:
     """One session in a process of its own, `basic`: planned only, `all`: loaded. Raises MeasurementError."""
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        result, log = Path(folder) / "result.json", Path(folder) / "log"
-        request = {
-            "model": str(model.path.resolve()),
-            "providers": target.ep_names(),
-            "level": level,
-            "libraries": [str(p.resolve()) for p in model.custom_op_libraries],
-            "result": str(result),
-            "preload": library_path is None and CUDA in target.ep_names(),
-        }
-        ended = _run(json.dumps(request), log, library_path)
-        said = SessionLog.parse(log.read_text(encoding="utf-8", errors="replace"))
-        if CUDA in target.ep_names() and said.not_loaded:
-            raise MeasurementError(f"the CUDA provider of ONNX Runtime does not load: {said.not_loaded}")
-        if ended or not result.exists():
-            raise MeasurementError(f"the process of the real session {ended or 'ended without an answer'}")
-        answer = json.loads(result.read_text(encoding="ascii"))
+    request = {
+        "model": str(model.path.resolve()),
+        "providers": target.ep_names(),
+        "level": level,
+        "libraries": [str(p.resolve()) for p in model.custom_op_libraries],
+        "preload": library_path is None and CUDA in target.ep_names(),
+    }
+    with Child(_WORKER, _environment(library_path)) as child:
+        answer, ended = {}, ""
+        try:
+            answer = child.ask(request, TIMEOUT_S)
+        except (CrashedError, RefusedError, TimeoutError) as lost:
+            ended = str(lost)
+        said = SessionLog.parse(child.log())
+    if CUDA in target.ep_names() and said.not_loaded:
+        raise MeasurementError(f"the CUDA provider of ONNX Runtime does not load: {said.not_loaded}")
+    if ended:
+        raise MeasurementError(f"the process of the real session {ended}")
     if answer.get("absent"):
         raise MeasurementError(answer["absent"])
     # no device, or a driver too old for the runtime's CUDA: the machine's fault, not the model's
@@ -98,25 +96,11 @@ def run_session(model: Model, target: Target, level: str, library_path: Path | N
     return Session(tuple(Assigned(*row) for row in answer.get("assigned", ())), said, error)
 
 
-def _run(request: str, log: Path, library_path: Path | None) -> str:
-    """Run the worker; how it ended if not well."""
-    environment = dict(os.environ)
-    if library_path is not None:
-        before = environment.get("LD_LIBRARY_PATH", "")
-        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(library_path), before)))
-    # -P: nothing from the current folder, which may hold anything, shadows a module
-    command = [sys.executable, "-P", "-m", _WORKER]
-    with log.open("wb") as stderr:
-        try:
-            done = subprocess.run(
-                command, input=request.encode("ascii"), stdout=subprocess.DEVNULL, stderr=stderr, env=environment,
-                timeout=TIMEOUT_S, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"did not end within {TIMEOUT_S:.0f} s"
-    if done.returncode < 0:
-        return f"was ended by signal {-done.returncode}"
-    return f"ended with code {done.returncode}" if done.returncode else ""
+def _environment(library_path: Path | None) -> dict[str, str]:
+    if library_path is None:
+        return {}
+    before = os.environ.get("LD_LIBRARY_PATH", "")
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, (str(library_path), before)))}
 
 
 def _noted(plan: Plan, note: str) -> Plan:

@@ -1,27 +1,18 @@
-"""Runs in a process of its own: makes the real session of a model file and writes down what the runtime planned.
+"""Runs in a process of its own: makes the real session of a model file and tells what the runtime planned.
 
 A process, because a provider's libraries may crash or hang, and because the runtime names its copies only in its log,
-which it writes to the file descriptor of stderr. Reads the request as JSON from stdin: {"model", "providers", "level"
-(basic or all), "libraries", "preload", "result"}; writes the answer as JSON to the file `result`.
+which it writes to the file descriptor of stderr.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 INFO = 1  # the copies by name are logged at this level
 
 
-def main() -> None:
-    request = json.loads(sys.stdin.read())
-    answer = _answer(request)
-    Path(request["result"]).write_text(json.dumps(answer), encoding="ascii")
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """{"error", "absent", "assigned"} for {"model", "providers", "level" (basic or all), "libraries", "preload"}."""
     planning = request["level"] == "basic"
     # The wrapper class asks for the model's metadata, which a session that was only planned refuses to tell.
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
@@ -71,7 +62,3 @@ def _assigned(session: Any) -> list[list[str]]:
         for part in session.get_provider_graph_assignment_info()
         for node in part.get_nodes()
     ]
-
-
-if __name__ == "__main__":
-    main()

@@ -16,8 +16,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.children import CrashedError, RefusedError
 
-from .compiler import CrashedError, RefusedError, shared
+from .compiler import shared
 from .weightless import write_weightless
 
 # ModelCompiler takes 1.6 s for a chain of 10,000 nodes, 3 s for 20,000 and more than 60 s for 50,000; transformers
@@ -80,7 +81,7 @@ class Pending:
         except TimeoutError:
             return _approximate(self.model, f"ONNX Runtime's optimiser was stopped after {TIMEOUT_S:g} s")
         except CrashedError as error:
-            return Boundary(_raw(self.model), error=f"loading it {error}")
+            return Boundary(_raw(self.model), error=f"the process that loads it {error}")
         except RefusedError as error:
             return Boundary(_raw(self.model), error=str(error))
         return Boundary(_read(self._result))

@@ -1,49 +1,38 @@
-"""The worker of `compiler`: reads one JSON request a line, writes one answer a line, ends with its input.
-
-A request names the `source` graph, the `result` to write, custom operator `libraries`, and whether it is to be `fused`;
-the answer is the runtime's message in `error`, empty when it did what was asked. Only the runtime is imported here, so
-that it starts fast.
-"""
+"""The worker of `compiler`: writes the graph that it is asked for. It imports the runtime alone, to start fast."""
 
 from __future__ import annotations
 
-import json
-import sys
+from pathlib import Path
 from typing import Any
 
-from onnxfix.nouns.errors import one_line
-
-# Tensors past this size are written nowhere: they were holes, or were folded from some.
-INLINE_BYTES = 1024
+import onnxruntime
 
 
-def main() -> None:
-    import onnxruntime
+def answer(request: tuple[Path, Path, list[Path], int | None]) -> None:
+    """Of a `source` graph write the `result`, with libraries of custom operators: at the boundary, without tensors of
+    more than so many bytes, or fused, with none said.
 
-    for line in sys.stdin:
-        request = json.loads(line)
-        error = ""
-        try:
-            work = _fuse if request["fused"] else _compile
-            work(onnxruntime, request["source"], request["result"], request["libraries"])
-        except Exception as raised:  # one class per status code, with no common base of their own
-            error = one_line(raised)
-        sys.stdout.write(json.dumps({"error": error}) + "\n")
-        sys.stdout.flush()
+    Raises the runtime's errors: one class per status code, with no common base of their own.
+    """
+    source, result, libraries, most = request
+    if most is None:
+        _fuse(str(source), str(result), libraries)
+    else:
+        _compile(str(source), str(result), libraries, most)
 
 
-def _options(onnxruntime: Any, libraries: list[str]) -> Any:
+def _options(libraries: list[Path]) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for library in libraries:
-        options.register_custom_ops_library(library)
+        options.register_custom_ops_library(str(library))
     return options
 
 
-def _fuse(onnxruntime: Any, source: str, result: str, libraries: list[str]) -> None:
+def _fuse(source: str, result: str, libraries: list[Path]) -> None:
     """The graph after extended optimisations, which a session writes on its way; external weights stay where they
     are."""
-    options = _options(onnxruntime, libraries)
+    options = _options(libraries)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = result
     options.add_session_config_entry("session.disable_prepacking", "1")
@@ -51,19 +40,15 @@ def _fuse(onnxruntime: Any, source: str, result: str, libraries: list[str]) -> N
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _compile(onnxruntime: Any, source: str, result: str, libraries: list[str]) -> None:
+def _compile(source: str, result: str, libraries: list[Path], most: int) -> None:
     def location(name: str, value: Any, known: Any) -> Any:
         size = value.tensor_size_in_bytes() if known is None and value.is_tensor() else 0
-        return onnxruntime.OrtExternalInitializerInfo("folded.data", 0, size) if size > INLINE_BYTES else known
+        return onnxruntime.OrtExternalInitializerInfo("folded.data", 0, size) if size > most else known
 
     compiler = onnxruntime.ModelCompiler(
-        _options(onnxruntime, libraries),
+        _options(libraries),
         source,
         graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
         get_initializer_location_func=location,
     )
     compiler.compile_to_file(result)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,24 +7,16 @@ not end at all on others. In a process of its own either becomes an answer, and 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import json
-import selectors
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxfix.nouns.process.children import Child
+
+# Tensors past this size are written nowhere: they were holes, or were folded from some.
+INLINE_BYTES = 1024
+
 _WORKER = "onnxfix.diagnose.placement.optimised.compile_worker"
-
-
-class RefusedError(Exception):
-    """The runtime's own message on why it does not load the graph."""
-
-
-class CrashedError(Exception):
-    """The runtime ended its process. The text is one clause: `crashed with signal 11`."""
 
 
 class Compiler:
@@ -34,48 +26,31 @@ class Compiler:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
 
-    def start(self) -> None:
+    def start(self) -> Child:
         """Start the process, or do nothing while it runs; it imports the runtime in the background."""
-        if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-P", "-m", _WORKER]
-            pipe, null = subprocess.PIPE, subprocess.DEVNULL
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, text=True)
+        if self._child is None or not self._child.alive():
+            self.stop()
+            self._child = Child(_WORKER)
+        return self._child
 
     def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
+        if self._child is not None:
+            self._child.close()
 
     def begin(self, source: Path, result: Path, libraries: Sequence[Path], fused: bool = False) -> None:
         """Send a graph, to be waited for with `finish`; nothing else may be sent in between.
 
         `fused`: optimise it as a session on the CPU does, and not only up to the partition boundary.
         """
-        self.start()
-        process = self._process
-        assert process is not None and process.stdin is not None
-        request = {
-            "source": str(source),
-            "result": str(result),
-            "libraries": [str(p.resolve()) for p in libraries],
-            "fused": fused,
-        }
-        with contextlib.suppress(OSError):  # a process that is gone is seen by `finish`
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
+        most = None if fused else INLINE_BYTES
+        self.start().send((source, result, [path.resolve() for path in libraries], most))
 
     def finish(self, timeout: float) -> None:
         """Wait for the graph that was begun; as `compile`."""
-        answer = self._answer(timeout)
-        if answer["error"]:
-            raise RefusedError(answer["error"])
+        assert self._child is not None
+        self._child.answer(timeout)
 
     def compile(
         self, source: Path, result: Path, libraries: Sequence[Path], timeout: float, fused: bool = False
@@ -86,25 +61,6 @@ class Compiler:
         """
         self.begin(source, result, libraries, fused)
         self.finish(timeout)
-
-    def _answer(self, timeout: float) -> dict[str, str]:
-        process = self._process
-        assert process is not None and process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                self.stop()
-                raise TimeoutError
-        line = process.stdout.readline()
-        if not line:
-            raise self._crash(process)
-        answer: dict[str, str] = json.loads(line)
-        return answer
-
-    def _crash(self, process: subprocess.Popen[str]) -> CrashedError:
-        code = process.wait()
-        self.stop()
-        return CrashedError(f"crashed with signal {-code}" if code < 0 else f"ended with code {code}")
 
 
 def shared() -> Compiler:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 
 # Larger tensors become external data. Level-1 rewrites read the values of scalars and axis lists only.
-from .compile_worker import INLINE_BYTES
+from .compiler import INLINE_BYTES
 from .weight_chains import fold_weight_chains
 
 # Integers of 16 bits and more and booleans keep their values: level 1 folds them, and a folded division by a zero stops

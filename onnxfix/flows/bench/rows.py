@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.provenance import Provenance
 
-from .workshop import EXPORTS, Made, Workshop
+from .workshop import EXPORTS, Made, Options, Workshop, words
 
 if TYPE_CHECKING:
     from onnxfix.eval.bench.variant import Variant
@@ -42,12 +42,12 @@ class TorchRow:
 class FileRow:
     """A file made of an export: by onnxfix repair with `options`, by a converter `alone`, or the export itself.
 
-    The option PROVIDER is that of the bench.
+    The target PROVIDER is the provider of the bench.
     """
 
     name: str
     export: str
-    options: tuple[str, ...] = ()
+    options: Options = field(default_factory=dict)
     alone: str = ""
     kind: Literal["onnx", "openvino"] = "onnx"
     dtype: Dtype = "fp32"
@@ -55,13 +55,13 @@ class FileRow:
     calibrated: bool = False
     sweeps: tuple[str, ...] = ()
 
-    def on(self, provider: str) -> tuple[str, ...]:
+    def on(self, provider: str) -> Options:
         """The options on a provider."""
-        return tuple(provider if option == "PROVIDER" else option for option in self.options)
+        return {name: provider if value == "PROVIDER" else value for name, value in self.options.items()}
 
     def file(self, provider: str) -> str:
         """Name of the file without its ending: what it is made by, so that rows of one file share it."""
-        made = "-".join(part.strip("-") for part in (self.alone, *self.on(provider)) if part)
+        made = "-".join(part.strip("-") for part in (self.alone, *words(self.on(provider))) if part)
         return ".".join([self.export, *([made.replace(" ", "-").lower()] if made else [])])
 
     @property
@@ -72,20 +72,21 @@ class FileRow:
 
 def _repaired() -> list[FileRow]:
     rows: list[FileRow] = []
-    both, here = (REPAIRED,), ("--target", "PROVIDER")
+    both = (REPAIRED,)
+    weights = {"int8": "weight-only", "target": "PROVIDER"}
     for export in EXPORTS:
         rows += [
-            FileRow(f"onnx-fp32 ({export}, repaired)", export, ("--precision", "fp32"), sweeps=both),
-            FileRow(f"onnx-fp16 ({export}, repaired)", export, ("--precision", "fp16"), sweeps=both),
-            FileRow(f"onnx-bf16 ({export}, repaired)", export, ("--precision", "bf16")),
-            FileRow(f"onnx-int8 dynamic ({export})", export, ("--int8", "dynamic"), sweeps=both),
-            FileRow(f"onnx-int8 static ({export})", export, ("--int8", "static"), calibrated=True),
-            FileRow(f"onnx-int8 weight-only ({export})", export, ("--int8", "weight-only", *here), sweeps=both),
+            FileRow(f"onnx-fp32 ({export}, repaired)", export, {"precision": "fp32"}, sweeps=both),
+            FileRow(f"onnx-fp16 ({export}, repaired)", export, {"precision": "fp16"}, sweeps=both),
+            FileRow(f"onnx-bf16 ({export}, repaired)", export, {"precision": "bf16"}),
+            FileRow(f"onnx-int8 dynamic ({export})", export, {"int8": "dynamic"}, sweeps=both),
+            FileRow(f"onnx-int8 static ({export})", export, {"int8": "static"}, calibrated=True),
+            FileRow(f"onnx-int8 weight-only ({export})", export, weights, sweeps=both),
         ]
     rows += [
-        FileRow("onnx-int8 dynamic, fused (dynamo)", "dynamo", ("--int8", "dynamic", "--fuse-attention")),
-        FileRow("onnx-int4 weight-only (dynamo)", "dynamo", ("--int8", "weight-only", "--bits", "4", *here)),
-        FileRow("onnx-int8 weight-only, fp16 (dynamo)", "dynamo", ("--int8", "weight-only", "--precision", "fp16")),
+        FileRow("onnx-int8 dynamic, fused (dynamo)", "dynamo", {"int8": "dynamic", "fuse_attention": True}),
+        FileRow("onnx-int4 weight-only (dynamo)", "dynamo", {"int8": "weight-only", "bits": 4, "target": "PROVIDER"}),
+        FileRow("onnx-int8 weight-only, fp16 (dynamo)", "dynamo", {"int8": "weight-only", "precision": "fp16"}),
     ]
     return rows
 
@@ -107,17 +108,17 @@ ROWS: tuple[TorchRow | FileRow, ...] = (
     FileRow(
         "onnx-fp16 (legacy, onnxconverter-common on our graph)",
         "legacy",
-        ("--precision", "fp16", "--converter", "onnxconverter-common"),
+        {"precision": "fp16", "converter": "onnxconverter-common"},
     ),
     FileRow(
         "onnx-fp16 (legacy, onnxruntime on our graph)",
         "legacy",
-        ("--precision", "fp16", "--converter", "onnxruntime"),
+        {"precision": "fp16", "converter": "onnxruntime"},
     ),
     FileRow("openvino fp32 (legacy)", "legacy", kind="openvino"),
     FileRow("openvino bf16 (legacy)", "legacy", kind="openvino", dtype="bf16"),
-    FileRow("openvino int8 (legacy, static)", "legacy", ("--int8", "static"), kind="openvino", calibrated=True),
-    FileRow("tensorrt fp16 (dynamo)", "dynamo", ("--precision", "fp16", "--target", "tensorrt"), provider="tensorrt"),
+    FileRow("openvino int8 (legacy, static)", "legacy", {"int8": "static"}, kind="openvino", calibrated=True),
+    FileRow("tensorrt fp16 (dynamo)", "dynamo", {"precision": "fp16", "target": "tensorrt"}, provider="tensorrt"),
 )
 
 
@@ -185,8 +186,7 @@ def _made(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Pa
         return shop.convert(row.export, row.file(provider), row.alone)
     if not row.options:
         return shop.export(row.export)
-    options = [*row.on(provider)]
-    source = shop.export(row.export)
+    options, source = dict(row.on(provider)), shop.export(row.export)
     if row.calibrated and not source.failure:
-        options += ["--calibrate", str(calibration(source.path))]
+        options["calibrate"] = calibration(source.path)
     return shop.repair(row.export, row.file(provider), options)

@@ -1,33 +1,38 @@
-"""Makes the files of a sweep: exports, repairs and other people's conversions, each by a command in its own process."""
+"""Makes the files of a sweep: exports, repairs and other people's conversions, each in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EXPORTS = {
-    "legacy": ("--exporter", "legacy"),
-    "dynamo": ("--exporter", "dynamo"),
-    "unoptimized": ("--exporter", "dynamo", "--no-optimize"),
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.process.children import Child, CrashedError
+
+Options = Mapping[str, Any]
+"""Of a command, by the names of its long flags with underscores; False is the flag that begins with `no-`."""
+EXPORTS: dict[str, Options] = {
+    "legacy": {"exporter": "legacy"},
+    "dynamo": {"exporter": "dynamo"},
+    "unoptimized": {"exporter": "dynamo", "optimize": False},
 }
 # Other people's converters on the graph as it is, by the names of surgery.engines.
 ALONE = {"onnxconverter-common": "common_fp16", "ORT quantize_dynamic": "runtime_int8_past_inference"}
 RECORD = "made.json"
 PACKAGES = ("onnxfix", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "transformers")
-# Long enough for 7 billion parameters on a slow disk; what takes longer hangs.
-LONGEST_S = 4 * 3600.0
-CHILD = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from onnxfix.cli.main import main; main()"
-CONVERT = (
-    "import sys, json, pathlib; sys.path[:] = json.loads(sys.argv[1]); from onnxfix.surgery import engines; "
-    "getattr(engines, sys.argv[2])(pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4]))"
-)
+
+
+def words(options: Options) -> list[str]:
+    """Options as a user would type them."""
+    found = []
+    for name, value in options.items():
+        flag = f"--{'no-' if value is False else ''}{name.replace('_', '-')}".replace("--output", "-o")
+        found += [flag] if isinstance(value, bool) else [flag, str(value)]
+    return found
 
 
 @dataclass
@@ -60,37 +65,39 @@ class Workshop:
 
     def export(self, name: str) -> Made:
         """An export of the checkpoint by one of EXPORTS."""
-        path = self.folder / f"{name}.onnx"
-        source = [str(self.checkpoint)] if self.checkpoint else []
-        factory = ["--factory", self.factory] if self.factory else []
-        given = ["export", *source, *factory, "-o", str(path), "--force", *EXPORTS[name], *self._unverified()]
-        return self._once(path, given, None)
+        factory = {"factory": self.factory} if self.factory else {}
+        options = {**factory, **self._written(name), **EXPORTS[name], **self._unverified()}
+        return self._once("export", self.checkpoint, options, None)
 
-    def repair(self, export: str, name: str, options: Sequence[str]) -> Made:
+    def repair(self, export: str, name: str, options: Options) -> Made:
         """`onnxfix repair` of an export."""
-        path, source = self.folder / f"{name}.onnx", self.export(export)
-        given = ["repair", str(source.path), *options, "-o", str(path), "--force", *self._unverified()]
-        return self._once(path, given, source)
+        source = self.export(export)
+        return self._once("repair", source.path, {**options, **self._written(name), **self._unverified()}, source)
 
     def convert(self, export: str, name: str, converter: str) -> Made:
         """Somebody else's converter on an export as it is."""
-        path, source = self.folder / f"{name}.onnx", self.export(export)
-        return self._once(path, [ALONE[converter], str(source.path), str(path)], source)
+        source = self.export(export)
+        return self._once(ALONE[converter], source.path, self._written(name), source)
 
-    def _unverified(self) -> list[str]:
-        return [] if self.verify else ["--no-verify"]
+    def _written(self, name: str) -> dict[str, Any]:
+        return {"output": self.folder / f"{name}.onnx", "force": True}
 
-    def _once(self, path: Path, given: Sequence[str], source: Made | None) -> Made:
+    def _unverified(self) -> dict[str, Any]:
+        return {} if self.verify else {"verify": False}
+
+    def _once(self, verb: str, source: Path | None, options: Options, of: Made | None) -> Made:
+        path: Path = options["output"]
         if path.name in self._made:
             return self._made[path.name]
-        alone = given[0] in ALONE.values()
-        command = f"{given[0]} {given[1]}" if alone else " ".join(["onnxfix", *given])
+        named = [str(source)] if source is not None else []
+        given = [verb, *named, *words(options)]
+        command = " ".join([verb, *named] if verb in ALONE.values() else ["onnxfix", *given])
         made = Made(path, command.replace(f"{self.folder}{os.sep}", ""))
-        if source is not None and source.failure:
-            made.failure = f"{source.path.name} could not be made: {source.failure}"
+        if of is not None and of.failure:
+            made.failure = f"{of.path.name} could not be made: {of.failure}"
         elif not (self.reuse and self._is_made(path, given)):
             path.unlink(missing_ok=True)
-            made.failure = _run([sys.executable, "-c", CONVERT if alone else CHILD, json.dumps(sys.path), *given], path)
+            made.failure = _run((verb, source, dict(options)), path)
             self._note(path, given, made.failure)
         self._made[path.name] = made
         return made
@@ -121,25 +128,19 @@ class Workshop:
         stage.replace(self.folder / RECORD)
 
 
-def _run(command: Sequence[str], path: Path) -> str:
-    """Why the command did not make the file, in one line; empty where it did. Findings (exit code 1) are no failure."""
+def _run(request: tuple[str, Path | None, dict[str, Any]], path: Path) -> str:
+    """Why a file was not made, in one line; empty where it was. Findings of it are no failure."""
+    failure = "nothing was written"
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=LONGEST_S
-        )
-    except subprocess.TimeoutExpired:
-        path.unlink(missing_ok=True)
-        return f"the process that made it took more than {LONGEST_S / 3600:.0f} hours"
-    if path.is_file() and done.returncode in (0, 1):
-        return ""
+        with Child("onnxfix.flows.bench.maker") as child:
+            child.ask(request)
+        if path.is_file():
+            return ""
+    except (CrashedError, TimeoutError) as error:
+        failure = f"the process that made it {error}"
+        for stage in path.parent.glob(".onnxfix-*"):
+            shutil.rmtree(stage, ignore_errors=True)
+    except OnnxfixError as error:
+        failure = error.sentence.marked
     path.unlink(missing_ok=True)
-    if done.returncode < 0:
-        hint = " (out of memory?)" if -done.returncode == signal.SIGKILL else ""
-        return f"the process that made it was ended by {signal.Signals(-done.returncode).name}{hint}"
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return _plain(lines[-1]) if lines else f"exit code {done.returncode}"
-
-
-def _plain(line: str) -> str:
-    """The message of an error as the command line and as a traceback print it."""
-    return line.removeprefix("onnxfix: error: ").removeprefix("onnxfix.nouns.errors.OnnxfixError: ")[:300]
+    return failure
