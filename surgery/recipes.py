@@ -114,7 +114,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
         return [*steps, GemmToMatMul(selection), QuantizeWeights(wish.target, wish.bits, size, selection)]
-    symmetric = wish.target.provider == "tensorrt"
+    symmetric = wish.target.provider.symmetric
     if wish.migrate and wish.inputs:
         steps.append(MigrateOutliers(wish.inputs, symmetric, wish.int8 == "dynamic", selection))
     if wish.int8 == "dynamic":
@@ -124,21 +124,18 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
 
 def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
     """The passes that come last, since they ask for the plan of the graph as it will be."""
-    return Recipe((MakeShapeValuesOnDevice(plan, wish.target.table),) if wish.target.provider == "cuda" else ())
+    return Recipe((MakeShapeValuesOnDevice(plan, wish.target.table),) if wish.target.provider.leaves_shapes else ())
 
 
 def _refuse(wish: Wish) -> None:
-    if wish.int8 == "static" and wish.target.provider == "cuda":
-        raise OnnxfixError(
-            "--int8 static does not run in integers on cuda: ONNX Runtime's CUDA provider fuses no product with its "
-            "QuantizeLinear and DequantizeLinear, so every linear would be dequantized first",
-            "use --target cpu or tensorrt, or --int8 weight-only for the GPU",
-        )
+    if wish.int8 in wish.target.provider.refuses:
+        why, instead = wish.target.provider.refuses[wish.int8]
+        raise OnnxfixError(f"--int8 {wish.int8} does not run {why}", instead)
     if wish.int8 == "static" and not wish.inputs:
         raise OnnxfixError("--int8 static needs inputs to measure ranges on", "name a file with --calibrate")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError("--reduce-range needs --int8 dynamic or static", "leave it out")
-    if wish.fuse and (not wish.int8 or wish.precision != "fp32" or wish.target.provider != "cpu"):
+    if wish.fuse and (not wish.int8 or wish.precision != "fp32" or not wish.target.provider.is_host):
         raise OnnxfixError("--fuse-attention needs --int8, --target cpu and --precision fp32", "leave it out")
     if wish.heads and not wish.int8:
         raise OnnxfixError("--quantize-heads needs --int8", "leave it out")
@@ -148,12 +145,6 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError("--bits and --block-size need --int8 weight-only", "leave them out")
     if wish.int8 == "weight-only" and wish.precision == "bf16":
         raise OnnxfixError("--int8 weight-only with --precision bf16 is not available", "use --precision fp16 or fp32")
-    if wish.int8 == "dynamic" and wish.target.provider != "cpu":
-        raise OnnxfixError(
-            f"--int8 dynamic does not run on {wish.target.provider}: DynamicQuantizeLinear has no CUDA kernel and "
-            "MatMulInteger none for uint8 activations, so every linear would run on the CPU",
-            "use --target cpu, or --int8 weight-only for the GPU",
-        )
     if wish.int8 in ("dynamic", "static") and wish.precision != "fp32":
         raise OnnxfixError(
             f"--int8 {wish.int8} with --precision {wish.precision}: ONNX Runtime's quantizer skips half weights",

@@ -121,10 +121,11 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
 
 
 def _target(name: str | None, int8: str | None) -> Any:
+    from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
 
     # products of int8 activations are for the CPU: asking for them says where the model shall run
-    return Target.resolve(name or ("cpu" if int8 in ("dynamic", "static") else "cuda"))
+    return Target.resolve(name or next(each.name for each in providers() if int8 not in each.refuses))
 
 
 def _search(given: dict[str, Any], wish: Any, source: Path, output: Path | None) -> Any:

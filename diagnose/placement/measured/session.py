@@ -19,7 +19,7 @@ from pathlib import Path
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
-from onnxfix.nouns.target import CUDA, Target
+from onnxfix.nouns.target import Target
 
 from .comparison import Assigned, merge
 from .log import SessionLog
@@ -61,7 +61,7 @@ def measure(model: Model, target: Target, forecast: Plan, library_path: Path | N
     except MeasurementError as error:
         return _noted(plan, f"with all optimisations {error}")
     if not loaded.error:
-        copied = f" with {loaded.log.memcpy} Memcpy" if CUDA in target.ep_names() else ""
+        copied = f" with {loaded.log.memcpy} Memcpy" if target.provider.device else ""
         return _noted(plan, f"a session with all optimisations loads{copied}")
     if _OUT_OF_MEMORY.search(loaded.error):  # of this device, at this moment: the plan stands
         return _noted(plan, f"a session with all optimisations does not load: {loaded.error}")
@@ -78,12 +78,12 @@ def run_session(model: Model, target: Target, level: str, library_path: Path | N
             "level": level,
             "libraries": [str(p.resolve()) for p in model.custom_op_libraries],
             "result": str(result),
-            "preload": library_path is None and CUDA in target.ep_names(),
+            "preload": library_path is None and bool(target.provider.device),
         }
         ended = _run(json.dumps(request), log, library_path)
         said = SessionLog.parse(log.read_text(encoding="utf-8", errors="replace"))
-        if CUDA in target.ep_names() and said.not_loaded:
-            raise MeasurementError(f"the CUDA provider of ONNX Runtime does not load: {said.not_loaded}")
+        if target.provider.device and said.not_loaded:
+            raise MeasurementError(f"{_provider(target)} does not load: {said.not_loaded}")
         if ended or not result.exists():
             raise MeasurementError(f"the process of the real session {ended or 'ended without an answer'}")
         answer = json.loads(result.read_text(encoding="ascii"))
@@ -91,11 +91,13 @@ def run_session(model: Model, target: Target, level: str, library_path: Path | N
         raise MeasurementError(answer["absent"])
     # no device, or a driver too old for the runtime's CUDA: the machine's fault, not the model's
     if level == "basic" and "CUDA failure" in answer["error"]:
-        raise MeasurementError(
-            f"the CUDA provider of ONNX Runtime does not start: {one_line(RuntimeError(answer['error']))}"
-        )
+        raise MeasurementError(f"{_provider(target)} does not start: {one_line(RuntimeError(answer['error']))}")
     error = one_line(RuntimeError(answer["error"])) if answer["error"] else ""
     return Session(tuple(Assigned(*row) for row in answer.get("assigned", ())), said, error)
+
+
+def _provider(target: Target) -> str:
+    return f"the {target.provider.label} provider of ONNX Runtime"
 
 
 def _run(request: str, log: Path, library_path: Path | None) -> str:
