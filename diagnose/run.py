@@ -33,7 +33,7 @@ def diagnose(
     `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for. `plan`: where it is
     known already. `against`: what running a quantized model beside its float original showed.
     """
-    asks = plan is None and target.table_provider is not None
+    asks = plan is None and target.tabled is not None
     # ONNX Runtime optimises the graph in its own process while its types are inferred here
     with Pending(model) if asks else contextlib.nullcontext() as pending:
         progress("types")

@@ -114,7 +114,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
         return [*steps, GemmToMatMul(selection), QuantizeWeights(wish.target, wish.bits, size, selection)]
-    symmetric = wish.target.provider == "tensorrt"
+    symmetric = wish.target.provider.symmetric
     if wish.migrate and wish.inputs:
         steps.append(MigrateOutliers(wish.inputs, symmetric, wish.int8 == "dynamic", selection))
     if wish.int8 == "dynamic":
@@ -124,22 +124,19 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
 
 def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
     """The passes that come last, since they ask for the plan of the graph as it will be."""
-    return Recipe((MakeShapeValuesOnDevice(plan, wish.target.table),) if wish.target.provider == "cuda" else ())
+    return Recipe((MakeShapeValuesOnDevice(plan, wish.target.table),) if wish.target.provider.leaves_shapes else ())
 
 
 def _refuse(wish: Wish) -> None:
     int8, weight_only = arg("int8", wish.int8), arg("int8", "weight-only")
-    if wish.int8 == "static" and wish.target.provider == "cuda":
-        raise OnnxfixError(
-            f"{int8} does not run in integers on cuda: ONNX Runtime's CUDA provider fuses no product with its "
-            "QuantizeLinear and DequantizeLinear, so every linear would be dequantized first",
-            f"use {arg('target', 'cpu', 'tensorrt')}, or {weight_only} for the GPU",
-        )
+    if wish.int8 in wish.target.provider.refuses:
+        why, instead = wish.target.provider.refuses[wish.int8]
+        raise OnnxfixError(f"{int8} does not run {why}", instead)
     if wish.int8 == "static" and not wish.inputs:
         raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
-    if wish.fuse and (not wish.int8 or wish.precision != "fp32" or wish.target.provider != "cpu"):
+    if wish.fuse and (not wish.int8 or wish.precision != "fp32" or not wish.target.provider.is_host):
         raise OnnxfixError(
             f"{arg('fuse_attention')} needs {arg('int8')}, {arg('target', 'cpu')} and {arg('precision', 'fp32')}",
             "leave it out",
@@ -156,12 +153,6 @@ def _refuse(wish: Wish) -> None:
     if wish.int8 == "weight-only" and wish.precision == "bf16":
         said = f"{int8} with {arg('precision', 'bf16')} is not available"
         raise OnnxfixError(said, f"use {arg('precision', 'fp16', 'fp32')}")
-    if wish.int8 == "dynamic" and wish.target.provider != "cpu":
-        raise OnnxfixError(
-            f"{int8} does not run on {wish.target.provider}: DynamicQuantizeLinear has no CUDA kernel and "
-            "MatMulInteger none for uint8 activations, so every linear would run on the CPU",
-            f"use {arg('target', 'cpu')}, or {weight_only} for the GPU",
-        )
     if wish.int8 in ("dynamic", "static") and wish.precision != "fp32":
         raise OnnxfixError(
             f"{int8} with {arg('precision', wish.precision)}: ONNX Runtime's quantizer skips half weights",

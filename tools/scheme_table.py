@@ -24,8 +24,8 @@ from onnxfix.diagnose.run import diagnose
 from onnxfix.eval.inputs.feeds import make_feeds
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.report import Report
+from onnxfix.nouns.runtime.provider import named, placed_on
 from onnxfix.nouns.target import Target
-from onnxfix.render.words import provider
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.recipe import Recipe
@@ -80,14 +80,14 @@ def said(report: Report) -> Iterator[str]:
     found: Any = report.quantization["providers"]
     for kernel, count in found.items():
         op_type, _, where = kernel.partition(" on ")
-        yield f"{count} × `{op_type}` on {provider(where)}"
+        yield f"{count} × `{op_type}` on {placed_on(where).label}"
     for op_type, count in Counter(x.op_type for x in plan.unfused if x.harm == "slow").items():
         yield f"**{count} × `{op_type}` in float, not fused**"
     pairs = Counter((n.op_type, n.provider) for n in plan.nodes if n.op_type in HOST_WORTHY)
     for (op_type, where), count in pairs.items():
-        if op_type == "DynamicQuantizeLinear" or report.target["provider"] == "tensorrt":
-            yield f"{count} × `{op_type}` on {provider(where)}"
-    if provider(Target.resolve(str(report.target["provider"])).ep_names()[0]) != "CPU":
+        if op_type == "DynamicQuantizeLinear" or not named(str(report.target["provider"])).fuses_pairs:
+            yield f"{count} × `{op_type}` on {placed_on(where).label}"
+    if not named(str(report.target["provider"])).is_host:
         yield f"{len(plan.copies)} Memcpy"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from onnxfix.diagnose.placement.optimised.boundary import Pending
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import DEFAULT_SIZES, Plan, Sizes
+from onnxfix.nouns.runtime.provider import resolved
 from onnxfix.nouns.target import Target
 
 from .forecast import forecast
-from .measured import openvino as openvino_query
 from .measured import session as measured
 
 
@@ -17,8 +17,9 @@ def placement(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pendin
 
     `pending`: the boundary graph, if it is in the making already.
     """
-    if target.provider == "openvino":
-        return openvino_query.query(model, target, sizes)
+    if target.provider.asks:
+        found: Plan = resolved(target.provider.asks)(model, target, sizes)
+        return found
     expected = forecast(model, target, sizes, pending)
     if target.engine == "measured":
         return measured.required(model, target, expected)

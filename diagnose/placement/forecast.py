@@ -19,14 +19,15 @@ from onnxfix.diagnose.placement.copies.inserted_casts import insert_casts
 from onnxfix.diagnose.placement.copies.memcpy import transfers
 from onnxfix.diagnose.placement.fusion.fusion import Fusions, fusions
 from onnxfix.diagnose.placement.optimised.boundary import Boundary, Pending, boundary
+from onnxfix.diagnose.placement.providers.forecaster import forecasters
 from onnxfix.diagnose.placement.providers.inlined import regroup
 from onnxfix.diagnose.placement.providers.partition import partition
-from onnxfix.diagnose.placement.providers.tensorrt import OperatorList
 from onnxfix.diagnose.placement.shapes.flops import flops
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import DEFAULT_SIZES, NodePlacement, Plan, Sizes
 from onnxfix.nouns.process.children import CrashedError
-from onnxfix.nouns.target import CUDA, Target
+from onnxfix.nouns.runtime.provider import placed_on
+from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
 
 from .lookup import Lookup
@@ -39,7 +40,7 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
 
     `pending`: the boundary graph of this model, if it is in the making already.
     """
-    if target.table_provider is None:
+    if target.tabled is None:
         note = f"ONNX Runtime asks {target.ep_names()[0]} itself at load time: there is no table to forecast from"
         return Plan("unknown", note=note)
     origins = Origins.of(model.nodes())
@@ -47,16 +48,14 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
     lookup = Lookup(target.table, infer(at.model), at.model.opset_imports)
     region = regions_of(at.model.graph)
     regroup(region, origins.by_output | _function_nodes(model), target.table, shared=bool(model.ir.functions))
-    providers = tuple(target.ep_names())
-    partition(region, providers, lookup, inlined_first=bool(model.ir.functions))
+    partition(region, forecasters(target), lookup, inlined_first=bool(model.ir.functions))
     where = scopes(region, origins)
     placed = [node for inner in region.walk() for node in inner.nodes]
     kept = {v.name or "" for n in placed for v in (*n.inputs, *n.outputs) if v is not None}
     nodes = tuple(_placement(n, where, origins, lookup, kept) for n in placed)
     insert_casts(region, lookup)
     remove_duplicate_casts(region, lookup)
-    moved = tuple(transfers(region, CUDA)) if CUDA in providers else ()
-    copied = copies(moved, at.model, lookup, where, origins, sizes)
+    copied = copies(tuple(transfers(region)), at.model, lookup, where, origins, sizes)
     found, unasked = _fusions(at, lookup, target, origins)
     return Plan(
         engine="forecast",
@@ -70,19 +69,16 @@ def forecast(model: Model, target: Target, sizes: Sizes = DEFAULT_SIZES, pending
         unfused=found.unfused,
         fused=found.fused,
         flops=None if at.error else flops(at.model, sizes, origins.shapes()),
-        obstacles=obstacles(region, nodes, copied) if target.provider == "cuda" and not at.error else None,
+        obstacles=obstacles(region, nodes, copied) if target.provider.waiting is not None and not at.error else None,
     )
 
 
 def _fusions(at: Boundary, lookup: Lookup, target: Target, origins: Origins) -> tuple[Fusions, str]:
-    """What becomes of the units of a QDQ graph, and why that is unknown.
-
-    TensorRT reads QuantizeLinear and DequantizeLinear itself.
-    """
-    if at.error or at.approximate or target.provider not in ("cpu", "cuda"):
+    """What becomes of the units of a QDQ graph, and why that is unknown."""
+    if at.error or at.approximate or not target.provider.fuses_pairs:
         return Fusions(), ""
     try:
-        return fusions(at.model, lookup.types, target.ep_names()[0], origins), ""
+        return fusions(at.model, lookup.types, target.provider, origins), ""
     except (CrashedError, TimeoutError) as error:
         return Fusions(), f"what ONNX Runtime fuses of the quantization is unknown: its process {error}"
 
@@ -105,7 +101,10 @@ def _placement(
         output=next((v.name or "" for v in node.outputs_named()), ""),
         source=origins.sources(node, kept),
         # what TensorRT refuses and CUDA takes has a reason and a kernel
-        lacks_kernel=bool(node.reason) and node.provider != CUDA and node.root is None and bool(lookup.schema(node)),
+        lacks_kernel=bool(node.reason)
+        and not placed_on(node.provider).device
+        and node.root is None
+        and bool(lookup.schema(node)),
     )
 
 
@@ -117,8 +116,7 @@ def _notes(target: Target, note: str, region: Region, lookup: Lookup) -> Iterato
         yield f"kernel table of ONNX Runtime {table.version} stands for {table.requested}"
     if not table.followed:
         yield f"the steps are those of ONNX Runtime 1.30 and 1.31: {table.requested} may place some nodes differently"
-    if target.provider == "tensorrt":
-        yield OperatorList.load().note(lookup.opset(""))
+    yield from filter(None, (each.note(lookup) for each in forecasters(target)))
     custom = sorted({n.op_type for r in region.walk() for n in r.nodes if lookup.schema(n) is None})
     if custom:
         yield f"custom operators are taken to run on the CPU: {', '.join(custom)}"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.runtime.kernels import UNKNOWN_TYPE, Kernel, KernelTable
+from onnxfix.nouns.runtime.provider import Provider
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
 
 from .region import PlannedNode
-from .rejected import rejection
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,11 @@ class Lookup:
         return self.imports.get(domain) or (self.imports.get("ai.onnx", 1) if domain == "" else 1)
 
     def kernel(self, provider: str, node: PlannedNode) -> Kernel | None:
-        """The kernel of a provider for a node, None without one or when CUDA refuses the node's attributes."""
+        """The kernel of a provider, by ONNX Runtime's name, for the types of a node; None without one."""
         schema = self.schema(node)
         if schema is None:
             return None
-        found = self.table.find(provider, schema, self.actual(node.inputs), self.actual(node.outputs))
-        if found is not None and provider.startswith("CUDA") and rejection(node, schema.since):
-            return None
-        return found
+        return self.table.find(provider, schema, self.actual(node.inputs), self.actual(node.outputs))
 
     def widened(self, provider: str, node: PlannedNode) -> Kernel | None:
         """The kernel for the node after its float16 arguments are cast to float32."""
@@ -57,20 +54,20 @@ class Lookup:
     def type_of(self, value: ir.Value | None) -> str:
         return self.types.get(value) or ""
 
-    def missing(self, provider: str, node: PlannedNode) -> str:
-        """One sentence on why a provider does not take a node, naming the kernels that do exist."""
-        name = provider.removesuffix("ExecutionProvider")
+    def missing(self, provider: Provider, node: PlannedNode, refused: str = "") -> str:
+        """One sentence on why a provider does not take a node, naming the kernels that do exist. `refused`: what of its
+        attributes they do not take."""
+        name = provider.label
         release = f"ONNX Runtime {self.table.version}"
         schema = self.schema(node)
         if schema is None:
             return f"{node.domain}.{node.op_type} is a custom operator, whose kernels {release} has no table of"
-        kernels = self.table.candidates(provider, node.op_type, node.domain)
+        kernels = self.table.candidates(provider.runtime_name, node.op_type, node.domain)
         if not kernels:
             return f"{node.op_type} has no {name} kernel in {release}"
         matching = [k for k in kernels if k.covers(schema.since)]
         if not matching:
             return f"{node.op_type} version {schema.since} has no {name} kernel in {release}, only {_versions(kernels)}"
-        refused = rejection(node, schema.since) if provider.startswith("CUDA") else ""
         if refused:
             return f"the {name} kernel of {node.op_type} does not take {refused}"
         wanted = ", ".join(t for t in dict.fromkeys(self.actual(node.inputs)) if t)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from onnxfix.nouns.plan import Copy, Plan
 from onnxfix.nouns.report import Report
-from onnxfix.render.words import duration, plural, provider, quantity
+from onnxfix.nouns.runtime.provider import named, placed_on
+from onnxfix.render.words import duration, plural, quantity
 
 from .places import of_obstacles
 
@@ -20,8 +21,9 @@ def file(report: Report) -> str:
 
 def engine(report: Report) -> str:
     """`forecast for ONNX Runtime 1.31.1`"""
-    if report.plan.engine == "measured" and report.target["provider"] == "openvino":
-        return "measured with OpenVINO"
+    provider = named(str(report.target["provider"]))
+    if report.plan.engine == "measured" and provider.asks:
+        return f"measured with {provider.label}"
     words = {"measured": "measured with", "unknown": "unknown to"}.get(report.plan.engine, "forecast for")
     return f"{words} ONNX Runtime {report.target['onnxruntime']}"
 
@@ -47,12 +49,13 @@ def basis(report: Report) -> str:
 def shares(plan: Plan) -> str:
     """`287 on CUDA, 32 on CPU, 1 without a provider`, the most first."""
     counted = sorted(plan.providers().items(), key=lambda item: -item[1])
-    return ", ".join(f"{n:,} on {provider(name)}" if name else f"{n:,} without a provider" for name, n in counted)
+    on = {name: f"on {placed_on(name).label}" if name else "without a provider" for name, _ in counted}
+    return ", ".join(f"{n:,} {on[name]}" for name, n in counted)
 
 
 def memcpy(plan: Plan) -> str:
     """`12 Memcpy, 38.5 GB and 1.9 s a batch of 64 × 512 tokens`, as far as sizes are known; empty where no GPU is."""
-    if not {"CUDA", "TensorRT"} & {provider(name) for name in plan.providers()}:
+    if not any(placed_on(name).device for name in plan.providers()):
         return ""
     if not plan.copies:
         return "no Memcpy"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onnxfix.nouns.plan import Copy, Plan
+from onnxfix.nouns.runtime.provider import providers
 from onnxfix.render.markup import section
 
 from . import strip
@@ -13,7 +14,7 @@ from . import strip
 def drawn(plan: Plan) -> str:
     """The section that the page's script draws into, with a key for everything that occurs."""
     kinds = {strip.kind(node) for node in plan.nodes}
-    keys = "".join(_key(f".cell.{kind}", f"cell {kind}", label) for kind, label in _KINDS.items() if kind in kinds)
+    keys = "".join(_key(f".cell.{kind}", f"cell {kind}", label) for kind, label in _kinds().items() if kind in kinds)
     keys += _arrow_keys(plan.copies)
     hint = "One cell a node, in the order of the graph. Point at, touch or walk with the arrow keys."
     place = '<div id="strip" role="group" aria-label="Placement, one item a node"></div>'
@@ -34,15 +35,13 @@ def _arrow_keys(copies: Iterable[Copy]) -> str:
     return keys
 
 
-_KINDS = {
-    "cuda": "CUDA",
-    "tensorrt": "TensorRT",
-    "openvino": "OpenVINO",
-    "cpu": "CPU",
-    "moved": "CPU, by ONNX Runtime's choice",
-    "other": "other provider",
-    "none": "no provider: does not load",
-}
+def _kinds() -> dict[str, str]:
+    """The label of every kind of cell: the host behind the others, and what it runs by choice behind it."""
+    known = {each.name: each.label for each in sorted(providers(), key=lambda each: each.is_host)}
+    special = {
+        "moved": "CPU, by ONNX Runtime's choice", "other": "other provider", "none": "no provider: does not load",
+    }  # fmt: skip
+    return known | special
 
 
 def _key(selector: str, classes: str, label: str) -> str:

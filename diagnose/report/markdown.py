@@ -12,7 +12,8 @@ from pathlib import PurePath
 
 from onnxfix.nouns.plan import Copy, Plan
 from onnxfix.nouns.report import Report
-from onnxfix.render.words import duration, plural, provider, quantity, visible
+from onnxfix.nouns.runtime.provider import placed_on
+from onnxfix.render.words import duration, plural, quantity, visible
 
 from . import headline, layers
 from .places import Group, groups, of_copies, of_nodes
@@ -129,7 +130,7 @@ def _by_place(found: Sequence[Group]) -> str:
 
 def _off_device(plan: Plan) -> str:
     places = of_nodes(n for n in plan.nodes if n.reason or not n.provider)
-    rows = [(code(str(p)), plain(provider(p.first.provider)), plain(p.first.reason)) for p in places[:NODES]]
+    rows = [(code(str(p)), plain(placed_on(p.first.provider).label), plain(p.first.reason)) for p in places[:NODES]]
     return _table(("node", "on", "why"), rows) + _rest(places, NODES) if rows else ""
 
 

@@ -11,8 +11,9 @@ from statistics import median_low
 from typing import Literal
 
 from onnxfix.nouns.plan import Copy, NodePlacement, Plan
+from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.nouns.site import layer_of
-from onnxfix.render.words import duration, provider, quantity, visible
+from onnxfix.render.words import duration, quantity, visible
 
 from .places import NO_MODULE
 
@@ -113,7 +114,7 @@ def _node(node: NodePlacement, texts: Texts) -> list[object]:
     return [
         visible(node.name),
         texts.of(node.op_type),
-        texts.of(provider(node.provider)),
+        texts.of(placed_on(node.provider).label),
         kind(node),
         texts.of(node.reason),
         texts.of("" if node.scope == NO_MODULE else node.scope),
@@ -123,9 +124,8 @@ def _node(node: NodePlacement, texts: Texts) -> list[object]:
 
 def kind(node: NodePlacement) -> str:
     """The cell's class: the provider, `moved` when the host was a choice, `none` when nothing runs the node."""
-    known = {"CUDA": "cuda", "CPU": "cpu", "TensorRT": "tensorrt", "OpenVINO": "openvino", "no provider": "none"}
-    name = known.get(provider(node.provider), "other")
-    return "moved" if name == "cpu" and node.reason and not node.lacks_kernel else name
+    found = placed_on(node.provider)
+    return "moved" if found.is_host and node.reason and not node.lacks_kernel else found.name
 
 
 def _copy(copy: Copy, at: tuple[int, Side] | None, texts: Texts) -> list[object]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxfix.nouns.plan import Copy, NodePlacement, Plan
+from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.markup import Row, code, details, section, table, text
-from onnxfix.render.words import duration, plural, provider, quantity
+from onnxfix.render.words import duration, plural, quantity
 
 from . import headline
 from .places import Place, of_copies, of_copy, of_nodes
@@ -65,11 +66,11 @@ def _direction(copy: Copy) -> str:
 
 
 def _nodes_at(place: Place[NodePlacement]) -> Row:
-    fate = provider(place.first.provider)
+    fate = placed_on(place.first.provider).label
     return (code(str(place)), text(fate), text(place.first.reason))
 
 
 def _one_node(node: NodePlacement) -> Row:
     return (
-        code(node.name), code(node.op_type), code(node.scope), text(provider(node.provider)), text(node.reason)
+        code(node.name), code(node.op_type), code(node.scope), text(placed_on(node.provider).label), text(node.reason)
     )  # fmt: skip

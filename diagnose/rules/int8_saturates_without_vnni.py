@@ -43,7 +43,7 @@ class Int8SaturatesWithoutVnni:
     name: ClassVar[str] = "int8-saturates-without-vnni"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        if subject.target.provider != "cpu":
+        if not subject.target.provider.is_host:
             return
         if subject.against is not None:
             yield from self._measured(subject.against)

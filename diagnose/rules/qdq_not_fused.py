@@ -46,7 +46,7 @@ class QdqNotFused:
         causes: dict[tuple[str, str, str], list[Unfused]] = {}
         for one in subject.plan.unfused:
             causes.setdefault((one.op_type, one.reason, one.harm), []).append(one)
-        kind = "weight-only" if subject.target.provider == "cuda" else "dynamic"
+        kind = "weight-only" if "dynamic" in subject.target.provider.refuses else "dynamic"
         for (op_type, reason, harm), found in causes.items():
             first = found[0]
             yield Finding(

@@ -26,7 +26,7 @@ class QuantizedOpRunsOnCpu:
     name: ClassVar[str] = "quantized-op-runs-on-cpu"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        if subject.target.provider == "cpu":
+        if subject.target.provider.is_host:
             return
         on_host = [n for n in subject.plan.nodes if n.op_type in QUANT_OPS and n.lacks_kernel]
         if not on_host:

@@ -35,6 +35,8 @@ class SequenceOpCopies:
         for copy in subject.plan.copies:
             if copy.cause_op_type in SEQUENCE_OPS:
                 by_cause.setdefault(copy.cause_node, []).append(copy)
+        # TensorRT leaves them to CUDA, which has no kernel
+        lacking = next((p.label for p in reversed(subject.target.provider.chain) if p.device), "")
         for node, copies in by_cause.items():
             worst = max((Severity(c.severity) for c in copies), key=lambda s: s.rank)
             refusal = refusals.get(node, "no rewrite is known")
@@ -44,7 +46,7 @@ class SequenceOpCopies:
                 name=self.name,
                 severity=worst,
                 site=sites.get(node, Site(op_type=op_type, node=node, scope=copies[0].scope)),
-                message=f"{op_type} has no CUDA kernel: {len(copies)} copies between device and host at every run"
+                message=f"{op_type} has no {lacking} kernel: {len(copies)} copies between device and host at every run"
                 + (f" (not repairable: {refusal})" if refusal else ""),
                 evidence={
                     "copies": len(copies),

@@ -14,6 +14,7 @@ from onnxfix.eval.roofline.peak_rates import Peaks, measure_peaks
 from onnxfix.eval.roofline.roofline import Roofline, roofline
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.runtime.provider import named
 
 from .progress import Progress
 from .variant import Variant
@@ -51,7 +52,8 @@ def _in_process(variant: Variant, settings: Settings, arrays: Arrays, peaks: Pea
     worker: Worker | None = None
     try:
         # kernels are launched and not waited for otherwise: the profile would be of launches
-        worker = Worker(variant, settings, {"CUDA_LAUNCH_BLOCKING": "1"} if settings.provider == "cuda" else None)
+        blocks_by = named(settings.provider).blocks_by
+        worker = Worker(variant, settings, {blocks_by: "1"} if blocks_by else None)
         worker.ready()
         return worker.profile(variant, settings, arrays, peaks)
     except VariantFailure as failure:

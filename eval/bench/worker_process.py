@@ -20,6 +20,7 @@ from onnxfix.eval.run.openvino_runner import OpenvinoRunner
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
 from onnxfix.eval.run.torchao_linears import weights_bytes
 from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.runtime.provider import named
 
 from .variant import Variant
 from .worker import Memory, Opened, Settings, Timed
@@ -50,7 +51,7 @@ class Host:
             importlib.import_module("torch").set_num_threads(settings.threads)
 
     def open(self, variant: Variant, settings: Settings) -> Opened:
-        self._cuda = settings.provider == "cuda"
+        self._cuda = bool(named(settings.provider).device)
         self._on_device = self._cuda and variant.kind != "openvino"  # OpenVINO runs on the CPU
         free, used = self._vram()
         self._before = Memory(peak_rss(), used, vram_free=free)

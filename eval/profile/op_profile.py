@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.runtime import provider as execution_provider
 from onnxfix.nouns.site import layer_of
 from onnxfix.surgery.sites.shapes.product_operations import is_product, operations
 
@@ -179,6 +180,7 @@ def _work(node: ir.Node, every: Sequence[Sized]) -> tuple[int | None, int | None
 
 
 def _limits(provider: str) -> str:
-    if provider == "cuda" and os.environ.get("CUDA_LAUNCH_BLOCKING") != "1":
-        return "times on CUDA are those of launching kernels: set CUDA_LAUNCH_BLOCKING=1 before the process starts"
+    on = execution_provider.named(provider)
+    if on.blocks_by and os.environ.get(on.blocks_by) != "1":
+        return f"times on {on.label} are those of launching kernels: set {on.blocks_by}=1 before the process starts"
     return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.figures.verdict import THRESHOLDS
+from onnxfix.nouns.runtime.provider import named
 
 if TYPE_CHECKING:
     from onnxfix.eval.bench.bench import BenchReport
@@ -19,7 +20,7 @@ TEXT = ("variant", "exporter", "result", "verified", "note", "made by", "class",
 def headings(report: BenchReport) -> list[str]:
     """Column titles of the main table."""
     known = any(not math.isnan(row.vram_mb) for row in report.rows)
-    memory = "VRAM MB" if report.method.provider == "cuda" and known else "memory MB"
+    memory = "VRAM MB" if named(report.method.provider).device and known else "memory MB"
     return ["variant", "exporter", "size MB", "ms/sample", memory, *(f"{h} F1" for h in report.heads), "result"]
 
 
@@ -137,7 +138,8 @@ def method(report: BenchReport) -> list[str]:
     m, t = report.method, THRESHOLDS
     threads = f"{m.threads} CPU threads" if m.threads else "each runtime's own number of CPU threads"
     where = "from arrays on the host to arrays on the host"
-    if m.provider == "cuda":
+    device = named(m.provider).device
+    if device:
         where = "inputs and outputs on the device, until it has finished"
     first = m.points[0] if m.points else None
     timed = "batches spread over the workload"
@@ -155,7 +157,7 @@ def method(report: BenchReport) -> list[str]:
         "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each.",
         *(
             ["In fp32 ONNX Runtime multiplies in TF32 on GPUs that have it, and torch does not unless it is told to."]
-            if m.provider == "cuda"
+            if device
             else []
         ),
         "Load: from a process with its runtime imported to a model ready to run; for torch that includes the import of "

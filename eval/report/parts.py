@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.markup import code, details, section, table, text
-from onnxfix.render.words import plural, provider
+from onnxfix.render.words import plural
 
 from . import profile_charts
 from .charts import Document, Row
 
 WIDE, HIGH = 1000.0, 22.0
-KINDS = {"CUDA": "cuda", "CPU": "cpu", "TensorRT": "tensorrt", "OpenVINO": "openvino", "no provider": "none"}
 PLOTS = (("scope", "torch module"), ("op_type", "operator"), ("provider", "provider"))
 
 
@@ -82,10 +82,9 @@ def placements(document: Document) -> str:
     found = document.get("diagnoses") or {}
     numbers = {row["variant"]: number for number, row in enumerate(document["rows"], start=1)}
     drawn = [_placement(name, numbers.get(name, 0), each) for name, each in found.items()]
-    kinds = {provider(run[0]) for each in found.values() for run in each["runs"]}
+    kinds = {(at.label, at.name) for each in found.values() for run in each["runs"] for at in [placed_on(run[0])]}
     keys = "".join(
-        f'<span class="key"><i class="cell {KINDS.get(kind, "other")}"></i>{text(kind)}</span>'
-        for kind in sorted(kinds)
+        f'<span class="key"><i class="cell {name}"></i>{text(label)}</span>' for label, name in sorted(kinds)
     )
     if any(run[2] for each in found.values() for run in each["runs"]):
         keys += '<span class="key"><i class="tick"></i>copies between device and host</span>'
@@ -94,7 +93,7 @@ def placements(document: Document) -> str:
 
 
 def _placement(name: str, number: int, found: Row) -> str:
-    shares = ", ".join(f"{count:,} on {provider(each)}" for each, count in found["providers"].items())
+    shares = ", ".join(f"{count:,} on {placed_on(each).label}" for each, count in found["providers"].items())
     said = f"{found['target'].upper()}: {shares or 'does not load'}; {found['memcpy']:,} Memcpy"
     findings = "".join(_finding(f) for f in found["findings"])
     below = f"<ul>{findings}</ul>" if findings else ""
@@ -120,9 +119,10 @@ def _strip(runs: Sequence[Sequence[Any]]) -> str:
     at, bars, ticks = 0.0, [], []
     for name, count, copies in runs:
         wide = WIDE * count / total
-        label = f"{plural(count, 'node')} on {provider(name)}"
+        runs_on = placed_on(name)
+        label = f"{plural(count, 'node')} on {runs_on.label}"
         bars.append(
-            f'<rect class="{KINDS.get(provider(name), "other")}" x="{at:.2f}" y="8" width="{wide:.2f}" height="14">'
+            f'<rect class="{runs_on.name}" x="{at:.2f}" y="8" width="{wide:.2f}" height="14">'
             f"<title>{text(label)}</title></rect>"
         )
         if copies:

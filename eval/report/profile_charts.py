@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.vega import LINE, SERIES, names, svg
-from onnxfix.render.words import provider
 
 from .charts import BAND, MOST_LINES, Document, Row
 
@@ -121,4 +121,4 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 def _part(part: Row) -> str:
     """`CUDA` for a provider; other names as they are."""
-    return provider(part["name"]) if part["name"] else "-"
+    return placed_on(part["name"]).label if part["name"] else "-"

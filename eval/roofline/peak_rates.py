@@ -18,9 +18,10 @@ import onnx_ir as ir
 from onnxfix.eval.run import session
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.runtime.provider import named
 
-SIDES = {"cpu": (512, 1024), "cuda": (4096, 8192)}
-"""Of the matrices; which of them is fastest depends on caches. 512 was, on 2 cores of a Xeon, and 2048 never."""
+SIDES = {"": (512, 1024), "GPU": (4096, 8192)}
+"""Of the matrices, by device; which is fastest depends on caches. 512 was, on 2 cores of a Xeon, and 2048 never."""
 SECONDS = 0.4
 LEAST_RUNS = 3
 CACHE_BYTES = 64 << 20  # where the system does not say how large the last cache is
@@ -52,9 +53,10 @@ def measure_peaks(provider: Literal["cpu", "cuda"] = "cpu", threads: int = 0) ->
     """
     # the CPU provider casts halves to fp32; CUDA multiplies int8 with int8 only
     pairs = {"fp32": (ir.DataType.FLOAT,) * 2}
-    if provider == "cuda":
+    on_host = named(provider).is_host
+    if not on_host:
         pairs |= {"fp16": (ir.DataType.FLOAT16,) * 2, "bf16": (ir.DataType.BFLOAT16,) * 2}
-    pairs["int8"] = (ir.DataType.UINT8 if provider == "cpu" else ir.DataType.INT8, ir.DataType.INT8)
+    pairs["int8"] = (ir.DataType.UINT8 if on_host else ir.DataType.INT8, ir.DataType.INT8)
     rates = {name: rate for name, types in pairs.items() if (rate := _product_rate(*types, provider, threads))}
     if "fp32" not in rates:
         raise OnnxfixError(f"ONNX Runtime multiplies no fp32 matrices on {provider}", f"use {arg('provider', 'cpu')}")
@@ -67,7 +69,7 @@ def _product_rate(
     """Operations a second of the best size, None where the provider has no such product."""
     op_type = "MatMulInteger" if second.is_integer() else "MatMul"
     rates = []
-    for side in SIDES[provider]:
+    for side in SIDES[named(provider).device]:
         seconds = _best(_model(op_type, first, _random(side, second)), _random(side, first), provider, threads)
         rates += [2 * side**3 / seconds] if seconds is not None else []
     return max(rates, default=None)

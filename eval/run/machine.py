@@ -8,6 +8,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from onnxfix.nouns.runtime.provider import named
+
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "torchao")
 PACKAGES = ("onnxfix", *RUNTIMES, "onnx", "transformers", "numpy")
 
@@ -15,7 +17,7 @@ PACKAGES = ("onnxfix", *RUNTIMES, "onnx", "transformers", "numpy")
 def machine(provider: str) -> dict[str, str]:
     """Name → value: processor, cores this process may use, memory, GPU on cuda, Python and installed packages."""
     found = {"cpu": _processor(), "cores": str(_cores()), "memory": _memory(), "system": platform.platform()}
-    if provider == "cuda":
+    if named(provider).device:
         found["gpu"] = _gpu()
     found["python"] = platform.python_version()
     for package in PACKAGES:
@@ -60,4 +62,4 @@ def has_cuda() -> bool:
         return False
     import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return named("cuda").runtime_name in onnxruntime.get_available_providers()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.runtime.provider import named
 
 from . import session, torchao_linears
 
@@ -61,7 +62,7 @@ class OrtRunner:
         self,
         model: Path,
         *,
-        provider: session.Provider = "cpu",
+        provider: str = "cpu",
         level: session.Level = "all",
         threads: int = 0,
         custom_op_libraries: Sequence[Path] = (),
@@ -95,7 +96,7 @@ class OrtRunner:
         return dict(zip(self.output_names, arrays, strict=True))
 
     def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
-        if self._provider == "cpu":
+        if named(self._provider).is_host:
             return lambda: self.run(feed)
         try:
             binding = session.bound(self.session, {n: self._cast(n, a) for n, a in feed.items()}, "cuda")

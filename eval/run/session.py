@@ -17,15 +17,10 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.runtime.provider import named
 
 Level = Literal["all", "extended", "basic", "none"]
 LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
-Provider = Literal["cpu", "cuda", "tensorrt"]
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 FATAL = 4  # log severity; errors reach us as exceptions already
 # Types that numpy has only through ml_dtypes and that the Python binding moves as raw bytes.
 EXTENSION_TYPES = {
@@ -67,23 +62,24 @@ def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequenc
     return chosen
 
 
-def open_session(model: Path, chosen: Any, provider: Provider = "cpu") -> Any:
+def open_session(model: Path, chosen: Any, provider: str = "cpu") -> Any:
     """An InferenceSession that really has the provider asked for; OnnxfixError otherwise.
 
     What TensorRT does not take runs on CUDA, as ONNX Runtime's documentation advises.
     """
     import onnxruntime
 
-    wanted = PROVIDERS[provider]
+    asked = named(provider)
+    wanted = asked.runtime_name
     if wanted not in onnxruntime.get_available_providers():
         raise OnnxfixError(
             f"this ONNX Runtime has no {wanted}", f"install onnxruntime-gpu or use {arg('provider', 'cpu')}"
         )
-    if provider != "cpu":
+    if asked.device:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             onnxruntime.preload_dlls()  # the CUDA libraries of pip packages, where there are any; prints what it misses
-    behind = [PROVIDERS["cuda"]] if provider == "tensorrt" else []
-    session = onnxruntime.InferenceSession(str(model), chosen, providers=[wanted, *behind])
+    chain = [each.runtime_name for each in asked.chain]
+    session = onnxruntime.InferenceSession(str(model), chosen, providers=chain)
     if wanted not in session.get_providers():
         raise OnnxfixError(
             f"ONNX Runtime could not start {wanted} and fell back to the CPU",

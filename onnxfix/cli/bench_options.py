@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import together, without
+from .options import bench_provider, together, without
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -56,7 +56,7 @@ options = together(
     click.option(
         "--threads", type=click.IntRange(min=0), default=0, help="CPU threads. Default: each runtime's choice."
     ),
-    click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--provider", type=bench_provider, default="auto", show_default=True),
     without("--no-torch", "torch", "Compare the ONNX files with each other only."),
     click.option(
         "--torchao/--no-torchao",

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from onnxfix.nouns.runtime.provider import providers
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -137,4 +139,5 @@ real_inputs = together(
 """How texts of a table become inputs."""
 
 libraries = click.option("--custom-op-library", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
-target = click.Choice(["cuda", "cpu", "tensorrt", "openvino"])
+target = click.Choice([each.name for each in providers()])
+bench_provider = click.Choice(["auto", *sorted(each.name for each in providers() if each.array_device)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.report import Report
+from onnxfix.nouns.runtime.provider import named
 from onnxfix.nouns.target import Target
 from onnxfix.surgery import engines
 from onnxfix.surgery.recipes import Wish
@@ -146,7 +147,7 @@ def _said(report: Report) -> str:
     copies = f"{len(plan.copies)} Memcpy"
     errors = Counter(f.code for f in report.findings if f.severity == "error")
     if not errors:
-        return f"works: {linears if report.target['provider'] == 'cpu' else copies + ' on CUDA'}"
+        return f"works: {linears if named(str(report.target['provider'])).is_host else copies + ' on CUDA'}"
     code = next((c for c in ("K004", "Q002", "Q003", *WORDS) if c in errors), next(iter(errors)))
     if code == "K004":
         return f"{WORDS[code]}, {errors['P001']} type conflicts (K004, P001)"

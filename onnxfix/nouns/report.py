@@ -44,7 +44,7 @@ class Report:
                 "weights_bytes": model.weights_bytes,
             },
             target={
-                "provider": target.provider,
+                "provider": target.provider.name,
                 "onnxruntime": target.table.requested,
                 "kernel_table": target.table.version,
                 "engine": plan.engine,

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from onnxfix.nouns.runtime.cuda_devices import cuda_devices
 from onnxfix.nouns.runtime.kernels import KernelTable
+from onnxfix.nouns.runtime.provider import Provider, named
 
-from .errors import OnnxfixError, arg
+from .errors import OnnxfixError
 
-Provider = Literal["cuda", "cpu", "tensorrt", "openvino"]
 Engine = Literal["auto", "forecast", "measured", "unknown"]
 Support = Literal["yes", "no", "unknown"]
-
-CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
-TENSORRT = "TensorrtExecutionProvider"
-OPENVINO = "OpenVINOExecutionProvider"
-
-_PROVIDERS: dict[Provider, tuple[str, ...]] = {
-    "cuda": (CUDA, CPU),
-    "cpu": (CPU,),
-    "tensorrt": (TENSORRT, CUDA, CPU),
-    "openvino": (OPENVINO, CPU),
-}
 
 
 @dataclass(frozen=True)
@@ -45,19 +31,18 @@ class Target:
         `engine`: `auto` measures where it can (a CUDA device; the openvino package), `forecast` never does, `measured`
         raises OnnxfixError where it is impossible.
         """
-        found = next((name for name in get_args(Provider) if name == provider), None)
-        if found is None:
-            raise OnnxfixError(f"unknown target '{provider}'", f"name one of {', '.join(_PROVIDERS)}")
+        found = named(provider)
         return Target(found, KernelTable.load(), _engine(found, engine))
 
     def ep_names(self) -> list[str]:
         """ONNX Runtime's provider names in order of preference."""
-        return list(_PROVIDERS[self.provider])
+        return [each.runtime_name for each in self.provider.chain]
 
     @property
-    def table_provider(self) -> str | None:
-        """The provider whose kernels stand for this target. What TensorRT refuses when it builds goes to CUDA."""
-        return {"cuda": CUDA, "tensorrt": CUDA, "cpu": CPU}.get(self.provider)
+    def tabled(self) -> Provider | None:
+        """The provider whose kernels stand for this target: what TensorRT refuses when it builds goes to CUDA. None
+        where there is nothing to forecast from."""
+        return None if self.provider.asks else next((each for each in self.provider.chain if each.tabled), None)
 
     def supports(
         self, op_type: str, domain: str, opset: int, inputs: Sequence[str | None], outputs: Sequence[str | None]
@@ -66,35 +51,20 @@ class Target:
 
         `unknown` for custom operators and for providers without tables.
         """
-        schema = self.table.schema(op_type, domain, opset)
-        if self.table_provider is None or schema is None:
+        schema, tabled = self.table.schema(op_type, domain, opset), self.tabled
+        if tabled is None or schema is None:
             return "unknown"
-        return "yes" if self.table.find(self.table_provider, schema, inputs, outputs) else "no"
+        return "yes" if self.table.find(tabled.runtime_name, schema, inputs, outputs) else "no"
 
 
 def _engine(provider: Provider, asked: str) -> Engine:
     if asked not in get_args(Engine):
         raise OnnxfixError(f"unknown engine '{asked}'", "name one of auto, forecast, measured")
-    missing = _missing(provider)
+    missing = provider.unmeasurable()
     if asked == "measured" and missing:
         raise OnnxfixError(*missing)
     if asked == "measured":
         return "measured"
-    if asked == "auto" and not missing and provider != "cpu":  # for the CPU the forecast is faster and as good
+    if asked == "auto" and not missing and not provider.is_host:  # for the CPU the forecast is faster and as good
         return "auto"
-    return "unknown" if provider == "openvino" else "forecast"
-
-
-def _missing(provider: Provider) -> tuple[str, str] | None:
-    """What prevents measuring a target here, and what to do about it; None when nothing does."""
-    if provider == "cpu":
-        return None
-    if provider == "openvino":
-        if importlib.util.find_spec("openvino") is not None:
-            return None
-        return "OpenVINO is not installed", "run: pip install 'onnxfix[openvino]'"
-    if provider == "tensorrt":
-        return "TensorRT can only be forecast: it plans while it builds its engines", f"use {arg('engine', 'forecast')}"
-    if cuda_devices() == 0:
-        return "there is no CUDA device here to measure on", f"use {arg('engine', 'forecast')}"
-    return None
+    return "unknown" if provider.asks else "forecast"

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 
 from .markup import text
+from .provider_styles import filled
 
 
 def whole(title: str, styles: Iterable[str], body: Iterable[str], script: str = "", after: str = "") -> str:
@@ -19,7 +20,7 @@ def whole(title: str, styles: Iterable[str], body: Iterable[str], script: str = 
     `after` stands behind the main part, in front of the script. The policy allows the style sheet and the script by
     their hashes.
     """
-    style, code = "".join(asset(name) for name in styles), asset(script) if script else ""
+    style, code = "".join(filled(asset(name)) for name in styles), asset(script) if script else ""
     allowed = f"script-src '{_digest(code)}'; " if code else ""
     policy = f"default-src 'none'; style-src '{_digest(style)}'; {allowed}base-uri 'none'"
     return "\n".join(

@@ -6,7 +6,6 @@ import re
 
 # Control characters (a terminal would obey them) and marks that reverse the text after them.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_PROVIDERS = {"Tensorrt": "TensorRT", "": "no provider"}
 
 
 def plural(count: int, noun: str) -> str:
@@ -36,12 +35,6 @@ def duration(milliseconds: float) -> str:
     if milliseconds < 999.5:
         return f"{milliseconds:.1f} ms" if milliseconds < 99.95 else f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1000:,.1f} s"
-
-
-def provider(name: str) -> str:
-    """ONNX Runtime's provider name without its suffix: `CUDA`, `CPU`, `TensorRT`."""
-    short = name.removesuffix("ExecutionProvider")
-    return _PROVIDERS.get(short, short)
 
 
 def visible(text: str) -> str:

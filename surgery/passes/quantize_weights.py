@@ -107,7 +107,7 @@ class QuantizeWeights:
             made = block_quantization.of_product(weight_data.array(tensor), self.bits, block)
             stored[weight, "product"] = _store(editor, weight, made)
         attributes = {"K": inner, "N": outer, "bits": self.bits, "block_size": block}
-        if self.target.provider == "cpu" and tensor.dtype == ir.DataType.FLOAT:
+        if self.target.provider.is_host and tensor.dtype == ir.DataType.FLOAT:
             attributes["accuracy_level"] = INTEGERS
         editor.set_operator(node, "MatMulNBits", attributes, inputs=3, domain=DOMAIN)
         for index, value in enumerate(stored[weight, "product"], 1):

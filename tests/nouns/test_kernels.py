@@ -4,11 +4,12 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+from provider_names import CPU, CUDA
 
 from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.runtime.kernels import UNKNOWN_TYPE, Kernel, KernelTable, available
-from onnxfix.nouns.target import CPU, CUDA, Target
+from onnxfix.nouns.target import Target
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.inference import infer
 

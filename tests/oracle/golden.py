@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxfix.nouns.target import CPU, CUDA
+from provider_names import CPU, CUDA
+
 from oracle.runtime import RuntimePlan
 
 FILE = Path(__file__).parents[1] / "golden" / "placement.json"

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.diagnose.placement.lookup import Lookup
 from onnxfix.diagnose.placement.region import PlannedNode
+from onnxfix.nouns.runtime.provider import placed_on
 
 from .memcpy import Transfer, host_readers, on_device
 
@@ -19,23 +20,23 @@ class Cause:
     text: str
 
 
-def cause_of(transfer: Transfer, provider: str, lookup: Lookup) -> Cause:
+def cause_of(transfer: Transfer, lookup: Lookup) -> Cause:
     """The node that forces a copy: one without a kernel before one that wants a host argument before a shape chain."""
     if transfer.direction == "to_host":
-        return _reader_cause(transfer.value, transfer.readers, provider, lookup)
+        return _reader_cause(transfer.value, transfer.readers, lookup)
     if transfer.producer is not None:
-        return _producer_cause(transfer.producer, transfer.readers, provider)
-    return _reader_cause(transfer.value, host_readers(transfer.region, transfer.value, provider), provider, lookup)
+        return _producer_cause(transfer.producer, transfer.readers)
+    return _reader_cause(transfer.value, host_readers(transfer.region, transfer.value), lookup)
 
 
-def _reader_cause(value: ir.Value, readers: Sequence[PlannedNode], provider: str, lookup: Lookup) -> Cause:
-    without = next((r for r in readers if not on_device(r, provider) and r.root is None), None)
+def _reader_cause(value: ir.Value, readers: Sequence[PlannedNode], lookup: Lookup) -> Cause:
+    without = next((r for r in readers if not on_device(r) and r.root is None), None)
     if without is not None:
         return Cause(without, without.reason)
-    hosting = next((r for r in readers if r.provider == provider), None)
+    hosting = next((r for r in readers if on_device(r)), None)
     if hosting is not None:
         return Cause(hosting, _host_argument(hosting, value, lookup))
-    return _chained(readers[0], provider)
+    return _chained(readers[0])
 
 
 def _host_argument(node: PlannedNode, value: ir.Value, lookup: Lookup) -> str:
@@ -44,25 +45,26 @@ def _host_argument(node: PlannedNode, value: ir.Value, lookup: Lookup) -> str:
     )
     schema = lookup.schema(node)
     formal = schema.input_formal(index) if schema else None
-    return f"the CUDA kernel of {node.op_type} reads input {index} ({formal.name if formal else '?'}) from host memory"
+    label, name = placed_on(node.provider).label, formal.name if formal else "?"
+    return f"the {label} kernel of {node.op_type} reads input {index} ({name}) from host memory"
 
 
-def _chained(node: PlannedNode, provider: str) -> Cause:
+def _chained(node: PlannedNode) -> Cause:
     """A node that runs on the CPU because its inputs are there: blame what put them there if that has no kernel."""
     root = node.root
-    if root is not None and root is not node and not on_device(root, provider):
+    if root is not None and root is not node and not on_device(root):
         return Cause(root, root.reason)
     return Cause(node, f"{node.op_type} runs on the CPU: {node.reason}")
 
 
-def _producer_cause(producer: PlannedNode, readers: Sequence[PlannedNode], provider: str) -> Cause:
-    if producer.provider == provider:
-        left = f"the CUDA kernel of {producer.op_type} leaves its result in host memory"
-        text = f"{left} and {readers[0]} reads it on the GPU"
-        return Cause(producer, text)
+def _producer_cause(producer: PlannedNode, readers: Sequence[PlannedNode]) -> Cause:
+    read = f"{readers[0]} reads it on the {placed_on(readers[0].provider).device}"
+    if on_device(producer):
+        label = placed_on(producer.provider).label
+        return Cause(producer, f"the {label} kernel of {producer.op_type} leaves its result in host memory and {read}")
     if producer.root is None:
         return Cause(producer, producer.reason)
-    found = _chained(producer, provider)
+    found = _chained(producer)
     if found.node is not producer:
         return found
-    return Cause(producer, f"{found.text}, and {readers[0]} reads it on the GPU")
+    return Cause(producer, f"{found.text}, and {read}")

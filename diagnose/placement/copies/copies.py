@@ -11,7 +11,6 @@ from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.diagnose.placement.region import PlannedNode
 from onnxfix.nouns.plan import Copy, Sizes
 from onnxfix.nouns.site import call_of
-from onnxfix.nouns.target import CUDA
 
 from .causes import cause_of
 from .extent import Extent, extents
@@ -34,7 +33,7 @@ def copies(
 def _copy(
     transfer: Transfer, extent: Extent, lookup: Lookup, scopes: Mapping[PlannedNode, str], origins: Origins
 ) -> Copy:
-    cause = cause_of(transfer, CUDA, lookup)
+    cause = cause_of(transfer, lookup)
     original = origins.node(cause.node)
     return Copy(
         direction=transfer.direction,

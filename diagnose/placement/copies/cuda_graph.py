@@ -11,11 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from onnxfix.diagnose.placement.region import Region
 from onnxfix.nouns.plan import Copy, NodePlacement, Obstacle
-from onnxfix.nouns.target import CUDA
-
-# Operators whose CUDA kernels copy the number of results to the host and wait: nonzero_op.cc, compress.cc,
-# non_max_suppression.cc, remove_padding.cc.
-WAITING = frozenset({"NonZero", "Compress", "NonMaxSuppression", "RemovePadding"})
+from onnxfix.nouns.runtime.provider import placed_on
 
 
 def obstacles(region: Region, nodes: Sequence[NodePlacement], copies: Sequence[Copy]) -> tuple[Obstacle, ...]:
@@ -38,7 +34,7 @@ def _copied(copies: Sequence[Copy]) -> Iterator[Obstacle]:
 
 def _waiting(nodes: Sequence[NodePlacement]) -> Iterator[Obstacle]:
     for node in nodes:
-        if node.op_type in WAITING and node.provider == CUDA:
+        if node.op_type in (placed_on(node.provider).waiting or ()):
             text = f"the kernel of {node.op_type} waits for the device to learn how large its result is"
             yield Obstacle(node.name, node.op_type, text)
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxfix.diagnose.placement.region import PlannedNode, Region
 from onnxfix.nouns.plan import Direction
-from onnxfix.nouns.target import TENSORRT
+from onnxfix.nouns.runtime.provider import placed_on
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class _Sides:
     host_makes: dict[ir.Value, PlannedNode] = field(default_factory=dict)
 
 
-def on_device(node: PlannedNode, provider: str) -> bool:
-    """Whether a node works on the provider's memory: TensorRT's nodes share that of CUDA, and nothing is copied
-    between the two. What TensorRT takes runs as one kernel that reads and writes device memory only."""
-    return node.provider in (provider, TENSORRT)
+def on_device(node: PlannedNode) -> bool:
+    """Whether a node works on a device's memory: TensorRT's nodes share that of CUDA, and nothing is copied between the
+    two. What TensorRT takes runs as one kernel that reads and writes device memory only."""
+    return bool(placed_on(node.provider).device)
 
 
-def transfers(region: Region, provider: str) -> Iterator[Transfer]:
-    """Every copy in a region and those inside it, in graph order, for the first provider that is not the CPU."""
+def transfers(region: Region) -> Iterator[Transfer]:
+    """Every copy in a region and those inside it, in graph order."""
     for inner in region.walk():
         position = {node: index for index, node in enumerate(inner.nodes)}
-        found = list(_region_transfers(inner, provider))
+        found = list(_region_transfers(inner))
         yield from sorted(found, key=lambda t: -1 if t.producer is None else position[t.producer])
 
 
-def _region_transfers(region: Region, provider: str) -> Iterator[Transfer]:
-    sides = _sides(region, provider)
+def _region_transfers(region: Region) -> Iterator[Transfer]:
+    sides = _sides(region)
     for value in _entering(region):
         if value in sides.device_reads and value in sides.host_reads:
             yield Transfer("from_host", value, region, None, tuple(sides.device_reads[value]))
@@ -73,10 +73,10 @@ def _entering(region: Region) -> Iterator[ir.Value]:
         yield from region.parent.captured
 
 
-def _sides(region: Region, provider: str) -> _Sides:
+def _sides(region: Region) -> _Sides:
     sides = _Sides()
     for node in region.nodes:
-        device = on_device(node, provider)
+        device = on_device(node)
         host_inputs = node.kernel.host_inputs if node.kernel else frozenset()
         host_outputs = node.kernel.host_outputs if node.kernel else frozenset()
         for index, value in enumerate(node.inputs):
@@ -90,6 +90,6 @@ def _sides(region: Region, provider: str) -> _Sides:
     return sides
 
 
-def host_readers(region: Region, value: ir.Value, provider: str) -> list[PlannedNode]:
+def host_readers(region: Region, value: ir.Value) -> list[PlannedNode]:
     """The nodes of a region that need a value in host memory."""
-    return _sides(region, provider).host_reads.get(value, [])
+    return _sides(region).host_reads.get(value, [])

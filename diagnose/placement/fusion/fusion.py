@@ -20,12 +20,12 @@ from onnxfix.diagnose.placement.optimised.compiler import shared
 from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.nouns.plan import Unfused
 from onnxfix.nouns.process.children import RefusedError
+from onnxfix.nouns.runtime.provider import Provider
 from onnxfix.nouns.site import scope_of
-from onnxfix.nouns.target import CPU
 from onnxfix.nouns.types.element_types import ElementTypes
 
 from .quantized_units import DEQUANTIZE, MOVES, QUANTIZE, Unit, units
-from .unfused_reasons import Reason, on_cpu, on_cuda
+from .unfused_reasons import Reason, reason_for
 from .unit_probe import kinds, probe
 
 TIMEOUT_S = 30.0
@@ -39,7 +39,7 @@ class Fusions:
     fused: tuple[str, ...] = ()
 
 
-def fusions(model: ir.Model, types: ElementTypes, provider: str, origins: Origins) -> Fusions:
+def fusions(model: ir.Model, types: ElementTypes, provider: Provider, origins: Origins) -> Fusions:
     """What the CPU or CUDA provider makes of the QDQ units of a boundary graph.
 
     Raises CrashedError and TimeoutError where the runtime gives no answer.
@@ -49,12 +49,11 @@ def fusions(model: ir.Model, types: ElementTypes, provider: str, origins: Origin
     groups = list(kinds(units(model), types).values())
     if not groups:
         return Fusions()
-    explain = on_cpu if provider == CPU else on_cuda
     answers = _ask([group[0] for group in groups], types, model)
     left: list[Unfused] = []
     fused: list[str] = []
     for group, answer in zip(groups, answers, strict=True):
-        reason = explain(group[0], answer, types)
+        reason = reason_for(provider, group[0], answer, types)
         if reason is not None:
             left.extend(_placed(unit.node, reason, origins) for unit in group)
         elif group[0].has_weight:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from onnxfix.nouns.runtime.provider import Provider
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -23,22 +24,23 @@ class Reason:
     harm: Literal["fails", "slow", "rounds"] = "slow"
 
 
-def on_cpu(unit: Unit, answer: str, types: ElementTypes) -> Reason | None:
-    """`answer`: what the CPU provider fuses the unit into, empty for nothing, or `refused: ` and its message."""
+def reason_for(provider: Provider, unit: Unit, answer: str, types: ElementTypes) -> Reason | None:
+    """`answer`: what the CPU provider fuses the unit into, empty for nothing, or `refused: ` and its message.
+
+    None where the provider runs it so too: one that does not multiply integers shares the fusion into MatMulNBits with
+    the CPU, and no other.
+    """
+    if "static" in provider.refuses:
+        if answer == "MatMulNBits":
+            return None
+        if unit.is_product and unit.dequantizes(0) and unit.dequantizes(1):
+            return Reason(f"ONNX Runtime's {provider.label} provider fuses no product of a quantized activation")
+        return _left(unit, types)
     if answer.startswith("refused: "):
         return Reason(f"ONNX Runtime does not load what it fuses it into: {answer.removeprefix('refused: ')}", "fails")
     if answer and unit.is_product and _per_channel_activation(unit):
         return Reason(f"its activation has a scale a channel, which {answer} refuses when it runs", "fails")
     return None if answer else _left(unit, types)
-
-
-def on_cuda(unit: Unit, answer: str, types: ElementTypes) -> Reason | None:
-    """`answer` as for the CPU: CUDA shares the fusion into MatMulNBits with it, and no other."""
-    if answer == "MatMulNBits":
-        return None
-    if unit.is_product and unit.dequantizes(0) and unit.dequantizes(1):
-        return Reason("ONNX Runtime's CUDA provider fuses no product of a quantized activation")
-    return _left(unit, types)
 
 
 def _left(unit: Unit, types: ElementTypes) -> Reason:

@@ -10,17 +10,17 @@ from onnxfix.nouns.errors import one_line
 from onnxfix.nouns.plan import Direction
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_COPY = re.compile(r"\] Add Memcpy(To|From)Host (?:after|before) (.+?) for CUDAExecutionProvider$", re.MULTILINE)
+_COPY = re.compile(r"\] Add Memcpy(To|From)Host (?:after|before) (.+?) for \w+ExecutionProvider$", re.MULTILINE)
 # one line a graph and sub-graph with copies; the graph's name may hold spaces or be empty
-_COUNT = re.compile(r"\] (\d+) Memcpy nodes are added to the graph .*? for CUDAExecutionProvider\.")
-_MISSING_LIBRARY = re.compile(r"Failed to load library \S*providers_cuda\S* with error: (.+)$", re.MULTILINE)
-_NOT_CREATED = re.compile(r"Failed to create CUDAExecutionProvider\. ?(.*)$", re.MULTILINE)
+_COUNT = re.compile(r"\] (\d+) Memcpy nodes are added to the graph .*? for \w+ExecutionProvider\.")
+_MISSING_LIBRARY = re.compile(r"Failed to load library \S*providers_(?!shared)\S* with error: (.+)$", re.MULTILINE)
+_NOT_CREATED = re.compile(r"Failed to create \w+ExecutionProvider\. ?(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class SessionLog:
     """`copies`: direction and value of each Memcpy node; `memcpy`: their number as the runtime's warnings count them;
-    `not_loaded`: why the CUDA provider is not there, empty when it is."""
+    `not_loaded`: why the device's provider is not there, empty when it is."""
 
     copies: tuple[tuple[Direction, str], ...]
     memcpy: int

@@ -12,7 +12,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import NodePlacement, Plan, Sizes
 from onnxfix.nouns.process.children import Child, CrashedError, RefusedError
 from onnxfix.nouns.site import scope_of
-from onnxfix.nouns.target import CPU, OPENVINO, Target
+from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
 
 TIMEOUT_S = 600.0
@@ -42,7 +42,8 @@ def query(model: Model, target: Target, sizes: Sizes) -> Plan:
         f"OpenVINO {answer['version']} was asked which nodes of the file its CPU device takes; "
         "ONNX Runtime's OpenVINO provider may leave more to the CPU"
     )
-    return Plan("measured", nodes=tuple(_placements(model.graph, answer["verdicts"])), note=note, sizes=sizes)
+    nodes = tuple(_placements(model.graph, answer["verdicts"], target.ep_names()))
+    return Plan("measured", nodes=nodes, note=note, sizes=sizes)
 
 
 def _ask(model: Model) -> dict[str, Any]:
@@ -67,9 +68,12 @@ def _values(model: Model) -> dict[str, tuple[str, int | None]]:
     return found
 
 
-def _placements(graph: ir.Graph, verdicts: dict[str, str], owner: str = "") -> Iterator[NodePlacement]:
-    """Every node in graph order. `owner`: why the control-flow node around these is on the CPU, if it is: bodies go
-    with it. A value that OpenVINO no longer has was folded or fused into what it takes."""
+def _placements(
+    graph: ir.Graph, verdicts: dict[str, str], names: list[str], owner: str = ""
+) -> Iterator[NodePlacement]:
+    """Every node in graph order. `names`: of OpenVINO's provider and of the CPU's. `owner`: why the control-flow node
+    around these is on the CPU, if it is: bodies go with it. A value that OpenVINO no longer has was folded or fused
+    into what it takes."""
     for node in graph:
         outputs = [v.name for v in node.outputs if v.name]
         verdict = next((verdicts[name] for name in outputs if verdicts.get(name, "taken") != "taken"), "")
@@ -77,7 +81,7 @@ def _placements(graph: ir.Graph, verdicts: dict[str, str], owner: str = "") -> I
         yield NodePlacement(
             name=node.name or next(iter(outputs), ""),
             op_type=node.op_type,
-            provider=CPU if reason else OPENVINO,
+            provider=names[1 if reason else 0],
             reason=reason,
             scope=scope_of(node),
             output=next(iter(outputs), ""),
@@ -86,4 +90,4 @@ def _placements(graph: ir.Graph, verdicts: dict[str, str], owner: str = "") -> I
         )
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                yield from _placements(attribute.as_graph(), {}, reason)
+                yield from _placements(attribute.as_graph(), {}, names, reason)

@@ -16,7 +16,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.process.children import Child, CrashedError, RefusedError
-from onnxfix.nouns.target import CUDA, Target
+from onnxfix.nouns.target import Target
 
 from .comparison import Assigned, merge
 from .log import SessionLog
@@ -58,7 +58,7 @@ def measure(model: Model, target: Target, forecast: Plan, library_path: Path | N
     except MeasurementError as error:
         return _noted(plan, f"with all optimisations {error}")
     if not loaded.error:
-        copied = f" with {loaded.log.memcpy} Memcpy" if CUDA in target.ep_names() else ""
+        copied = f" with {loaded.log.memcpy} Memcpy" if target.provider.device else ""
         return _noted(plan, f"a session with all optimisations loads{copied}")
     if _OUT_OF_MEMORY.search(loaded.error):  # of this device, at this moment: the plan stands
         return _noted(plan, f"a session with all optimisations does not load: {loaded.error}")
@@ -72,7 +72,7 @@ def run_session(model: Model, target: Target, level: str, library_path: Path | N
         "providers": target.ep_names(),
         "level": level,
         "libraries": [str(p.resolve()) for p in model.custom_op_libraries],
-        "preload": library_path is None and CUDA in target.ep_names(),
+        "preload": library_path is None and bool(target.provider.device),
     }
     with Child(_WORKER, _environment(library_path)) as child:
         answer, ended = {}, ""
@@ -81,17 +81,15 @@ def run_session(model: Model, target: Target, level: str, library_path: Path | N
         except (CrashedError, RefusedError, TimeoutError) as lost:
             ended = str(lost)
         said = SessionLog.parse(child.log())
-    if CUDA in target.ep_names() and said.not_loaded:
-        raise MeasurementError(f"the CUDA provider of ONNX Runtime does not load: {said.not_loaded}")
+    if target.provider.device and said.not_loaded:
+        raise MeasurementError(f"{_provider(target)} does not load: {said.not_loaded}")
     if ended:
         raise MeasurementError(f"the process of the real session {ended}")
     if answer.get("absent"):
         raise MeasurementError(answer["absent"])
     # no device, or a driver too old for the runtime's CUDA: the machine's fault, not the model's
     if level == "basic" and "CUDA failure" in answer["error"]:
-        raise MeasurementError(
-            f"the CUDA provider of ONNX Runtime does not start: {one_line(RuntimeError(answer['error']))}"
-        )
+        raise MeasurementError(f"{_provider(target)} does not start: {one_line(RuntimeError(answer['error']))}")
     error = one_line(RuntimeError(answer["error"])) if answer["error"] else ""
     return Session(tuple(Assigned(*row) for row in answer.get("assigned", ())), said, error)
 
@@ -101,6 +99,10 @@ def _environment(library_path: Path | None) -> dict[str, str]:
         return {}
     before = os.environ.get("LD_LIBRARY_PATH", "")
     return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, (str(library_path), before)))}
+
+
+def _provider(target: Target) -> str:
+    return f"the {target.provider.label} provider of ONNX Runtime"
 
 
 def _noted(plan: Plan, note: str) -> Plan:

@@ -1,74 +1,52 @@
-"""Assign each node to a provider as ONNX Runtime's partitioner does: TensorRT, CUDA, then the CPU for the rest.
+"""Assign each node to a provider as ONNX Runtime's partitioner does: each in its order, the CPU what is left.
 
-Source: graph_partitioner.cc and the CUDA provider's GetCapability; kernel lookup is by `onnxfix.nouns.runtime.kernels`.
+Source: graph_partitioner.cc; which nodes a provider takes is its forecaster's to say.
 """
 
 from __future__ import annotations
 
 from onnxfix.diagnose.placement.lookup import Lookup
 from onnxfix.diagnose.placement.region import PlannedNode, Region
-from onnxfix.nouns.target import CPU, CUDA, TENSORRT
 
-from . import tensorrt
-from .shape_chain import cpu_preferred
+from .forecaster import Forecaster
 
 
-def partition(region: Region, providers: tuple[str, ...], lookup: Lookup, inlined_first: bool = False) -> None:
+def partition(region: Region, chain: tuple[Forecaster, ...], lookup: Lookup, inlined_first: bool = False) -> None:
     """Set `provider`, `kernel` and `reason` of every node, those of control-flow bodies included.
 
-    `inlined_first`: the model has local functions, so ONNX Runtime inlines before it optimises and partitions.
+    `chain`: the target's providers in their order. `inlined_first`: the model has local functions, so ONNX Runtime
+    inlines before it optimises and partitions.
     """
     if inlined_first:
-        while _expand(region, [n for n in region.nodes if not _claimed(n, providers, lookup)]):
+        while _expand(region, [n for n in region.nodes if all(each.refusal(n, lookup) for each in chain)]):
             pass
     while True:
-        _round(region, providers, lookup)
+        for each in chain:
+            each.claim(region, lookup)
         if not _expand(region, [n for n in region.nodes if not n.provider]):
             break
     for node in region.nodes:
-        if not node.provider:
-            _leftover(node, CUDA if CUDA in providers else CPU, lookup)
+        _settle(node, chain, lookup)
         for inner in node.regions:
-            partition(inner, providers, lookup, inlined_first)
-    if TENSORRT in providers:
-        tensorrt.explain(region, lookup)
+            partition(inner, chain, lookup, inlined_first)
+    for each in reversed(chain):
+        _explain(each, region, lookup)
 
 
-def _round(region: Region, providers: tuple[str, ...], lookup: Lookup) -> None:
-    if TENSORRT in providers:
-        tensorrt.claim(region, lookup)
-    if CUDA in providers:
-        _offer_cuda(region, lookup)
+def _settle(node: PlannedNode, chain: tuple[Forecaster, ...], lookup: Lookup) -> None:
+    """What a node is left with for want of a kernel of the first provider that has any."""
+    first, host = next(each for each in chain if each.provider.tabled), chain[-1]
+    if not node.provider:
+        _leftover(node, first, host, lookup)
+    elif node.provider == host.provider.runtime_name and first is not host and not node.reason:
+        node.reason = first.refusal(node, lookup)
+
+
+def _explain(each: Forecaster, region: Region, lookup: Lookup) -> None:
+    """Put the refusal of a provider without kernels in front of the reason of every node that it left to others."""
     for node in region.nodes:
-        if node.provider:
-            continue
-        kernel = lookup.kernel(CPU, node)
-        if kernel is not None:
-            node.provider, node.kernel = CPU, kernel
-            if CUDA in providers and not node.reason:
-                node.reason = lookup.missing(CUDA, node)
-
-
-def _offer_cuda(region: Region, lookup: Lookup) -> None:
-    found = {n: lookup.kernel(CUDA, n) for n in region.nodes if not n.provider}
-    tentative = {node: kernel for node, kernel in found.items() if kernel is not None}
-    moved = cpu_preferred(region, tentative, lookup)
-    for node, kernel in tentative.items():
-        if node in moved:
-            node.reason = _chain_reason(node)
-        else:
-            node.provider, node.kernel = CUDA, kernel
-
-
-def _chain_reason(node: PlannedNode) -> str:
-    where = f" from {node.root}" if node.root is not None and node.root is not node else ""
-    return f"it reads only values that are in host memory{where}, so ONNX Runtime computes it there"
-
-
-def _claimed(node: PlannedNode, providers: tuple[str, ...], lookup: Lookup) -> bool:
-    if TENSORRT in providers and not tensorrt.refusal(node, lookup):
-        return True
-    return any(lookup.kernel(provider, node) for provider in providers)
+        if not each.provider.tabled and node.provider != each.provider.runtime_name:
+            node.reason = "; ".join(filter(None, (each.refusal(node, lookup), node.reason)))
 
 
 def _expand(region: Region, nodes: list[PlannedNode]) -> bool:
@@ -79,14 +57,15 @@ def _expand(region: Region, nodes: list[PlannedNode]) -> bool:
     return bool(functions)
 
 
-def _leftover(node: PlannedNode, first: str, lookup: Lookup) -> None:
+def _leftover(node: PlannedNode, first: Forecaster, host: Forecaster, lookup: Lookup) -> None:
     """A node that no provider has a kernel for: float16 is cast to float32 on the CPU, anything else fails to load."""
-    node.reason = node.reason or lookup.missing(first, node)
+    node.reason = node.reason or first.refusal(node, lookup)
+    name = host.provider.runtime_name
     if lookup.schema(node) is None:
-        node.provider = CPU  # a custom operator: its library's kernels are not in the tables
+        node.provider = name  # a custom operator: its library's kernels are not in the tables
         return
     if any(lookup.type_of(v) == "tensor(float16)" for v in node.inputs) and not node.regions:
-        node.kernel = lookup.widened(CPU, node)
-        node.provider = CPU if node.kernel else ""
+        node.kernel = lookup.widened(name, node)
+        node.provider = name if node.kernel else ""
         node.widened = bool(node.kernel)
         node.reason += "; it runs in float32 on the CPU between casts"

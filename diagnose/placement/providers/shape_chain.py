@@ -15,6 +15,7 @@ import onnx_ir as ir
 from onnxfix.diagnose.placement.lookup import Lookup
 from onnxfix.diagnose.placement.region import PlannedNode, Region
 from onnxfix.nouns.runtime.kernels import Kernel
+from onnxfix.nouns.runtime.provider import placed_on
 
 # ONNX Runtime's limit for an initializer that does not stop a chain, in elements.
 SMALL_INITIALIZER = 100
@@ -70,7 +71,7 @@ class _Chain:
                     moved[node] = None
                     node.root = self._root(node)
                     self._add_outputs(node, node.root)
-            elif node.provider in ("", "CPUExecutionProvider"):
+            elif not placed_on(node.provider).device:
                 self._add_outputs(node, node)
         return moved
 

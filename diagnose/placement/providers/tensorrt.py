@@ -19,7 +19,8 @@ import onnx_ir as ir
 
 from onnxfix.diagnose.placement.lookup import Lookup
 from onnxfix.diagnose.placement.region import PlannedNode, Region
-from onnxfix.nouns.target import TENSORRT
+
+from .forecaster import Forecaster
 
 # Nodes of TensorRT's own plugins; ONNX Runtime registers this domain for them.
 PLUGINS = "trt.plugins"
@@ -66,36 +67,33 @@ class OperatorList:
         return text
 
 
-def claim(region: Region, lookup: Lookup) -> None:
-    """Give TensorRT the nodes it takes, in a region and those inside it. Safe to repeat when nodes were inlined."""
-    for node in region.nodes:
-        for inner in node.regions:
-            claim(inner, lookup)
-        if not node.provider and not refusal(node, lookup):
-            node.provider = TENSORRT
+class TensorrtForecaster(Forecaster):
+    """What the parser's list has, bodies before the nodes around them."""
 
+    def claim(self, region: Region, lookup: Lookup) -> None:
+        for node in region.nodes:
+            for inner in node.regions:
+                self.claim(inner, lookup)
+            if not node.provider and not self.refusal(node, lookup):
+                node.provider = self.provider.runtime_name
 
-def explain(region: Region, lookup: Lookup) -> None:
-    """Put TensorRT's refusal in front of the reason of every node that it left to CUDA or the CPU."""
-    for node in region.nodes:
-        if node.provider != TENSORRT:
-            node.reason = "; ".join(filter(None, (refusal(node, lookup), node.reason)))
+    def refusal(self, node: PlannedNode, lookup: Lookup) -> str:
+        if node.domain == PLUGINS:
+            return ""
+        listed = OperatorList.load().operators.get(node.op_type) if node.domain == "" else None
+        if listed is None:
+            return f"TensorRT's parser does not support {node.domain + '.' if node.domain else ''}{node.op_type}"
+        inside = (n for body in node.regions for n in body.nodes)
+        left = next((n for n in inside if n.provider != self.provider.runtime_name), None)
+        if left is not None:
+            return f"TensorRT takes {node.op_type} only with all of its body, and {left} is not for it"
+        return next(_refusals(node, listed, lookup), "")
 
-
-def refusal(node: PlannedNode, lookup: Lookup) -> str:
-    """Why TensorRT leaves a node to the next provider, in one sentence; empty when it takes it."""
-    if node.domain == PLUGINS:
-        return ""
-    listed = OperatorList.load().operators.get(node.op_type) if node.domain == "" else None
-    if listed is None:
-        return f"TensorRT's parser does not support {node.domain + '.' if node.domain else ''}{node.op_type}"
-    return next(_refusals(node, listed, lookup), "")
+    def note(self, lookup: Lookup) -> str:
+        return OperatorList.load().note(lookup.opset(""))
 
 
 def _refusals(node: PlannedNode, listed: Listed, lookup: Lookup) -> Iterator[str]:
-    left = next((n for body in node.regions for n in body.nodes if n.provider != TENSORRT), None)
-    if left is not None:
-        yield f"TensorRT takes {node.op_type} only with all of its body, and {left} is not for it"
     for side, index in listed.typed:
         given = _type(node, side, index, lookup)
         if given and _STAND_IN.get(given, given) not in listed.types:

@@ -83,6 +83,7 @@ def repair(
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
     from onnxfix.flows.source import on_disk
+    from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
     from onnxfix.surgery.recipes import Wish
     from onnxfix.surgery.sites.half.block_list import BlockList
@@ -112,7 +113,7 @@ def repair(
             held = feeds_of(calibrate, source.path, libraries=libraries, checkpoint=folder, text=text, rows=rows)
         wish = Wish(
             # products of int8 activations are for the CPU: asking for them says where the model shall run
-            target=Target.resolve(target or ("cpu" if int8 in ("dynamic", "static") else "cuda")),
+            target=Target.resolve(target or next(each.name for each in providers() if int8 not in each.refuses)),
             precision=precision or ("fp32" if int8 else "fp16"),
             int8=int8 or "",
             bits=bits,

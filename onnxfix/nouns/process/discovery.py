@@ -1,4 +1,4 @@
-"""Classes found by walking a package's files, so that a new rule or pass is a new file and no list is edited."""
+"""What is found by walking a package's files: a new rule, pass or provider is a new file, and no list is edited."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from types import ModuleType
 
 
+def modules_in(package: ModuleType) -> Iterator[ModuleType]:
+    """Every module directly inside `package`, by name."""
+    for info in pkgutil.iter_modules(package.__path__):
+        yield importlib.import_module(f"{package.__name__}.{info.name}")
+
+
 def classes_in(package: ModuleType) -> Iterator[type]:
     """Every class defined (not imported) in a module directly inside `package`, in module order."""
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
+    for module in modules_in(package):
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if kind.__module__ == module.__name__:
                 yield kind

@@ -61,7 +61,7 @@ def kernel_type(node: ir.Node, model: Model, types: ElementTypes, target: Target
     On a GPU a node without a kernel runs on the host and costs two copies; the CPU provider casts such nodes itself.
     Where bf16 has no kernel fp32 is next, and fp16 only where fp32 has none either, as it has a smaller range.
     """
-    if target.provider == "cpu" or _supported(node, model, types, target, half) != "no":
+    if target.provider.is_host or _supported(node, model, types, target, half) != "no":
         return half, ""
     if _supported(node, model, types, target, FLOAT) == "yes":
         return FLOAT, f"{node.op_type} has no {half} kernel on {target.provider}"

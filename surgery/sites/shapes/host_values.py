@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Copy, NodePlacement, Plan
 from onnxfix.nouns.runtime.kernels import KernelTable
-from onnxfix.nouns.target import CUDA
+from onnxfix.nouns.runtime.provider import placed_on, providers
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -132,20 +132,26 @@ class _Search:
 
     def _is_dragged(self, node: ir.Node) -> bool:
         placed = self._placement(node)
-        return placed is not None and placed.provider != CUDA and not placed.lacks_kernel
+        return placed is not None and not _chained(placed) and not placed.lacks_kernel
 
     def _on_device(self, node: ir.Node, index: int) -> bool:
         """Whether a reader wants the value on the device: not one on the CPU, nor a host argument of a kernel."""
         placed = self._placement(node)
-        if placed is not None and placed.provider != CUDA:
+        if placed is not None and not _chained(placed):
             return False
-        kernels = self.table.candidates(CUDA, node.op_type, node.domain)
+        names = (each.runtime_name for each in providers() if each.leaves_shapes)
+        kernels = (kernel for name in names for kernel in self.table.candidates(name, node.op_type, node.domain))
         return not any(index in kernel.host_inputs for kernel in kernels)
 
     def _on_host(self, value: ir.Value) -> bool:
         producer = value.producer()
         placed = self._placement(producer) if producer is not None else None
-        return placed is not None and (placed.provider != CUDA or placed.op_type in ("Shape", "Size"))
+        return placed is not None and (not _chained(placed) or placed.op_type in ("Shape", "Size"))
+
+
+def _chained(placed: NodePlacement) -> bool:
+    """Whether a node is on a provider that leaves arithmetic on shapes to the host."""
+    return placed_on(placed.provider).leaves_shapes
 
 
 def _small_shape(value: ir.Value | None) -> tuple[int, ...] | None:

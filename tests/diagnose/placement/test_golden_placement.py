@@ -11,12 +11,13 @@ from oracle import golden
 from oracle.compare import differences
 from oracle.random_graphs import random_model
 from oracle.runtime import Oracle, RuntimePlan
+from provider_names import CPU, CUDA
 from test_placement import CASES
 
 from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.kernels import KernelTable
-from onnxfix.nouns.target import CPU, CUDA, Target
+from onnxfix.nouns.target import Target
 
 VERSION, PLANS = golden.read()
 

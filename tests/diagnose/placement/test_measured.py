@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from provider_names import CPU, CUDA
 from terminal import onnxfix
 
 from onnxfix.diagnose.placement.engines import placement
@@ -26,7 +27,7 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.runtime.cuda_devices import cuda_devices
-from onnxfix.nouns.target import CPU, CUDA, Target
+from onnxfix.nouns.target import Target
 
 ROOT = Path(__file__).parents[3]
 

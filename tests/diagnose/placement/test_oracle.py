@@ -14,11 +14,12 @@ import pytest
 from oracle.compare import differences
 from oracle.random_graphs import random_model
 from oracle.runtime import Oracle
+from provider_names import CPU, CUDA
 
 from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
-from onnxfix.nouns.target import CPU, CUDA, Target
+from onnxfix.nouns.target import Target
 
 FULL = os.environ.get("ONNXFIX_ORACLE") == "full"
 SEEDS = range(500 if FULL else 60)

@@ -10,11 +10,12 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+from provider_names import CPU, CUDA
 
 from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Copy, Plan
-from onnxfix.nouns.target import CPU, CUDA, Target
+from onnxfix.nouns.target import Target
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+from provider_names import CPU, CUDA, OPENVINO, TENSORRT
 from terminal import onnxfix
 
 from onnxfix.diagnose.placement.engines import placement
@@ -21,7 +22,7 @@ from onnxfix.diagnose.run import diagnose
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import NodePlacement, Plan
-from onnxfix.nouns.target import CPU, CUDA, OPENVINO, TENSORRT, Target
+from onnxfix.nouns.target import Target
 
 SEQUENCE = """g (float[b,8] x) => (float[b,4] y) { h = Relu(x) s = SplitToSequence<axis = 1>(h, n)
     a = SequenceAt(s, i) y = Exp(a) }"""

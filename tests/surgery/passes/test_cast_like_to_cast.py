@@ -3,10 +3,11 @@
 import graphs
 import numpy as np
 import pytest
+from provider_names import CUDA
 
 from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.target import CUDA, Target
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
 

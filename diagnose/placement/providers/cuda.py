@@ -1,4 +1,4 @@
-"""Nodes that the CUDA provider refuses although it has a kernel for their types: by their attributes.
+"""What the CUDA provider leaves although it has a kernel for the types: by attributes, and arithmetic on shapes.
 
 Source: the provider's own checks when it claims nodes (cuda_execution_provider.cc, GetCapability).
 """
@@ -10,15 +10,36 @@ from typing import Any
 
 import onnx_ir as ir
 
-from .region import PlannedNode
+from onnxfix.diagnose.placement.lookup import Lookup
+from onnxfix.diagnose.placement.region import PlannedNode, Region
+
+from .forecaster import Forecaster
+from .shape_chain import cpu_preferred
 
 _ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
 
 
-def rejection(node: PlannedNode, since: int) -> str:
-    """What the CUDA kernel of a node does not take, empty when it takes it."""
-    check = _CHECKS.get(node.op_type)
-    return check(node, since) if check else ""
+class CudaForecaster(Forecaster):
+    """Kernels, less what their attributes and GetCapability leave to the CPU."""
+
+    def claim(self, region: Region, lookup: Lookup) -> None:
+        found = {n: self.kernel(n, lookup) for n in region.nodes if not n.provider}
+        tentative = {node: kernel for node, kernel in found.items() if kernel is not None}
+        moved = cpu_preferred(region, tentative, lookup)
+        for node, kernel in tentative.items():
+            if node in moved:
+                node.reason = _chain_reason(node)
+            else:
+                node.provider, node.kernel = self.provider.runtime_name, kernel
+
+    def rejection(self, node: PlannedNode, lookup: Lookup) -> str:
+        check, schema = _CHECKS.get(node.op_type), lookup.schema(node)
+        return check(node, schema.since) if check and schema else ""
+
+
+def _chain_reason(node: PlannedNode) -> str:
+    where = f" from {node.root}" if node.root is not None and node.root is not node else ""
+    return f"it reads only values that are in host memory{where}, so ONNX Runtime computes it there"
 
 
 def _attribute(node: PlannedNode, name: str, default: Any = None) -> Any:

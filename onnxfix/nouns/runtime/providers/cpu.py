@@ -1,0 +1,15 @@
+"""ONNX Runtime's own kernels on the host, which run what every other provider leaves."""
+
+from __future__ import annotations
+
+from onnxfix.nouns.runtime.provider import Provider
+
+PROVIDER = Provider(
+    name="cpu",
+    runtime_name="CPUExecutionProvider",
+    label="CPU",
+    colours=("#e08e0b", "#f2a93b"),
+    tabled=True,
+    fuses_pairs=True,
+    array_device="cpu",
+)
