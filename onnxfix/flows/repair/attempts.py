@@ -23,8 +23,7 @@ from onnxfix.surgery.passes.convert_to_half import NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival
-from . import escalation
+from . import arrival, escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed
