@@ -139,6 +139,24 @@ real_inputs = together(
 )
 """How texts of a table become inputs."""
 
+scripts = together(
+    click.option(
+        "--script",
+        "scripts",
+        multiple=True,
+        metavar="FILE.py[:FUNCTION]",
+        help="Run your onnx_graphsurgeon function first.",
+    ),
+    click.option(
+        "--script-last",
+        "scripts_last",
+        multiple=True,
+        metavar="FILE.py[:FUNCTION]",
+        help="Run one on what repair made.",
+    ),
+)
+"""Functions of the user's own."""
+
 libraries = click.option(
     "--custom-op-library", "libraries", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so"
 )

@@ -46,6 +46,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     metavar="FILE",
     help="Real inputs (.npz, or a table of texts): for ranges of --int8, and to keep what half precision harms.",
 )
+@options.scripts
 @options.search
 @options.real_inputs
 @click.option("--no-verify", is_flag=True, help="Write without running the result; it says 'unverified' then.")
@@ -63,6 +64,7 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
     from onnxfix.flows.inputs import feeds_of_arrays
     from onnxfix.flows.repair.repair import repair
     from onnxfix.surgery.recipes import Wish
+    from onnxfix.surgery.script import Script
     from onnxfix.surgery.sites.half.block_list import BlockList
     from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
@@ -83,6 +85,8 @@ def command(model: Path | None, output: Path | None, form: str, **given: Any) ->
         reduce_range=given["reduce_range"],
         heads=given["quantize_heads"],
         prepare=given["prepare"],
+        scripts=tuple(map(Script.load, given["scripts"])),
+        scripts_last=tuple(map(Script.load, given["scripts_last"])),
         converter=given["converter"],
         half=HalfOptions(
             keep_rotary_fp32=given["keep_rotary_fp32"],

@@ -154,7 +154,7 @@ class Job:
         if check.half:
             require_typed(done.result)
             # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
-            aim = limit if done.wish.int8 else min(limit, precision.AIMS[self.kind])
+            aim = limit if done.wish.int8 else min(limit, escalation.AIMS[self.kind])
             done, comparison = self._within_aim(done, held, aim)
             held.require(comparison, done.result)
             emulated = (comparison,)
