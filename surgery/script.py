@@ -52,7 +52,7 @@ class Script:
     @staticmethod
     def of(function: Callable[[Any], Any]) -> Script:
         """A callable under its own name."""
-        return Script(f"script {getattr(function, '__qualname__', type(function).__name__)}", function)
+        return Script(f"script {getattr(function, '__name__', type(function).__name__)}", function)
 
     @staticmethod
     def load(text: str) -> Script:
@@ -73,6 +73,8 @@ class Script:
     def apply(self, editor: Editor) -> None:
         from .graphsurgeon.exchange import Exchange
 
+        for node in editor.model.nodes():
+            editor.named(node)
         try:
             exchange = Exchange(editor.model)
         except Exception as error:  # the library raises anything on what it does not know

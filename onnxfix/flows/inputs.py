@@ -38,7 +38,7 @@ def feeds_of_arrays(file: Path | None, model: Path, libraries: tuple[Path, ...] 
     from onnxfix.nouns.model import Model
 
     opened = Model.open(model, libraries)
-    feeds = load_feeds(file)
+    feeds = load_feeds(file, [str(value.name) for value in opened.graph.inputs])
     for feed in feeds:
         check_feed(opened, feed)
     return feeds

@@ -57,7 +57,7 @@ class Exchange:
         merged.ir_version = after.ir_version
         if merged == self._source:
             return None
-        model = ir.from_proto(merged)
+        model: ir.Model = ir.from_proto(merged)
         forget_undeclared(model, merged)
         for holder, name, tensor in _slots(model):
             if isinstance(tensor, ir.ExternalTensor) and tensor.location == _WEIGHT:
