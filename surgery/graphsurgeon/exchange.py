@@ -236,6 +236,7 @@ class _Origins:
             node.CopyFrom(old)
             return
         node.metadata_props.extend(old.metadata_props)
+        node.name = node.name or f"{old.name}_{node.op_type}"  # legacy exports have the torch scope in the name
         if node.op_type == old.op_type and node.domain == old.domain:
             node.doc_string, node.overload = old.doc_string, old.overload
             _carry_attributes(node, old, was)

@@ -58,7 +58,7 @@ def border_of_scope(model: Model, pattern: str) -> Border:
 
 
 def _with_between(model: Model, caught: Mapping[ir.Node, None]) -> dict[ir.Node, None]:
-    """Nodes without a scope, such as exporters' optimisers make, belong to the scope when they lie between two of it."""
+    """Nodes without a scope, such as optimisers make, belong to one when they lie between two nodes of it."""
     made = {value for node in caught for value in node.outputs}
     behind = []
     for node in model.graph:
