@@ -8,6 +8,7 @@ from onnxfix.flows.bench.asked import bench
 from onnxfix.flows.diagnose import diagnose
 from onnxfix.flows.explain import explain
 from onnxfix.flows.export import export
+from onnxfix.flows.extract import extract
 from onnxfix.flows.repair.asked import repair
 
-__all__ = ["bench", "diagnose", "explain", "export", "repair"]
+__all__ = ["bench", "diagnose", "explain", "export", "extract", "repair"]

@@ -15,6 +15,18 @@ from onnxfix.nouns.process.discovery import classes_in
 from .editor import Editor
 
 
+class Step(Protocol):
+    """What a recipe runs: a pass of ours, or a user's script."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def applicability(self) -> Applicability: ...
+
+    def apply(self, editor: Editor) -> None: ...
+
+
 @runtime_checkable
 class Pass(Protocol):
     """What every file in `surgery/passes` defines one of. The class docstring is printed by `onnxfix explain NAME`.
@@ -40,7 +52,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def run(graph_pass: Pass, model: Model) -> Outcome:
+def run(graph_pass: Step, model: Model) -> Outcome:
     """Apply a pass in place and return what it changed."""
     editor = Editor(model, graph_pass.name)
     graph_pass.apply(editor)

@@ -9,14 +9,14 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 
 from . import graph_pass
-from .graph_pass import Outcome, Pass
+from .graph_pass import Outcome, Step
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Passes in order. `applicability` is the weakest of them: one numeric pass makes the result numeric."""
 
-    passes: tuple[Pass, ...]
+    passes: tuple[Step, ...]
 
     @property
     def applicability(self) -> Applicability:

@@ -35,6 +35,7 @@ from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 from .graph_pass import Pass
 from .recipe import Recipe
+from .script import Script
 
 # Scales cost 3 % of the weights' bytes at 8 bits in blocks of 128, and 25 % at 4 bits in blocks of 32, which need them:
 # a linear errs by 9e-3 and by 9e-2.
@@ -69,6 +70,10 @@ class Wish:
     """Rotary products and attention in one operator each: what most of the time goes to once linears are int8."""
     prepare: bool = True
     """False: run ONNX Runtime's quantizer on the graph as it is, to see what it does alone."""
+    scripts: tuple[Script, ...] = ()
+    """The user's own functions, run before everything else."""
+    scripts_last: tuple[Script, ...] = ()
+    """And those run on what the passes made."""
 
     @property
     def kind(self) -> str:
@@ -87,7 +92,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     """
     _refuse(wish)
     if not wish.prepare:
-        return Recipe((QuantizeDynamic(alone=True),))
+        return Recipe((*wish.scripts, QuantizeDynamic(alone=True), *wish.scripts_last))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
     steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
     steps.append(DropInitializerValueInfo())
@@ -102,7 +107,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         steps.append(DropIdleCasts())
     if wish.int8:
         steps.extend(_quantization(wish, model))
-    return Recipe((*steps, *(planned(wish, plan).passes if plan is not None else ())))
+    last = planned(wish, plan).passes if plan is not None else ()
+    return Recipe((*wish.scripts, *steps, *wish.scripts_last, *last))
 
 
 def _quantization(wish: Wish, model: Model) -> list[Pass]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from onnxfix.nouns.model import Model
 
 from .feeds import Feed, required_inputs
 
+EXPECTED = "expected:"
+"""What stands in front of the names of arrays that are answers, in the file beside an extracted part."""
 
-def load_feeds(path: Path | str) -> list[Feed]:
+
+def load_feeds(path: Path | str, inputs: Collection[str] = ()) -> list[Feed]:
     """Read one feed (arrays named as the inputs) or several (arrays named `FEED/INPUT`) from an .npz file.
 
+    `inputs`: the model's own, for names that hold a slash. Arrays of expected answers are left out.
     Raises OnnxfixError when the file is missing, no .npz, or holds pickled objects.
     """
     source = Path(path)
@@ -26,7 +31,7 @@ def load_feeds(path: Path | str) -> list[Feed]:
         with np.load(source, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
-            arrays = {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files if not name.startswith(EXPECTED)}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         # without numpy's words: for any unknown file it suggests loading pickles
         message = f"{source} is not an .npz file of plain arrays"
@@ -35,7 +40,8 @@ def load_feeds(path: Path | str) -> list[Feed]:
         raise OnnxfixError(f"{source} holds no arrays", "write one with numpy.savez(FILE, input_name=array)")
     grouped: dict[str, Feed] = {}
     for key, array in arrays.items():
-        name, _, input_name = key.rpartition("/")
+        known = max((i for i in inputs if key == i or key.endswith(f"/{i}")), key=len, default=key.rpartition("/")[2])
+        name, input_name = key.removesuffix(known).removesuffix("/"), known
         grouped.setdefault(name, Feed(name or source.stem, {})).arrays[input_name] = array
     return list(grouped.values())
 

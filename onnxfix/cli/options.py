@@ -138,6 +138,22 @@ real_inputs = together(
 )
 """How texts of a table become inputs."""
 
+scripts = together(
+    click.option(
+        "--script",
+        multiple=True,
+        metavar="FILE.py[:FUNCTION]",
+        help="Run your onnx_graphsurgeon function first.",
+    ),
+    click.option(
+        "--script-last",
+        multiple=True,
+        metavar="FILE.py[:FUNCTION]",
+        help="Run one on what repair made.",
+    ),
+)
+"""Functions of the user's own."""
+
 libraries = click.option("--custom-op-library", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
 target = click.Choice([each.name for each in providers()])
 bench_provider = click.Choice(["auto", *sorted(each.name for each in providers() if each.array_device)])

@@ -40,6 +40,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
     metavar="FILE",
     help="Real inputs (.npz, or a table of texts): for ranges of --int8, and to keep what half precision harms.",
 )
+@options.scripts
 @options.search
 @options.real_inputs
 @options.without("--no-verify", "verify", "Write without running the result; it says 'unverified' then.")

@@ -48,12 +48,12 @@ def feeds_of_arrays(given: Any, model: Path, libraries: tuple[Path, ...] = ()) -
     from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.nouns.model import Model
 
+    opened = Model.open(model, libraries)
     if isinstance(given, str | Path):
-        feeds = load_feeds(given)
+        feeds = load_feeds(given, [str(value.name) for value in opened.graph.inputs])
     else:
         several = [given] if isinstance(given, Mapping) else given
         feeds = [Feed(f"feed {i + 1}", dict(arrays)) for i, arrays in enumerate(several)]
-    opened = Model.open(model, libraries)
     for feed in feeds:
         check_feed(opened, feed)
     return feeds

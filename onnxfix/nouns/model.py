@@ -47,7 +47,7 @@ class Model:
                 wire.attach(model, mapped)
         except Exception as error:  # onnx-ir raises many types on malformed protobufs
             raise OnnxfixError(f"{source} is not a valid ONNX model: {error}", "export it again") from error
-        _forget_undeclared(model, proto)
+        forget_undeclared(model, proto)
         if not _is_sorted(model.graph, set()):
             # onnxruntime.transformers appends its casts; the runtime takes such files, a clone of them does not
             _sort(model.graph, source)
@@ -233,7 +233,7 @@ def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
     return proto, mapped
 
 
-def _forget_undeclared(model: ir.Model, proto: Any) -> None:
+def forget_undeclared(model: ir.Model, proto: Any) -> None:
     """Clear the types onnx-ir gives to initializers that the file has no value_info for.
 
     onnx-ir writes a value_info entry for every typed initializer. Such entries are what ONNX Runtime's quantizer later

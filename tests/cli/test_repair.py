@@ -240,3 +240,40 @@ def test_a_report_never_overwrites_a_model(folder: Path) -> None:
     done = onnxfix("repair", "-o", "out.onnx", "--report", "model.onnx", cwd=folder)
     assert done.returncode == 2 and "--report" in done.stderr
     assert (folder / "model.onnx").read_bytes() == before and not (folder / "out.onnx").exists()
+
+
+def test_scripts_run_before_and_after_the_passes(folder: Path) -> None:
+    """Before them there is a sequence, after them none; each is named in the report and in the file."""
+    (folder / "seen.py").write_text("""
+def before(graph):
+    assert any(node.op == 'SplitToSequence' for node in graph.nodes)
+    graph.nodes[0].name = 'renamed'
+    print('a script may print')
+def after(graph):
+    assert not any(node.op == 'SplitToSequence' for node in graph.nodes)
+""")
+    given = ("--precision", "fp32", "--script", "seen.py:before", "--script-last", "seen.py:after")
+    document = answer("repair", *given, cwd=folder)
+    passes = document["passes"]
+    assert passes[0] == "script seen.py:before" and "script seen.py:after" in passes[-2:]
+    assert document["applicability"] == "numeric" and "script seen.py:before: insert" in document["changes"]
+    assert "script seen.py:after changed nothing" in document["notes"]
+    assert document["comparisons"][0]["rel_l2"] == 0
+    written = json.loads(Model.open(folder / "model.fp32.onnx").ir.metadata_props["onnxfix.repair"])
+    assert written["passes"] == passes
+
+
+def test_a_script_that_is_wrong_or_changes_results_writes_nothing(folder: Path) -> None:
+    (folder / "scale.py").write_text("""
+def surgery(graph):
+    graph.tensors()['wo'].values *= 1.01
+def broken(graph):
+    graph.nodes[0].nothing
+""")
+    done = onnxfix("repair", "--precision", "fp32", "--script", "scale.py:broken", cwd=folder)
+    assert done.returncode == 2 and "fails in scale.py, line 5: AttributeError" in done.stderr
+    done = onnxfix("repair", "--precision", "fp32", "--script", "scale.py", cwd=folder)
+    assert done.returncode == 2 and "differs from the source by a relative L2 error of 1.0e-02" in done.stderr
+    assert sorted(f.name for f in folder.iterdir()) == ["model.onnx", "scale.py"]
+    document = answer("repair", "--precision", "fp32", "--script", "scale.py", "--max-error", "0.02", cwd=folder)
+    assert "relative L2 error at most 1.0e-02" in document["verified"]

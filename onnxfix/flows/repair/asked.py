@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from onnxfix.flows.source import ModelLike
     from onnxfix.nouns.process.progress import Advance
     from onnxfix.surgery.recipes import Wish
+    from onnxfix.surgery.script import Script
 
     from .repair import Repaired
     from .search import SearchWish
 
+Scripted: TypeAlias = str | Path | Callable[[Any], Any]
 Precision = Literal["fp32", "fp16", "bf16"]
 Int8 = Literal["dynamic", "static", "weight-only"]
 Like = Literal["rotary", "norms", "softmax", "mask"]
@@ -64,6 +66,8 @@ def repair(
     verify: bool = True,
     force: bool = False,
     dry_run: bool = False,
+    script: Scripted | Sequence[Scripted] = (),
+    script_last: Scripted | Sequence[Scripted] = (),
     custom_op_library: Sequence[str | Path] = (),
     progress: Advance = lambda step: None,
 ) -> Repaired:
@@ -73,7 +77,9 @@ def repair(
     `Repaired.model` unless `output` names a file. The source is never changed. `target` is cuda, and cpu with `int8`
     dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a polars frame, or feeds: input
     name → array) are real inputs, for ranges of int8 and to find what half precision harms; `feeds` are verified on.
-    `max_error` is the largest relative L2 error that is still written. `progress` is told each step.
+    `max_error` is the largest relative L2 error that is still written. `script` are functions of your own (or
+    `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on what
+    repair made. `progress` is told each step.
 
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
@@ -125,6 +131,8 @@ def repair(
             reduce_range=reduce_range,
             heads=quantize_heads,
             prepare=prepare,
+            scripts=_scripts(script),
+            scripts_last=_scripts(script_last),
             converter=converter,
             half=HalfOptions(
                 keep_rotary_fp32=keep_rotary_fp32,
@@ -160,6 +168,13 @@ def _require(name: str, value: object, known: object) -> None:
     """Raise OnnxfixError for a value that a keyword does not take."""
     if value is not None and value not in get_args(known):
         raise OnnxfixError(f"{arg(name, value)} is not known", f"take one of {', '.join(map(repr, get_args(known)))}")
+
+
+def _scripts(given: Scripted | Sequence[Scripted]) -> tuple[Script, ...]:
+    from onnxfix.surgery.script import Script
+
+    several = [given] if isinstance(given, str | Path) or callable(given) else given
+    return tuple(Script.of(each) if callable(each) else Script.load(str(each)) for each in several)
 
 
 def _search(
