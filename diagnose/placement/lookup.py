@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.runtime.kernels import UNKNOWN_TYPE, Kernel, KernelTable
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import opset
 
 from .region import PlannedNode
 from .rejected import rejection
@@ -27,7 +28,7 @@ class Lookup:
         return self.table.schema(node.op_type, node.domain, self.opset(node.domain))
 
     def opset(self, domain: str) -> int:
-        return self.imports.get(domain) or (self.imports.get("ai.onnx", 1) if domain == "" else 1)
+        return opset(self.imports, domain)
 
     def kernel(self, provider: str, node: PlannedNode) -> Kernel | None:
         """The kernel of a provider for a node, None without one or when CUDA refuses the node's attributes."""

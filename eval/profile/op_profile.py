@@ -19,9 +19,9 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import layer_of
+from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.shapes.product_operations import is_product, operations
 
-from .computed_constants import has_body
 from .events import Event, name_expanded, node_times
 from .node_scopes import UNKNOWN, scopes, shown
 from .tensor_sizes import Sized, sized
@@ -171,7 +171,7 @@ def _nodes(model: Model, traced: Traced, feeds: Feeds, times: Mapping[str, tuple
 def _work(node: ir.Node, every: Sequence[Sized]) -> tuple[int | None, int | None]:
     """Operations and bytes over all feeds."""
     values = list(dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None and v.name))
-    if has_body(node) or any(value not in sizes.of for sizes in every for value in values):
+    if bodies(node) or any(value not in sizes.of for sizes in every for value in values):
         return None, None
     counted = [operations(node, sizes.shapes) if is_product(node) else (0, 0) for sizes in every]
     flops = None if None in counted else sum(sum(c) for c in counted if c is not None)

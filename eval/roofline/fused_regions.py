@@ -7,17 +7,17 @@ and comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from onnxfix.eval.profile.computed_constants import Leaves, has_body
+from onnxfix.eval.profile.computed_constants import Leaves
 from onnxfix.eval.profile.tensor_sizes import Sized
+from onnxfix.nouns.types.operators import bodies
 
 VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear"})
 """Done by who reads the result; numbers are dequantized on reading them."""
 _SHAPES = frozenset({"Shape", "Size"})
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 class Flow:
@@ -39,7 +39,7 @@ class Flow:
             for value in read:
                 self.readers.setdefault(value, []).append(node)
             before = max((depth.get(value, 0) for value in read), default=0)
-            broken = breaks(node) or has_body(node)
+            broken = breaks(node) or bool(bodies(node))
             if broken:
                 self.breakers.append(node)
             else:
@@ -48,7 +48,7 @@ class Flow:
 
     def reads(self, node: ir.Node) -> Iterator[ir.Value]:
         """Where the values that a node reads come from, each once, those that its bodies capture included."""
-        inner = [n for a in node.attributes.values() if a.type in _BODIES for g in _graphs(a) for n in g.all_nodes()]
+        inner = [n for body in bodies(node) for n in body.all_nodes()]
         captured = (v for n in inner for v in n.inputs if v is not None and self._owner(v) is self.graph)
         yield from dict.fromkeys(self.origin(v) for v in (*node.inputs, *captured) if v is not None)
 
@@ -74,10 +74,6 @@ class Flow:
     def _owner(self, value: ir.Value) -> ir.Graph | ir.Function | None:
         producer = value.producer()
         return producer.graph if producer is not None else value.graph
-
-
-def _graphs(attribute: ir.Attr) -> Iterable[ir.Graph]:
-    return [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()
 
 
 def moved(flow: Flow) -> Iterator[tuple[ir.Node, float]]:

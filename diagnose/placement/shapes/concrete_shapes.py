@@ -16,6 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types.operators import proto_graphs
 
 Shape = tuple[int, ...]
 
@@ -144,14 +145,11 @@ def _inferred(proto: Any) -> dict[str, Shape]:
         return {}
     found: dict[str, Shape] = {}
     different: set[str] = set()  # branches may use one name for two values
-    pending = [done.graph]
-    while pending:
-        graph = pending.pop()
+    for graph in proto_graphs(done.graph):
         for info in (*graph.input, *graph.output, *graph.value_info):
             shape = info.type.tensor_type.shape if info.type.tensor_type.HasField("shape") else None
             if shape is not None and all(d.HasField("dim_value") for d in shape.dim):
                 known = tuple(d.dim_value for d in shape.dim)
                 if found.setdefault(info.name, known) != known:
                     different.add(info.name)
-        pending.extend(a.g for n in graph.node for a in n.attribute if a.HasField("g"))
     return {name: shape for name, shape in found.items() if name not in different}

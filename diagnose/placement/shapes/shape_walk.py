@@ -14,8 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.shapes.product_operations import Shape, whole
+from onnxfix.surgery.sites.shapes.product_operations import Shape
 
 from .concrete_shapes import size_of, stated_shapes
 from .product_shapes import Numbers, wholes
@@ -63,9 +64,8 @@ class _Walk:
             # sizes that do not fit: the graph is wrong or not meant for this batch, and nothing is known then
             with contextlib.suppress(ValueError, IndexError, ZeroDivisionError, OverflowError):
                 self._node(node)
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                    self.graph(attribute.as_graph())
+            for body in bodies(node):
+                self.graph(body)
 
     def _constant(self, value: ir.Value | None) -> None:
         if value is None or value in self.shapes:
@@ -98,7 +98,7 @@ class _Walk:
     def _split(self, node: ir.Node, shape: Shape | None, numbers: Sequence[Numbers | None]) -> None:
         if shape is None:
             return
-        axis = whole(node, "axis", 0) % len(shape)
+        axis = integer(node, "axis", 0) % len(shape)
         parts = wholes(node, "split") or (tuple(map(int, numbers[1])) if len(numbers) > 1 and numbers[1] is not None
                                           else None)  # fmt: skip
         if parts is None and len(node.inputs) < 2:
@@ -120,7 +120,7 @@ class _Walk:
         if node.op_type == "Shape":
             whole_shape = shapes[0]
             end = node.attributes["end"].as_int() if "end" in node.attributes else None
-            return None if whole_shape is None else np.array(whole_shape[whole(node, "start", 0) : end], np.int64)
+            return None if whole_shape is None else np.array(whole_shape[integer(node, "start", 0) : end], np.int64)
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
@@ -136,11 +136,11 @@ def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:
         case "CastLike" if first.dtype == known[1].dtype:
             return first
         case "Identity" | "Cast":
-            return first if node.op_type == "Identity" or whole(node, "to", 0) in (6, 7, 9) else None
+            return first if node.op_type == "Identity" or integer(node, "to", 0) in (6, 7, 9) else None
         case "Gather":
-            return np.asarray(np.take(first, known[1], axis=whole(node, "axis", 0)))
+            return np.asarray(np.take(first, known[1], axis=integer(node, "axis", 0)))
         case "Concat":
-            return np.concatenate(known, axis=whole(node, "axis", 0))
+            return np.concatenate(known, axis=integer(node, "axis", 0))
         case "Neg":
             return -first
         case "Range":

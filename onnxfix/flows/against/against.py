@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.layer_noise import NOTHING_DB, Against, Cause, LayerNoise, decibels
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.graph_pass import run
@@ -248,6 +249,6 @@ def _weight(linear: linears.Linear) -> Array | None:
         if move is None:
             return None
         array = move(array)
-    if "transB" in linear.node.attributes and linear.node.attributes["transB"].as_int():
+    if integer(linear.node, "transB", 0):
         array = array.T
     return array.astype("float32") if array.ndim == 2 else None

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
 
 from .half_plan import HalfPlan, accepts_half, schema_of
@@ -54,17 +55,6 @@ def owners(model: Model) -> dict[ir.Node, ir.Node]:
     found: dict[ir.Node, ir.Node] = {}
     for node in model.graph:
         found.update((inner, node) for inner in _with_bodies(node))
-    return found
-
-
-def bodies(node: ir.Node) -> list[ir.Graph]:
-    """The sub-graphs in a node's attributes."""
-    found: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            found.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
-            found.extend(attribute.as_graphs())
     return found
 
 
