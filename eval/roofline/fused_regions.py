@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxfix.eval.profile.computed_constants import Leaves
 from onnxfix.eval.profile.tensor_sizes import Sized
 from onnxfix.nouns.types.operators import bodies
+from onnxfix.surgery.sites.disjoint_sets import root
 
 VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear"})
 """Done by who reads the result; numbers are dequantized on reading them."""
@@ -82,9 +83,9 @@ def moved(flow: Flow) -> Iterator[tuple[ir.Node, float]]:
     for value, readers in flow.readers.items():
         producer = value.producer()
         home = kernel.get(producer) if producer is not None else None
-        for root in dict.fromkeys(kernel[n] for n in readers if n in kernel):
-            if root is not home:
-                yield from _read(flow, value, [n for n in readers if kernel.get(n) is root])
+        for there in dict.fromkeys(kernel[n] for n in readers if n in kernel):
+            if there is not home:
+                yield from _read(flow, value, [n for n in readers if kernel.get(n) is there])
         if (
             producer is not None
             and home is not None
@@ -109,13 +110,6 @@ def _read(flow: Flow, value: ir.Value, readers: list[ir.Node]) -> Iterator[tuple
 def _kernels(flow: Flow) -> dict[ir.Node, ir.Node]:
     """Node → a node that stands for its kernel, of all that are not breakers."""
     above = {node: node for node in flow.level}
-
-    def root(node: ir.Node) -> ir.Node:
-        while above[node] is not node:
-            above[node] = above[above[node]]
-            node = above[node]
-        return node
-
     for value, readers in flow.readers.items():
         if flow.leaves(value):
             continue
@@ -124,5 +118,5 @@ def _kernels(flow: Flow) -> dict[ir.Node, ir.Node]:
         for node in ([producer] if producer is not None else []) + readers:
             if node in flow.level:
                 other = together.setdefault(flow.level[node], node)
-                above[root(node)] = root(other)
-    return {node: root(node) for node in flow.level}
+                above[root(above, node)] = root(above, other)
+    return {node: root(above, node) for node in flow.level}

@@ -7,7 +7,7 @@ import numpy as np
 from onnxfix.nouns.layer_noise import Cause
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.int8.channel_ranges import Channels
-from onnxfix.surgery.int8.outliers import Migration, best_migration, decibels
+from onnxfix.surgery.int8.outliers import Migration, best_migration, gain_db
 from onnxfix.surgery.sites.linear.quantized_weights import QuantizedWeight
 
 # A repair that gains a bit of the activation or more is the cause to name.
@@ -26,7 +26,7 @@ def cause_of(activation: Array, weight: Array, quantized: QuantizedWeight) -> Ca
     if of_weight >= of_activation:
         return _weight_cause(activation, weight, quantized, of_weight)
     clipping = _energy((cut - activation) @ weight)
-    gain = decibels(of_activation, max(of_activation - clipping, 1e-12))
+    gain = gain_db(of_activation, max(of_activation - clipping, 1e-12))
     if gain >= TELLING_DB:
         share = float(np.mean(cut != activation))
         words = f"{100 * share:.2g} % of its input lies outside the calibrated range {_range(quantized)}"
@@ -58,7 +58,7 @@ def _furthest(channels: Channels, migration: Migration) -> tuple[tuple[int, floa
 def _weight_cause(activation: Array, weight: Array, quantized: QuantizedWeight, noise: float) -> Cause:
     steps = np.abs(weight).max(axis=0) / 127
     per_channel = np.rint(weight / np.where(steps > 0, steps, 1)) * steps
-    gain = decibels(noise, max(_energy(activation @ per_channel - activation @ weight), 1e-12))
+    gain = gain_db(noise, max(_energy(activation @ per_channel - activation @ weight), 1e-12))
     if quantized.scales == 1 and weight.shape[1] > 1 and gain >= TELLING_DB:
         columns = np.abs(weight).max(axis=0)
         spread = float(columns.max() / (np.median(columns) or 1.0))

@@ -15,6 +15,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.disjoint_sets import root
 
 from .half_plan import HalfPlan, accepts_half, schema_of
 
@@ -121,15 +122,8 @@ def _parts(graph: ir.Graph, kept: set[ir.Node], owner: dict[ir.Node, ir.Node]) -
         first[node] = node
         for other in before & kept:
             if level[other] == level[node]:
-                first[_root(first, other)] = _root(first, node)
+                first[root(first, other)] = root(first, node)
     parts: dict[ir.Node, list[ir.Node]] = {}
     for node in first:
-        parts.setdefault(_root(first, node), []).append(node)
+        parts.setdefault(root(first, node), []).append(node)
     return [tuple(nodes) for nodes in parts.values()]
-
-
-def _root(first: dict[ir.Node, ir.Node], node: ir.Node) -> ir.Node:
-    while first[node] is not node:
-        first[node] = first[first[node]]
-        node = first[node]
-    return node
