@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +18,7 @@ from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from .concrete_shapes import size_of, stated_shapes
+from .concrete_shapes import inferred_shapes, size_of, stated_shapes
 from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
 
@@ -49,6 +49,17 @@ def shapes_at(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -
             walk.shapes[value] = tuple(size_of(d, axis, sizes) for axis, d in enumerate(value.shape))
     walk.graph(model.graph)
     return walk.shapes
+
+
+def shapes_by_name(
+    names: Collection[str], model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]
+) -> dict[str, Shape]:
+    """The shapes of at least these values, as far as known: onnx's inference is asked for what the walk leaves open."""
+    found: dict[str, set[Shape]] = {}
+    for value, shape in shapes_at(model, sizes, recorded).items():
+        found.setdefault(value.name or "", set()).add(shape)
+    known = {name: shapes.pop() for name, shapes in found.items() if len(shapes) == 1}  # branches may share a name
+    return known if all(name in known for name in names) else inferred_shapes(model, sizes, recorded) | known
 
 
 class _Walk:
