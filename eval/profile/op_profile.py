@@ -51,7 +51,7 @@ class NodeTime:
 
 
 @dataclass(frozen=True)
-class Row:
+class ProfileRow:
     """Nodes under one name. `share` is of the time of all rows, 0 to 1."""
 
     name: str
@@ -78,7 +78,7 @@ class Profile:
     runs: int
     note: str = ""
 
-    def by(self, key: Key) -> list[Row]:
+    def by(self, key: Key) -> list[ProfileRow]:
         """Rows by operator, scope, layer or provider, the slowest first, with the time between operators and the time
         that varies: together they are `wall_ms`. Scopes are shown without layer numbers, 28 layers of `mlp.Wi` are one
         row; a layer is a scope up to its first number.
@@ -90,7 +90,7 @@ class Profile:
         sums = {name: (math.fsum(ms), len(ms)) for name, ms in groups.items()} | {BETWEEN: (self.between_ms, 0)}
         sums |= {VARYING: (self.varying_ms, 0)} if self.varying_ms else {}
         total = math.fsum(ms for ms, _ in sums.values()) or 1.0
-        rows = [Row(name, ms, ms / total, count) for name, (ms, count) in sums.items()]
+        rows = [ProfileRow(name, ms, ms / total, count) for name, (ms, count) in sums.items()]
         return sorted(rows, key=lambda row: (-row.ms, row.name))
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from onnxfix.nouns.plan import Copy, Sizes
 from onnxfix.nouns.site import call_of
 from onnxfix.nouns.target import CUDA
 
-from .causes import cause_of
+from .causes import copy_cause
 from .extent import Extent, extents
 from .memcpy import Transfer
 
@@ -34,7 +34,7 @@ def copies(
 def _copy(
     transfer: Transfer, extent: Extent, lookup: Lookup, scopes: Mapping[PlannedNode, str], origins: Origins
 ) -> Copy:
-    cause = cause_of(transfer, CUDA, lookup)
+    cause = copy_cause(transfer, CUDA, lookup)
     original = origins.node(cause.node)
     return Copy(
         direction=transfer.direction,

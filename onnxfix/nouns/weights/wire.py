@@ -95,7 +95,7 @@ def _tensor(reference: Any, mapped: Mapped) -> ir.TensorProtocol:
     if count != reference.size:
         raise MalformedError(f"tensor '{name}' of shape {list(shape.numpy())} holds {count} elements")
     made = ir.Tensor(array.reshape(shape.numpy()), dtype=dtype, name=name)
-    return weight_data.keep_place(made, weight_data.Place(mapped.file, reference.offset or 0, made.nbytes))
+    return weight_data.keep_range(made, weight_data.FileRange(mapped.file, reference.offset or 0, made.nbytes))
 
 
 def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:
