@@ -22,6 +22,7 @@ from onnxfix.eval.run.session import Level, on_disk
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites.attention import rotary
@@ -171,7 +172,7 @@ def _count_products(model: Model, found: Figures) -> None:
     types = infer(model.ir)
     angles = {node for site in rotary.find(model, types) for node in site.nodes}
     for node in model.nodes():
-        if node.op_type not in ("MatMul", "Gemm", "Einsum") or node.domain not in ("", "ai.onnx") or node in angles:
+        if node.op_type not in ("MatMul", "Gemm", "Einsum") or not is_standard(node) or node in angles:
             continue
         read = {types.get(v) for v in node.inputs if v is not None}
         found.single += FLOAT in read

@@ -9,7 +9,7 @@ from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.numerics.compare import difference
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, TorchRunner
 from onnxfix.export.models.torch_model import TorchModel
-from onnxfix.nouns.comparison import Comparison, Difference
+from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.nouns.errors import arg
 from onnxfix.nouns.model import Model
 
@@ -32,7 +32,7 @@ def verify(path: Path, model: Model, torch_model: TorchModel, name: str, progres
         candidate = OrtRunner(path, name="the exported model")
     except LoadFailure as error:
         raise ExportFailure(error.message, "try the other exporter") from error
-    found: list[Difference] = []
+    found: list[OutputDifference] = []
     try:
         for feed in verification_feeds(model, torch_model):
             progress(f"verifying on {feed.name}")
@@ -55,7 +55,7 @@ def verification_feeds(model: Model, torch_model: TorchModel) -> list[Feed]:
     return feeds
 
 
-def _compare(reference: TorchRunner, candidate: OrtRunner, feed: Feed) -> tuple[Difference, ...]:
+def _compare(reference: TorchRunner, candidate: OrtRunner, feed: Feed) -> tuple[OutputDifference, ...]:
     try:
         expected = reference.run(feed.arrays)
     except RunFailure as error:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.change import Change
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.operators import graphs
 from onnxfix.nouns.types.type_strings import data_type
 
 # Stamped on every node that a pass makes, so that a reader of the graph knows it did not come from the exporter.
@@ -228,8 +229,7 @@ def _prepend(graph: ir.Graph, node: ir.Node) -> None:
 def _names_in_use(model: ir.Model) -> set[str]:
     """Names of all values and nodes in all graphs: an inner graph must not shadow an outer name either."""
     names: set[str] = set()
-    graphs = [model.graph, *model.graph.subgraphs()]
-    for graph in graphs:
+    for graph in graphs(model.graph):
         names.update(v.name for v in (*graph.inputs, *graph.initializers.values()) if v.name)
         for node in graph:
             names.add(node.name or "")

@@ -9,24 +9,26 @@ from onnxfix.nouns.errors import OnnxfixError, one_line
 from .adoption import adopt
 from .editor import Editor
 
+LARGEST_BYTES = 1 << 31  # of one protobuf, which is all that the converter takes
+
 
 def raise_opset(editor: Editor, wanted: int, why: str) -> None:
     """Let the model import at least version `wanted` of ai.onnx, its nodes written as that version has them.
 
-    Raises OnnxfixError where onnx's converter fails: it works in memory, up to 2 GB, and does not know the operators
+    Raises OnnxfixError where onnx's converter fails: it works in memory, up to 2 GiB, and does not know the operators
     that ONNX Runtime alone has in ai.onnx.
     """
-    import onnx
     from onnx import version_converter
 
-    model = editor.model
-    if model.opset >= wanted:
+    model, before = editor.model, editor.model.opset
+    if before >= wanted:
         return
-    before = model.opset
     try:
+        if model.weights_bytes >= LARGEST_BYTES:
+            raise ValueError(f"its weights have {model.weights_bytes:,} bytes and {LARGEST_BYTES:,} is its limit")
         copy = model.ir.clone()
         ir.external_data.load_to_model(copy)
-        made: onnx.ModelProto = version_converter.convert_version(ir.to_proto(copy), wanted)
+        made = version_converter.convert_version(ir.to_proto(copy), wanted)
     except Exception as error:  # it raises RuntimeError, ValueError and protobuf's own
         raise OnnxfixError(
             f"{why} needs operator set {wanted}; this model has {before} and onnx's version converter fails: "

@@ -11,6 +11,7 @@ from onnxfix.nouns.runtime.kernels import UNKNOWN_TYPE, Kernel, KernelTable
 from onnxfix.nouns.runtime.provider import Provider
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import opset
 
 from .region import PlannedNode
 
@@ -27,7 +28,7 @@ class Lookup:
         return self.table.schema(node.op_type, node.domain, self.opset(node.domain))
 
     def opset(self, domain: str) -> int:
-        return self.imports.get(domain) or (self.imports.get("ai.onnx", 1) if domain == "" else 1)
+        return opset(self.imports, domain)
 
     def kernel(self, provider: str, node: PlannedNode) -> Kernel | None:
         """The kernel of a provider, by ONNX Runtime's name, for the types of a node; None without one."""

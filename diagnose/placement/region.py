@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxfix.nouns.runtime.kernels import Kernel
+from onnxfix.nouns.types.operators import bodies
+from onnxfix.nouns.types.schemas import canonical_domain
 
 
 @dataclass(eq=False)
@@ -90,27 +92,18 @@ def regions_of(graph: ir.Graph, parent: PlannedNode | None = None) -> Region:
 
 
 def _planned(node: ir.Node, order: int) -> PlannedNode:
-    bodies = [body for attribute in node.attributes.values() for body in _bodies(attribute)]
     made = PlannedNode(
         name=node.name or "",
         op_type=node.op_type,
-        domain="" if node.domain == "ai.onnx" else node.domain,
+        domain=canonical_domain(node.domain),
         inputs=tuple(node.inputs),
         outputs=tuple(node.outputs),
         attributes=node.attributes,
         order=order,
     )
-    made.regions = tuple(regions_of(body, made) for body in bodies)
+    made.regions = tuple(regions_of(body, made) for body in bodies(node))
     made.captured = captured(made.regions)
     return made
-
-
-def _bodies(attribute: ir.Attr) -> list[ir.Graph]:
-    if attribute.is_ref():
-        return []
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.as_graph()]
-    return list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else []
 
 
 def captured(regions: Iterable[Region]) -> tuple[ir.Value, ...]:

@@ -27,7 +27,7 @@ Side = Literal["before", "after"]
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """The nodes of one layer, as indices into the plan in graph order."""
 
     label: str
@@ -41,7 +41,7 @@ def layer(scope: str) -> str:
     return visible(layer_of(scope))
 
 
-def rows(nodes: tuple[NodePlacement, ...]) -> list[Row]:
+def rows(nodes: tuple[NodePlacement, ...]) -> list[LayerRow]:
     """Rows by the median position of their nodes.
 
     By the first node layers would stand in a false order: ONNX Runtime sorts shape arithmetic of all layers to the
@@ -50,14 +50,14 @@ def rows(nodes: tuple[NodePlacement, ...]) -> list[Row]:
     members: dict[str, list[int]] = {}
     for index, node in enumerate(nodes):
         members.setdefault(layer(node.scope), []).append(index)
-    found: list[Row] = []
+    found: list[LayerRow] = []
     for label, indices in members.items():
         if label != NO_SCOPE or len(indices) <= ROW:
-            found.append(Row(label, tuple(indices)))
+            found.append(LayerRow(label, tuple(indices)))
             continue
         for start in range(0, len(indices), ROW):
             piece = tuple(indices[start : start + ROW])
-            found.append(Row(f"{label} {start + 1:,}–{start + len(piece):,}", piece))
+            found.append(LayerRow(f"{label} {start + 1:,}–{start + len(piece):,}", piece))
     return sorted(found, key=lambda row: (median_low(row.nodes), row.nodes))
 
 
@@ -100,7 +100,7 @@ def data(plan: Plan) -> dict[str, object]:
     }
 
 
-def _bytes(row: Row, anchors: list[tuple[int, Side] | None], copies: tuple[Copy, ...]) -> str:
+def _bytes(row: LayerRow, anchors: list[tuple[int, Side] | None], copies: tuple[Copy, ...]) -> str:
     """What the copies drawn in a row move, as far as known."""
     members = set(row.nodes)
     here = [c.nbytes for c, at in zip(copies, anchors, strict=True) if at and at[0] in members]

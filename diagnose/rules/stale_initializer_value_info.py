@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.types.type_strings import elem_string
 
 
@@ -65,5 +66,4 @@ def _contradiction(value: ir.Value, tensor: ir.TensorProtocol) -> str:
 
 
 def _is_transposed_weight(node: ir.Node, value: ir.Value) -> bool:
-    transposed = node.attributes.get("transB")
-    return node.op_type == "Gemm" and node.inputs[1] is value and transposed is not None and transposed.as_int() == 1
+    return node.op_type == "Gemm" and node.inputs[1] is value and integer(node, "transB", 0) == 1

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
 
@@ -27,7 +28,7 @@ class TrainingMode:
 
     def check(self, subject: Subject) -> Iterator[Finding]:
         for node in subject.nodes:
-            if node.domain in ("", "ai.onnx") and _trains(node):
+            if is_standard(node) and _trains(node):
                 yield Finding(
                     code=self.code,
                     name=self.name,
@@ -40,8 +41,7 @@ class TrainingMode:
 
 def _trains(node: ir.Node) -> bool:
     if node.op_type == "BatchNormalization":
-        mode = node.attributes.get("training_mode")
-        return mode is not None and not mode.is_ref() and mode.as_int() == 1
+        return integer(node, "training_mode", 0) == 1
     if node.op_type != "Dropout" or len(node.inputs) < 3:
         return False
     ratio, training = constant_tensor(node.inputs[1]), constant_tensor(node.inputs[2])

@@ -50,17 +50,17 @@ def latency(seconds: Seconds, rows: Sequence[int]) -> Latency:
     )
 
 
-def ratio(seconds: Seconds, yardstick: Seconds) -> Interval:
-    """Median of time by time of the yardstick, on the same batches of the same rounds.
+def ratio(seconds: Seconds, baseline: Seconds) -> Interval:
+    """Median of time by time of the baseline, on the same batches of the same rounds.
 
     Both of shape (rounds, batches). What disturbs a round slows both, so the ratio is steadier than either time.
     """
-    return _median(seconds / yardstick)
+    return _median(seconds / baseline)
 
 
-def round_ratios(seconds: Seconds, yardstick: Seconds) -> tuple[float, ...]:
+def round_ratios(seconds: Seconds, baseline: Seconds) -> tuple[float, ...]:
     """The median ratio of each round."""
-    return tuple(float(x) for x in np.median(seconds / yardstick, axis=1))
+    return tuple(float(x) for x in np.median(seconds / baseline, axis=1))
 
 
 def percentile_interval(draws: NDArray[Any]) -> tuple[float, float]:

@@ -97,8 +97,8 @@ def _sentence(
 
 def faster(row: BenchRow, other: BenchRow, t: Thresholds = THRESHOLDS) -> bool:
     """Clearly lower median, and lower in most rounds: one disturbed round decides nothing."""
-    beside = bool(row.round_ratios and other.round_ratios)
-    rounds = (row.round_ratios, other.round_ratios) if beside else (row.round_ms, other.round_ms)
+    to_baseline = bool(row.round_ratios and other.round_ratios)
+    rounds = (row.round_ratios, other.round_ratios) if to_baseline else (row.round_ms, other.round_ms)
     pairs = list(zip(*rounds, strict=False))
     wins = sum(mine < theirs for mine, theirs in pairs)
     return _pace(row, other) < t.clear_ratio and wins >= t.clear_rounds * len(pairs)

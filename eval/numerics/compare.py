@@ -15,7 +15,7 @@ import numpy as np
 
 from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.run.runners import Runner
-from onnxfix.nouns.comparison import Comparison, Difference
+from onnxfix.nouns.comparison import Comparison, OutputDifference
 
 Array = np.ndarray[Any, Any]
 
@@ -27,7 +27,7 @@ def compare(
 
     An output the candidate lacks counts as a shape mismatch. Raises what a runner raises (`RunFailure`).
     """
-    differences: list[Difference] = []
+    differences: list[OutputDifference] = []
     for feed in feeds:
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
@@ -47,7 +47,7 @@ def _mask(feed: Feed) -> Array | None:
 
 def difference(
     feed: str, output: str, reference: Array, candidate: Array | None, mask: Array | None = None
-) -> Difference:
+) -> OutputDifference:
     """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
@@ -57,7 +57,7 @@ def difference(
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
         text = f"reference {reference.shape}, candidate {found}"
-        return Difference(feed, output, reference.shape, math.nan, math.nan, False, 0, 0, shape_mismatch=text)
+        return OutputDifference(feed, output, reference.shape, math.nan, math.nan, False, 0, 0, shape_mismatch=text)
     expected, actual = _as_float(reference), _as_float(candidate)
     finite = np.isfinite(expected)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
@@ -68,7 +68,7 @@ def difference(
     scale = float(np.linalg.norm(expected[finite]))
     norm = float(np.linalg.norm(delta))
     agreement, f1 = _choices(expected, actual, both)
-    return Difference(
+    return OutputDifference(
         feed=feed,
         output=output,
         shape=reference.shape,

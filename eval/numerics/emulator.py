@@ -15,6 +15,7 @@ from onnxfix.nouns.target import Target
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import is_standard, opset
 
 HALVES = {"tensor(float16)": ir.DataType.FLOAT16, "tensor(bfloat16)": ir.DataType.BFLOAT16}
 
@@ -52,9 +53,9 @@ class _Emulator:
         halves = [v for v in (*node.inputs, *node.outputs) if v is not None and self.types.get(v) in HALVES]
         if not halves or node.op_type in _CONTROL or node.op_type == "Constant":
             return
-        if node.op_type in _UNROUNDED and node.domain in ("", "ai.onnx") and self._runs_in_half(node):
+        if node.op_type in _UNROUNDED and is_standard(node) and self._runs_in_half(node):
             return
-        is_cast = node.op_type == "Cast" and node.domain in ("", "ai.onnx")
+        is_cast = node.op_type == "Cast" and is_standard(node)
         if not is_cast and not self._has_single_form(node):
             return
         for index, value in enumerate(node.inputs):
@@ -108,8 +109,7 @@ class _Emulator:
 
     def _has_single_form(self, node: ir.Node) -> bool:
         """Whether the operator takes fp32 wherever the node has half values."""
-        opset = self.model.ir.opset_imports.get(node.domain, self.model.opset if node.domain in ("", "ai.onnx") else 1)
-        schema = schemas.find(node.op_type, node.domain, opset)
+        schema = schemas.find(node.op_type, node.domain, opset(self.model.ir.opset_imports, node.domain))
         if schema is None:
             return False
         for values, formal_at in ((node.inputs, schema.input_formal), (node.outputs, schema.output_formal)):

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
 
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-
-
-def has_body(node: ir.Node) -> bool:
-    """Whether a node runs others: If, Loop, Scan."""
-    return any(attribute.type in _BODIES for attribute in node.attributes.values())
 
 
 class Leaves:
@@ -37,7 +32,7 @@ class Leaves:
     def _sources(self, value: ir.Value) -> list[ir.Value]:
         node = value.producer()
         fixed = value in self._found or constant_tensor(value) is not None
-        if fixed or node is None or has_body(node) or node.op_type.startswith(_RANDOM):
+        if fixed or node is None or bodies(node) or node.op_type.startswith(_RANDOM):
             return []
         return [v for v in node.inputs if v is not None]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .computed_constants import has_body
+from onnxfix.nouns.types.operators import bodies
 
 Shape = tuple[int, ...]
 
@@ -85,7 +85,7 @@ def outermost(ran: ir.Model, events: Sequence[Event]) -> list[Event]:
     """Events that are inside no other node's. Names tell first: an event of 0 us may end when an If starts."""
     main = {node.name for node in ran.graph}
     inner = {node.name for node in ran.graph.all_nodes() if node.graph is not ran.graph}
-    control = {node.name for node in ran.graph.all_nodes() if has_body(node)}
+    control = {node.name for node in ran.graph.all_nodes() if bodies(node)}
     spans = [(e.start, e.start + e.duration) for e in events if e.name in control]
 
     def inside(event: Event) -> bool:

@@ -20,9 +20,9 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime import provider as execution_provider
 from onnxfix.nouns.site import layer_of
+from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.shapes.product_operations import is_product, operations
 
-from .computed_constants import has_body
 from .events import Event, name_expanded, node_times
 from .node_scopes import UNKNOWN, scopes, shown
 from .tensor_sizes import Sized, sized
@@ -52,7 +52,7 @@ class NodeTime:
 
 
 @dataclass(frozen=True)
-class Row:
+class ProfileRow:
     """Nodes under one name. `share` is of the time of all rows, 0 to 1."""
 
     name: str
@@ -79,7 +79,7 @@ class Profile:
     runs: int
     note: str = ""
 
-    def by(self, key: Key) -> list[Row]:
+    def by(self, key: Key) -> list[ProfileRow]:
         """Rows by operator, scope, layer or provider, the slowest first, with the time between operators and the time
         that varies: together they are `wall_ms`. Scopes are shown without layer numbers, 28 layers of `mlp.Wi` are one
         row; a layer is a scope up to its first number.
@@ -91,7 +91,7 @@ class Profile:
         sums = {name: (math.fsum(ms), len(ms)) for name, ms in groups.items()} | {BETWEEN: (self.between_ms, 0)}
         sums |= {VARYING: (self.varying_ms, 0)} if self.varying_ms else {}
         total = math.fsum(ms for ms, _ in sums.values()) or 1.0
-        rows = [Row(name, ms, ms / total, count) for name, (ms, count) in sums.items()]
+        rows = [ProfileRow(name, ms, ms / total, count) for name, (ms, count) in sums.items()]
         return sorted(rows, key=lambda row: (-row.ms, row.name))
 
     def as_dict(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _nodes(model: Model, traced: Traced, feeds: Feeds, times: Mapping[str, tuple
 def _work(node: ir.Node, every: Sequence[Sized]) -> tuple[int | None, int | None]:
     """Operations and bytes over all feeds."""
     values = list(dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None and v.name))
-    if has_body(node) or any(value not in sizes.of for sizes in every for value in values):
+    if bodies(node) or any(value not in sizes.of for sizes in every for value in values):
         return None, None
     counted = [operations(node, sizes.shapes) if is_product(node) else (0, 0) for sizes in every]
     flops = None if None in counted else sum(sum(c) for c in counted if c is not None)

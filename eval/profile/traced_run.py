@@ -76,7 +76,7 @@ def trace(
         walls = _run(opened, feeds, runs, name)
         events = json.loads(Path(opened.end_profiling()).read_text(encoding="utf-8"))
         untraced_ms = _run(opened, feeds, untraced, name)
-        graph = _read(optimised)
+        graph = ir.load(optimised)
         del opened
         session.give_back_memory()
     if len(events) >= MOST_EVENTS:
@@ -147,10 +147,3 @@ def _run(opened: Any, feeds: Feeds, times: int, name: str) -> list[float]:
             except Exception as error:
                 raise RunFailure(f"{name} fails in ONNX Runtime: {one_line(error)}") from error
     return found
-
-
-def _read(path: Path) -> ir.Model:
-    import onnx
-
-    graph: ir.Model = ir.from_proto(onnx.load_model(path, load_external_data=False))
-    return graph

@@ -27,7 +27,7 @@ def classes(document: Document) -> str:
         ]
         titles = ["class", "rows", *(text(name) for name in names)]
         shown = table(titles, rows, tuple(range(1, len(titles))))
-        drawn.append(details(f"{text(head)}: {plural(len(entries), 'class').replace('classs', 'classes')}", shown))
+        drawn.append(details(f"{text(head)}: {plural(len(entries), 'class')}", shown))
     return section("F1 by class", "Of every head; the spread over classes hides in their mean.", drawn) if drawn else ""
 
 

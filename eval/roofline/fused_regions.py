@@ -7,17 +7,18 @@ and comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from onnxfix.eval.profile.computed_constants import Leaves, has_body
+from onnxfix.eval.profile.computed_constants import Leaves
 from onnxfix.eval.profile.tensor_sizes import Sized
+from onnxfix.nouns.types.operators import bodies
+from onnxfix.surgery.sites.disjoint_sets import root
 
 VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear"})
 """Done by who reads the result; numbers are dequantized on reading them."""
 _SHAPES = frozenset({"Shape", "Size"})
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 class Flow:
@@ -39,7 +40,7 @@ class Flow:
             for value in read:
                 self.readers.setdefault(value, []).append(node)
             before = max((depth.get(value, 0) for value in read), default=0)
-            broken = breaks(node) or has_body(node)
+            broken = breaks(node) or bool(bodies(node))
             if broken:
                 self.breakers.append(node)
             else:
@@ -48,7 +49,7 @@ class Flow:
 
     def reads(self, node: ir.Node) -> Iterator[ir.Value]:
         """Where the values that a node reads come from, each once, those that its bodies capture included."""
-        inner = [n for a in node.attributes.values() if a.type in _BODIES for g in _graphs(a) for n in g.all_nodes()]
+        inner = [n for body in bodies(node) for n in body.all_nodes()]
         captured = (v for n in inner for v in n.inputs if v is not None and self._owner(v) is self.graph)
         yield from dict.fromkeys(self.origin(v) for v in (*node.inputs, *captured) if v is not None)
 
@@ -76,19 +77,15 @@ class Flow:
         return producer.graph if producer is not None else value.graph
 
 
-def _graphs(attribute: ir.Attr) -> Iterable[ir.Graph]:
-    return [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()
-
-
 def moved(flow: Flow) -> Iterator[tuple[ir.Node, float]]:
     """For each node outside of products and lookups the bytes that its fused kernel reads or writes for it."""
     kernel = _kernels(flow)
     for value, readers in flow.readers.items():
         producer = value.producer()
         home = kernel.get(producer) if producer is not None else None
-        for root in dict.fromkeys(kernel[n] for n in readers if n in kernel):
-            if root is not home:
-                yield from _read(flow, value, [n for n in readers if kernel.get(n) is root])
+        for there in dict.fromkeys(kernel[n] for n in readers if n in kernel):
+            if there is not home:
+                yield from _read(flow, value, [n for n in readers if kernel.get(n) is there])
         if (
             producer is not None
             and home is not None
@@ -113,13 +110,6 @@ def _read(flow: Flow, value: ir.Value, readers: list[ir.Node]) -> Iterator[tuple
 def _kernels(flow: Flow) -> dict[ir.Node, ir.Node]:
     """Node → a node that stands for its kernel, of all that are not breakers."""
     above = {node: node for node in flow.level}
-
-    def root(node: ir.Node) -> ir.Node:
-        while above[node] is not node:
-            above[node] = above[above[node]]
-            node = above[node]
-        return node
-
     for value, readers in flow.readers.items():
         if flow.leaves(value):
             continue
@@ -128,5 +118,5 @@ def _kernels(flow: Flow) -> dict[ir.Node, ir.Node]:
         for node in ([producer] if producer is not None else []) + readers:
             if node in flow.level:
                 other = together.setdefault(flow.level[node], node)
-                above[root(node)] = root(other)
-    return {node: root(node) for node in flow.level}
+                above[root(above, node)] = root(above, other)
+    return {node: root(above, node) for node in flow.level}

@@ -19,15 +19,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix.eval.profile.computed_constants import has_body
 from onnxfix.eval.profile.tensor_sizes import Sized
+from onnxfix.nouns.types.operators import bodies, graphs, integer
 from onnxfix.surgery.sites.shapes.product_operations import (  # fmt: skip
     INTEGERS,
     PACKED,
     dequantizer,
     is_product,
     operations,
-    whole,
 )
 
 from .fused_regions import Flow, moved
@@ -56,11 +55,11 @@ class Work:
 
 def traffic(model: ir.Model, sizes: Sized) -> Iterator[Work]:
     """The work of one run on one feed."""
-    for graph in dict.fromkeys((model.graph, *model.graph.subgraphs())):
+    for graph in graphs(model.graph):
         flow = Flow(graph, sizes, lambda node: is_product(node) or node.op_type in TABLES)
         for node in flow.breakers:
             times = sizes.times.get(node, 0)
-            if times and not has_body(node):
+            if times and not bodies(node):
                 yield _product(node, flow, times) if is_product(node) else _lookup(node, flow, times)
         parts: dict[ir.Node, float] = defaultdict(float)
         for node, nbytes in moved(flow):
@@ -82,7 +81,7 @@ def _product(node: ir.Node, flow: Flow, times: int) -> Work:
 def _in_integers(node: ir.Node) -> bool:
     """Of an integer operator, or of two operands that were dequantized."""
     if node.op_type in PACKED:
-        return node.op_type == "MatMulNBits" and whole(node, "accuracy_level", 0) == 4
+        return node.op_type == "MatMulNBits" and integer(node, "accuracy_level", 0) == 4
     if node.op_type in INTEGERS or node.op_type == "QAttention":
         return True
     return len(node.inputs) > 1 and all(dequantizer(value) is not None for value in node.inputs[:2])
@@ -105,7 +104,7 @@ def _lookup(node: ir.Node, flow: Flow, times: int) -> Work:
 def _rows(node: ir.Node, table: ir.Value, first: ir.Value, flow: Flow, elements: int) -> float:
     numbers = table if node.op_type == "EmbedLayerNormalization" else first
     if node.op_type == "GatherBlockQuantized":
-        held = 8 * flow.sizes.nbytes(numbers) // whole(node, "bits", 4)
+        held = 8 * flow.sizes.nbytes(numbers) // integer(node, "bits", 4)
     else:
         held = flow.sizes.of[numbers].elements if numbers in flow.sizes.of else 0
     stored = flow.nbytes(table)

@@ -84,8 +84,8 @@ def extract(
     """Cut a part by torch scope, or between named values, run it on its recorded inputs, and write it.
 
     `feeds`: inputs of the whole model, made up where none are given. Beside `output` goes an `.npz` of the same name:
-    arrays `FEED/INPUT`, as `feeds` reads them, and `expected:FEED/OUTPUT`. Raises OnnxfixError, with nothing written, for
-    unknown names and for a part that does not answer bit for bit as it does inside the model.
+    arrays `FEED/INPUT`, as `feeds` reads them, and `expected:FEED/OUTPUT`. Raises OnnxfixError, with nothing written,
+    for unknown names and for a part that does not answer bit for bit as it does inside the model.
     """
     if bool(scope) == bool(inputs or outputs):
         said = f"a part is cut by {arg('scope')}, or by {arg('inputs')} and {arg('outputs')}"

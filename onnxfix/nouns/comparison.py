@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """One output on one feed. `rel_l2` is ||candidate - reference|| / ||reference|| over finite reference entries."""
 
     feed: str
@@ -55,7 +55,7 @@ class Comparison:
 
     reference: str
     candidate: str
-    differences: tuple[Difference, ...]
+    differences: tuple[OutputDifference, ...]
     how: str = ""
 
     @property
@@ -78,7 +78,7 @@ class Comparison:
         return self.rel_l2 if self.sound else math.inf
 
     @property
-    def worst(self) -> Difference:
+    def worst(self) -> OutputDifference:
         """The difference to speak of: a mismatch of shapes first, then lost values, then the largest error."""
         return max(self.differences, key=lambda d: (bool(d.shape_mismatch), d.new_nonfinite, d.rel_l2))
 

@@ -14,7 +14,7 @@ NOTHING_DB = -200.0
 
 
 @dataclass(frozen=True)
-class Cause:
+class NoiseCause:
     """Why a layer is noisy: `words` for people, `gain_db` what its repair is predicted to bring. `channels`: of the
     activation, each with how many times further it reaches than the usual one, the furthest first."""
 
@@ -36,7 +36,7 @@ class LayerNoise:
     snr: float
     accumulated: float
     without_vnni: float | None = None
-    cause: Cause = Cause()
+    cause: NoiseCause = NoiseCause()
 
     def as_dict(self) -> dict[str, object]:
         return {

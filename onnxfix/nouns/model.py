@@ -15,6 +15,8 @@ from typing import Any
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
+from onnxfix.nouns.types.operators import bodies, graphs, opset, proto_graphs
+
 from .errors import OnnxfixError, arg
 from .weights import external_data, wire, writer
 
@@ -23,8 +25,6 @@ INLINE_LIMIT_BYTES = 1_500_000_000
 
 # It warns about what the rules report, on standard error.
 logging.getLogger("onnx_ir").setLevel(logging.ERROR)
-
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Model:
     @property
     def opset(self) -> int:
         """Version of the default (ai.onnx) operator set, 0 when the model imports none."""
-        return self.ir.opset_imports.get("", self.ir.opset_imports.get("ai.onnx", 0))
+        return opset(self.ir.opset_imports, default=0)
 
     def nodes(self) -> Iterator[Node]:
         """All nodes, those of sub-graphs included, function bodies not."""
@@ -73,10 +73,7 @@ class Model:
 
     def graphs(self) -> Iterator[Graph]:
         """The main graph, then every sub-graph of control-flow nodes."""
-        yield self.graph
-        for graph in self.graph.subgraphs():
-            if graph is not self.graph:
-                yield graph
+        return graphs(self.graph)
 
     @property
     def weights_bytes(self) -> int:
@@ -153,11 +150,8 @@ def _is_sorted(graph: Graph, known: set[ir.Value]) -> bool:
         for value in node.inputs:
             if value is not None and value.producer() is not None and value not in known:
                 return False
-        for attribute in node.attributes.values():
-            if attribute.type in _BODIES and not attribute.is_ref():
-                bodies = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else attribute.value
-                if not all(_is_sorted(body, known) for body in bodies):
-                    return False
+        if not all(_is_sorted(body, known) for body in bodies(node)):
+            return False
         known.update(node.outputs)
     return True
 
@@ -166,11 +160,8 @@ def _walk(graph: Graph) -> Iterator[Node]:
     """As `graph.all_nodes()`, in two thirds of its time: a diagnosis walks a graph some twenty times."""
     for node in graph:
         yield node
-        for attribute in node.attributes.values():
-            if attribute.type in _BODIES and not attribute.is_ref():
-                bodies = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else attribute.value
-                for body in bodies:
-                    yield from _walk(body)
+        for body in bodies(node):
+            yield from _walk(body)
 
 
 @contextlib.contextmanager
@@ -192,7 +183,7 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     """Every weight tensor: initializers of all graphs and tensors in node attributes, functions included."""
     roots = [model.graph, *(f.graph for f in model.functions.values())]
     for root in roots:
-        for graph in [root, *(g for g in root.subgraphs() if g is not root)]:
+        for graph in graphs(root):
             for value in graph.initializers.values():
                 if value.const_value is not None:
                     yield value.const_value
@@ -240,17 +231,9 @@ def forget_undeclared(model: ir.Model, proto: Any) -> None:
     contradicts ("(1024) vs (7)"), so a model that came without them is saved without them.
     """
     declared: set[str] = set()
-    pending = [proto.graph]
-    while pending:
-        graph = pending.pop()
-        declared.update(info.name for info in graph.value_info)
-        declared.update(info.name for info in graph.input)
-        for node in graph.node:
-            for attribute in node.attribute:
-                pending.extend(attribute.graphs)
-                if attribute.HasField("g"):
-                    pending.append(attribute.g)
-    for graph in [model.graph, *model.graph.subgraphs()]:
+    for graph in proto_graphs(proto.graph):
+        declared.update(info.name for info in (*graph.value_info, *graph.input))
+    for graph in graphs(model.graph):
         for value in graph.initializers.values():
             if value.name not in declared:
                 value.type = None

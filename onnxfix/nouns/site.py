@@ -70,7 +70,7 @@ def layers_as_one(scope: str) -> str:
 
 
 def layer_of(scope: str) -> str:
-    """The scope up to and including its first number: `model.layers.3.mlp.Wi` is of `model.layers.3`."""
+    """`model.layers.3.mlp.Wi` → `model.layers.3`: up to the first number; the whole scope where there is none."""
     parts = scope.split(".")
     end = next((i for i, part in enumerate(parts, start=1) if part.isdigit()), len(parts))
     return ".".join(parts[:end])

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 
+from onnxfix.nouns.types.counts import plural as plural
+
 # Control characters (a terminal would obey them) and marks that reverse the text after them.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 node`, `1,234 nodes`, `2 copies`."""
-    if count == 1:
-        return f"{count:,} {noun}"
-    return f"{count:,} {noun[:-1]}ies" if noun.endswith("py") else f"{count:,} {noun}s"
 
 
 def quantity(nbytes: int) -> str:

@@ -53,10 +53,10 @@ def best_migration(channels: Channels, weight: Array, symmetric: bool) -> Migrat
         now, scaled = channels.scaled(1 / factors), magnitude * factors[:, None]
         tried = [(noise(now.scaled(1 / f), scaled * f[:, None], symmetric), f) for f in _candidates(now, scaled)]
         lowest, chosen = min(tried, key=lambda each: each[0], default=(least, factors))
-        if decibels(least, lowest) < LEAST_GAIN_DB:
+        if gain_db(least, lowest) < LEAST_GAIN_DB:
             break
         least, factors = lowest, factors * chosen
-    gain = decibels(first, least)
+    gain = gain_db(first, least)
     return Migration(factors, gain) if gain >= LEAST_GAIN_DB else None
 
 
@@ -72,7 +72,8 @@ def noise(channels: Channels, magnitude: Array, symmetric: bool) -> float:
     return of_activation + float(channels.square.sum()) * float((steps**2).sum()) / 12
 
 
-def decibels(before: float, after: float) -> float:
+def gain_db(before: float, after: float) -> float:
+    """What a change gains in signal over noise, from the noise's energy before and after; 0 where either has none."""
     return 10 * float(np.log10(before / after)) if before > 0 and after > 0 else 0.0
 
 

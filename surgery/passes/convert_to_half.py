@@ -12,6 +12,7 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.type_strings import data_type
@@ -66,11 +67,11 @@ class ConvertToHalf:
         if not editor.changes:
             editor.notes.append("nothing was converted: no fp32 value that could be half")
         for entry, caught in plan.caught.items():
-            editor.notes.append(f"{entry} caught {_nodes(caught)}")
+            editor.notes.append(f"{entry} caught {plural(caught, 'node')}")
         for reason, count in Counter(plan.keep.values()).most_common():
-            editor.notes.append(f"kept in fp32: {_nodes(count)} ({reason})")
+            editor.notes.append(f"kept in fp32: {plural(count, 'node')} ({reason})")
         if plan.other:
-            editor.notes.append(f"in fp16: {_nodes(len(plan.other))} (no bf16 kernel, and none for fp32)")
+            editor.notes.append(f"in fp16: {plural(len(plan.other), 'node')} (no bf16 kernel, and none for fp32)")
 
     def measure(self, model: Model) -> float:
         return float(model.weights_bytes)
@@ -192,7 +193,3 @@ class _Conversion:
         self.editor.reroute_output(value, node.outputs[0])
         self.editor.set_type(node.outputs[0], wanted)
         self.editor.set_type(value, made)
-
-
-def _nodes(count: int) -> str:
-    return f"{count} node{'' if count == 1 else 's'}"

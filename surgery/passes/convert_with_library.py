@@ -14,6 +14,7 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.adoption import adopt
@@ -90,9 +91,9 @@ class ConvertWithLibrary:
     def _require_types(self, result: Model) -> None:
         conflicts = infer(result.ir).conflicts
         if conflicts:
-            count = "1 type conflict" if len(conflicts) == 1 else f"{len(conflicts):,} type conflicts"
             raise OnnxfixError(
-                f"{self.library} leaves {count}, the first: {conflicts[0].message}", f"leave {arg('converter')} out"
+                f"{self.library} leaves {plural(len(conflicts), 'type conflict')}, the first: {conflicts[0].message}",
+                f"leave {arg('converter')} out",
             )
 
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.editor import Editor
 
 # Types whose every value the other holds exactly.
@@ -37,7 +38,7 @@ class DropIdleCasts:
     def apply(self, editor: Editor) -> None:
         types = infer(editor.model.ir)
         for node in list(editor.model.nodes()):
-            if node.op_type != "Cast" or node.domain not in ("", "ai.onnx") or node.graph is None:
+            if node.op_type != "Cast" or not is_standard(node) or node.graph is None:
                 continue
             source = _equal(node, types)
             if source is not None and _replaceable(node, source):
@@ -56,7 +57,7 @@ def _equal(node: ir.Node, types: ElementTypes) -> ir.Value | None:
     if types.get(given) == made:
         return given
     producer = given.producer()
-    if producer is None or producer.op_type != "Cast" or producer.domain not in ("", "ai.onnx"):
+    if producer is None or producer.op_type != "Cast" or not is_standard(producer):
         return None
     origin = producer.inputs[0]
     narrow = types.get(origin)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import Array, small_array
@@ -36,7 +37,7 @@ class FoldConstantCasts:
     def apply(self, editor: Editor) -> None:
         types = infer(editor.model.ir)
         for node in list(editor.model.nodes()):
-            if node.op_type in ("Cast", "CastLike") and node.domain in ("", "ai.onnx"):
+            if node.op_type in ("Cast", "CastLike") and is_standard(node):
                 folded = _folded(node, types)
                 if folded is not None:
                     _replace(editor, node, folded)

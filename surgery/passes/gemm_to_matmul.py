@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import attribute, integer
 from onnxfix.nouns.weights.weight_data import Moved
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.int8.quantizer import ALL, Selection
@@ -45,7 +46,7 @@ class GemmToMatMul:
                 editor.notes.append(f"{node.name} stays a Gemm: it scales or transposes its activation")
                 continue
             weight = linear.weight.source
-            if _flag(node, "transB") and weight not in turned:
+            if integer(node, "transB", 0) and weight not in turned:
                 turned[weight] = _transposed(editor, weight)
             bias, output = node.inputs[2] if len(node.inputs) > 2 else None, node.outputs[0]
             editor.set_operator(node, "MatMul", {}, inputs=2)
@@ -61,12 +62,7 @@ class GemmToMatMul:
 
 
 def _is_plain(node: ir.Node) -> bool:
-    scales = (node.attributes[key].as_float() for key in ("alpha", "beta") if key in node.attributes)
-    return not _flag(node, "transA") and all(scale == 1.0 for scale in scales)
-
-
-def _flag(node: ir.Node, name: str) -> bool:
-    return name in node.attributes and node.attributes[name].as_int() == 1
+    return not integer(node, "transA", 0) and all(attribute(node, key, 1.0) == 1.0 for key in ("alpha", "beta"))
 
 
 def _transposed(editor: Editor, weight: ir.Value) -> ir.Value:

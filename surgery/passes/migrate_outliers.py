@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.editor import Editor
@@ -94,14 +95,14 @@ def weights(readers: Sequence[ir.Node]) -> Array:
 
 def _is_plain(node: ir.Node, weight: ir.Value) -> bool:
     tensor = constant_tensor(weight)
-    turned = "transA" in node.attributes and node.attributes["transA"].as_int() == 1
+    turned = integer(node, "transA", 0) == 1
     return (
         node.inputs[1] is weight and weight.is_initializer() and not turned and len(tensor.shape if tensor else ()) == 2
     )
 
 
 def _channel_axis(node: ir.Node) -> int:
-    return 1 if "transB" in node.attributes and node.attributes["transB"].as_int() == 1 else 0
+    return integer(node, "transB", 0)
 
 
 def _divide(

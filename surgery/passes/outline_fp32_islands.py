@@ -15,8 +15,10 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import bodies, is_standard
 from onnxfix.nouns.types.type_strings import declared_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half.function_outline import DOMAIN, Outline
@@ -81,21 +83,17 @@ def _refuse_overridable(model: Model) -> None:
 
 
 def _is_cast_to_float(node: ir.Node) -> bool:
-    return node.op_type == "Cast" and node.domain in ("", "ai.onnx") and node.attributes["to"].as_int() == 1
+    return node.op_type == "Cast" and is_standard(node) and node.attributes["to"].as_int() == 1
 
 
 def _note(editor: Editor, plan: HalfPlan, islands: Sequence[Island]) -> None:
     for entry, caught in plan.caught.items():
-        editor.notes.append(f"{entry} caught {_nodes(caught)}")
+        editor.notes.append(f"{entry} caught {plural(caught, 'node')}")
     for reason, count in Counter(plan.keep.values()).most_common():
-        editor.notes.append(f"kept in fp32: {_nodes(count)} ({reason})")
-    inner = sum(len(body) for i in islands for n in i.nodes for body in fp32_islands.bodies(n))
+        editor.notes.append(f"kept in fp32: {plural(count, 'node')} ({reason})")
+    inner = sum(len(body) for i in islands for n in i.nodes for body in bodies(n))
     if inner:
-        editor.notes.append(f"bodies of control flow keep their types: {_nodes(inner)}")
-
-
-def _nodes(count: int) -> str:
-    return f"{count} node{'' if count == 1 else 's'}"
+        editor.notes.append(f"bodies of control flow keep their types: {plural(inner, 'node')}")
 
 
 class _Tidy:
@@ -118,7 +116,7 @@ class _Tidy:
 
     def _follow_the_rest(self, node: ir.Node) -> None:
         """Operators that name fp32 as their type take it from what a converter converts."""
-        if node.domain not in ("", "ai.onnx"):
+        if not is_standard(node):
             return
         if _is_cast_to_float(node):
             self.editor.set_operator(node, "CastLike", {}, inputs=2)

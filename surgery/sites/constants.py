@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import attribute, integer, is_standard
+
 Array = np.ndarray[Any, Any]
 # Operators through which a weight is still the same weight to a reader, though not to a quantizer that wants an
 # initializer at MatMul's input.
@@ -36,23 +38,23 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
         # An initializer that is also a graph input is a default value, which a feed may override.
         return None if value.is_graph_input() else value.const_value
     producer = value.producer()
-    if producer is None or producer.op_type != "Constant" or producer.domain not in ("", "ai.onnx"):
+    if producer is None or producer.op_type != "Constant" or not is_standard(producer):
         return None
     return constant_attribute_tensor(producer)
 
 
 def constant_attribute_tensor(node: ir.Node) -> ir.TensorProtocol | None:
     """The tensor a Constant node holds in any of its attribute forms; None for sparse and string constants."""
-    for name, attribute in node.attributes.items():
-        if attribute.is_ref():
+    for name, given in node.attributes.items():
+        if given.is_ref():
             return None
         if name == "value":
-            tensor: ir.TensorProtocol = attribute.value
+            tensor: ir.TensorProtocol = given.value
             return tensor
         if name in ("value_float", "value_floats"):
-            return ir.tensor(np.array(attribute.value, dtype=np.float32))
+            return ir.tensor(np.array(given.value, dtype=np.float32))
         if name in ("value_int", "value_ints"):
-            return ir.tensor(np.array(attribute.value, dtype=np.int64))
+            return ir.tensor(np.array(given.value, dtype=np.int64))
     return None
 
 
@@ -87,7 +89,7 @@ def trace(value: ir.Value | None) -> Trace | None:
         if constant_tensor(value) is not None:
             return Trace(value, tuple(reversed(path)))
         node = value.producer()
-        if node is None or node.op_type not in TRANSPARENT or node.domain not in ("", "ai.onnx"):
+        if node is None or node.op_type not in TRANSPARENT or not is_standard(node):
             return None
         path.append(node)
         value = node.inputs[0]
@@ -106,14 +108,13 @@ def mover(node: ir.Node) -> Callable[[Array], Array] | None:
         case "Identity":
             return lambda array: array
         case "Transpose":
-            attribute = node.attributes.get("perm")
-            axes = tuple(attribute.as_ints()) if attribute is not None else None
+            axes = attribute(node, "perm", None)
             return lambda array: np.transpose(array, axes)
         case "Cast":
             dtype = ir.DataType(node.attributes["to"].as_int()).numpy()
             return lambda array: array.astype(dtype)
         case "Flatten":
-            axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+            axis = integer(node, "axis", 1)
             return lambda array: array.reshape(int(np.prod(array.shape[:axis])), -1)
         case "Reshape":
             return _reshape(node)
@@ -126,7 +127,7 @@ def _reshape(node: ir.Node) -> Callable[[Array], Array] | None:
     wanted = integers(node.inputs[1]) if len(node.inputs) > 1 else None
     if wanted is None:
         return None
-    keep_zero = "allowzero" in node.attributes and node.attributes["allowzero"].as_int() == 1
+    keep_zero = integer(node, "allowzero", 0) == 1
 
     def reshape(array: Array) -> Array:
         return array.reshape([array.shape[i] if d == 0 and not keep_zero else d for i, d in enumerate(wanted)])

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from onnxfix.flows.repair.bisection import Kept, Search, layer_of
+from onnxfix.flows.repair.bisection import Kept, Search
 from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.site import layer_of
 
 
 def layers(nodes: int, per_layer: int) -> list[str]:

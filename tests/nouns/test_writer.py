@@ -65,7 +65,7 @@ def test_weights_that_lie_in_a_file_are_copied_from_there(
     write(graphs.model(TEXT, wanted).ir, tmp_path / "m.onnx", data_name)
     opened = Model.open(tmp_path / "m.onnx")
     long = opened.graph.initializers["long"].const_value
-    assert long is not None and weight_data.place(long) is not None
+    assert long is not None and weight_data.file_range(long) is not None
     write(opened.ir, tmp_path / "m2.onnx", again)
     found = read_back(tmp_path / "m2.onnx")
     assert all(np.array_equal(found[name], array) for name, array in wanted.items())

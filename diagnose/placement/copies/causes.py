@@ -15,12 +15,12 @@ from .memcpy import Transfer, host_readers, on_device
 
 
 @dataclass(frozen=True)
-class Cause:
+class CopyCause:
     node: PlannedNode
     text: str
 
 
-def cause_of(transfer: Transfer, lookup: Lookup) -> Cause:
+def copy_cause(transfer: Transfer, lookup: Lookup) -> CopyCause:
     """The node that forces a copy: one without a kernel before one that wants a host argument before a shape chain."""
     if transfer.direction == "to_host":
         return _reader_cause(transfer.value, transfer.readers, lookup)
@@ -29,13 +29,13 @@ def cause_of(transfer: Transfer, lookup: Lookup) -> Cause:
     return _reader_cause(transfer.value, host_readers(transfer.region, transfer.value), lookup)
 
 
-def _reader_cause(value: ir.Value, readers: Sequence[PlannedNode], lookup: Lookup) -> Cause:
+def _reader_cause(value: ir.Value, readers: Sequence[PlannedNode], lookup: Lookup) -> CopyCause:
     without = next((r for r in readers if not on_device(r) and r.root is None), None)
     if without is not None:
-        return Cause(without, without.reason)
+        return CopyCause(without, without.reason)
     hosting = next((r for r in readers if on_device(r)), None)
     if hosting is not None:
-        return Cause(hosting, _host_argument(hosting, value, lookup))
+        return CopyCause(hosting, _host_argument(hosting, value, lookup))
     return _chained(readers[0])
 
 
@@ -49,22 +49,24 @@ def _host_argument(node: PlannedNode, value: ir.Value, lookup: Lookup) -> str:
     return f"the {label} kernel of {node.op_type} reads input {index} ({name}) from host memory"
 
 
-def _chained(node: PlannedNode) -> Cause:
+def _chained(node: PlannedNode) -> CopyCause:
     """A node that runs on the CPU because its inputs are there: blame what put them there if that has no kernel."""
     root = node.root
     if root is not None and root is not node and not on_device(root):
-        return Cause(root, root.reason)
-    return Cause(node, f"{node.op_type} runs on the CPU: {node.reason}")
+        return CopyCause(root, root.reason)
+    return CopyCause(node, f"{node.op_type} runs on the CPU: {node.reason}")
 
 
-def _producer_cause(producer: PlannedNode, readers: Sequence[PlannedNode]) -> Cause:
+def _producer_cause(producer: PlannedNode, readers: Sequence[PlannedNode]) -> CopyCause:
     read = f"{readers[0]} reads it on the {placed_on(readers[0].provider).device}"
     if on_device(producer):
         label = placed_on(producer.provider).label
-        return Cause(producer, f"the {label} kernel of {producer.op_type} leaves its result in host memory and {read}")
+        return CopyCause(
+            producer, f"the {label} kernel of {producer.op_type} leaves its result in host memory and {read}"
+        )
     if producer.root is None:
-        return Cause(producer, producer.reason)
+        return CopyCause(producer, producer.reason)
     found = _chained(producer)
     if found.node is not producer:
         return found
-    return Cause(producer, f"{found.text}, and {read}")
+    return CopyCause(producer, f"{found.text}, and {read}")

@@ -12,7 +12,7 @@ from onnxfix.diagnose.placement.region import PlannedNode
 from onnxfix.nouns.plan import Copy, Sizes
 from onnxfix.nouns.site import call_of
 
-from .causes import cause_of
+from .causes import copy_cause
 from .extent import Extent, extents
 from .memcpy import Transfer
 
@@ -33,7 +33,7 @@ def copies(
 def _copy(
     transfer: Transfer, extent: Extent, lookup: Lookup, scopes: Mapping[PlannedNode, str], origins: Origins
 ) -> Copy:
-    cause = cause_of(transfer, lookup)
+    cause = copy_cause(transfer, lookup)
     original = origins.node(cause.node)
     return Copy(
         direction=transfer.direction,

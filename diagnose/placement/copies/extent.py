@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxfix.diagnose.placement.origins import Origins
-from onnxfix.diagnose.placement.shapes.concrete_shapes import Shape, concrete_shapes
+from onnxfix.diagnose.placement.shapes.shape_walk import shapes_by_name
 from onnxfix.nouns.plan import Sizes
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.type_strings import data_type
+from onnxfix.surgery.sites.shapes.product_operations import Shape
 
 from .inserted_casts import PREFIX
 
@@ -59,30 +60,26 @@ def extents(
     sizes: Sizes,
 ) -> dict[ir.Value, Extent]:
     """The extent of each value of the planned graph."""
-    wanted = list(values)
+    wanted = {value: _name(value) for value in values}
     if not wanted:
         return {}
     recorded = origins.shapes()
-    doubled = Sizes(2 * sizes.batch, 2 * sizes.sequence)
-    known = all(_name(value) in recorded for value in wanted)
-    once, *more = concrete_shapes(model, (sizes,) if known else (sizes, doubled), recorded)
-    return {value: _extent(value, types, once, more[0] if more else {}, recorded) for value in wanted}
+    once = shapes_by_name(wanted.values(), model, sizes, recorded)
+    twice: dict[str, Shape] = {}
+    if any(name not in recorded for name in wanted.values()):
+        twice = shapes_by_name(wanted.values(), model, Sizes(2 * sizes.batch, 2 * sizes.sequence), recorded)
+    return {
+        value: _extent(types.get(value) or "", recorded.get(name), once.get(name), twice.get(name))
+        for value, name in wanted.items()
+    }
 
 
-def _extent(
-    value: ir.Value,
-    types: ElementTypes,
-    once: Mapping[str, Shape],
-    twice: Mapping[str, Shape],
-    recorded: Mapping[str, ir.Shape],
-) -> Extent:
-    name = _name(value)
-    shape, symbolic = once.get(name), recorded.get(name)
-    size = _element_size(types.get(value) or "")
+def _extent(kind: str, symbolic: ir.Shape | None, shape: Shape | None, doubled: Shape | None) -> Extent:
+    size = _element_size(kind)
     if shape is None:
         return Extent(None, None, symbolic is not None and len(symbolic) > 1 and not symbolic.is_static())
     # what the file says in symbols, or else whether twice the batch and tokens make a difference
-    grows = not symbolic.is_static() if symbolic is not None else twice.get(name) != shape
+    grows = not symbolic.is_static() if symbolic is not None else doubled != shape
     return Extent(shape, None if size is None else math.ceil(math.prod(shape) * size), grows)
 
 

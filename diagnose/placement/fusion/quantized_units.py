@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -67,7 +68,7 @@ def units(model: ir.Model) -> Iterator[Unit]:
     activations, lookups in a dequantized table, and what else computes on dequantized numbers only and has all of its
     results quantized again."""
     for node in model.graph.all_nodes():
-        if node.op_type in _NOT_UNITS or any(a.type in _BODIES for a in node.attributes.values()):
+        if node.op_type in _NOT_UNITS or bodies(node):
             continue
         unit = Unit(node, tuple(_before(value) for value in node.inputs), tuple(_after(node)))
         if _is_one(unit):
@@ -75,7 +76,6 @@ def units(model: ir.Model) -> Iterator[Unit]:
 
 
 _NOT_UNITS = frozenset({QUANTIZE, DEQUANTIZE, *MOVES})
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def _is_one(unit: Unit) -> bool:

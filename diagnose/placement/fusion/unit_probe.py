@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.diagnose.placement.optimised.weightless import Holes
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -143,12 +144,12 @@ def _readers(value: ir.Value) -> tuple[object, ...]:
 
 def _blocks(node: ir.Node) -> bool:
     """Whether the scales of a blocked DequantizeLinear are as many as its blocks."""
-    size = node.attributes["block_size"].as_int() if "block_size" in node.attributes else 0
+    size = integer(node, "block_size", 0)
     tensors = [constant_tensor(v) for v in node.inputs[:2]]
     if not size or None in tensors:
         return False
     weight, scale = (t.shape.numpy() for t in tensors if t is not None)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    axis = integer(node, "axis", 1)
     return len(weight) == len(scale) and -(-weight[axis] // size) == scale[axis]
 
 

@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
-from onnxfix.nouns.types.schemas import canonical_domain
+from onnxfix.nouns.types.operators import BODIES, graphs, is_standard, opset
 from onnxfix.nouns.types.type_strings import data_type
 
 # Constants up to this many elements are computed with; larger ones are weights, of which shapes are enough.
@@ -30,7 +30,7 @@ def approximate(model: Model) -> ir.Model:
     common.InlinePass()(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     _expand_cast_like(copy)
-    for graph in (copy.graph, *(g for g in copy.graph.subgraphs() if g is not copy.graph)):
+    for graph in list(graphs(copy.graph)):
         for node in list(graph):
             _simplify(graph, node, copy.opset_imports)
     common.CommonSubexpressionEliminationPass()(copy)
@@ -42,7 +42,7 @@ def _expand_cast_like(model: ir.Model) -> None:
     """The one operator of which ONNX Runtime puts in the body (a Cast) in every session."""
     types = infer(model)
     for node in model.graph.all_nodes():
-        known = types.get(node.inputs[1]) if node.op_type == "CastLike" and not canonical_domain(node.domain) else None
+        known = types.get(node.inputs[1]) if node.op_type == "CastLike" and is_standard(node) else None
         if known is not None and known.startswith("tensor("):
             node.op_type = "Cast"
             node.attributes.add(ir.AttrInt64("to", data_type(known)))
@@ -50,7 +50,7 @@ def _expand_cast_like(model: ir.Model) -> None:
 
 
 def _simplify(graph: ir.Graph, node: ir.Node, imports: dict[str, int]) -> None:
-    if canonical_domain(node.domain) or any(v.is_graph_output() for v in node.outputs):
+    if not is_standard(node) or any(v.is_graph_output() for v in node.outputs):
         return
     if node.op_type in ("Identity", "Dropout") or _is_idle_cast(node):
         source = node.inputs[0]
@@ -80,13 +80,12 @@ def _folded(node: ir.Node, imports: dict[str, int]) -> ir.TensorProtocol | None:
     if not tensors or any(t is None or t.size > SMALL or t.dtype == ir.DataType.STRING for t in tensors):
         return None
     arrays = {v.name or "": t.numpy() for v, t in zip(node.inputs, tensors, strict=True) if v is not None and t}
-    found = _evaluated(node, arrays, imports.get("", imports.get("ai.onnx", 1)))
+    found = _evaluated(node, arrays, opset(imports))
     return found if found is not None and found.size <= SMALL else None
 
 
 def _has_body(node: ir.Node) -> bool:
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(a.is_ref() or a.type in kinds for a in node.attributes.values())
+    return any(a.is_ref() or a.type in BODIES for a in node.attributes.values())
 
 
 def _evaluated(node: ir.Node, arrays: Mapping[str, object], opset: int) -> ir.TensorProtocol | None:

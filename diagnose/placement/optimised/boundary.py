@@ -84,7 +84,7 @@ class Pending:
             return Boundary(_raw(self.model), error=f"the process that loads it {error}")
         except RefusedError as error:
             return Boundary(_raw(self.model), error=str(error))
-        return Boundary(_read(self._result))
+        return Boundary(ir.load(self._result))
 
 
 def boundary(model: Model) -> Boundary:
@@ -98,13 +98,6 @@ def _approximate(model: Model, why: str) -> Boundary:
 
     note = f"{why}; planned after an approximation of its basic optimisations"
     return Boundary(approximate(model), note=note, approximate=True)
-
-
-def _read(path: Path) -> ir.Model:
-    import onnx
-
-    model: ir.Model = ir.from_proto(onnx.load_model(path, load_external_data=False))
-    return model
 
 
 def _raw(model: Model) -> ir.Model:

@@ -12,6 +12,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import is_standard
+
 Ints = Mapping[str, list[int]]
 Made = tuple[int, list[int]]
 """Element type and shape of what a node makes of a weight."""
@@ -29,7 +31,7 @@ def fold_weight_chains(graph: Any, take: Callable[[int], int]) -> None:
     kept = []
     for node in graph.node:
         hole = holes.get(node.input[0]) if node.input and node.input[0] not in inputs else None
-        made = _made(node, hole, ints) if hole is not None and node.domain in ("", "ai.onnx") else None
+        made = _made(node, hole, ints) if hole is not None and is_standard(node) else None
         if made is None or node.output[0] in outputs:
             kept.append(node)
         else:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import graphs, proto_graphs
 
 # Larger tensors become external data. Level-1 rewrites read the values of scalars and axis lists only.
 from .compiler import INLINE_BYTES
@@ -78,14 +79,11 @@ def write_weightless(model: Model, path: Path) -> None:
         holes = Holes(data, file)
         with _emptied(model.ir, holes):
             proto = ir.to_proto(model.ir)
-        pending = [proto.graph]
-        while pending:
-            graph = pending.pop()
+        for graph in proto_graphs(proto.graph):
             _lift_large_constants(graph)
             for node in graph.node:  # torch's stack traces are most of an export's graph: 6 of 7 MB for 28 layers
                 node.ClearField("metadata_props")
                 node.ClearField("doc_string")
-            pending.extend(a.g for n in graph.node for a in n.attribute if a.HasField("g"))
         fold_weight_chains(proto.graph, holes.take)
         file.truncate(holes.end)
     path.write_bytes(proto.SerializeToString())
@@ -97,7 +95,7 @@ def _emptied(model: ir.Model, holes: Holes) -> Iterator[None]:
     values: list[tuple[ir.Value, Any]] = []
     constants: list[tuple[ir.Node, ir.Attr]] = []
     try:
-        for graph in (model.graph, *(g for g in model.graph.subgraphs() if g is not model.graph)):
+        for graph in graphs(model.graph):
             for value in graph.initializers.values():
                 hole = holes.instead_of(value.const_value, value.name or "")
                 if hole is not None:

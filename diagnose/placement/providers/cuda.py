@@ -6,12 +6,12 @@ Source: the provider's own checks when it claims nodes (cuda_execution_provider.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import onnx_ir as ir
 
 from onnxfix.diagnose.placement.lookup import Lookup
 from onnxfix.diagnose.placement.region import PlannedNode, Region
+from onnxfix.nouns.types.operators import attribute
 
 from .forecaster import Forecaster
 from .shape_chain import cpu_preferred
@@ -42,43 +42,38 @@ def _chain_reason(node: PlannedNode) -> str:
     return f"it reads only values that are in host memory{where}, so ONNX Runtime computes it there"
 
 
-def _attribute(node: PlannedNode, name: str, default: Any = None) -> Any:
-    found = node.attributes.get(name)
-    return default if found is None or found.is_ref() else found.value
-
-
 def _recurrent(node: PlannedNode, since: int) -> str:
     for name in ("activation_alpha", "activation_beta", "clip"):
         if name in node.attributes:
             return f"attribute {name}"
     wanted = _ACTIVATIONS[node.op_type]
-    given: Sequence[str] = _attribute(node, "activations", ())
+    given: Sequence[str] = attribute(node, "activations", ())
     for index, activation in enumerate(given):
         if activation.lower() != wanted[index % len(wanted)]:
             return f"activation {activation}"
-    if node.op_type == "LSTM" and _attribute(node, "input_forget", 0):
+    if node.op_type == "LSTM" and attribute(node, "input_forget", 0):
         return "attribute input_forget"
     if node.op_type == "LSTM" and len(node.inputs) > 7 and node.inputs[7] is not None:
         return "peephole weights"
-    if node.op_type == "GRU" and _attribute(node, "linear_before_reset", 1) != 1:
+    if node.op_type == "GRU" and attribute(node, "linear_before_reset", 1) != 1:
         return "attribute linear_before_reset = 0"
     return ""
 
 
 def _transposed_convolution(node: PlannedNode, since: int) -> str:
-    if str(_attribute(node, "auto_pad", "")) in ("SAME_UPPER", "SAME_LOWER"):
+    if str(attribute(node, "auto_pad", "")) in ("SAME_UPPER", "SAME_LOWER"):
         return "automatic SAME padding"
-    pads = list(_attribute(node, "pads", ()))
+    pads = list(attribute(node, "pads", ()))
     half = len(pads) // 2
     return "asymmetric padding" if pads[:half] != pads[half:] else ""
 
 
 def _arg_extremum(node: PlannedNode, since: int) -> str:
-    return "attribute select_last_index" if since >= 12 and _attribute(node, "select_last_index", 0) else ""
+    return "attribute select_last_index" if since >= 12 and attribute(node, "select_last_index", 0) else ""
 
 
 def _cast(node: PlannedNode, since: int) -> str:
-    return "strings" if _attribute(node, "to", 0) == ir.DataType.STRING else ""
+    return "strings" if attribute(node, "to", 0) == ir.DataType.STRING else ""
 
 
 _CHECKS: dict[str, Callable[[PlannedNode, int], str]] = {

@@ -1,4 +1,4 @@
-"""Shapes of values at a stated batch and sequence length, by ONNX's own shape inference on a graph of fixed inputs.
+"""Shapes of values at a stated batch and sequence length, as the file states them or ONNX's own inference finds them.
 
 Symbols are bound at the graph inputs: one whose name says batch or sequence by that, others by position, the first axis
 being the batch. Exporters record shapes in those symbols and sums and products of them ("2*s77"), which helps where
@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types.operators import proto_graphs
 
 Shape = tuple[int, ...]
 
@@ -27,18 +28,11 @@ _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
 }
 
 
-def concrete_shapes(
-    model: ir.Model, every: Sequence[Sizes], recorded: Mapping[str, ir.Shape]
-) -> list[dict[str, Shape]]:
-    """For each of the sizes: shape by value name; values whose shape nothing tells are left out.
+def inferred_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
+    """Shape by value name, of a graph whose inputs have these sizes; values whose shape nothing tells are left out.
 
     `recorded`: what the file says, by name.
     """
-    proto = ir.to_proto(model)
-    return [_at(proto, model, sizes, recorded) for sizes in every]
-
-
-def _at(proto: Any, model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
     symbols = _symbols(model.graph, sizes)
     names = Counter(v.name for v in _values(model))
     repeated = {name for name, count in names.items() if name and count > 1}
@@ -47,7 +41,7 @@ def _at(proto: Any, model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Sha
         known = _evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
-    inferred = _inferred(_fixed(proto, stated, sizes))
+    inferred = _inferred(_fixed(ir.to_proto(model), stated, sizes))
     return {**{n: s for n, s in stated.items() if n not in repeated}, **inferred}
 
 
@@ -112,10 +106,8 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _fixed(model: Any, stated: Mapping[str, Shape], sizes: Sizes) -> Any:
-    """A copy of the protobuf whose inputs have sizes, and whose other shapes are known or not stated at all."""
-    proto = type(model)()
-    proto.CopyFrom(model)
+def _fixed(proto: Any, stated: Mapping[str, Shape], sizes: Sizes) -> Any:
+    """The protobuf with sizes for its inputs, and with other shapes known or not stated at all."""
     known = {v.name for v in proto.graph.initializer}
     for info in proto.graph.input:
         for axis, dimension in enumerate(info.type.tensor_type.shape.dim):
@@ -144,14 +136,11 @@ def _inferred(proto: Any) -> dict[str, Shape]:
         return {}
     found: dict[str, Shape] = {}
     different: set[str] = set()  # branches may use one name for two values
-    pending = [done.graph]
-    while pending:
-        graph = pending.pop()
+    for graph in proto_graphs(done.graph):
         for info in (*graph.input, *graph.output, *graph.value_info):
             shape = info.type.tensor_type.shape if info.type.tensor_type.HasField("shape") else None
             if shape is not None and all(d.HasField("dim_value") for d in shape.dim):
                 known = tuple(d.dim_value for d in shape.dim)
                 if found.setdefault(info.name, known) != known:
                     different.add(info.name)
-        pending.extend(a.g for n in graph.node for a in n.attribute if a.HasField("g"))
     return {name: shape for name, shape in found.items() if name not in different}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.surgery.sites.shapes.product_operations import CONVOLUTIONS, MATRICES, OPERANDS, Shape, turned, whole
+from onnxfix.nouns.types.operators import integer
+from onnxfix.surgery.sites.shapes.product_operations import CONVOLUTIONS, MATRICES, OPERANDS, Shape, turned
 
 Numbers = np.ndarray[Any, Any]
 Rule = Callable[[ir.Node, Sequence[Shape | None], Sequence[Numbers | None]], Shape | None]
@@ -22,7 +23,7 @@ def _matmul(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers |
     a, b = (shapes[i] for i in MATRICES[node.op_type])
     if a is None or b is None or len(a) < 2 or len(b) < 2:
         return None
-    a, b = turned(a, whole(node, "transA", 0)), turned(b, whole(node, "transB", 0))
+    a, b = turned(a, integer(node, "transA", 0)), turned(b, integer(node, "transB", 0))
     return (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
 
 
@@ -30,11 +31,11 @@ def _gemm(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | N
     a, b = (shapes[i] for i in OPERANDS[node.op_type])
     if a is None or b is None:
         return None
-    return turned(a, whole(node, "transA", 0))[0], turned(b, whole(node, "transB", 0))[1]
+    return turned(a, integer(node, "transA", 0))[0], turned(b, integer(node, "transB", 0))[1]
 
 
 def _packed(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
-    return None if shapes[0] is None else (*shapes[0][:-1], whole(node, "N", 0))
+    return None if shapes[0] is None else (*shapes[0][:-1], integer(node, "N", 0))
 
 
 def _conv(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:

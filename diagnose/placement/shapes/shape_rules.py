@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.surgery.sites.shapes.product_operations import Shape, whole
+from onnxfix.nouns.types.operators import integer
+from onnxfix.surgery.sites.shapes.product_operations import Shape
 
 from .product_shapes import PRODUCTS, Numbers, Rule, wholes
 
@@ -35,7 +36,7 @@ def _gather(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers |
     data, ids = shapes[:2]
     if data is None or ids is None:
         return None
-    axis = whole(node, "gather_axis" if node.op_type == "GatherBlockQuantized" else "axis", 0) % len(data)
+    axis = integer(node, "gather_axis" if node.op_type == "GatherBlockQuantized" else "axis", 0) % len(data)
     return (*data[:axis], *ids, *data[axis + 1 :])
 
 
@@ -48,7 +49,7 @@ def _reshape(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Nu
     x, wanted = shapes[0], numbers[1]
     if x is None or wanted is None:
         return None
-    keep = whole(node, "allowzero", 0)
+    keep = integer(node, "allowzero", 0)
     dims = [int(d) if d or keep else x[i] for i, d in enumerate(wanted)]
     rest = math.prod(d for d in dims if d != -1)
     return tuple(math.prod(x) // max(rest, 1) if d == -1 else d for d in dims)
@@ -71,7 +72,7 @@ def _reduce(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Num
     x, axes = shapes[0], _axes(node, numbers)
     if x is None or axes is None:
         return None
-    gone, keep = {a % len(x) for a in axes}, whole(node, "keepdims", 1)
+    gone, keep = {a % len(x) for a in axes}, integer(node, "keepdims", 1)
     return tuple(1 if i in gone else d for i, d in enumerate(x) if keep or i not in gone)
 
 
@@ -83,7 +84,7 @@ def _axes(node: ir.Node, numbers: Sequence[Numbers | None]) -> tuple[int, ...] |
 
 
 def _flatten(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
-    axis, x = whole(node, "axis", 1), shapes[0]
+    axis, x = integer(node, "axis", 1), shapes[0]
     return None if x is None else (math.prod(x[:axis]), math.prod(x[axis:]))
 
 
@@ -91,7 +92,7 @@ def _concat(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers |
     known = [s for s in shapes if s is not None]
     if not known or len(known) < len(shapes):
         return None
-    axis = whole(node, "axis", 0) % len(known[0])
+    axis = integer(node, "axis", 0) % len(known[0])
     return (*known[0][:axis], sum(s[axis] for s in known), *known[0][axis + 1 :])
 
 

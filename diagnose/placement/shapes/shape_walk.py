@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.shapes.product_operations import Shape, whole
+from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from .concrete_shapes import size_of, stated_shapes
+from .concrete_shapes import inferred_shapes, size_of, stated_shapes
 from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
 
@@ -50,6 +51,17 @@ def shapes_at(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -
     return walk.shapes
 
 
+def shapes_by_name(
+    names: Collection[str], model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]
+) -> dict[str, Shape]:
+    """The shapes of at least these values, as far as known: onnx's inference is asked for what the walk leaves open."""
+    found: dict[str, set[Shape]] = {}
+    for value, shape in shapes_at(model, sizes, recorded).items():
+        found.setdefault(value.name or "", set()).add(shape)
+    known = {name: shapes.pop() for name, shapes in found.items() if len(shapes) == 1}  # branches may share a name
+    return known if all(name in known for name in names) else inferred_shapes(model, sizes, recorded) | known
+
+
 class _Walk:
     def __init__(self, stated: Mapping[str, Shape]) -> None:
         self.stated = stated
@@ -63,9 +75,8 @@ class _Walk:
             # sizes that do not fit: the graph is wrong or not meant for this batch, and nothing is known then
             with contextlib.suppress(ValueError, IndexError, ZeroDivisionError, OverflowError):
                 self._node(node)
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                    self.graph(attribute.as_graph())
+            for body in bodies(node):
+                self.graph(body)
 
     def _constant(self, value: ir.Value | None) -> None:
         if value is None or value in self.shapes:
@@ -98,7 +109,7 @@ class _Walk:
     def _split(self, node: ir.Node, shape: Shape | None, numbers: Sequence[Numbers | None]) -> None:
         if shape is None:
             return
-        axis = whole(node, "axis", 0) % len(shape)
+        axis = integer(node, "axis", 0) % len(shape)
         parts = wholes(node, "split") or (tuple(map(int, numbers[1])) if len(numbers) > 1 and numbers[1] is not None
                                           else None)  # fmt: skip
         if parts is None and len(node.inputs) < 2:
@@ -120,7 +131,7 @@ class _Walk:
         if node.op_type == "Shape":
             whole_shape = shapes[0]
             end = node.attributes["end"].as_int() if "end" in node.attributes else None
-            return None if whole_shape is None else np.array(whole_shape[whole(node, "start", 0) : end], np.int64)
+            return None if whole_shape is None else np.array(whole_shape[integer(node, "start", 0) : end], np.int64)
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
@@ -136,11 +147,11 @@ def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:
         case "CastLike" if first.dtype == known[1].dtype:
             return first
         case "Identity" | "Cast":
-            return first if node.op_type == "Identity" or whole(node, "to", 0) in (6, 7, 9) else None
+            return first if node.op_type == "Identity" or integer(node, "to", 0) in (6, 7, 9) else None
         case "Gather":
-            return np.asarray(np.take(first, known[1], axis=whole(node, "axis", 0)))
+            return np.asarray(np.take(first, known[1], axis=integer(node, "axis", 0)))
         case "Concat":
-            return np.concatenate(known, axis=whole(node, "axis", 0))
+            return np.concatenate(known, axis=integer(node, "axis", 0))
         case "Neg":
             return -first
         case "Range":

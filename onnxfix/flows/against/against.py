@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
-from onnxfix.nouns.layer_noise import NOTHING_DB, Against, Cause, LayerNoise, decibels
+from onnxfix.nouns.layer_noise import NOTHING_DB, Against, LayerNoise, NoiseCause, decibels
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.graph_pass import run
@@ -19,7 +20,7 @@ from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites.constants import constant_tensor, mover
 from onnxfix.surgery.sites.linear import linears, quantized_weights
 
-from .layer_causes import cause_of
+from .layer_causes import noise_cause
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -163,19 +164,19 @@ def _cause(
     names: Collection[str],
     rows: Mapping[str, Array],
     layer: LayerNoise,
-) -> Cause:
+) -> NoiseCause:
     if layer.snr <= NOTHING_DB:
-        return Cause("not-finite", "NaN or infinite where the float model's result is not")
+        return NoiseCause("not-finite", "NaN or infinite where the float model's result is not")
     if ours is None:
-        return Cause("not-a-linear", f"{layer.site.op_type} is no linear layer, and computes with rounded numbers")
+        return NoiseCause("not-a-linear", f"{layer.site.op_type} is no linear layer, and computes with rounded numbers")
     stored = quantized_weights.read(theirs) if theirs is not None else None
     weight = _weight(ours)
     activation = rows.get(str(ours.node.inputs[0].name)) if ours.node.inputs[0] is not None else None
     if stored is None or weight is None or activation is None or not _reads_the_same(theirs, ours, names):
-        return Cause()
+        return NoiseCause()
     if stored.values.shape != weight.shape or activation.shape[1] != weight.shape[0]:
-        return Cause()
-    return cause_of(activation, weight, stored)
+        return NoiseCause()
+    return noise_cause(activation, weight, stored)
 
 
 def _reads_the_same(theirs: linears.Linear | None, ours: linears.Linear, names: Collection[str]) -> bool:
@@ -248,6 +249,6 @@ def _weight(linear: linears.Linear) -> Array | None:
         if move is None:
             return None
         array = move(array)
-    if "transB" in linear.node.attributes and linear.node.attributes["transB"].as_int():
+    if integer(linear.node, "transB", 0):
         array = array.T
     return array.astype("float32") if array.ndim == 2 else None

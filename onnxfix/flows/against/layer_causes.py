@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxfix.nouns.layer_noise import Cause
+from onnxfix.nouns.layer_noise import NoiseCause
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.int8.channel_ranges import Channels
-from onnxfix.surgery.int8.outliers import Migration, best_migration, decibels
+from onnxfix.surgery.int8.outliers import Migration, best_migration, gain_db
 from onnxfix.surgery.sites.linear.quantized_weights import QuantizedWeight
 
 # A repair that gains a bit of the activation or more is the cause to name.
@@ -16,7 +16,7 @@ TELLING_DB = 6.0
 FAR = 4.0
 
 
-def cause_of(activation: Array, weight: Array, quantized: QuantizedWeight) -> Cause:
+def noise_cause(activation: Array, weight: Array, quantized: QuantizedWeight) -> NoiseCause:
     """The cause of a linear's noise. `activation`: rows [n, channels] as the float model has them; `weight`: float
     [channels, columns]."""
     product = activation @ weight
@@ -26,25 +26,25 @@ def cause_of(activation: Array, weight: Array, quantized: QuantizedWeight) -> Ca
     if of_weight >= of_activation:
         return _weight_cause(activation, weight, quantized, of_weight)
     clipping = _energy((cut - activation) @ weight)
-    gain = decibels(of_activation, max(of_activation - clipping, 1e-12))
+    gain = gain_db(of_activation, max(of_activation - clipping, 1e-12))
     if gain >= TELLING_DB:
         share = float(np.mean(cut != activation))
         words = f"{100 * share:.2g} % of its input lies outside the calibrated range {_range(quantized)}"
-        return Cause("clipped-range", words, gain)
+        return NoiseCause("clipped-range", words, gain)
     return _outliers(activation, weight, quantized)
 
 
-def _outliers(activation: Array, weight: Array, quantized: QuantizedWeight) -> Cause:
+def _outliers(activation: Array, weight: Array, quantized: QuantizedWeight) -> NoiseCause:
     square = (activation.astype(np.float64) ** 2).mean(axis=0)
     channels = Channels(activation.min(axis=0), activation.max(axis=0), square)
     migration = best_migration(channels, weight, symmetric=quantized.low is not None and quantized.low < 0)
     if migration is None or migration.gain < TELLING_DB:
-        return Cause("few-bits", "its input takes 8 bits over a wide range", 0.0)
+        return NoiseCause("few-bits", "its input takes 8 bits over a wide range", 0.0)
     far = _furthest(channels, migration)
     named = ", ".join(f"{channel} (×{ratio:.0f})" for channel, ratio in far[:4])
     more = f" and {len(far) - 4} more" if len(far) > 4 else ""
     words = f"outliers in channels {named}{more} of its input leave the others few of 256 levels"
-    return Cause("activation-outliers", words, migration.gain, far)
+    return NoiseCause("activation-outliers", words, migration.gain, far)
 
 
 def _furthest(channels: Channels, migration: Migration) -> tuple[tuple[int, float], ...]:
@@ -55,16 +55,16 @@ def _furthest(channels: Channels, migration: Migration) -> tuple[tuple[int, floa
     return tuple((k, float(ratios[k])) for k in far[:64])
 
 
-def _weight_cause(activation: Array, weight: Array, quantized: QuantizedWeight, noise: float) -> Cause:
+def _weight_cause(activation: Array, weight: Array, quantized: QuantizedWeight, noise: float) -> NoiseCause:
     steps = np.abs(weight).max(axis=0) / 127
     per_channel = np.rint(weight / np.where(steps > 0, steps, 1)) * steps
-    gain = decibels(noise, max(_energy(activation @ per_channel - activation @ weight), 1e-12))
+    gain = gain_db(noise, max(_energy(activation @ per_channel - activation @ weight), 1e-12))
     if quantized.scales == 1 and weight.shape[1] > 1 and gain >= TELLING_DB:
         columns = np.abs(weight).max(axis=0)
         spread = float(columns.max() / (np.median(columns) or 1.0))
         words = f"one scale for all columns of its weight, the largest of which is ×{spread:.0f} the usual one"
-        return Cause("one-weight-scale", words, gain)
-    return Cause("few-bits", f"its weight has {quantized.bits} bits", gain if quantized.bits < 8 else 0.0)
+        return NoiseCause("one-weight-scale", words, gain)
+    return NoiseCause("few-bits", f"its weight has {quantized.bits} bits", gain if quantized.bits < 8 else 0.0)
 
 
 def _rounded(activation: Array, quantized: QuantizedWeight) -> tuple[Array, Array]:

@@ -18,6 +18,8 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.operators import BODIES
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import NothingHalfError
 from onnxfix.surgery.recipe import Recipe
@@ -123,7 +125,7 @@ class Job:
         self.progress("calibrate")
         kept, worst = escalation.harmed(self.model, self.wish, feeds)
         self.wish = escalation.keeping(self.wish, kept)
-        many = "1 feed" if len(feeds) == 1 else f"{len(feeds)} feeds"
+        many = plural(len(feeds), "feed")
         self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
@@ -212,7 +214,7 @@ def _described(model: Model) -> Iterator[str]:
         attributes = [
             f"{a.name}={_content(a.value) if a.type == ir.AttributeType.TENSOR else a.value}"
             for a in node.attributes.values()
-            if a.type not in _BODIES
+            if a.type not in BODIES
         ]
         yield f"{node.domain} {node.op_type} {len(node.inputs)} {names} {attributes}\n"
 
@@ -222,17 +224,14 @@ def _content(tensor: ir.TensorProtocol) -> str:
     return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
 
 
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-
-
 def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
     """A note when fp32 was asked for and weights arrived in half precision."""
     halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
     count = sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
     if wish.int8 or wish.precision != "fp32" or not count:
         return ()
-    many = "1 weight is" if count == 1 else f"{count:,} weights are"
-    return (f"{many} in half precision and will stay so: what rounding took cannot be brought back",)
+    held = f"{plural(count, 'weight')} {'is' if count == 1 else 'are'} in half precision and will stay so"
+    return (f"{held}: what rounding took cannot be brought back",)
 
 
 def _require_quantized(result: Model) -> None:

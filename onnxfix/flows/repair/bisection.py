@@ -131,10 +131,3 @@ def _stretches(layers: Sequence[str]) -> list[Kept]:
     """Neighbours of one layer together; all nodes where no layers are known."""
     grouped = groupby(range(len(layers)), key=lambda i: layers[i])
     return [frozenset(indices) for _, indices in grouped]
-
-
-def layer_of(scope: str) -> str:
-    """`model.layers.3.mlp.Wi` → `model.layers.3`: up to the first number; the whole scope where there is none."""
-    parts = scope.split(".")
-    numbered = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts) - 1)
-    return ".".join(parts[: numbered + 1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from onnxfix.flows.against.against import noisiest
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.site import layer_of, scope_of
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.int8.quantizer import Selection
@@ -47,8 +47,6 @@ class HalfProblem:
     """Nodes that the conversion would make half, in topological order, layer by layer."""
 
     def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
-        from .bisection import layer_of
-
         self.wish, self.held, self.base = wish, held, prepared(model, wish)
         types = infer(self.base.ir)
         plan = half_plan.plan(self.base, types, wish.target, HALVES[wish.precision], wish.half)

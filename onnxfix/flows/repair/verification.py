@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str
     if check.half:
         ran = len(comparisons) > 1
         how = "every node rounded to its type" + (", and on CPU" if ran else "; no session could run it on this CPU")
-    on = "1 feed" if feeds == 1 else f"{feeds} feeds"
+    on = plural(feeds, "feed")
     silent = sorted({name for c in comparisons for name in c.never_compared})
     but = f"; never finite and so not compared: {', '.join(silent)}" if silent else ""
     if all(c.identical for c in comparisons):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from onnxfix.nouns.site import Site
+from onnxfix.nouns.types.operators import bodies, is_standard, opset
 
 from . import schemas
 from .element_types import ElementTypes, TypeConflict
@@ -46,25 +47,17 @@ class _Inference:
         if function is not None:
             self._function(node, function)
             return
-        for attribute in node.attributes.values():
-            self._subgraphs(node, attribute)
-        opset = imports.get(node.domain, imports.get("ai.onnx", 1) if node.domain == "" else 1)
-        schema = schemas.find(node.op_type, node.domain, opset)
+        for body in bodies(node):
+            if node.op_type in ("Loop", "Scan"):
+                _bind_body_inputs(node, body, self.result)
+            self.graph(body)
+        schema = schemas.find(node.op_type, node.domain, opset(imports, node.domain))
         if schema is None:
             self.result.unknown_ops.append(node)
             self._outputs(node, {})
             return
         bound = self._bind(node, schema)
         self._outputs(node, self._inferred_outputs(node, schema, bound))
-
-    def _subgraphs(self, node: ir.Node, attribute: ir.Attr) -> None:
-        if attribute.is_ref():
-            return
-        bodies = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
-        for body in bodies.get(attribute.type, ()):
-            if node.op_type in ("Loop", "Scan"):
-                _bind_body_inputs(node, body, self.result)
-            self.graph(body)
 
     def _function(self, node: ir.Node, function: ir.Function) -> None:
         key = node.op_identifier()
@@ -119,7 +112,7 @@ class _Inference:
         return False
 
     def _inferred_outputs(self, node: ir.Node, schema: schemas.Schema, bound: dict[str, str]) -> dict[int, str]:
-        special = OPEN_OUTPUTS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        special = OPEN_OUTPUTS.get(node.op_type) if is_standard(node) else None
         found: dict[int, str] = dict(special(node, self.result) if special else {})
         for index in range(len(node.outputs)):
             formal = schema.output_formal(index)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import integer
+
 from .type_strings import elem_string
 
 if TYPE_CHECKING:
@@ -23,9 +25,8 @@ def _attribute_dtype(name: str, default: ir.DataType | None) -> Open:
     """The output has the type that an integer attribute names; else the first input's, else the default."""
 
     def outputs(node: ir.Node, types: ElementTypes) -> Mapping[int, str]:
-        attribute = node.attributes.get(name)
-        if attribute is not None and not attribute.is_ref() and attribute.as_int():
-            return {0: elem_string(ir.DataType(attribute.as_int()))}
+        if made := integer(node, name, 0):
+            return {0: elem_string(ir.DataType(made))}
         if default is not None:
             return {0: elem_string(default)}
         first = types.get(node.inputs[0]) if node.inputs else None
@@ -59,9 +60,8 @@ def _quantize_linear(node: ir.Node, types: ElementTypes) -> Mapping[int, str]:
 
 
 def _dequantize_linear(node: ir.Node, types: ElementTypes) -> Mapping[int, str]:
-    attribute = node.attributes.get("output_dtype")
-    if attribute is not None and not attribute.is_ref() and attribute.as_int():
-        return {0: elem_string(ir.DataType(attribute.as_int()))}
+    if made := integer(node, "output_dtype", 0):
+        return {0: elem_string(ir.DataType(made))}
     scale = types.get(node.inputs[1]) if len(node.inputs) > 1 else None
     return {0: scale} if scale else {}
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.types.operators import graphs
 
 
 def check(tensors: Iterable[ir.TensorProtocol], source: Path) -> frozenset[Path]:
@@ -67,7 +68,7 @@ class SharedTensor(ir.ExternalTensor):
 def share(model: ir.Model) -> None:
     """Let threads read the weights of a model, and read them where a link leads: onnx-ir refuses to leave a folder that
     download caches link out of."""
-    for graph in [model.graph, *(g for g in model.graph.subgraphs() if g is not model.graph)]:
+    for graph in graphs(model.graph):
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 value.const_value = _shared(value.const_value)

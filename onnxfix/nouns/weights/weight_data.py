@@ -26,7 +26,7 @@ PIECE = 1 << 18
 # Rows and columns that are moved at once.
 BLOCK = 64
 
-_PLACE = "onnxfix.place"
+_RANGE = "onnxfix.file_range"
 
 
 class OpenFile:
@@ -42,7 +42,7 @@ class OpenFile:
 
 
 @dataclass(frozen=True)
-class Place:
+class FileRange:
     """Where the bytes of a tensor lie: `length` bytes from `offset` in a file."""
 
     file: OpenFile
@@ -61,14 +61,14 @@ class Place:
         return buffer
 
 
-def place(tensor: ir.TensorProtocol) -> Place | None:
+def file_range(tensor: ir.TensorProtocol) -> FileRange | None:
     """Where a tensor lies on disk, None for one in memory or one still to be computed."""
     if isinstance(tensor, ir.ExternalTensor):
         status = Path(tensor.path).stat()
         file = _opened(tensor.path, status.st_ino, status.st_mtime_ns)
-        return Place(file, tensor.offset or 0, tensor.nbytes)
-    found = tensor.meta.get(_PLACE) if isinstance(tensor, ir.Tensor) else None
-    return found if isinstance(found, Place) else None
+        return FileRange(file, tensor.offset or 0, tensor.nbytes)
+    found = tensor.meta.get(_RANGE) if isinstance(tensor, ir.Tensor) else None
+    return found if isinstance(found, FileRange) else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -77,9 +77,9 @@ def _opened(path: str, inode: int, changed: int) -> OpenFile:
     return OpenFile(Path(path))
 
 
-def keep_place(tensor: ir.Tensor[Any], where: Place) -> ir.Tensor[Any]:
+def keep_range(tensor: ir.Tensor[Any], where: FileRange) -> ir.Tensor[Any]:
     """Remember where the bytes of an array over a mapped file lie."""
-    tensor.meta[_PLACE] = where
+    tensor.meta[_RANGE] = where
     return tensor
 
 
@@ -130,7 +130,7 @@ def array(tensor: ir.TensorProtocol) -> Array:
         return contiguous(tensor.move(array(tensor.source)))
     if isinstance(tensor, Elementwise) and not isinstance(tensor.source, Moved) and tensor.dtype.itemsize >= 1:
         return _together(tensor)
-    where = place(tensor)
+    where = file_range(tensor)
     if where is None or tensor.dtype.itemsize < 1:
         return tensor.numpy()
     return where.read(0, where.length).view(tensor.dtype.numpy()).reshape(tensor.shape.numpy())
@@ -147,7 +147,7 @@ def pieces(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Callable[[], Any]]]
         move, inner = source.move, Elementwise(source.source, tensor.dtype, tensor.function, tensor.name or "")
         yield 0, lambda: _bytes(move(array(inner)))  # half as much to move, once it is half precision
         return
-    where = place(source)
+    where = file_range(source)
     if where is None or tensor.dtype.itemsize < 1 or source.dtype.itemsize < 1:
         yield 0, lambda: _whole(tensor)
         return
@@ -173,7 +173,7 @@ def _together(tensor: ir.TensorProtocol) -> Array:
 
 
 def _reader(
-    where: Place, dtype: ir.DataType, first: int, count: int, function: Callable[[Array], Array] | None
+    where: FileRange, dtype: ir.DataType, first: int, count: int, function: Callable[[Array], Array] | None
 ) -> Callable[[], Any]:
     size = int(dtype.itemsize)
 

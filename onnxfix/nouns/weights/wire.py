@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import graphs
+
 from . import weight_data
 
 # Field numbers of onnx.proto: which fields of a message hold messages that can hold a tensor.
@@ -65,7 +67,7 @@ def read(path: Path) -> tuple[bytes, Mapped | None]:
 def attach(model: ir.Model, mapped: Mapped) -> None:
     """Put tensors over the mapped file in place of the references, in initializers and attributes alike."""
     for root in (model.graph, *(f.graph for f in model.functions.values())):
-        for graph in (root, *(g for g in root.subgraphs() if g is not root)):
+        for graph in graphs(root):
             for value in graph.initializers.values():
                 if _is_reference(value.const_value):
                     value.const_value = _tensor(value.const_value, mapped)
@@ -93,7 +95,7 @@ def _tensor(reference: Any, mapped: Mapped) -> ir.TensorProtocol:
     if count != reference.size:
         raise MalformedError(f"tensor '{name}' of shape {list(shape.numpy())} holds {count} elements")
     made = ir.Tensor(array.reshape(shape.numpy()), dtype=dtype, name=name)
-    return weight_data.keep_place(made, weight_data.Place(mapped.file, reference.offset or 0, made.nbytes))
+    return weight_data.keep_range(made, weight_data.FileRange(mapped.file, reference.offset or 0, made.nbytes))
 
 
 def _trimmed(file: int, kind: str, start: int, end: int) -> Iterator[bytes]:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import graphs
+
 from .weight_data import array, pieces
 from .wire import header
 
@@ -39,8 +41,7 @@ def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
     The model stays as it is. Raises OSError when writing fails, ValueError for what protobuf cannot hold.
     """
     least = EXTERNAL_BYTES if data_name else STREAMED_BYTES
-    bodies = [g for g in model.graph.subgraphs() if g is not model.graph]
-    every = [v for g in (model.graph, *bodies) for v in g.initializers.values()]
+    every = [v for g in graphs(model.graph) for v in g.initializers.values()]
     streamed = every if data_name else list(model.graph.initializers.values())
     weights = [v for v in streamed if _is_large(v.const_value, least)]
     places = set(weights)

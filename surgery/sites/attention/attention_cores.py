@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import constant_tensor, integers
 
 from .head_layout import SWAP, dimension, last_axes_swapped, last_dimension, perm, producer, scalar, swapped
@@ -34,14 +35,14 @@ class AttentionCore:
 def find(model: Model) -> Iterator[AttentionCore]:
     """All of the main graph, in its order, where the number of heads can be told."""
     for node in model.graph:
-        if node.op_type == "Softmax" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "Softmax" and is_standard(node):
             core = _core(node)
             if core is not None:
                 yield core
 
 
 def _core(softmax: ir.Node) -> AttentionCore | None:
-    if "axis" in softmax.attributes and softmax.attributes["axis"].as_int() not in (-1, 3):
+    if integer(softmax, "axis", -1) not in (-1, 3):
         return None
     scores, mask = _masked(softmax.inputs[0])
     weights, guarded = _unguarded(softmax.outputs[0])

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
 SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
@@ -39,7 +40,7 @@ class ScoresSite:
 def find(model: Model, types: ElementTypes) -> Iterator[ScoresSite]:
     """Every Softmax of floats, in graph order."""
     for node in model.nodes():
-        if node.op_type in SOFTMAX and node.domain in ("", "ai.onnx") and types.get(node.inputs[0]) in _FLOATS:
+        if node.op_type in SOFTMAX and is_standard(node) and types.get(node.inputs[0]) in _FLOATS:
             yield _site(node, types)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import attribute, integer, is_standard
 from onnxfix.surgery.sites.constants import integers, small_array
 
 SWAP = [0, 2, 1, 3]
@@ -13,12 +14,12 @@ _SAME_LAST = frozenset({"Cast", "Identity", "LayerNormalization", "RMSNormalizat
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     """The ONNX operator of one of these types that makes a value."""
     node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type in op_types and node.domain in ("", "ai.onnx") else None
+    return node if node is not None and node.op_type in op_types and is_standard(node) else None
 
 
 def perm(node: ir.Node) -> list[int]:
     """The axes of a Transpose; empty where it turns all of them round."""
-    return list(node.attributes["perm"].as_ints()) if "perm" in node.attributes else []
+    return list(attribute(node, "perm", ()))
 
 
 def swapped(value: ir.Value | None) -> ir.Value | None:
@@ -76,7 +77,7 @@ def _keeps_last(node: ir.Node) -> bool:
     if node.op_type == "Transpose":
         return bool(perm(node)) and perm(node)[-1] == len(perm(node)) - 1
     if node.op_type == "Split":
-        return "axis" in node.attributes and node.attributes["axis"].as_int() < -1
+        return integer(node, "axis", 0) < -1
     if node.op_type == "Squeeze":
         axes = integers(node.inputs[1]) if len(node.inputs) > 1 else None
         return axes is not None and all(axis < -1 for axis in axes)

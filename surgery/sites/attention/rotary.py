@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
@@ -54,7 +55,7 @@ def find(model: Model, types: ElementTypes | None = None) -> list[RotarySite]:
     known = types or infer(model.ir)
     by_argument: dict[ir.Value, list[ir.Node]] = {}
     for node in model.nodes():
-        if node.op_type in ("Sin", "Cos") and node.domain in ("", "ai.onnx") and node.inputs[0] is not None:
+        if node.op_type in ("Sin", "Cos") and is_standard(node) and node.inputs[0] is not None:
             by_argument.setdefault(node.inputs[0], []).append(node)
     sites = []
     for argument, trig in by_argument.items():
@@ -102,7 +103,7 @@ def _float(value: ir.Value, types: ElementTypes) -> bool:
 
 
 def _is_angle_arithmetic(node: ir.Node) -> bool:
-    if node.op_type not in ANGLE_OPS or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in ANGLE_OPS or not is_standard(node):
         return False
     if node.op_type in ("Gather", "GatherND"):
         # A table of rows looked up by integers is an embedding; a vector of frequencies or positions is not.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import integers
 
 from .head_layout import dimension, last_dimension, producer, scalar
@@ -29,7 +30,7 @@ class RotaryProduct:
 def find(model: Model) -> Iterator[RotaryProduct]:
     """All of the main graph, in its order: the half-rotated form of Su et al., RoFormer, 2021, as in GPT-NeoX."""
     for node in model.graph:
-        if node.op_type == "Add" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "Add" and is_standard(node):
             found = _product(node, *node.inputs) or _product(node, *reversed(node.inputs))
             if found is not None:
                 yield found
@@ -71,7 +72,7 @@ def _rotated(half: ir.Value | None) -> ir.Value | None:
 
 
 def _is_last(split: ir.Node) -> bool:
-    return "axis" in split.attributes and split.attributes["axis"].as_int() in (-1, 3)
+    return integer(split, "axis", 0) in (-1, 3)
 
 
 def _on_last(node: ir.Node) -> bool:

@@ -13,7 +13,9 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.disjoint_sets import root
 
 from .half_plan import HalfPlan, accepts_half, schema_of
 
@@ -54,17 +56,6 @@ def owners(model: Model) -> dict[ir.Node, ir.Node]:
     found: dict[ir.Node, ir.Node] = {}
     for node in model.graph:
         found.update((inner, node) for inner in _with_bodies(node))
-    return found
-
-
-def bodies(node: ir.Node) -> list[ir.Graph]:
-    """The sub-graphs in a node's attributes."""
-    found: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            found.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
-            found.extend(attribute.as_graphs())
     return found
 
 
@@ -131,15 +122,8 @@ def _parts(graph: ir.Graph, kept: set[ir.Node], owner: dict[ir.Node, ir.Node]) -
         first[node] = node
         for other in before & kept:
             if level[other] == level[node]:
-                first[_root(first, other)] = _root(first, node)
+                first[root(first, other)] = root(first, node)
     parts: dict[ir.Node, list[ir.Node]] = {}
     for node in first:
-        parts.setdefault(_root(first, node), []).append(node)
+        parts.setdefault(root(first, node), []).append(node)
     return [tuple(nodes) for nodes in parts.values()]
-
-
-def _root(first: dict[ir.Node, ir.Node], node: ir.Node) -> ir.Node:
-    while first[node] is not node:
-        first[node] = first[first[node]]
-        node = first[node]
-    return node

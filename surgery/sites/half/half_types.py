@@ -8,6 +8,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import opset
 from onnxfix.surgery.sites.constants import small_array
 from onnxfix.surgery.sites.linear.linears import QUANT_OPS
 
@@ -77,8 +78,7 @@ def accepts_half(schema: schemas.Schema, index: int, known: str | None, half: st
 
 
 def opset_of(node: ir.Node, model: Model) -> int:
-    imports = model.ir.opset_imports
-    return model.opset if node.domain in ("", "ai.onnx") else imports.get(node.domain, 1)
+    return opset(model.ir.opset_imports, node.domain)
 
 
 def schema_of(node: ir.Node, model: Model) -> schemas.Schema | None:

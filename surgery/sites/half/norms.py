@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import small_array
 
 # Normalisations that are one operator. Their kernels sum in fp32 whatever the type of the input.
@@ -28,7 +29,7 @@ class NormSite:
 def find(model: Model) -> Iterator[NormSite]:
     """RMSNorm, LayerNorm and L2 norms by structure: a mean of squares that ends in a square root."""
     for node in model.nodes():
-        if node.op_type in _MEANS and node.domain in ("", "ai.onnx") and (square := _square(node.inputs[0])):
+        if node.op_type in _MEANS and is_standard(node) and (square := _square(node.inputs[0])):
             forward = _to_division(node)
             if forward:
                 yield NormSite((*_centre(square), square, node, *forward))

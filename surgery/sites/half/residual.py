@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention import attention_scores
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -23,6 +24,6 @@ def find(model: Model, types: ElementTypes) -> list[ir.Node]:
 
 
 def _adds_activations(node: ir.Node, types: ElementTypes) -> bool:
-    if node.op_type != "Add" or node.domain not in ("", "ai.onnx") or node.inputs[0] is node.inputs[1]:
+    if node.op_type != "Add" or not is_standard(node) or node.inputs[0] is node.inputs[1]:
         return False
     return all(types.is_float32(v) and constant_tensor(v) is None for v in node.inputs)

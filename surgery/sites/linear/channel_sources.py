@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import constant_tensor, integers
 
 NORMS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
@@ -57,7 +58,7 @@ def find(value: ir.Value, channels: int, readers: Collection[ir.Node]) -> Route 
 
 def _behind(stretch: Stretch) -> Route | None:
     node = stretch.value.producer()
-    if node is None or node.domain not in ("", "ai.onnx") or node.outputs[0] is None:
+    if node is None or not is_standard(node) or node.outputs[0] is None:
         return None
     if node.op_type in NORMS and stretch.value is node.outputs[0]:
         return _vectors(node, range(1, len(node.inputs)), stretch) if _normalizes_last(node) else None
@@ -89,7 +90,7 @@ def _inner(stretch: Stretch, readers: Collection[ir.Node]) -> Route | None:
 
 
 def _normalizes_last(node: ir.Node) -> bool:
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    axis = integer(node, "axis", -1)
     scale = constant_tensor(node.inputs[1])
     # a scale of one axis says that only the last is normalized, however it is counted
     return scale is not None and len(scale.shape) == 1 and (axis == -1 or axis > 0)
@@ -119,7 +120,7 @@ def _columns(node: ir.Node, stretch: Stretch, axis: int = 1) -> Route | None:
 
 
 def _gemm(node: ir.Node, stretch: Stretch) -> Route | None:
-    turned = "transB" in node.attributes and node.attributes["transB"].as_int()
+    turned = integer(node, "transB", 0)
     weights = _columns(node, stretch, 0 if turned else 1)
     if weights is None:
         return None
@@ -167,7 +168,7 @@ def _split(node: ir.Node, stretch: Stretch) -> Route | None:
 def _part_sizes(node: ir.Node) -> list[int] | None:
     """Sizes of the parts of a Split along the last axis; None where they are not known or it is another axis."""
     source = node.inputs[0]
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    axis = integer(node, "axis", 0)
     shape = source.shape if source is not None else None
     if axis != -1 and (shape is None or axis != len(shape) - 1):
         return None

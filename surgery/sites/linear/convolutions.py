@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import Trace, trace
 
 # Operator → index of its weight.
@@ -27,7 +28,7 @@ def find(model: Model) -> Iterator[Convolution]:
     """All convolutions whose weight is constant, behind a DequantizeLinear too, in graph order."""
     for node in model.nodes():
         index = WEIGHTS.get(node.op_type)
-        if index is None or node.domain not in ("", "ai.onnx") or index >= len(node.inputs):
+        if index is None or not is_standard(node) or index >= len(node.inputs):
             continue
         value = node.inputs[index]
         producer = value.producer() if value is not None else None

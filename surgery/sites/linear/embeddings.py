@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -26,7 +27,7 @@ class Embedding:
     @property
     def elements(self) -> int:
         """Numbers in the table, also where a byte holds two of them."""
-        packed = self.quantized and "bits" in self.node.attributes and self.node.attributes["bits"].as_int() == 4
+        packed = self.quantized and integer(self.node, "bits", 0) == 4
         tensor = constant_tensor(self.weight.source)
         return self.weight.elements * (2 if packed and tensor is not None and tensor.dtype == ir.DataType.UINT8 else 1)
 
@@ -36,9 +37,9 @@ def find(model: Model) -> Iterator[Embedding]:
     position, are small."""
     for node in model.nodes():
         quantized = node.op_type == "GatherBlockQuantized" and node.domain == "com.microsoft"
-        if not quantized and (node.op_type != "Gather" or node.domain not in ("", "ai.onnx")):
+        if not quantized and (node.op_type != "Gather" or not is_standard(node)):
             continue
-        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        axis = integer(node, "axis", 0)
         weight = trace(node.inputs[0])
         tensor = constant_tensor(weight.source) if weight is not None else None
         if weight is None or tensor is None or axis != 0 or len(tensor.shape) != 2:

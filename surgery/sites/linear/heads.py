@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import trace
 
 from .linears import Linear
@@ -42,7 +43,7 @@ def _ends(value: ir.Value, graph: ir.Graph, seen: set[ir.Value]) -> bool:
         return False
     for node in readers:
         others = [v for v in node.inputs if v is not None and v is not value and v not in seen]
-        if node.op_type not in _BEHIND or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in _BEHIND or not is_standard(node):
             return False
         if node.op_type in ("Add", "Mul", "Div") and any(trace(v) is None for v in others):
             return False

@@ -11,10 +11,11 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import attribute, is_standard
 from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.sites.constants import Array, Trace, constant_tensor, mover, small_array, trace
 
-from .quantized_pairs import Pair, attribute, fused
+from .quantized_pairs import Pair, fused
 
 MICROSOFT = "com.microsoft"
 
@@ -65,7 +66,7 @@ def find(model: Model, types: ElementTypes | None = None) -> Iterator[IntegerPro
 
 
 def _product(node: ir.Node, types: ElementTypes) -> IntegerProduct | None:
-    default = node.domain in ("", "ai.onnx")
+    default = is_standard(node)
     if default and node.op_type in ("MatMul", "Gemm"):
         pair = fused(node, types)
         return _of_pair(node, pair) if pair is not None else None

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
 
@@ -73,7 +74,7 @@ def _linear(node: ir.Node) -> Linear | None:
     if node.op_type in INTEGER_PRODUCTS:
         weight = _weight_input(node, INTEGER_PRODUCTS[node.op_type])
         return Linear(node, weight, True) if weight is not None else None
-    if node.op_type not in FLOAT_PRODUCTS or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in FLOAT_PRODUCTS or not is_standard(node):
         return None
     for index in (1, 0) if node.op_type == "MatMul" else (1,):
         dequantized = _dequantized(node, index)

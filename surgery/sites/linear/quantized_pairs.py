@@ -6,11 +6,11 @@ Which ones it fuses was read from the graphs that 1.31.1 writes at its highest l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import onnx_ir as ir
 
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import attribute
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
 
 BYTES = ("tensor(uint8)", "tensor(int8)")
@@ -64,12 +64,6 @@ def fused(node: ir.Node, types: ElementTypes) -> Pair | None:
     return Pair(
         activation, kind, scale, _zero(left), weight, turned, weight_scale, _zero(right), bias, requantized, result
     )
-
-
-def attribute(node: ir.Node, name: str, default: Any) -> Any:
-    """The value of an attribute, or the operator's default."""
-    found = node.attributes.get(name)
-    return found.value if found is not None and not found.is_ref() else default
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.sites.constants import constant_tensor, mover, trace
@@ -52,7 +53,7 @@ def _with_inputs(node: ir.Node) -> QuantizedWeight | None:
     if integers is None or scales is None:
         return None
     values = _values(integers, scales, _array(node, zero), integers.ndim - 1)
-    if "transB" in node.attributes and node.attributes["transB"].as_int():
+    if integer(node, "transB", 0):
         values = values.T
     bounds = _range(_array(node, a_scale), _array(node, a_zero)) if a_scale is not None and a_zero is not None else None
     return QuantizedWeight(values, scales.size, 8, *(bounds or ()))
@@ -109,16 +110,16 @@ def _dequantized(node: ir.Node) -> QuantizedWeight | None:
         moves.append(move)
         value = producer.inputs[0]
     dequantize = value.producer() if value is not None else None
-    if dequantize is None or ("block_size" in dequantize.attributes and dequantize.attributes["block_size"].as_int()):
+    if dequantize is None or integer(dequantize, "block_size", 0):
         return None
     integers, scales, zeros = _array(dequantize, 0), _array(dequantize, 1), _array(dequantize, 2)
     if integers is None or scales is None:
         return None
-    axis = dequantize.attributes["axis"].as_int() if "axis" in dequantize.attributes else 1
+    axis = integer(dequantize, "axis", 1)
     values = _values(integers, scales, zeros, axis)
     for move in reversed(moves):
         values = move(values)
-    if "transB" in node.attributes and node.attributes["transB"].as_int():
+    if integer(node, "transB", 0):
         values = values.T
     bits = 4 if integers.dtype.itemsize == 1 and integers.dtype.name.endswith("int4") else 8 * integers.dtype.itemsize
     return QuantizedWeight(values, scales.size, bits, *(_activation_range(node.inputs[0]) or ()))

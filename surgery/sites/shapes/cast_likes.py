@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
 
@@ -18,7 +19,7 @@ def find(model: Model, types: ElementTypes) -> Iterator[tuple[ir.Node, str]]:
     fused by ONNX Runtime, which moves the last bits of the result.
     """
     for node in model.nodes():
-        if node.op_type != "CastLike" or node.domain not in ("", "ai.onnx") or _is_constant(node):
+        if node.op_type != "CastLike" or not is_standard(node) or _is_constant(node):
             continue
         wanted = types.get(node.inputs[1]) or ""
         if wanted.startswith("tensor("):

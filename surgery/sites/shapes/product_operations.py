@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.sites.constants import TRANSPARENT, constant_tensor
 
 Shape = tuple[int, ...]
@@ -28,11 +29,6 @@ INTEGERS = frozenset({*PACKED, "MatMulInteger", "QLinearMatMul", "MatMulIntegerT
 UNCOUNTED = frozenset({"GroupQueryAttention", "PagedAttention", "DecoderMaskedMultiHeadAttention", "SparseAttention",
                        "MoE", "QMoE", "DecoderAttention", "PackedAttention", "PackedMultiHeadAttention"})  # fmt: skip
 ATTENTION = {"Attention", "QAttention", "MultiHeadAttention"}
-
-
-def whole(node: ir.Node, name: str, default: int) -> int:
-    """An integer attribute."""
-    return node.attributes[name].as_int() if name in node.attributes else default
 
 
 def turned(shape: Shape, turn: int) -> Shape:
@@ -63,14 +59,14 @@ def _counted(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int | None:
         return _of_einsum(node, shapes)
     result = shapes.get(node.outputs[0])
     if node.op_type in PACKED:
-        return None if result is None else 2 * whole(node, "K", 0) * math.prod(result)
+        return None if result is None else 2 * integer(node, "K", 0) * math.prod(result)
     first, second = (_shape(node.inputs[i], shapes) for i in OPERANDS[node.op_type])
     if node.op_type == "ConvTranspose":  # each number of the input is multiplied with all of its channel's weights
         return None if first is None or second is None else 2 * math.prod(first) * math.prod(second[1:])
     if result is None or first is None or second is None:
         return None
     convolution = node.op_type in CONVOLUTIONS
-    summed = math.prod(second[1:]) if convolution else turned(first, whole(node, "transA", 0))[-1]
+    summed = math.prod(second[1:]) if convolution else turned(first, integer(node, "transA", 0))[-1]
     return 2 * summed * math.prod(result)
 
 
@@ -101,10 +97,10 @@ def _of_attention(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> tuple[int,
     if any(v is not None for v in node.inputs[4 if node.domain == "" else 6 :]):  # a cache as long as it is
         return None
     q, k, v = (s for s in given[:3] if s is not None)
-    heads = q[1] if len(q) == 4 else whole(node, "q_num_heads", whole(node, "num_heads", 1))
+    heads = q[1] if len(q) == 4 else integer(node, "q_num_heads", integer(node, "num_heads", 1))
     length = q[2] if len(q) == 4 else q[1]
     size = q[3] if len(q) == 4 else q[2] // heads
-    groups = 1 if len(q) == 4 else whole(node, "kv_num_heads", heads)
+    groups = 1 if len(q) == 4 else integer(node, "kv_num_heads", heads)
     values = v[3] if len(q) == 4 else v[2] // groups
     return 2 * q[0] * heads * length * k[-2] * (size + values), 0
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxfix.nouns.types.operators import is_standard
+
 # Operators whose result has the shape of their broadcast inputs.
 _ELEMENTWISE = frozenset(
     "Abs Add Cast Ceil Div Equal Floor Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg Not Pow "
@@ -29,7 +31,7 @@ def static_shape(value: ir.Value | None, depth: int = 0) -> tuple[int, ...] | No
         known = tuple(value.const_value.shape.numpy())
         return known if len(known) <= 1 else None
     node = value.producer()
-    return None if node is None or node.domain not in ("", "ai.onnx") else _made(node, depth + 1)
+    return None if node is None or not is_standard(node) else _made(node, depth + 1)
 
 
 def _made(node: ir.Node, depth: int) -> tuple[int, ...] | None:

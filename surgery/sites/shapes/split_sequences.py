@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import integers
 
 
@@ -35,12 +36,12 @@ class SplitSequence:
 def find(model: Model) -> Iterator[SplitSequence]:
     """Every SplitToSequence of the model, sub-graphs included, in graph order."""
     for node in model.nodes():
-        if node.op_type == "SplitToSequence" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "SplitToSequence" and is_standard(node):
             yield _analyse(node, model.opset)
 
 
 def _analyse(node: ir.Node, opset: int) -> SplitSequence:
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    axis = integer(node, "axis", 0)
     readers: list[tuple[ir.Node, int]] = []
     refusal = _collect_readers(node.outputs[0], node.graph, readers)
     if not refusal and opset < 13:
@@ -49,7 +50,7 @@ def _analyse(node: ir.Node, opset: int) -> SplitSequence:
     dim = _static_dim(node.inputs[0], axis)
     keepdims, size, sizes = True, 1, None
     if split is None:
-        keepdims = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
+        keepdims = integer(node, "keepdims", 1) == 1
         sizes = (1,) * dim if dim is not None else None
     else:
         numbers = integers(split)
