@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from onnxfix.render.vega import LINE, SERIES, names, svg
 from onnxfix.render.words import provider
 
-from .charts import BAND, MOST_LINES, Document, Row
+from .charts import BAND, MOST_LINES
+from .contents import Document, Row
 
 OTHERS = "others"
 PALE = (LINE, "var(--panel)")
