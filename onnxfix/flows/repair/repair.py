@@ -125,7 +125,7 @@ def repair(
         progress("diagnose the result")
         after = diagnose(done.result, wish.target, plan=job.plans.of(done.result))
         before = earlier.result()
-        append_metadata(done.result.path, _metadata(done.steps, wish.kind, verified))
+        append_metadata(done.result.path, _metadata(done.steps, wish, verified))
         size = done.result.file_bytes
         written = None if dry_run else _move(done.result, destination)
     kind = wish.kind
@@ -185,6 +185,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _metadata(steps: Recipe, kind: str, verified: str) -> dict[str, str]:
-    text = {"version": __version__, "kind": kind, "passes": [p.name for p in steps.passes], "verified": verified}
+def _metadata(steps: Recipe, wish: Wish, verified: str) -> dict[str, str]:
+    passes, target = [p.name for p in steps.passes], wish.target.provider
+    text = {"version": __version__, "kind": wish.kind, "target": target, "passes": passes, "verified": verified}
     return {KEY: json.dumps(text, sort_keys=True)}
