@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from onnxfix.render.table import Cell, Column, Line, Table, table
+from onnxfix.render.table import DASH, Cell, Column, Line, Table, table
 
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -87,10 +87,11 @@ def classes(document: Document) -> list[Table]:
     found = []
     for head, entries in (document.get("classes") or {}).items():
         names = [row["variant"] for row in document["rows"] if any(row["variant"] in e["f1"] for e in entries)]
-        columns = ["class", Column("rows", True), *(Column(name, True) for name in names)]
-        rows = [
-            [str(e["class"]), f"{e['rows']:,}", *(number(e["f1"].get(name), ".3f") for name in names)] for e in entries
-        ]
+        columns = [Column("class"), Column("rows", True), *(Column(name, True) for name in names)]
+        rows = (
+            [Cell(str(e["class"])), Cell(f"{e['rows']:,}"), *(number(e["f1"].get(name), ".3f") for name in names)]
+            for e in entries
+        )
         found.append(table(columns, rows, head))
     return found
 
@@ -100,17 +101,17 @@ def profile_line(found: Row) -> str:
     roof = found["roofline"]
     rates = f"{roof['gflops']:,.0f} GFLOP/s, {roof['gbs']:,.1f} GB/s"
     note = f" ({found['note']})" if found.get("note") else ""
-    return f"{found['untraced_ms']:.1f} ms a batch, {_bounds(roof['gap'])} times the bound at {rates}{note}"
+    return f"{found['untraced_ms']:.1f} ms a batch, {_bounds(roof['gap']) or DASH} times the bound at {rates}{note}"
 
 
 def shares(found: Row, key: str) -> Table:
     """Where the time of a profile goes, by one of SHARES."""
     gaps = {row["scope"]: row["gap"] for row in found["roofline"].get("scopes") or []} if key == "scope" else {}
-    rows = [
-        [Cell(p["name"], code=key == "scope"), f"{p['ms']:.2f}", f"{p['share']:.1%}", f"{p['count']:,}",
-         _bounds(gaps.get(p["name"]))]
+    rows = (
+        (Cell(p["name"], code=key == "scope"), f"{p['ms']:.2f}", f"{p['share']:.1%}", f"{p['count']:,}",
+         _bounds(gaps.get(p["name"])))
         for p in found["by"][key]
-    ]  # fmt: skip
+    )  # fmt: skip
     shown = table([SHARES[key], *(Column(name, True) for name in ("ms", "share", "nodes", "× bound"))], rows)
     return shown if key == "scope" else shown.without("× bound")
 

@@ -21,8 +21,13 @@ def table(shown: Table) -> Drawn:
 
     drawn = Drawn(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title=shown.title or None, title_justify="left")
     for column in shown.columns:
-        side, least = "right" if column.figures else "left", column.least or None
-        drawn.add_column(Text(column.title), justify=side, overflow="fold", no_wrap=column.figures, min_width=least)
+        drawn.add_column(
+            Text(column.title),
+            justify="right" if column.figures else "left",
+            overflow="fold",
+            no_wrap=column.figures,
+            min_width=column.least or None,
+        )
     group = ""
     for line in shown.lines:
         if line.group != group:
