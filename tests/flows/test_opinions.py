@@ -27,7 +27,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_was_repaired_for_the_cpu_is_judged_for_the_cpu(quantized: Path) -> None:
     said, document = opinion(quantized, "cpu", "cuda")
     assert (said.defect, document["target"]) == ("", "cpu")
-    assert said.elsewhere == "2 of 2 linears in int8"
+    assert said.elsewhere == "2 of 2 linears quantized"
 
 
 def test_the_same_file_of_nobody_falls_back_on_cuda(quantized: Path) -> None:

@@ -68,26 +68,26 @@ def defect(report: Report) -> str:
     if code == "K004":
         return ", ".join(c for c in ("K004", "P001") if c in errors)
     if code == "Q002":
-        return f"{WORDS[code]}: {_linears(report)} ({code})"
+        return f"{WORDS[code]}: {_linears(report)} in int8 ({code})"
     name = WORDS.get(code) or next(f.name for f in report.findings if f.code == code)
-    return f"{name}{f' {_copies(report)}' if code in ('K001', 'Q003') else ''} ({code})"
+    where = f" {_on(report)}: {_memcpy(report)}" if code in ("K001", "Q003") else ""
+    return f"{name}{where} ({code})"
 
 
 def _praise(report: Report) -> str:
     """What is good about a file without a defect; empty where nobody would doubt it."""
-    heads = report.quantization["heads"]
-    if report.quantization["quantized"]:
-        return _linears(report) + (f", {heads} heads in float" if heads else "")
-    return "" if report.target["provider"] == "cpu" else f"{len(report.plan.copies)} Memcpy {_on(report)}"
+    found = report.quantization
+    if found["quantized"]:
+        return f"{_linears(report)} quantized" + (f", {found['heads']} heads in float" if found["heads"] else "")
+    return "" if report.target["provider"] == "cpu" else f"{_memcpy(report)} {_on(report)}"
 
 
 def _linears(report: Report) -> str:
-    found = report.quantization
-    return f"{found['quantized']} of {found['linears']} linears in int8"
+    return f"{report.quantization['quantized']} of {report.quantization['linears']} linears"
 
 
-def _copies(report: Report) -> str:
-    return f"{_on(report)}: {len(report.plan.copies)} Memcpy"
+def _memcpy(report: Report) -> str:
+    return f"{len(report.plan.copies)} Memcpy"
 
 
 def _on(report: Report) -> str:
