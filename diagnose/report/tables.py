@@ -42,10 +42,10 @@ def off_device(plan: Plan) -> Table:
 
 def nodes(plan: Plan) -> Table:
     """Each of these nodes."""
-    rows = [
-        (*(Cell(name, code=True) for name in (n.name, n.op_type, n.scope)), provider(n.provider), n.reason)
+    rows = (
+        [*(Cell(name, code=True) for name in (n.name, n.op_type, n.scope)), Cell(provider(n.provider)), Cell(n.reason)]
         for n in _off_device(plan)
-    ]
+    )
     return table(("name", "operator", "in", "on", "why"), rows)
 
 
