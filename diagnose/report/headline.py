@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxfix.nouns.layer_noise import Against
 from onnxfix.nouns.plan import Copy, Plan
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.runtime.provider import named, placed_on
-from onnxfix.render.words import duration, plural, quantity
+from onnxfix.render.words import duration, plural, quantity, visible
 
 from .places import of_obstacles
 
@@ -110,6 +111,12 @@ def flops(report: Report) -> str:
     """`72 % of FLOPs in a batch of 64 × 512 tokens`, empty where nothing is quantized or nobody knows."""
     share = report.quantization.get("flops_share")
     return f"{100 * float(str(share)):.0f} % of FLOPs in {workload(report.plan)}" if share else ""
+
+
+def against(found: Against) -> str:
+    """`against model.onnx on 4 feeds: relative L2 error 1.2e-02, and 0.41 on a CPU without VNNI`"""
+    known = f"against {visible(found.reference)} on {plural(found.feeds, 'feed')}: relative L2 error {found.error:.1e}"
+    return known + ("" if found.without_vnni is None else f", and {found.without_vnni:.1e} on a CPU without VNNI")
 
 
 def summary(report: Report) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from onnxfix.nouns.layer_noise import Against
+from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.rule import Rule
 from onnxfix.render.document import about, whole
-from onnxfix.render.markup import code, data_block, details, section, text
+from onnxfix.render.markup import code, data_block, details, section, table, text
 from onnxfix.render.words import plural
 
-from . import headline, layers, legend, strip, tables
+from . import headline, legend, strip, tables
 from .places import Group, groups
 
 SHOWN = 8
@@ -31,9 +33,9 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
         _tiles(report),
         legend.drawn(report.plan) if report.plan.nodes else "",
         section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
-        layers.html(report.against),
-        tables.copies(report.plan),
-        tables.off_device(report.plan),
+        _layers(report.against),
+        _copies(report.plan),
+        _off_device(report.plan),
     ]
     drawn = bool(report.plan.nodes)
     after = _data(report) if drawn else ""
@@ -103,3 +105,29 @@ def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
         f"{repair if first.repair else ''}"
         f"{details(f'About {first.code}', more_about)}</article>"
     )
+
+
+def _layers(against: Against | None) -> str:
+    """Empty where nothing was measured."""
+    if against is None or not against.layers:
+        return ""
+    hint = "In dB, of the float result over the difference: own, with float inputs, and as the model runs. "
+    drawn = table(tables.layers(against))
+    return section("What quantization loses, layer by layer", text(hint + headline.against(against)), [drawn])
+
+
+def _copies(plan: Plan) -> str:
+    if not plan.copies:
+        return ""
+    where = "Bytes and PCIe times are estimates " + headline.workload(plan).replace("a batch", "for a batch", 1) + "."
+    each = details(f"{plural(len(plan.copies), 'copy')}, one by one", table(tables.copies(plan)))
+    return section("Copies", where, [table(tables.causes(plan)), each])
+
+
+def _off_device(plan: Plan) -> str:
+    each = tables.nodes(plan)
+    if not each.lines:
+        return ""
+    hint = "Shape arithmetic belongs on the host; an operator that only lacks a kernel does not."
+    folded = details(f"{plural(len(each.lines), 'node')}, one by one", table(each))
+    return section("Nodes that fall back", hint, [table(tables.off_device(plan)), folded])

@@ -1,40 +1,81 @@
-"""The tables of the page: copies, and nodes not on the first provider, first by place and then one by one."""
+"""The tables of the report, each once: copies, nodes off the first provider, and the noise of quantized layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxfix.nouns.layer_noise import Against, LayerNoise
 from onnxfix.nouns.plan import Copy, NodePlacement, Plan
 from onnxfix.nouns.runtime.provider import placed_on
-from onnxfix.render.markup import Row, code, details, section, table, text
-from onnxfix.render.words import duration, plural, quantity
+from onnxfix.render.table import Cell, Column, Table, table
+from onnxfix.render.words import duration, quantity
 
-from . import headline
 from .places import Place, of_copies, of_copy, of_nodes
 
+# What a full bar stands for: int8 without outliers gives 30 to 45 dB.
+FULL_DB, GOOD_DB, LOST_DB = 50.0, 20.0, 10.0
+BYTES, TIME = Column("bytes", True), Column("time", True)
 
-def copies(plan: Plan) -> str:
-    """Copies by cause, the most bytes first, and each of them. Sizes are for the plan's batch and sequence."""
-    if not plan.copies:
-        return ""
-    where = "Bytes and PCIe times are estimates " + headline.workload(plan).replace("a batch", "for a batch", 1) + "."
-    grouped = table(
-        ("cause", "direction", "bytes", "time", "why"), map(_copies_at, of_copies(plan.copies)), numeric=(2, 3)
+
+def causes(plan: Plan) -> Table:
+    """Copies by cause, the most bytes first. Sizes are for the plan's batch and sequence."""
+    rows = [
+        (Cell(str(p), code=True), _direction(p.first), *_cost(p.things), p.first.cause) for p in of_copies(plan.copies)
+    ]
+    return table(("cause", "direction", BYTES, TIME, "why"), rows)
+
+
+def copies(plan: Plan) -> Table:
+    """Each copy."""
+    rows = [
+        (Cell(c.value, code=True), _direction(c), *_cost([c]), Cell(f"{c.cause_op_type} {c.cause_node}", code=True),
+         Cell(of_copy(c), code=True))
+        for c in plan.copies
+    ]  # fmt: skip
+    return table(("value", "direction", BYTES, TIME, "at", "in"), rows)
+
+
+def off_device(plan: Plan) -> Table:
+    """Like nodes with a reason not to be on the first provider: without a kernel first, then those moved on purpose."""
+    rows = [
+        (Cell(str(p), code=True), placed_on(p.first.provider).label, p.first.reason)
+        for p in _by_fate(_off_device(plan))
+    ]
+    return table(("node", "on", "why"), rows)
+
+
+def nodes(plan: Plan) -> Table:
+    """Each of these nodes."""
+    rows = (
+        [
+            *(Cell(name, code=True) for name in (n.name, n.op_type, n.scope)),
+            Cell(placed_on(n.provider).label),
+            Cell(n.reason),
+        ]
+        for n in _off_device(plan)
     )
-    each = table(("value", "direction", "bytes", "time", "at", "in"), map(_one_copy, plan.copies), numeric=(2, 3))
-    return section("Copies", where, [grouped, details(f"{plural(len(plan.copies), 'copy')}, one by one", each)])
+    return table(("name", "operator", "in", "on", "why"), rows)
 
 
-def off_device(plan: Plan) -> str:
-    """Nodes with a reason not to be on the first provider: without a kernel first, then those moved on purpose."""
+def layers(against: Against) -> Table:
+    """The noise of each layer, the noisiest first; a column where some sums would saturate without VNNI."""
+    columns = [Column(title, True) for title in ("own SNR", "as it runs", "without VNNI")]
+    shown = table(("layer", *columns, "why"), map(_layer, against.layers))
+    return shown if against.without_vnni is not None else shown.without("without VNNI")
+
+
+def _layer(layer: LayerNoise) -> tuple[Cell | str, ...]:
+    where = layer.site.scope or layer.site.node or layer.site.value
+    name = f"{where} ({layer.site.op_type})" if layer.site.scope else where
+    style = "lost" if layer.snr < LOST_DB else "noisy" if layer.snr < GOOD_DB else "fine"
+    own = Cell(_decibels(layer.snr), style=style, bar=max(0.0, min(layer.snr, FULL_DB)) / FULL_DB)
+    without = "" if layer.without_vnni is None else _decibels(layer.without_vnni)
+    return Cell(name, code=True), own, _decibels(layer.accumulated), without, layer.cause.words
+
+
+def _off_device(plan: Plan) -> list[NodePlacement]:
     found = [n for n in plan.nodes if n.reason or not n.provider]
-    if not found:
-        return ""
-    found.sort(key=lambda n: not (n.lacks_kernel or not n.provider))
-    hint = "Shape arithmetic belongs on the host; an operator that only lacks a kernel does not."
-    grouped = table(("node", "on", "why"), map(_nodes_at, _by_fate(found)))
-    each = table(("name", "operator", "in", "on", "why"), map(_one_node, found))
-    return section("Nodes that fall back", hint, [grouped, details(f"{plural(len(found), 'node')}, one by one", each)])
+    return sorted(found, key=lambda n: not (n.lacks_kernel or not n.provider))
 
 
 def _by_fate(nodes: list[NodePlacement]) -> list[Place[NodePlacement]]:
@@ -43,34 +84,16 @@ def _by_fate(nodes: list[NodePlacement]) -> list[Place[NodePlacement]]:
     return [p for fate in fates for p in of_nodes(n for n in nodes if (n.provider, n.lacks_kernel) == fate)]
 
 
-def _copies_at(place: Place[Copy]) -> Row:
-    first = place.first
-    sizes = [c.nbytes for c in place.things if c.nbytes is not None]
-    total = quantity(sum(sizes)) if sizes else ""
-    return (code(str(place)), _direction(first), total, _time(place.things), text(first.cause))
-
-
-def _one_copy(copy: Copy) -> Row:
-    size = "" if copy.nbytes is None else quantity(copy.nbytes)
-    at = f"{copy.cause_op_type} {copy.cause_node}"
-    return (code(copy.value), _direction(copy), size, _time([copy]), code(at), code(of_copy(copy)))
-
-
-def _time(found: Sequence[Copy]) -> str:
-    known = [c.milliseconds for c in found if c.milliseconds is not None]
-    return duration(sum(known)) if known else ""
+def _cost(found: Sequence[Copy]) -> tuple[str, str]:
+    """Bytes and time, as far as known."""
+    sizes = [c.nbytes for c in found if c.nbytes is not None]
+    times = [c.milliseconds for c in found if c.milliseconds is not None]
+    return quantity(sum(sizes)) if sizes else "", duration(sum(times)) if times else ""
 
 
 def _direction(copy: Copy) -> str:
-    return "to host" if copy.direction == "to_host" else "from host"
+    return copy.direction.replace("_", " ")
 
 
-def _nodes_at(place: Place[NodePlacement]) -> Row:
-    fate = placed_on(place.first.provider).label
-    return (code(str(place)), text(fate), text(place.first.reason))
-
-
-def _one_node(node: NodePlacement) -> Row:
-    return (
-        code(node.name), code(node.op_type), code(node.scope), text(placed_on(node.provider).label), text(node.reason)
-    )  # fmt: skip
+def _decibels(number: float) -> str:
+    return f"{number:.0f} dB"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.report import Report
+from onnxfix.render import terminal
 from onnxfix.render.words import plural, visible
 
-from . import headline, layers
+from . import headline, tables
 from .places import Group, Place, groups
 
 if TYPE_CHECKING:
@@ -16,20 +17,19 @@ if TYPE_CHECKING:
     from onnxfix.nouns.finding import Finding
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-SHOWN = 5
-"""Places listed under one finding code, and differences of a measurement; --format json has all."""
+SHOWN, LAYERS = 5, 10
+"""Places listed under one finding code and differences of a measurement, and layers; --format json has all."""
 
 
 def show(report: Report, out: Console) -> None:
     """Print the whole report. Lines are wrapped with their indentation at the console's width, commands are not."""
     _headline(report, out)
     if report.against is not None:
-        _line(out, 0, layers.sentence(report.against))
+        _line(out, 0, headline.against(report.against))
     for group in groups(report.findings):
         _group(group, out)
     if report.against is not None:
-        out.print()
-        layers.show(report.against, out)
+        out.print(terminal.table(tables.layers(report.against).first(LAYERS)))
     out.print()
     out.print(headline.summary(report))
 

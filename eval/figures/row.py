@@ -38,7 +38,7 @@ class BenchRow:
     defect: str = ""
     """What `onnxfix diagnose` finds wrong with the file for the provider of the bench, in a few words."""
     elsewhere: str = ""
-    """The same for another provider that the bench was asked about."""
+    """The same for another provider that the bench was asked about; without a defect, what is good about it there."""
     size_mb: float = math.nan
     """Million bytes: the ONNX file with its data, or the weights of the torch module."""
     load_s: float = math.nan

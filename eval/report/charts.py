@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from onnxfix.render import axes
 from onnxfix.render.vega import INK, SERIES, SOFT, names, svg
 
-Document = Mapping[str, Any]
-Row = Mapping[str, Any]
+from .contents import Document, Row, memory_mb, on_device
+
 BAND = 22
 KINDS = {"torch": SERIES[0], "onnx": SERIES[4], "openvino": SERIES[2]}
 MOST_LINES = 8
@@ -56,7 +55,7 @@ def memory(document: Document) -> str:
     rows = measured(document)
     if not rows:
         return ""
-    shown, word = _labelled(rows), "VRAM" if any(row.get("vram_mb") is not None for _, row in rows) else "memory"
+    shown, word = _labelled(rows), "VRAM" if on_device(document) else "memory"
     values = [
         {"v": name, "w": what, "x": figure, "d": f"{row['variant']}\n{what} {figure:,.1f} MB"}
         for name, (_, row) in zip(shown, rows, strict=True)
@@ -116,10 +115,6 @@ def lines(document: Document, over: str) -> str:
     encoding = {"x": x, "color": colour}
     spec = {"width": 520, "height": 300, "data": {"values": values}, "encoding": encoding, "layer": layers}
     return svg(spec, f"time of {len(shown)} variants against {title}")
-
-
-def memory_mb(row: Row) -> float:
-    return float(row["vram_mb"] if row.get("vram_mb") is not None else row.get("memory_mb") or 0.0)
 
 
 def _ratio(point: Row) -> float:

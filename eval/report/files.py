@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import staged
+from onnxfix.render import terminal
 
-from .markdown import cells, headings, markdown, profile_line, sweep
+from . import contents
+from .markdown import markdown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,8 +20,9 @@ if TYPE_CHECKING:
 
     from onnxfix.eval.bench.bench import BenchReport
 
+MODULES = 8  # of a profile in a terminal; the files hold 20
+WIDE = 118
 # REPORT.md last: who sees it finds the others.
-TERMINAL_ROWS = 8  # of a profile; the files hold 20
 FILES = ("results.parquet", "summary.json", "REPORT.md")
 
 
@@ -60,58 +64,22 @@ def frame(report: BenchReport) -> pl.DataFrame:
     return pl.from_dicts(rows, infer_schema_length=None, schema_overrides={"batch": pl.Int64, "length": pl.Int64})
 
 
-def table(report: BenchReport) -> Table:
-    """The main figures for a terminal of 100 columns or more; the files also say the exporter."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    titles = headings(report)
-    kept = [index for index, title in enumerate(titles) if title != "exporter"]
-    for title in (titles[index] for index in kept):
-        text, least = title in ("variant", "result"), {"result": 28, "variant": 22}.get(title)
-        drawn.add_column(title, justify="left" if text else "right", overflow="fold", no_wrap=not text, min_width=least)
-    best = report.best
-    for row in report.rows:
-        style = "red" if row.failure else "bold" if best is not None and row.variant == best.variant else None
-        shown = cells(row, report.heads)
-        drawn.add_row(*(escape(shown[index]) for index in kept), style=style)
-    return drawn
+def table(report: BenchReport, width: int = 100) -> Table:
+    """The main figures for a terminal of `width` columns, 100 or more; a wide one also has the exporter."""
+    shown = contents.brief(report.as_dict())
+    return terminal.table(shown if width >= WIDE else shown.without("exporter"))
 
 
 def points_table(report: BenchReport) -> Table | None:
     """Milliseconds a sample by batch size and length; None where there is one point alone."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    points = report.method.points
-    if len(points) < 2:
-        return None
-    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title="ms/sample", title_justify="left")
-    drawn.add_column("variant", overflow="fold")
-    for point in points:
-        drawn.add_column(str(point), justify="right")
-    for variant, *times in sweep(report)[1:]:
-        drawn.add_row(escape(variant), *times)
-    return drawn
+    shown = replace(contents.sweep(report.as_dict()), title="ms/sample")
+    return terminal.table(shown) if len(report.method.points) > 1 else None
 
 
 def profile_tables(report: BenchReport) -> list[tuple[str, Table]]:
     """Of each profiled variant a line, how far it is from the machine's own peak rates, and its time by module."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    drawn = []
-    for variant, found in report.profiles.items():
-        if "by" not in found:
-            continue
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        for title in ("torch module", "ms", "share", "nodes"):
-            table.add_column(title, justify="left" if title == "torch module" else "right", overflow="fold")
-        for row in found["by"]["scope"][:TERMINAL_ROWS]:
-            table.add_row(escape(row["name"] or "-"), f"{row['ms']:.2f}", f"{row['share']:.1%}", str(row["count"]))
-        drawn.append((f"{variant}: {profile_line(found)}", table))
-    return drawn
+    return [
+        (f"{variant}: {contents.profile_line(found)}", terminal.table(contents.shares(found, "scope").first(MODULES)))
+        for variant, found in report.profiles.items()
+        if "by" in found
+    ]

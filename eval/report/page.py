@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from onnxfix.nouns.rule import Rule
 from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, details, section, text
+from onnxfix.render.table import DASH
 from onnxfix.render.words import plural
 
-from . import charts, pareto
-from . import parts as parts
-from .charts import Document, Row, measured, memory_mb
-from .table import main_table, sweep_table
+from . import charts, pareto, parts
+from .charts import measured
+from .contents import Document, Row, memory_mb, on_device
 
 
 def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rule]]) -> str:
@@ -33,11 +33,11 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
             pareto.pareto(document),
             _kinds(document),
         ),
-        main_table(document, best, _codes(document, rules)),
+        parts.variants(document, _codes(document, rules)),
         _plot(
             "Time by the baseline's", "With 95 % bootstrap intervals, on a logarithmic axis.", charts.ratios(document)
         ),
-        sweep_table(document, [charts.lines(document, "length"), charts.lines(document, "batch")]),
+        parts.sweep(document, [charts.lines(document, "length"), charts.lines(document, "batch")]),
         _plot("Memory and size", "Peak memory of the variant alone, and its file or weights.", charts.memory(document)),
         parts.classes(document),
         parts.profiles(document),
@@ -87,11 +87,11 @@ def _of_best(document: Document, best: Row) -> list[tuple[str, str, str]]:
     heads = document.get("heads") or []
     scores = [best.get(f"f1_{head}") for head in heads]
     if any(score is not None for score in scores):
-        figures = " / ".join("–" if score is None else f"{score:.3f}" for score in scores)
+        figures = " / ".join(DASH if score is None else f"{score:.3f}" for score in scores)
         tiles.append(("macro F1", figures, text(", ".join(heads))))
     elif best.get("rel_l2_logits") is not None:
         tiles.append(("error of the outputs", f"{best['rel_l2_logits']:.1e}", "relative L2"))
-    what = "VRAM" if best.get("vram_mb") is not None else "memory"
+    what = "VRAM" if on_device(document) else "memory"
     tiles.append((what, f"{memory_mb(best):,.0f} MB", f"{best.get('size_mb') or 0:,.1f} MB on disk"))
     return tiles
 

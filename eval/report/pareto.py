@@ -10,7 +10,8 @@ from onnxfix.render import axes
 from onnxfix.render.label_places import Label, placed
 from onnxfix.render.vega import INK, SOFT, svg
 
-from .charts import KINDS, Document, measured, memory_mb
+from .charts import KINDS, measured
+from .contents import Document, memory_mb
 
 WIDTH, HEIGHT = 760, 340
 

@@ -1,33 +1,43 @@
-"""The lower parts of a bench's page: classes, where time goes, and where each file's nodes run."""
+"""The parts of a bench's page: its tables, where time goes, and where each file's nodes run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.markup import code, details, section, table, text
 from onnxfix.render.words import plural
 
-from . import profile_charts
-from .charts import Document, Row
+from . import contents, profile_charts
+from .contents import Document, Row
 
 WIDE, HIGH = 1000.0, 22.0
-PLOTS = (("scope", "torch module"), ("op_type", "operator"), ("provider", "provider"))
+
+
+def variants(document: Document, rules: Collection[str]) -> str:
+    """Every variant with its verdict, more of its figures, and how it was made."""
+    shown = contents.variants(document).without("exporter")
+    hint = f"× baseline is the time by that of {text(document['method']['baseline'])} in the same rounds."
+    more = (contents.figures(document), contents.how_made(document))
+    folded = (details(each.title, table(each)) for each in more if each.lines)
+    return section("Variants", hint, [f'<div class="variants">{table(shown, rules, True)}</div>', *folded])
+
+
+def sweep(document: Document, plots: Iterable[str]) -> str:
+    """Times at every batch size and length; empty where there is one."""
+    if len(document["method"].get("points") or []) < 2:
+        return ""
+    plotted = "".join(f'<div class="plot">{plot}</div>' for plot in plots if plot)
+    return section("By batch size and length", "Milliseconds a sample.", [plotted, table(contents.sweep(document))])
 
 
 def classes(document: Document) -> str:
     """F1 of each class, a table a head."""
-    drawn = []
-    for head, entries in (document.get("classes") or {}).items():
-        names = [row["variant"] for row in document["rows"] if any(row["variant"] in e["f1"] for e in entries)]
-        rows = [
-            [text(str(entry["class"])), f"{entry['rows']:,}", *(_score(entry["f1"].get(name)) for name in names)]
-            for entry in entries
-        ]
-        titles = ["class", "rows", *(text(name) for name in names)]
-        shown = table(titles, rows, tuple(range(1, len(titles))))
-        drawn.append(details(f"{text(head)}: {plural(len(entries), 'class')}", shown))
+    drawn = [
+        details(f"{text(shown.title)}: {len(shown.lines):,} class{'es' * (len(shown.lines) != 1)}", table(shown))
+        for shown in contents.classes(document)
+    ]
     return section("F1 by class", "Of every head; the spread over classes hides in their mean.", drawn) if drawn else ""
 
 
@@ -40,41 +50,16 @@ def profiles(document: Document) -> str:
     plots = [f'<h3>By layer</h3><div class="plot">{layers}</div>' if layers else ""]
     plots += [
         f'<h3>By {words}</h3><div class="plot">{drawn}</div>'
-        for key, words in PLOTS
+        for key, words in contents.SHARES.items()
         if (drawn := profile_charts.shares(document, key))
     ]
-    titles = ["variant", "ms a batch", "bound ms", "× bound", "GFLOP", "MB moved"]
-    rows = [[text(name), *_gap(each)] for name, each in found.items()]
     roof = next(iter(found.values()))["roofline"]
     hint = (
         "ONNX Runtime's own profile of the first timed batch. The bound is what its multiplications and bytes take at "
         f"this machine's measured peak rates, {roof['gflops']:,.0f} GFLOP/s and {roof['gbs']:,.1f} GB/s."
     )
-    layered = [details(f"Modules of {text(name)}", _modules(each)) for name, each in found.items()]
-    return section("Where the time goes", hint, [*plots, table(titles, rows, (1, 2, 3, 4, 5)), *layered])
-
-
-def _gap(found: Row) -> list[str]:
-    roof = found["roofline"]
-    return [
-        f"{found['untraced_ms']:,.1f}", f"{roof['bound_ms']:,.1f}", _times(roof["gap"]), f"{roof['flops'] / 1e9:,.1f}",
-        f"{roof['bytes'] / 1e6:,.0f}",
-    ]  # fmt: skip
-
-
-def _times(gap: float | None) -> str:
-    """Far from a bound of microseconds is not worth a figure."""
-    return "–" if gap is None else f"{gap:.1f}" if gap < 99.95 else "> 100"
-
-
-def _modules(found: Row) -> str:
-    gaps = {row["scope"]: row["gap"] for row in found["roofline"].get("scopes") or []}
-    rows = [
-        [code(p["name"] or "–"), f"{p['ms']:.2f}", f"{p['share']:.1%}", f"{p['count']:,}",
-         _times(gaps.get(p["name"]))]
-        for p in found["by"]["scope"]
-    ]  # fmt: skip
-    return table(["torch module", "ms", "share", "nodes", "× bound"], rows, (1, 2, 3, 4))
+    modules = [details(f"Modules of {text(n)}", table(contents.shares(each, "scope"))) for n, each in found.items()]
+    return section("Where the time goes", hint, [*plots, table(contents.gaps(document)), *modules])
 
 
 def placements(document: Document) -> str:
@@ -143,9 +128,5 @@ def sentences(title: str, lines: Iterable[str]) -> str:
 
 
 def machine(document: Document) -> str:
-    rows = [[text(name), text(str(value))] for name, value in document["machine"].items()]
-    return section("Machine", "", [table(["", ""], rows)]) if rows else ""
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    shown = contents.machine(document)
+    return section(shown.title, "", [table(shown)]) if shown.lines else ""

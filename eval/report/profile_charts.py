@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.vega import LINE, SERIES, names, svg
 
-from .charts import BAND, MOST_LINES, Document, Row
+from .charts import BAND, MOST_LINES
+from .contents import Document, Row
 
 OTHERS = "others"
 PALE = (LINE, "var(--panel)")

@@ -47,7 +47,7 @@ def _show(report: Bench) -> None:
     from onnxfix.eval.report.markdown import answer
 
     out = console.out()
-    out.print(table(report))
+    out.print(table(report, out.width))
     out.print(Text(answer(report), style="bold"))
     if (swept := points_table(report)) is not None:
         out.print(swept)

@@ -62,7 +62,7 @@ class Diagnosis(Report, Shown):
         rows = [[f.severity.value, f.code, f.name, str(f.site), f.message, f.repair] for f in self.findings]
         copies = f"{len(self.plan.copies)} Memcpy on {self.target['provider']}"
         linears = f"{self.quantization['quantized']} of {self.quantization['linears']} linears quantized"
-        return Summary(
+        return Summary.of(
             f"{self.model['path']}: {copies}, {linears}",
             ("severity", "code", "name", "where", "what", "repair"),
             rows,

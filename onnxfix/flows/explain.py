@@ -26,7 +26,7 @@ class Explanation(Shown):
         return {"name": self.name, "title": self.title, "text": self.text}
 
     def in_short(self) -> Summary:
-        return Summary(f"{self.name}: {self.title}", ("",), [[part] for part in self.text.split("\n\n")])
+        return Summary.of(f"{self.name}: {self.title}", ("",), [[part] for part in self.text.split("\n\n")])
 
     def to_markdown(self) -> str:
         return f"## {self.name}\n\n{self.title}\n\n{self.text}\n"

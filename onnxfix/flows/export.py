@@ -53,7 +53,7 @@ class Exported(ExportResult, Shown):
         ]
 
     def in_short(self) -> Summary:
-        return Summary(str(self.path), ("", "what"), self.lines())
+        return Summary.of(str(self.path), ("", "what"), self.lines())
 
 
 def export(

@@ -47,7 +47,7 @@ class Extracted(Shown):
         return f"<Extracted {self.output}: {self.nodes} nodes of {self.source}>"
 
     def in_short(self) -> Summary:
-        return Summary(f"{self.output}: {self.nodes} nodes of {self.source}, inputs and answers in {self.feeds}")
+        return Summary.of(f"{self.output}: {self.nodes} nodes of {self.source}, inputs and answers in {self.feeds}")
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -1,17 +1,18 @@
-"""Pieces of the page: text and data that cannot become markup, sections and tables."""
+"""Pieces of a page: text and data that cannot become markup, sections and tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable
 from html import escape
 
+from .table import DASH, Cell, Column, Table
 from .words import visible
 
 LONGEST = 500
 """Rows of one table; a page of 10,000 rows is not read, and --format json has all."""
-
-Row = Sequence[str]
+BAR = 110
 
 
 def text(words: str) -> str:
@@ -38,15 +39,39 @@ def details(summary: str, body: str) -> str:
     return f"<details><summary>{summary}</summary>{body}</details>"
 
 
-def table(heads: Row, rows: Iterable[Row], numeric: tuple[int, ...] = ()) -> str:
-    """Cells are HTML already; `numeric` columns stand to the right."""
-    cells = list(rows)
-    kinds = [' class="number"' if i in numeric else "" for i in range(len(heads))]
-    head = "".join(f"<th{kind}>{title}</th>" for kind, title in zip(kinds, heads, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
-        for row in cells[:LONGEST]
-    )
-    more = f'<p class="hint">… and {len(cells) - LONGEST:,} more: --format json lists all.</p>'
+def table(shown: Table, rules: Collection[str] = (), numbered: bool = False) -> str:
+    """Codes in `rules` lead to what the page says of them. `numbered`: each row has its number, and is led to by it."""
+    heads = "".join(f"<th{_side(c)}>{text(c.title)}</th>" for c in shown.columns)
+    body, group = "", ""
+    for number, line in enumerate(shown.lines[:LONGEST], start=1):
+        if line.group != group:
+            group = line.group
+            body += f'<tr class="group"><td colspan="{len(line.cells) + numbered}">{text(group)}</td></tr>'
+        first = f'<td class="number"><a id="row-{number}"></a>{number}</td>' if numbered else ""
+        cells = (f"<td{_side(c)}>{_cell(cell, rules)}</td>" for c, cell in zip(shown.columns, line.cells, strict=True))
+        body += f'<tr class="{text(line.style)}">{first}{"".join(cells)}</tr>'
+    head = '<th class="number"></th>' * numbered + heads
+    more = f'<p class="hint">… and {len(shown.lines) - LONGEST:,} more: --format json lists all.</p>'
     drawn = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return drawn + (more if len(cells) > LONGEST else "")
+    return drawn + (more if len(shown.lines) > LONGEST else "")
+
+
+def _side(column: Column) -> str:
+    return ' class="number"' if column.figures else ""
+
+
+def _cell(cell: Cell, rules: Collection[str]) -> str:
+    shown = code(cell.text) if cell.code else _linked(cell.text, rules)
+    if cell.bar is not None:
+        long = max(2.0, cell.bar * BAR)
+        shown = (
+            f'<svg class="bar" width="{BAR}" height="12" role="img" aria-label="{text(cell.text)}">'
+            f'<rect class="{text(cell.style)}" width="{long:.0f}" height="12" rx="2"/></svg>{shown}'
+        )
+    elif cell.style:
+        shown = f'<span class="{text(cell.style)}" title="{text(cell.tip)}">{shown}</span>'
+    return (shown or DASH) + (f"<small>{text(cell.below)}</small>" if cell.below else "")
+
+
+def _linked(words: str, rules: Collection[str]) -> str:
+    return re.sub(r"\b[A-Z]\d{3}\b", lambda m: f'<a href="#{m[0]}">{m[0]}</a>' if m[0] in rules else m[0], text(words))

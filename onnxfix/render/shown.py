@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from onnxfix.nouns.errors import Sentence, Voice, python, spoken
 
-from .markup import text
+from . import markdown, markup
+from .table import Column, Table, table
 
 LONGEST = 30
 """Rows of a table in a notebook; the page has all."""
@@ -18,26 +19,24 @@ LONGEST = 30
 
 @dataclass(frozen=True)
 class Summary:
-    """A sentence, and a table of plain text below it."""
+    """A sentence, and a table below it."""
 
     title: str
-    columns: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
+    table: Table
 
-    def html(self, limit: int | None = None) -> str:
-        """A fragment: a paragraph and a table, its words as text."""
-        shown = self.rows[:limit]
-        more = f"<p>and {len(self.rows) - len(shown)} more</p>" if len(shown) < len(self.rows) else ""
-        head = "".join(f"<th>{text(column)}</th>" for column in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in shown)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if shown else ""
-        return f"<p><b>{text(self.title)}</b></p>{table}{more}"
+    @staticmethod
+    def of(title: str, columns: Iterable[Column | str] = (), rows: Iterable[Iterable[str]] = ()) -> Summary:
+        return Summary(title, table(columns, rows))
+
+    def html(self, limit: int = markup.LONGEST) -> str:
+        """A fragment: a paragraph and a table of at most `limit` rows."""
+        shown, left = self.table.first(limit), len(self.table.lines) - limit
+        more = f"<p>and {left:,} more</p>" if left > 0 else ""
+        return f"<p><b>{markup.text(self.title)}</b></p>{markup.table(shown) if shown.lines else ''}{more}"
 
     def markdown(self) -> str:
-        lines = [f"**{_cell(self.title)}**", ""]
-        if self.rows:
-            lines += [_line(self.columns), _line(["---"] * len(self.columns)), *(_line(row) for row in self.rows)]
-        return "\n".join(lines).rstrip() + "\n"
+        drawn = f"\n\n{markdown.table(self.table)}" if self.table.lines else ""
+        return f"**{markdown.plain(self.title)}**{drawn}\n"
 
 
 class Shown:
@@ -82,12 +81,3 @@ def _plain(value: Any, voice: Voice) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v, voice) for v in value]
     return value
-
-
-def _cell(content: str) -> str:
-    """Text that is no Markdown: `|` would end a cell, a line break the row."""
-    return " ".join(content.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"

@@ -47,10 +47,10 @@ def test_all_rows_of_the_report_that_gave_up(swept: Done) -> None:
     assert list(found) == SEED
     assert len({row.name for row in ROWS}) == len(ROWS) > len(SEED)
     results = {name: str(row["result"]) for name, row in found.items()}
-    assert "12 Memcpy (K001)" in results["onnx-fp32 (unoptimized)"], "what it would be on CUDA"
+    assert "unusable on CUDA: 12 Memcpy (K001)" in results["onnx-fp32 (unoptimized)"]
     assert results["onnx-int8 (unoptimized)"].startswith("no-op: 2 of 18 linears in int8 (Q002)")
     assert "does not load" in results["onnx-fp16 (legacy)"] and results["onnx-fp16 (legacy)"].endswith("(K004, P001)")
-    assert "on CUDA: runs on the CPU: 53 Memcpy (Q003)" in results["onnx-int8 (legacy)"]
+    assert "falls back to the CPU on CUDA: 53 Memcpy (Q003)" in results["onnx-int8 (legacy)"]
     assert "flash" in results["torch bf16 (flash-attention-2)"].lower(), "a reason, not a row that is missing"
     for name in (
         "torch fp32",

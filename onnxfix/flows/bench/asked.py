@@ -59,9 +59,10 @@ class Bench(BenchReport, Shown):
         return markdown(self)
 
     def in_short(self) -> Summary:
-        from onnxfix.eval.report.markdown import answer, cells, headings
+        from onnxfix.eval.report.contents import brief
+        from onnxfix.eval.report.markdown import answer
 
-        return Summary(answer(self), headings(self), [cells(row, self.heads) for row in self.rows])
+        return Summary(answer(self), brief(self.as_dict()))
 
     def write(self, folder: Path) -> tuple[Bench, list[Path]]:
         """Write summary.json, results.parquet, REPORT.md and report.html; a page that cannot be drawn is a note."""

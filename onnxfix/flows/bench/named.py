@@ -32,7 +32,7 @@ def onnx_variant(path: Path, provenance: Provenance | None, name: str | None = N
     name = name or (path.name.removesuffix(".onnx") if path.parent == Path() else str(path))
     exporter, verified = (provenance.exporter, provenance.verified) if provenance else ("", "")
     notes = list(provenance.notes) if provenance else []
-    if repaired := _repair_record(path):
+    if repaired := repair_record(path):
         exporter = f"{exporter} + onnxfix" if exporter else "onnxfix"
         verified = str(repaired.get("verified", ""))
         notes.append(f"passes: {', '.join(map(str, repaired.get('passes', ())))}")
@@ -50,7 +50,7 @@ def read_provenance(path: Path) -> Provenance | None:
         return None
 
 
-def _repair_record(path: Path) -> dict[str, Any]:
+def repair_record(path: Path) -> dict[str, Any]:
     """What `onnxfix repair` wrote into a file it made; empty for any other file."""
     from onnxfix.flows.repair.attempts import KEY
     from onnxfix.nouns.model import Model

@@ -12,6 +12,8 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.target import Target
 
+from .named import repair_record
+
 if TYPE_CHECKING:
     from onnxfix.eval.bench.bench import Opinion
     from onnxfix.eval.bench.variant import Variant
@@ -20,23 +22,25 @@ if TYPE_CHECKING:
 WORDS = {
     "K004": "",  # the runtime says so itself
     "Q002": "no-op",
-    "Q003": "runs on the CPU",
+    "Q003": "falls back to the CPU",
     "K001": "unusable",
     "P002": "wrong at length",
 }
 
 
 def opinion(path: Path, provider: str, elsewhere: str = "") -> tuple[Opinion, dict[str, Any]]:
-    """For the table, and the document of the page. `elsewhere`: another provider that the reader cares about."""
+    """For the table, and the document of the page. `elsewhere`: another provider that the reader cares about; what
+    onnxfix repair made is meant for the one that it was made for."""
     from onnxfix.diagnose.run import diagnose
     from onnxfix.eval.bench.bench import Opinion
 
     model = Model.open(path)
     report = diagnose(model, Target.resolve(provider))
-    other = diagnose(model, Target.resolve(elsewhere)) if elsewhere and elsewhere != provider else None
-    said = defect(other) if other else ""
-    here = Opinion(defect(report), f"on {elsewhere.upper()}: {said}" if said and said != defect(report) else "")
-    return here, document(other or report)
+    meant = str(repair_record(path).get("target") or elsewhere) if elsewhere else provider
+    other = diagnose(model, Target.resolve(meant)) if meant != provider else report
+    here, there = defect(report), defect(other)
+    praise = _praise(other) if elsewhere and not here and not there else ""
+    return Opinion(here, there if there != here else praise), document(other)
 
 
 def opinions(
@@ -64,11 +68,30 @@ def defect(report: Report) -> str:
     if code == "K004":
         return ", ".join(c for c in ("K004", "P001") if c in errors)
     if code == "Q002":
-        quantization = report.quantization
-        return f"{WORDS[code]}: {quantization['quantized']} of {quantization['linears']} linears in int8 ({code})"
-    name = next(f.name for f in report.findings if f.code == code)
-    copies = f": {len(report.plan.copies)} Memcpy" if code in ("K001", "Q003") else ""
-    return f"{WORDS.get(code, name)}{copies} ({code})"
+        return f"{WORDS[code]}: {_linears(report)} in int8 ({code})"
+    name = WORDS.get(code) or next(f.name for f in report.findings if f.code == code)
+    where = f" {_on(report)}: {_memcpy(report)}" if code in ("K001", "Q003") else ""
+    return f"{name}{where} ({code})"
+
+
+def _praise(report: Report) -> str:
+    """What is good about a file without a defect; empty where nobody would doubt it."""
+    found = report.quantization
+    if found["quantized"]:
+        return f"{_linears(report)} quantized" + (f", {found['heads']} heads in float" if found["heads"] else "")
+    return "" if report.target["provider"] == "cpu" else f"{_memcpy(report)} {_on(report)}"
+
+
+def _linears(report: Report) -> str:
+    return f"{report.quantization['quantized']} of {report.quantization['linears']} linears"
+
+
+def _memcpy(report: Report) -> str:
+    return f"{len(report.plan.copies)} Memcpy"
+
+
+def _on(report: Report) -> str:
+    return f"on {str(report.target['provider']).upper()}"
 
 
 def document(report: Report) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from onnxfix.nouns.report import Report
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.weights.writer import append_metadata
 from onnxfix.render.shown import Shown, Summary
+from onnxfix.render.table import Column
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
@@ -83,7 +84,11 @@ class Repaired(Shown):
     def in_short(self) -> Summary:
         rows = [(name, str(before), str(after)) for name, before, after in self.findings()]
         title = f"{self.output or self.source}, {self.kind}, for {self.before.target['provider']}: {self.verified}"
-        return Summary(title, ("finding", "before", "after"), [*rows, ("linears quantized", *self.linears())])
+        return Summary.of(
+            title,
+            ("finding", Column("before", True), Column("after", True)),
+            [*rows, ("linears quantized", *self.linears())],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -158,7 +163,7 @@ def repair(
         progress("diagnose the result")
         after = diagnose(done.result, wish.target, plan=job.plans.of(done.result))
         before = earlier.result()
-        append_metadata(done.result.path, _metadata(done.steps, wish.kind, verified))
+        append_metadata(done.result.path, _metadata(done.steps, wish, verified))
         size = done.result.file_bytes
         written = None if dry_run else _move(done.result, destination)
     kind = wish.kind
@@ -223,6 +228,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _metadata(steps: Recipe, kind: str, verified: str) -> dict[str, str]:
-    text = {"version": __version__, "kind": kind, "passes": [p.name for p in steps.passes], "verified": verified}
+def _metadata(steps: Recipe, wish: Wish, verified: str) -> dict[str, str]:
+    passes, target = [p.name for p in steps.passes], wish.target.provider
+    text = {"version": __version__, "kind": wish.kind, "target": target, "passes": passes, "verified": verified}
     return {KEY: json.dumps(text, sort_keys=True)}

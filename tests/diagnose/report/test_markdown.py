@@ -29,7 +29,7 @@ def test_every_row_has_the_columns_of_its_head(name: str) -> None:
     for table in found:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
         assert len(widths) == 1, table
-        assert re.fullmatch(r"\|( --- \|)+", table[1])
+        assert re.fullmatch(r"\|( ---:? \|)+", table[1])
 
 
 def test_findings_and_copies_are_counted_by_place() -> None:
