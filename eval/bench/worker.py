@@ -96,7 +96,8 @@ class Worker:
                 env={**os.environ, **(environment or {})},
             )
         self._connection: Connection[Any, Any] = Connection(ours.detach())
-        self._connection.send((sys.path, variant.runtime, settings))
+        # read behind the path: an engine's module may lie on it
+        self._connection.send((sys.path, pickle.dumps(variant.engine), settings))
 
     def ready(self) -> None:
         """Wait until the process has imported its runtime."""

@@ -8,8 +8,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "torchao")
-PACKAGES = ("onnxfix", *RUNTIMES, "onnx", "transformers", "numpy")
+from .engine import all_engines
 
 
 def machine(provider: str) -> dict[str, str]:
@@ -18,7 +17,8 @@ def machine(provider: str) -> dict[str, str]:
     if provider == "cuda":
         found["gpu"] = _gpu()
     found["python"] = platform.python_version()
-    for package in PACKAGES:
+    runtimes = [package for engine in all_engines() for package in engine.packages]
+    for package in ("onnxfix", *runtimes, "onnx", "transformers", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return {name: value for name, value in found.items() if value}
