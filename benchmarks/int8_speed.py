@@ -29,6 +29,10 @@ from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.inputs.workload import Batch, Workload
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.openvino import Openvino
+from onnxfix.eval.run.engines.pytorch import PyTorch
+from onnxfix.eval.run.engines.torchao import Torchao
 from onnxfix.export.models.build import load_torch
 from onnxfix.nouns.provenance import Provenance
 
@@ -90,23 +94,23 @@ def entries(source: Path, exports: dict[str, Path], folder: Path) -> list[Entry]
     torch_model = functools.partial(load_torch, Provenance(checkpoint=str(source.resolve())))
     first = _fp32(next(iter(exports)))
     made = [
-        Entry(Variant("torch fp32", "torch", torch_model), first),
-        Entry(Variant("torch bf16", "torch", torch_model, dtype="bf16"), first),
-        Entry(Variant("torch int8 weight-only (torchao)", "torch", torch_model, dtype="int8-wo"), first),
-        Entry(Variant("torch int8 dynamic (torchao)", "torch", torch_model, dtype="int8-dyn"), first),
+        Entry(Variant("torch fp32", PyTorch(), torch_model), first),
+        Entry(Variant("torch bf16", PyTorch("bf16"), torch_model), first),
+        Entry(Variant("torch int8 weight-only (torchao)", Torchao("int8-wo"), torch_model), first),
+        Entry(Variant("torch int8 dynamic (torchao)", Torchao("int8-dyn"), torch_model), first),
     ]
     for exporter, path in exports.items():
-        made.append(Entry(Variant(_fp32(exporter), "onnx", path), _fp32(exporter)))
+        made.append(Entry(Variant(_fp32(exporter), OnnxRuntime(), path), _fp32(exporter)))
         for wish, options in WISHES.items():
             result = folder / f"{exporter}.{wish.replace(' ', '-')}.onnx"
             run([*ONNXFIX, "repair", str(path), *options, "--no-verify", "-o", str(result)])
-            made.append(Entry(Variant(f"onnxfix {wish}, {exporter}", "onnx", result), _fp32(exporter)))
+            made.append(Entry(Variant(f"onnxfix {wish}, {exporter}", OnnxRuntime(), result), _fp32(exporter)))
     exporter, path = next(iter(exports.items()))
     peer = folder / "peer.onnx"
     run([sys.executable, "-c", PEER, str(path), str(peer)])
-    made.append(Entry(Variant(f"ORT {PEER_NAME}, {exporter}", "onnx", peer), first))
-    made.append(Entry(Variant(f"OpenVINO fp32, {exporter}", "openvino", path), first))
-    made.append(Entry(Variant(f"OpenVINO bf16, {exporter}", "openvino", path, dtype="bf16"), first))
+    made.append(Entry(Variant(f"ORT {PEER_NAME}, {exporter}", OnnxRuntime(), peer), first))
+    made.append(Entry(Variant(f"OpenVINO fp32, {exporter}", Openvino(), path), first))
+    made.append(Entry(Variant(f"OpenVINO bf16, {exporter}", Openvino("bf16"), path), first))
     return made
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.numerics.compare import difference
-from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, TorchRunner
+from onnxfix.eval.run.engines.pytorch import TorchRunner
+from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure
 from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.nouns.errors import arg

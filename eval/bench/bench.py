@@ -209,7 +209,7 @@ def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
 def _baseline(trials: Sequence[Trial], named: str) -> str:
     """The one named where it works, torch bf16 where that works, else the first that works, else empty."""
     live = [trial.variant for trial in trials if not trial.failure]
-    wanted = [*(v for v in live if v.name == named), *(v for v in live if v.is_bf16_torch and not v.compiled), *live]
+    wanted = [*(v for v in live if v.name == named), *(v for v in live if v.engine.is_baseline), *live]
     return next((v.name for v in wanted), "")
 
 
@@ -227,8 +227,8 @@ def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], o
     size = variant.file_bytes() or (trial.opened.weights_bytes if trial.opened else None)
     row = BenchRow(
         variant=variant.name,
-        kind=variant.kind,
-        dtype=variant.dtype if variant.kind != "onnx" else "",
+        kind=variant.engine.kind,
+        dtype=variant.engine.dtype,
         exporter=variant.exporter,
         verified=variant.verified,
         note=variant.note,

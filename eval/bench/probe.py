@@ -17,7 +17,6 @@ from onnxfix.nouns.errors import spoken
 from .progress import Progress, stretch
 from .resume import Parts
 from .trial import Answers, Difference, Trial
-from .variant import Variant
 from .worker import Settings, VariantFailure, Worker
 
 
@@ -43,7 +42,7 @@ class Probe:
         """Fill in `opened`, `memory` and `answers`, or `failure`; what `parts` knows already is not run again."""
         names = _output_names(trials, self._workload)
         reference = _Reference()
-        for trial in sorted(trials, key=lambda t: _rank(t.variant)):
+        for trial in sorted(trials, key=lambda t: t.variant.engine.rank):
             with stretch(progress, 1 + len(self._batches), trial.name) as tick:
                 if not self._known(trial, reference, parts):
                     if not reference.name:
@@ -134,11 +133,6 @@ class _Reference:
 
 def _largest(batches: Sequence[Batch]) -> Batch:
     return max(batches, key=lambda batch: batch.entries)
-
-
-def _rank(variant: Variant) -> tuple[bool, bool]:
-    """Torch fp32 before any other torch before the rest; the order given decides among equals."""
-    return (not variant.is_fp32_torch, variant.kind != "torch")
 
 
 def _output_names(trials: Sequence[Trial], workload: Workload) -> list[str]:

@@ -43,7 +43,7 @@ def profiles(
     arrays = timed_batches(workload, point)[0].arrays
     for variant in variants:
         progress(f"profile of {variant.name}")
-        if variant.kind == "onnx" and not variant.failure and not variant.provider:
+        if not variant.failure and variant.engine.profiled(provider) is not None:
             found[variant.name] = _in_process(variant, settings, arrays, peaks)
     return found
 
@@ -67,7 +67,7 @@ def document(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks)
     """The profile of one file, as the report holds it. Raises LoadFailure and RunFailure."""
     assert isinstance(variant.source, Path)
     feeds = [fitted(variant.source, arrays)]
-    more: dict[str, Any] = {"provider": settings.provider, "custom_op_libraries": variant.custom_op_libraries}
+    more = variant.engine.profiled(settings.provider) or {}
     measured = profile(variant.source, feeds, threads=settings.threads, **more)
     bound = roofline(variant.source, feeds, peaks, measured=measured, **more)
     return {

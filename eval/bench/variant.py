@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from onnxfix.eval.run.runners import Dtype
+from onnxfix.eval.run.engine import Engine, Source
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
-# Returns (module, input names, output names). Must be picklable: a module-level function or a functools.partial of one.
-TorchFactory = Callable[[], tuple[Any, Sequence[str], Sequence[str]]]
 MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`source` is the ONNX file or the factory of the torch module; `dtype` is what torch or OpenVINO computes in.
-
-    Kind `onnx` is a file in ONNX Runtime, `openvino` one in OpenVINO on the CPU, in fp32 or bf16.
-    """
+    """`source` is the file that the engine runs, or the factory of its torch module."""
 
     name: str
-    kind: Literal["torch", "onnx", "openvino"]
-    source: Path | TorchFactory
-    dtype: Dtype = "fp32"
+    engine: Engine
+    source: Source
     exporter: str = ""
     verified: str = ""
     """How the file was verified when it was made, as its provenance says."""
@@ -37,32 +29,12 @@ class Variant:
     """The command that made the file."""
     failure: str = ""
     """Why it could not even be made: a row all the same."""
-    compiled: bool = False
-    """Torch through `torch.compile`."""
-    provider: Literal["", "tensorrt"] = ""
-    """Another execution provider of ONNX Runtime than the bench's own."""
-    custom_op_libraries: tuple[Path, ...] = ()
     stamp: str = ""
     """Of what a factory reads: changes when the checkpoint does."""
 
-    @property
-    def is_fp32_torch(self) -> bool:
-        return self.kind == "torch" and self.dtype == "fp32"
-
-    @property
-    def is_bf16_torch(self) -> bool:
-        return self.kind == "torch" and self.dtype == "bf16"
-
-    @property
-    def runtime(self) -> tuple[str, ...]:
-        """Modules that every variant of its kind needs, so that importing them counts as no variant's own cost."""
-        if self.kind == "torch":
-            return ("torch", "transformers", *(("torchao.quantization",) if self.dtype.startswith("int8") else ()))
-        return ("openvino",) if self.kind == "openvino" else ("onnxruntime",)
-
     def fingerprint(self) -> str:
         """Changes when what is measured does: another file or factory, or another way to run it."""
-        how = f"{self.kind} {self.dtype} {self.compiled} {self.provider} {self.failure} {self.stamp}"
+        how = f"{self.engine} {self.failure} {self.stamp}"
         if isinstance(self.source, Path):
             status = self.source.stat() if self.source.is_file() else None
             what = f"{self.source} {status.st_size} {status.st_mtime_ns}" if status else str(self.source)

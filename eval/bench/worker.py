@@ -6,6 +6,7 @@ import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.eval.inputs.workload import Arrays
@@ -80,8 +81,8 @@ class Worker:
         # the temporary folder of all: kernels that torch compiled are kept there for the next process
         beside = {"TMPDIR": tempfile.gettempdir(), **(environment or {})}
         self._variant, self._settings = variant, settings
-        self._child = Child("onnxfix.eval.bench.worker_process", beside, factories=variant.kind == "torch")
-        self._child.send(("prepare", (variant.runtime, settings)))
+        self._child = Child("onnxfix.eval.bench.worker_process", beside, factories=not isinstance(variant.source, Path))
+        self._child.send(("prepare", (variant.engine, settings.threads)))
 
     def ready(self) -> None:
         """Wait until the process has imported its runtime."""

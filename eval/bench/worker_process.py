@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import resource
 import sys
 import time
@@ -16,9 +15,8 @@ import numpy as np
 from onnxfix.eval.inputs.workload import Arrays
 from onnxfix.eval.roofline.peak_rates import Peaks
 from onnxfix.eval.run import energy
-from onnxfix.eval.run.openvino_runner import OpenvinoRunner
-from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, Runner, TorchRunner
-from onnxfix.eval.run.torchao_linears import weights_bytes
+from onnxfix.eval.run.engine import Engine, Loaded
+from onnxfix.eval.run.runners import LoadFailure, RunFailure
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.runtime.provider import named
 
@@ -26,49 +24,36 @@ from .variant import Variant
 from .worker import Memory, Opened, Settings, Timed
 
 WARM_RUNS, WARM_S = 10, 20.0
-ORT_TYPES = {"tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 
 
 class Host:
     """The loaded variant and the memory of the process before it was loaded."""
 
     def __init__(self) -> None:
-        self._runner: Runner | None = None
-        self._fit: Callable[[Arrays], Arrays] = dict
+        self._loaded: Loaded | None = None
         self._before = Memory(0, None)
         self._cuda = False
         self._on_device = False
 
-    def prepare(self, modules: Sequence[str], settings: Settings) -> None:
-        """Import what every variant of this kind needs, so that only the model counts as its memory and load time.
-
-        What is not installed is left to the variant, which can say what to install, or may not need it (transformers).
-        """
-        for module in modules:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(module)
-        if settings.threads and "torch" in modules:
-            importlib.import_module("torch").set_num_threads(settings.threads)
+    def prepare(self, engine: Engine, threads: int) -> None:
+        """Import what every variant of the engine needs."""
+        engine.start(threads)
 
     def open(self, variant: Variant, settings: Settings) -> Opened:
         self._cuda = bool(named(settings.provider).device)
-        self._on_device = self._cuda and variant.kind != "openvino"  # OpenVINO runs on the CPU
+        self._on_device = self._cuda and variant.engine.on_provider
         free, used = self._vram()
         self._before = Memory(peak_rss(), used, vram_free=free)
         start = time.perf_counter()
-        stored = 0
-        if variant.kind == "openvino" and isinstance(variant.source, Path):
-            runner: Runner = self._open_openvino(variant, variant.source, settings)
-        elif isinstance(variant.source, Path):
-            runner = self._open_onnx(variant, variant.source, settings)
-        else:
-            runner, stored = self._open_torch(variant, settings)
-        self._runner = runner
-        return Opened(time.perf_counter() - start, stored, list(runner.output_names))
+        found = variant.engine.load(
+            variant.source, provider=settings.provider, threads=settings.threads, name=variant.name
+        )
+        self._loaded = found
+        return Opened(time.perf_counter() - start, found.weights_bytes, list(found.runner.output_names))
 
     def run(self, arrays: Arrays) -> Arrays:
-        assert self._runner is not None
-        outputs = self._runner.run(self._fit(arrays))
+        assert self._loaded is not None
+        outputs = self._loaded.runner.run(self._loaded.inputs(arrays))
         # bfloat16 arrays need ml_dtypes to be read; fp32 holds every bfloat16 and half value
         return {
             n: a if a.dtype.kind in "biuf" and a.dtype.isbuiltin else a.astype(np.float32) for n, a in outputs.items()
@@ -79,8 +64,7 @@ class Host:
 
         A first run allocates and compiles; torch.compile and TensorRT spend minutes in it.
         """
-        assert self._runner is not None
-        call = self._runner.prepared(self._fit(arrays))
+        call = self._prepared(arrays)
         taken = [_seconds(call), _seconds(call)]
         start = time.perf_counter()
         while len(taken) < WARM_RUNS and time.perf_counter() - start < WARM_S:
@@ -89,8 +73,7 @@ class Host:
                 return
 
     def time(self, batches: Sequence[Arrays]) -> Timed:
-        assert self._runner is not None
-        calls = [self._runner.prepared(self._fit(arrays)) for arrays in batches]
+        calls = [self._prepared(arrays) for arrays in batches]
         calls[0]()
         before = energy.joules() if self._cuda else None
         seconds = [_seconds(call) for call in calls]
@@ -110,42 +93,9 @@ class Host:
         most = max(peak_rss() - self._before.peak_rss, 0)
         return Memory(most, more, most, self._before.peak_rss, free)
 
-    def _open_onnx(self, variant: Variant, path: Path, settings: Settings) -> Runner:
-        runner = OrtRunner(
-            path,
-            provider=variant.provider or settings.provider,
-            threads=settings.threads,
-            custom_op_libraries=variant.custom_op_libraries,
-            name=variant.name,
-            cast_floats=True,
-        )
-        types = {i.name: ORT_TYPES.get(i.type) for i in runner.session.get_inputs()}
-        self._fit = lambda arrays: {
-            name: array.astype(types[name], copy=False) if types[name] else array
-            for name, array in arrays.items()
-            if name in types
-        }
-        return runner
-
-    def _open_openvino(self, variant: Variant, path: Path, settings: Settings) -> Runner:
-        runner = OpenvinoRunner(path, dtype=variant.dtype, threads=settings.threads, name=variant.name)
-        self._fit = lambda arrays: {name: array for name, array in arrays.items() if name in runner.input_names}
-        return runner
-
-    def _open_torch(self, variant: Variant, settings: Settings) -> tuple[Runner, int]:
-        assert not isinstance(variant.source, Path)
-        module, input_names, output_names = variant.source()
-        wanted = set(input_names)
-        self._fit = lambda arrays: {name: array for name, array in arrays.items() if name in wanted or not wanted}
-        runner = TorchRunner(
-            module,
-            output_names,
-            dtype=variant.dtype,
-            device=settings.provider,
-            name=variant.name,
-            compiled=variant.compiled,
-        )
-        return runner, weights_bytes(module)
+    def _prepared(self, arrays: Arrays) -> Callable[[], object]:
+        assert self._loaded is not None
+        return self._loaded.runner.prepared(self._loaded.inputs(arrays))
 
     def _vram(self) -> tuple[int | None, int | None]:
         """Bytes free and in use by everybody on the current CUDA device; None on the CPU and without torch."""

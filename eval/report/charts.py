@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from onnxfix.eval.run.engine import all_engines
 from onnxfix.render import axes
 from onnxfix.render.vega import INK, SERIES, SOFT, names, svg
 
 from .contents import Document, Row, memory_mb, on_device
 
 BAND = 22
-KINDS = {"torch": SERIES[0], "onnx": SERIES[4], "openvino": SERIES[2]}
 MOST_LINES = 8
 
 
@@ -19,6 +19,13 @@ def measured(document: Document) -> list[tuple[int, Row]]:
     """Rows with a time, with the number that the table gives each."""
     rows = enumerate(document["rows"], start=1)
     return [(number, row) for number, row in rows if row.get("ms_per_sample") is not None]
+
+
+def colour(kind: str) -> str:
+    """Of an engine, by its name in a report."""
+    places = {engine.kind: engine.series for engine in all_engines()}
+    place = places.get(kind)
+    return SOFT if place is None else SERIES[place]
 
 
 def ratios(document: Document) -> str:
@@ -29,7 +36,7 @@ def ratios(document: Document) -> str:
     shown = _labelled(rows)
     values = [
         {"v": name, "x": row["ratio"], "a": row["ratio_low"], "b": row["ratio_high"],
-         "c": KINDS.get(row["kind"], SOFT),
+         "c": colour(row["kind"]),
          "d": f"{row['variant']}\n{row['ratio']:.3g} ({row['ratio_low']:.3g} … {row['ratio_high']:.3g})"}
         for name, (_, row) in zip(shown, rows, strict=True)
     ]  # fmt: skip

@@ -111,7 +111,8 @@ def _plot(title: str, hint: str, drawn: str, keys: str = "") -> str:
 
 def _kinds(document: Document) -> str:
     found = dict.fromkeys(row["kind"] for _, row in measured(document))
-    keys = "".join(f'<span class="key"><i class="dot {text(kind)}"></i>{text(kind)}</span>' for kind in found)
+    dots = ((f'<i class="dot" style="background: {charts.colour(kind)}"></i>', kind) for kind in found)
+    keys = "".join(f'<span class="key">{dot}{text(kind)}</span>' for dot, kind in dots)
     return f'<div class="legend">{keys}</div>'
 
 

@@ -10,7 +10,7 @@ from onnxfix.render import axes
 from onnxfix.render.label_places import Label, placed
 from onnxfix.render.vega import INK, SOFT, svg
 
-from .charts import KINDS, measured
+from .charts import colour, measured
 from .contents import Document, memory_mb
 
 WIDTH, HEIGHT = 760, 340
@@ -29,7 +29,7 @@ def pareto(document: Document) -> str:
     x, y = axes.domain([p["x"] for p in points]), axes.span([p["y"] for p in points])
     values = [
         {
-            "x": p["x"], "y": p["y"], "m": p["m"], "c": KINDS.get(p["row"]["kind"], SOFT),
+            "x": p["x"], "y": p["y"], "m": p["m"], "c": colour(p["row"]["kind"]),
             "o": 0.75 if p["row"].get("sound") else 0.25,
             "s": INK if p["row"]["variant"] == document["method"]["baseline"] else "transparent",
             "d": f"{p['n']}  {p['row']['variant']}\n{p['x']:.3g} ms/sample, {title} {p['y']:.4g}, {p['m']:,.0f} MB",

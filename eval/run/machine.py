@@ -10,8 +10,7 @@ from pathlib import Path
 
 from onnxfix.nouns.runtime.provider import named
 
-RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "torchao")
-PACKAGES = ("onnxfix", *RUNTIMES, "onnx", "transformers", "numpy")
+from .engine import all_engines
 
 
 def machine(provider: str) -> dict[str, str]:
@@ -20,7 +19,8 @@ def machine(provider: str) -> dict[str, str]:
     if named(provider).device:
         found["gpu"] = _gpu()
     found["python"] = platform.python_version()
-    for package in PACKAGES:
+    runtimes = [package for engine in all_engines() for package in engine.packages]
+    for package in ("onnxfix", *runtimes, "onnx", "transformers", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return {name: value for name, value in found.items() if value}

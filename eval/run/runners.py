@@ -1,24 +1,19 @@
-"""Runners: one way to run a model, whatever runs it. ONNX Runtime and torch take and return named numpy arrays."""
+"""Runners: one way to run a model, whatever runs it: named numpy arrays in and out. Here ONNX Runtime's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.runtime.provider import named
 
-from . import session, torchao_linears
-
-if TYPE_CHECKING:
-    import torch
+from . import session
 
 Array = np.ndarray[Any, Any]
-Dtype = Literal["fp32", "bf16", "fp16", "int8-wo", "int8-dyn"]
-"""The two int8 ones are torchao's, of linear layers alone: weights only, and activations at run time as well."""
 
 
 class LoadFailure(OnnxfixError):  # noqa: N818  the field says "load failure"
@@ -145,100 +140,3 @@ class Recorded:
 
     def close(self) -> None:
         self._answers = []
-
-
-class TorchRunner:
-    """A torch module on numpy feeds, under inference mode. The module is moved and cast or quantized in place.
-
-    bf16 casts parameters and persistent buffers only: rotary frequencies are non-persistent buffers that transformers
-    keeps in fp32 whatever dtype a model is loaded in. int8 quantizes linear layers with torchao and leaves the rest in
-    fp32. Outputs come back as fp32 (integers and booleans unchanged). Raises LoadFailure where torchao is needed and
-    absent or fails.
-    """
-
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        output_names: Sequence[str],
-        *,
-        dtype: Dtype = "fp32",
-        device: str = "cpu",
-        name: str = "",
-        compiled: bool = False,
-    ) -> None:
-        import torch
-
-        self.name = name or f"torch {dtype}"
-        self.output_names = list(output_names)
-        self.device = device
-        self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(dtype, torch.float32)
-        self.module: Any = module.eval().to(device)
-        _cast(module, self.dtype)
-        if dtype in ("int8-wo", "int8-dyn"):
-            try:
-                torchao_linears.quantize(module, "weights" if dtype == "int8-wo" else "dynamic")
-            except OnnxfixError as error:
-                raise LoadFailure(error.message, error.next_step) from None
-        if compiled:
-            # one graph for all shapes: a recompilation for each would be timed with the batch that asks for it
-            self.module = torch.compile(self.module, dynamic=True)
-
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by `output_names`, taken by name from a dict-like output and by position from a tuple."""
-        output = self._call({name: self._tensor(array) for name, array in feed.items()})
-        return {name: _to_numpy(value) for name, value in self._named(output)}
-
-    def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
-        import torch
-
-        if self.device == "cpu":
-            return lambda: self.run(feed)
-        tensors = {name: self._tensor(array) for name, array in feed.items()}
-
-        def call() -> None:
-            self._call(tensors)
-            torch.cuda.synchronize()
-
-        return call
-
-    def _call(self, tensors: Mapping[str, torch.Tensor]) -> Any:
-        import torch
-
-        if self.module is None:
-            raise RunFailure(f"{self.name} is closed")
-        try:
-            with torch.inference_mode():
-                return self.module(**tensors)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise RunFailure(f"{self.name} fails: {one_line(error)}") from error
-
-    def close(self) -> None:
-        self.module = None
-
-    def _tensor(self, array: Array) -> torch.Tensor:
-        import torch
-
-        tensor = torch.from_numpy(np.array(array))  # a copy: torch warns about read-only arrays
-        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
-
-    def _named(self, output: Any) -> list[tuple[str, Any]]:
-        if isinstance(output, Mapping):
-            return [(name, output[name]) for name in self.output_names]
-        values = output if isinstance(output, (tuple, list)) else (output,)
-        return list(zip(self.output_names, values, strict=False))
-
-
-def _cast(module: torch.nn.Module, dtype: torch.dtype) -> None:
-    for child in module.modules():
-        persistent = {k: b for k, b in child._buffers.items() if k not in child._non_persistent_buffers_set}
-        for key, buffer in persistent.items():
-            if buffer is not None and buffer.is_floating_point():
-                child._buffers[key] = buffer.to(dtype)
-        for parameter in child._parameters.values():
-            if parameter is not None and parameter.is_floating_point():
-                parameter.data = parameter.data.to(dtype)
-
-
-def _to_numpy(tensor: torch.Tensor) -> Array:
-    array: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-    return array

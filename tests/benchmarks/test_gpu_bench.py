@@ -16,6 +16,8 @@ import pytest
 from onnxfix.eval.bench.bench import Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.files import write_report
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.pytorch import PyTorch
 from onnxfix.eval.run.machine import has_cuda
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -60,9 +62,9 @@ def test_a_machine_without_a_gpu_is_refused(tmp_path: Path) -> None:
 def test_the_page_says_what_was_measured_and_where_nodes_run(script: Any, files: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     given = [
-        Variant("torch fp32", "torch", models.torch_classifier),
-        Variant("repaired", "onnx", files / "legacy.precision-fp32.onnx"),
-        Variant("wrong | broken", "onnx", tmp_path / "absent.onnx"),
+        Variant("torch fp32", PyTorch(), models.torch_classifier),
+        Variant("repaired", OnnxRuntime(), files / "legacy.precision-fp32.onnx"),
+        Variant("wrong | broken", OnnxRuntime(), tmp_path / "absent.onnx"),
     ]
     write_report(run_bench(given, models.workload(16), points=[Point(8)], rounds=2, threads=1), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))

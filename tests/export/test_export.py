@@ -18,7 +18,8 @@ from onnxfix.cli.export import command
 from onnxfix.eval.demo.model import MultiHeadClassifier
 from onnxfix.eval.inputs.feeds import as_feed
 from onnxfix.eval.numerics.compare import compare
-from onnxfix.eval.run.runners import OrtRunner, TorchRunner
+from onnxfix.eval.run.engines.pytorch import TorchRunner
+from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.export.models.build import load_torch
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportFailure, ExportResult, ExportSpec

@@ -28,6 +28,7 @@ class Setup:
 
 def onnx_variant(path: Path, provenance: Provenance | None, name: str | None = None) -> Variant:
     from onnxfix.eval.bench.bench import Variant
+    from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 
     name = name or (path.name.removesuffix(".onnx") if path.parent == Path() else str(path))
     exporter, verified = (provenance.exporter, provenance.verified) if provenance else ("", "")
@@ -36,7 +37,7 @@ def onnx_variant(path: Path, provenance: Provenance | None, name: str | None = N
         exporter = f"{exporter} + onnxfix" if exporter else "onnxfix"
         verified = str(repaired.get("verified", ""))
         notes.append(f"passes: {', '.join(map(str, repaired.get('passes', ())))}")
-    return Variant(name, "onnx", path, exporter=exporter, verified=verified, note="; ".join(notes))
+    return Variant(name, OnnxRuntime(), path, exporter=exporter, verified=verified, note="; ".join(notes))
 
 
 def read_provenance(path: Path) -> Provenance | None:

@@ -46,14 +46,13 @@ def opinion(path: Path, provider: str, elsewhere: str = "") -> tuple[Opinion, di
 def opinions(
     variants: list[Variant], provider: str, elsewhere: str = ""
 ) -> tuple[dict[str, Opinion], dict[str, dict[str, Any]]]:
-    """The opinions and documents of all ONNX files among variants; a file that cannot be read has none."""
+    """Opinions and documents of all files whose runtime diagnose knows; a file that cannot be read has none."""
     found, documents = {}, {}
     for variant in variants:
-        if isinstance(variant.source, Path) and variant.kind == "onnx" and not variant.failure:
+        target = variant.engine.target(provider)
+        if target and isinstance(variant.source, Path) and not variant.failure:
             try:
-                found[variant.name], documents[variant.name] = opinion(
-                    variant.source, variant.provider or provider, elsewhere
-                )
+                found[variant.name], documents[variant.name] = opinion(variant.source, target, elsewhere)
             except OnnxfixError:  # its row says why it does not load
                 continue
     return found, documents

@@ -1,14 +1,16 @@
-"""Sweeps: rows of a bench by name, as data: who makes each file, in what it runs, and of which sweeps it is."""
+"""Sweeps: every row of a bench by name, those of ONNX Runtime here and each other engine's in its module."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
+from onnxfix.eval.run.engine import all_engines
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.sweep_row import REPAIRED, SEED, SweepRow
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.provenance import Provenance
 
@@ -16,10 +18,8 @@ from .workshop import EXPORTS, Made, Options, Workshop, words
 
 if TYPE_CHECKING:
     from onnxfix.eval.bench.variant import Variant
-    from onnxfix.eval.run.runners import Dtype
 
 EXPORTERS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo, no optimizer"}
-SEED, REPAIRED = "seed", "repaired"
 SWEEPS = {
     SEED: "torch, and the five conversions of the report that gave up on ONNX, as they were made there",
     REPAIRED: "torch, and what onnxfix repair makes of each export",
@@ -27,107 +27,68 @@ SWEEPS = {
 }
 
 
-@dataclass(frozen=True)
-class TorchRow:
-    """Torch. `attention`: another implementation than the model's own."""
-
-    name: str
-    dtype: Dtype = "fp32"
-    attention: str = ""
-    compiled: bool = False
-    sweeps: tuple[str, ...] = ()
+def _file(name: str, export: str, options: Options | None = None, **more: Any) -> SweepRow:
+    return SweepRow(name, OnnxRuntime(), export, options or {}, **more)
 
 
-@dataclass(frozen=True)
-class FileRow:
-    """A file made of an export: by onnxfix repair with `options`, by a converter `alone`, or the export itself.
-
-    The target PROVIDER is the provider of the bench.
-    """
-
-    name: str
-    export: str
-    options: Options = field(default_factory=dict)
-    alone: str = ""
-    kind: Literal["onnx", "openvino"] = "onnx"
-    dtype: Dtype = "fp32"
-    provider: Literal["", "tensorrt"] = ""
-    calibrated: bool = False
-    sweeps: tuple[str, ...] = ()
-
-    def on(self, provider: str) -> Options:
-        """The options on a provider."""
-        return {name: provider if value == "PROVIDER" else value for name, value in self.options.items()}
-
-    def file(self, provider: str) -> str:
-        """Name of the file without its ending: what it is made by, so that rows of one file share it."""
-        made = "-".join(part.strip("-") for part in (self.alone, *words(self.on(provider))) if part)
-        return ".".join([self.export, *([made.replace(" ", "-").lower()] if made else [])])
-
-    @property
-    def engine(self) -> str:
-        ours = f"{EXPORTERS[self.export]} + onnxfix" if self.options else EXPORTERS[self.export]
-        return f"{EXPORTERS[self.export]} + {self.alone}" if self.alone else ours
-
-
-def _repaired() -> list[FileRow]:
-    rows: list[FileRow] = []
+def _repaired() -> list[SweepRow]:
+    rows: list[SweepRow] = []
     both = (REPAIRED,)
     weights = {"int8": "weight-only", "target": "PROVIDER"}
     for export in EXPORTS:
         rows += [
-            FileRow(f"onnx-fp32 ({export}, repaired)", export, {"precision": "fp32"}, sweeps=both),
-            FileRow(f"onnx-fp16 ({export}, repaired)", export, {"precision": "fp16"}, sweeps=both),
-            FileRow(f"onnx-bf16 ({export}, repaired)", export, {"precision": "bf16"}),
-            FileRow(f"onnx-int8 dynamic ({export})", export, {"int8": "dynamic"}, sweeps=both),
-            FileRow(f"onnx-int8 static ({export})", export, {"int8": "static"}, calibrated=True),
-            FileRow(f"onnx-int8 weight-only ({export})", export, weights, sweeps=both),
+            _file(f"onnx-fp32 ({export}, repaired)", export, {"precision": "fp32"}, sweeps=both),
+            _file(f"onnx-fp16 ({export}, repaired)", export, {"precision": "fp16"}, sweeps=both),
+            _file(f"onnx-bf16 ({export}, repaired)", export, {"precision": "bf16"}),
+            _file(f"onnx-int8 dynamic ({export})", export, {"int8": "dynamic"}, sweeps=both),
+            _file(f"onnx-int8 static ({export})", export, {"int8": "static"}, calibrated=True),
+            _file(f"onnx-int8 weight-only ({export})", export, weights, sweeps=both),
         ]
     rows += [
-        FileRow("onnx-int8 dynamic, fused (dynamo)", "dynamo", {"int8": "dynamic", "fuse_attention": True}),
-        FileRow("onnx-int4 weight-only (dynamo)", "dynamo", {"int8": "weight-only", "bits": 4, "target": "PROVIDER"}),
-        FileRow("onnx-int8 weight-only, fp16 (dynamo)", "dynamo", {"int8": "weight-only", "precision": "fp16"}),
+        _file("onnx-int8 dynamic, fused (dynamo)", "dynamo", {"int8": "dynamic", "fuse_attention": True}),
+        _file("onnx-int4 weight-only (dynamo)", "dynamo", {"int8": "weight-only", "bits": 4, "target": "PROVIDER"}),
+        _file("onnx-int8 weight-only, fp16 (dynamo)", "dynamo", {"int8": "weight-only", "precision": "fp16"}),
     ]
     return rows
 
 
-ROWS: tuple[TorchRow | FileRow, ...] = (
-    TorchRow("torch fp32", sweeps=(SEED, REPAIRED)),
-    TorchRow("torch bf16", "bf16", sweeps=(SEED, REPAIRED)),
-    TorchRow("torch bf16 (flash-attention-2)", "bf16", attention="flash_attention_2", sweeps=(SEED, REPAIRED)),
-    TorchRow("torch bf16 (compiled)", "bf16", compiled=True),
-    TorchRow("torch int8-wo (torchao)", "int8-wo", sweeps=(SEED,)),
-    TorchRow("torch int8-dyn (torchao)", "int8-dyn"),
-    FileRow("onnx-fp32 (unoptimized)", "unoptimized", sweeps=(SEED,)),
-    FileRow("onnx-int8 (unoptimized)", "unoptimized", alone="ORT quantize_dynamic", sweeps=(SEED,)),
-    FileRow("onnx-fp32 (legacy)", "legacy", sweeps=(SEED,)),
-    FileRow("onnx-fp16 (legacy)", "legacy", alone="onnxconverter-common", sweeps=(SEED,)),
-    FileRow("onnx-int8 (legacy)", "legacy", alone="ORT quantize_dynamic", sweeps=(SEED,)),
-    FileRow("onnx-fp32 (dynamo)", "dynamo"),
+FILES: tuple[SweepRow, ...] = (
+    _file("onnx-fp32 (unoptimized)", "unoptimized", sweeps=(SEED,)),
+    _file("onnx-int8 (unoptimized)", "unoptimized", alone="ORT quantize_dynamic", sweeps=(SEED,)),
+    _file("onnx-fp32 (legacy)", "legacy", sweeps=(SEED,)),
+    _file("onnx-fp16 (legacy)", "legacy", alone="onnxconverter-common", sweeps=(SEED,)),
+    _file("onnx-int8 (legacy)", "legacy", alone="ORT quantize_dynamic", sweeps=(SEED,)),
+    _file("onnx-fp32 (dynamo)", "dynamo"),
     *_repaired(),
-    FileRow(
+    _file(
         "onnx-fp16 (legacy, onnxconverter-common on our graph)",
         "legacy",
         {"precision": "fp16", "converter": "onnxconverter-common"},
     ),
-    FileRow(
+    _file(
         "onnx-fp16 (legacy, onnxruntime on our graph)",
         "legacy",
         {"precision": "fp16", "converter": "onnxruntime"},
     ),
-    FileRow("openvino fp32 (legacy)", "legacy", kind="openvino"),
-    FileRow("openvino bf16 (legacy)", "legacy", kind="openvino", dtype="bf16"),
-    FileRow("openvino int8 (legacy, static)", "legacy", {"int8": "static"}, kind="openvino", calibrated=True),
-    FileRow("tensorrt fp16 (dynamo)", "dynamo", {"precision": "fp16", "target": "tensorrt"}, provider="tensorrt"),
 )
 
 
-def rows_of(names: Sequence[str]) -> list[TorchRow | FileRow]:
+def module_rows() -> list[SweepRow]:
+    """Those of the torch module itself."""
+    return [row for engine in all_engines() for row in engine.rows() if not row.export]
+
+
+def rows() -> list[SweepRow]:
+    """Every row in the order of the report: the torch module's, files in ONNX Runtime, files in other engines."""
+    return [*module_rows(), *FILES, *(row for engine in all_engines() for row in engine.rows() if row.export)]
+
+
+def rows_of(names: Sequence[str]) -> list[SweepRow]:
     """Rows of the sweeps named, in the order of the report. Raises OnnxfixError for an unknown name."""
     for name in names:
         if name not in SWEEPS:
             raise OnnxfixError(f"no sweep is named '{name}'", f"take one of {', '.join(SWEEPS)}")
-    return [row for row in ROWS if "all" in names or set(names) & set(row.sweeps)]
+    return [row for row in rows() if "all" in names or set(names) & set(row.sweeps)]
 
 
 def variants(
@@ -145,48 +106,48 @@ def variants(
     made = []
     for row in rows_of(names):
         progress(row.name)
-        made.append(_torch(row, source) if isinstance(row, TorchRow) else _file(row, shop, provider, calibration))
+        made.append(_file_variant(row, shop, provider, calibration) if row.export else module_variant(row, source))
     return made
 
 
-def _torch(row: TorchRow, source: Provenance) -> Variant:
+def module_variant(row: SweepRow, source: Provenance) -> Variant:
+    """The row on the torch module of the source."""
     from onnxfix.eval.bench.variant import Variant, stamp
     from onnxfix.export.models.build import load_torch
 
-    asked = replace(source, attn=row.attention or source.attn)
-    factory = functools.partial(load_torch, asked)
-    # transformers says so in three lines
-    lacks = row.attention == "flash_attention_2" and find_spec("flash_attn") is None
-    failure = "does not load: flash-attn is not installed; pip install flash-attn, on a CUDA machine" if lacks else ""
+    factory = functools.partial(load_torch, replace(source, attn=row.engine.attention or source.attn))
     changes = stamp(Path(source.checkpoint) if source.checkpoint else None)
-    return Variant(row.name, "torch", factory, dtype=row.dtype, compiled=row.compiled, failure=failure, stamp=changes)
+    return Variant(row.name, row.engine, factory, stamp=changes)
 
 
-def _file(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Variant:
+def _file_variant(row: SweepRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Variant:
     from onnxfix.eval.bench.variant import Variant
 
+    options = {name: provider if value == "PROVIDER" else value for name, value in row.options.items()}
+    # what it is made by, so that rows of one file share it
+    name = "-".join(part.strip("-").replace(" ", "-").lower() for part in (row.alone, *words(options)) if part)
+    file = f"{row.export}.{name}" if name else row.export
     try:
-        made = _made(row, shop, provider, calibration)
+        made = _made(row, shop, file, options, calibration)
     except OnnxfixError as error:
-        made = Made(shop.folder / f"{row.file(provider)}.onnx", "", error.sentence.marked)
+        made = Made(shop.folder / f"{file}.onnx", "", error.sentence.marked)
+    by = row.alone or ("onnxfix" if row.options else "")
     return Variant(
         row.name,
-        row.kind,
+        row.engine,
         made.path,
-        dtype=row.dtype,
-        exporter=row.engine,
+        exporter=f"{EXPORTERS[row.export]} + {by}" if by else EXPORTERS[row.export],
         made_by=made.command,
         failure=f"cannot be made: {made.failure}" if made.failure else "",
-        provider=row.provider,
     )
 
 
-def _made(row: FileRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Made:
+def _made(row: SweepRow, shop: Workshop, file: str, options: Options, calibration: Callable[[Path], Path]) -> Made:
     if row.alone:
-        return shop.convert(row.export, row.file(provider), row.alone)
-    if not row.options:
+        return shop.convert(row.export, file, row.alone)
+    if not options:
         return shop.export(row.export)
-    options, source = dict(row.on(provider)), shop.export(row.export)
+    source = shop.export(row.export)
     if row.calibrated and not source.failure:
-        options["calibrate"] = calibration(source.path)
-    return shop.repair(row.export, row.file(provider), options)
+        options = {**options, "calibrate": calibration(source.path)}
+    return shop.repair(row.export, file, options)

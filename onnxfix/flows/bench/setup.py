@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from onnxfix.eval.bench.bench import Variant
+    from onnxfix.eval.run.engine import Engine
     from onnxfix.nouns.provenance import Provenance
 
 DEFAULT_MODEL = "model.onnx"
@@ -57,7 +58,7 @@ def _named(wanted: Wanted) -> Setup:
         if importlib.util.find_spec("torch") is None:
             notes.append("torch is not installed: ONNX models only (pip install 'onnxfix[torch]')")
         else:
-            variants = [*_torch_variants(source, wanted.torchao), *variants]
+            variants = [*_torch_variants(source, wanted), *variants]
     return Setup(variants, workload(wanted, source, paths), notes)
 
 
@@ -127,13 +128,14 @@ def _modules(modules: Mapping[str, torch.nn.Module], files: Sequence[Variant]) -
     A module travels to the process that runs it by pickle: its class has to be importable there.
     """
     from onnxfix.eval.bench.variant import Variant
+    from onnxfix.eval.run.engines.pytorch import PyTorch
 
     outputs = next((names for names in (v.file_outputs() for v in files) if names), ["output"])
     found = []
     for name, module in modules.items():
         takes = [n for n, p in inspect.signature(module.forward).parameters.items() if p.kind not in _GATHERED]
         gives = list(getattr(module, "output_names", outputs))
-        found.append(Variant(name, "torch", functools.partial(_as_it_is, module, takes, gives)))
+        found.append(Variant(name, PyTorch(), functools.partial(_as_it_is, module, takes, gives)))
     return found
 
 
@@ -143,11 +145,11 @@ def _as_it_is(
     return module, inputs, outputs
 
 
-def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
-    from onnxfix.eval.bench.bench import Variant
-    from onnxfix.eval.bench.variant import stamp
-    from onnxfix.export.models.build import load_torch
+def _torch_variants(source: Provenance, wanted: Wanted) -> list[Variant]:
+    from onnxfix.eval.run.sweep_row import NAMED
     from onnxfix.export.models.checkpoint import Checkpoint
+
+    from .rows import module_rows, module_variant
 
     if source.checkpoint_sha256:
         if Checkpoint.open(source.checkpoint).sha256() != source.checkpoint_sha256:
@@ -156,16 +158,10 @@ def _torch_variants(source: Provenance, torchao: bool | None) -> list[Variant]:
                 f"export again, or name the right one with {arg('checkpoint', 'DIR')}",
             )
         source = replace(source, checkpoint_sha256="")  # checked once here, not within the time of each load
-    factory = functools.partial(load_torch, source)
-    changes = stamp(Path(source.checkpoint) if source.checkpoint else None)
-    plain = [
-        Variant("torch fp32", "torch", factory, stamp=changes),
-        Variant("torch bf16", "torch", factory, dtype="bf16", stamp=changes),
-    ]
-    if torchao is False or (torchao is None and importlib.util.find_spec("torchao") is None):
-        return plain
-    return [
-        *plain,
-        Variant("torch int8-wo (torchao)", "torch", factory, dtype="int8-wo", stamp=changes),
-        Variant("torch int8-dyn (torchao)", "torch", factory, dtype="int8-dyn", stamp=changes),
-    ]
+    rows = (row for row in module_rows() if NAMED in row.sweeps and _is_wanted(row.engine, wanted))
+    return [module_variant(row, source) for row in rows]
+
+
+def _is_wanted(engine: Engine, wanted: Wanted) -> bool:
+    asked: bool | None = getattr(wanted, engine.option) if engine.option else True
+    return engine.is_installed() if asked is None else asked

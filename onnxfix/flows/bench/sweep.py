@@ -45,7 +45,7 @@ def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
     with progress("making files", len(rows_of(wanted.sweep))) as advance:
         found = variants(wanted.sweep, shop, source, wanted.provider, lambda path: calibration(rows, path), advance)
     if wanted.torchao is False:
-        found = [variant for variant in found if not variant.dtype.startswith("int8")]
+        found = [variant for variant in found if variant.engine.option != "torchao"]
     found += [onnx_variant(path, read_provenance(path), wanted.names.get(path)) for path in wanted.models]
     return Setup(found, rows, [f"the files of the rows are in {folder}"])
 

@@ -229,6 +229,6 @@ def _is_ours(path: Path) -> bool:
 
 
 def _metadata(steps: Recipe, wish: Wish, verified: str) -> dict[str, str]:
-    passes, target = [p.name for p in steps.passes], wish.target.provider
+    passes, target = [p.name for p in steps.passes], str(wish.target.provider)
     text = {"version": __version__, "kind": wish.kind, "target": target, "passes": passes, "verified": verified}
     return {KEY: json.dumps(text, sort_keys=True)}

@@ -16,6 +16,8 @@ from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.eval.report.files import table, write_report
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.pytorch import PyTorch
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.provenance import Provenance
@@ -46,14 +48,14 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
     broken = folder / "broken.onnx"
     broken.write_bytes(fast.read_bytes()[:200])
     return [
-        Variant("torch fp32", "torch", models.torch_classifier),
-        Variant("torch bf16", "torch", models.torch_classifier, dtype="bf16"),
-        Variant("broken", "onnx", broken),
-        Variant("fast", "onnx", fast, exporter="by hand"),
-        Variant("slow", "onnx", slow),
-        Variant("wrong", "onnx", wrong),
-        Variant("killed", "torch", models.killed_classifier),
-        Variant("elsewhere", "torch", lambda: models.torch_classifier()),
+        Variant("torch fp32", PyTorch(), models.torch_classifier),
+        Variant("torch bf16", PyTorch("bf16"), models.torch_classifier),
+        Variant("broken", OnnxRuntime(), broken),
+        Variant("fast", OnnxRuntime(), fast, exporter="by hand"),
+        Variant("slow", OnnxRuntime(), slow),
+        Variant("wrong", OnnxRuntime(), wrong),
+        Variant("killed", PyTorch(), models.killed_classifier),
+        Variant("elsewhere", PyTorch(), lambda: models.torch_classifier()),
     ]
 
 
@@ -117,7 +119,7 @@ def test_figures_are_those_of_the_models(report: BenchReport, workload: Workload
 def test_memory_is_of_the_variant_alone(report: BenchReport, tmp_path: Path, workload: Workload) -> None:
     ballast = np.ones(60_000_000, dtype=np.uint8)  # held by this process; must not show in the child's figure
     path = models.save_onnx(tmp_path / "again.onnx")
-    again = run_bench([Variant("again", "onnx", path)], workload, rounds=1, points=[Point(BATCH)], threads=1)
+    again = run_bench([Variant("again", OnnxRuntime(), path)], workload, rounds=1, points=[Point(BATCH)], threads=1)
     assert ballast.any()
     assert again.rows[0].memory_mb < 50
     assert _row(report, "fast").memory_mb < 50
@@ -162,9 +164,9 @@ def test_the_table_fits_a_terminal(report: BenchReport) -> None:
 
 def test_a_failing_reference_hands_over_to_the_next(tmp_path: Path) -> None:
     good = models.save_onnx(tmp_path / "good.onnx")
-    picky = Variant("torch fp32", "torch", models.picky_classifier)
+    picky = Variant("torch fp32", PyTorch(), models.picky_classifier)
     report = run_bench(
-        [picky, Variant("good", "onnx", good)], models.workload(20), rounds=1, points=[Point(8)], threads=1
+        [picky, Variant("good", OnnxRuntime(), good)], models.workload(20), rounds=1, points=[Point(8)], threads=1
     )
     assert "4 rows" in report.rows[0].result, "fails on the short last batch, when the first two are done"
     assert (report.method.reference, report.method.baseline) == ("good", "good")
@@ -173,8 +175,8 @@ def test_a_failing_reference_hands_over_to_the_next(tmp_path: Path) -> None:
 
 def test_a_factory_with_arguments_and_no_labels(tmp_path: Path, workload: Workload) -> None:
     unlabelled = Workload("unlabelled", workload.rows, classes=workload.classes)
-    flipped = Variant("flipped", "torch", partial(models.torch_classifier, -1.0))
-    right = Variant("right", "onnx", models.save_onnx(tmp_path / "right.onnx"))
+    flipped = Variant("flipped", PyTorch(), partial(models.torch_classifier, -1.0))
+    right = Variant("right", OnnxRuntime(), models.save_onnx(tmp_path / "right.onnx"))
     report = run_bench([flipped, right], unlabelled, rounds=1, threads=1)
     assert report.heads == []
     assert report.method.reference == "flipped", "torch before ONNX"
@@ -182,7 +184,7 @@ def test_a_factory_with_arguments_and_no_labels(tmp_path: Path, workload: Worklo
 
 
 def test_two_variants_of_one_name_are_refused(workload: Workload) -> None:
-    twin = Variant("twin", "onnx", Path("a.onnx"))
+    twin = Variant("twin", OnnxRuntime(), Path("a.onnx"))
     with pytest.raises(OnnxfixError, match="two variants are named 'twin'"):
         run_bench([twin, twin], workload)
 

@@ -10,6 +10,8 @@ import pytest
 from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.markdown import markdown
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.pytorch import PyTorch
 
 pytestmark = pytest.mark.alone
 
@@ -19,16 +21,16 @@ pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def report() -> BenchReport:
     given = [
-        Variant("torch fp32", "torch", models.torch_classifier),
-        Variant("torch bf16", "torch", models.torch_classifier, dtype="bf16"),
-        Variant("twin", "torch", partial(models.sleeping_classifier, 0.0)),
-        Variant("sleeps", "torch", partial(models.sleeping_classifier, 0.02)),
-        Variant("limited", "torch", partial(models.limited_classifier, 20)),
-        Variant("mortal", "torch", partial(models.mortal_classifier, 30)),
-        Variant("killed", "torch", models.killed_classifier),
-        Variant("shuffled", "torch", models.shuffled_classifier),
-        Variant("hungry", "torch", models.hungry_classifier),
-        Variant("unmade", "onnx", models.Path("unmade.onnx"), failure="cannot be made: no such exporter"),
+        Variant("torch fp32", PyTorch(), models.torch_classifier),
+        Variant("torch bf16", PyTorch("bf16"), models.torch_classifier),
+        Variant("twin", PyTorch(), partial(models.sleeping_classifier, 0.0)),
+        Variant("sleeps", PyTorch(), partial(models.sleeping_classifier, 0.02)),
+        Variant("limited", PyTorch(), partial(models.limited_classifier, 20)),
+        Variant("mortal", PyTorch(), partial(models.mortal_classifier, 30)),
+        Variant("killed", PyTorch(), models.killed_classifier),
+        Variant("shuffled", PyTorch(), models.shuffled_classifier),
+        Variant("hungry", PyTorch(), models.hungry_classifier),
+        Variant("unmade", OnnxRuntime(), models.Path("unmade.onnx"), failure="cannot be made: no such exporter"),
     ]
     points = [Point(8), Point(4, 20), Point(2, 40)]
     return run_bench(given, models.workload(), points=points, rounds=4, threads=1)

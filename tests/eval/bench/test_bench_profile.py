@@ -14,6 +14,8 @@ from onnxfix.eval.bench.profiling import KEYS, fitted, profiles
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.files import profile_tables
 from onnxfix.eval.report.markdown import markdown
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.pytorch import PyTorch
 
 pytestmark = pytest.mark.alone
 
@@ -26,11 +28,11 @@ def test_every_file_has_its_tables(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(fast.read_bytes()[:200])
     given = [
-        Variant("fast", "onnx", fast),
-        Variant("slow", "onnx", slow),
-        Variant("broken", "onnx", broken),
-        Variant("unmade", "onnx", tmp_path / "unmade.onnx", failure="cannot be made"),
-        Variant("torch", "torch", models.torch_classifier),
+        Variant("fast", OnnxRuntime(), fast),
+        Variant("slow", OnnxRuntime(), slow),
+        Variant("broken", OnnxRuntime(), broken),
+        Variant("unmade", OnnxRuntime(), tmp_path / "unmade.onnx", failure="cannot be made"),
+        Variant("torch", PyTorch(), models.torch_classifier),
     ]
     steps: list[str] = []
     found = profiles(given, models.workload(16), POINT, threads=1, progress=steps.append)

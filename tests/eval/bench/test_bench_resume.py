@@ -14,6 +14,8 @@ import pytest
 
 from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.pytorch import PyTorch
 from onnxfix.nouns.errors import OnnxfixError
 
 pytest.importorskip("torch")
@@ -30,7 +32,7 @@ here.bench(here.Path({folder!r}), {fatal!r}, {loads})
 def variants(folder: Path, fatal: str, loads: int) -> list[Variant]:
     log = folder / "log"
     dying = {fatal: partial(models.fatal_classifier, log, fatal, loads)}
-    return [Variant(name, "torch", dying.get(name, partial(models.counted_classifier, log, name))) for name in NAMES]
+    return [Variant(name, PyTorch(), dying.get(name, partial(models.counted_classifier, log, name))) for name in NAMES]
 
 
 def bench(folder: Path, fatal: str, loads: int, resume: bool = False) -> BenchReport:
@@ -86,7 +88,7 @@ def test_a_finished_bench_measures_nothing_again(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_measured_again(tmp_path: Path) -> None:
     paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
-    given = [Variant(path.stem, "onnx", path) for path in paths]
+    given = [Variant(path.stem, OnnxRuntime(), path) for path in paths]
     where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
     before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
     models.save_onnx(paths[1], kernel_factor=-1.0)
@@ -99,7 +101,7 @@ def test_a_changed_file_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_another_workload_is_not_taken_up(tmp_path: Path) -> None:
-    given = [Variant("a", "onnx", models.save_onnx(tmp_path / "a.onnx"))]
+    given = [Variant("a", OnnxRuntime(), models.save_onnx(tmp_path / "a.onnx"))]
     where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
     run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
     with pytest.raises(OnnxfixError, match="another data"):
@@ -108,7 +110,7 @@ def test_another_workload_is_not_taken_up(tmp_path: Path) -> None:
 
 def test_a_changed_reference_is_what_others_are_compared_with(tmp_path: Path) -> None:
     paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
-    given = [Variant(path.stem, "onnx", path) for path in paths]
+    given = [Variant(path.stem, OnnxRuntime(), path) for path in paths]
     where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
     run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
     models.save_onnx(paths[0], kernel_factor=-1.0)
@@ -121,8 +123,8 @@ def test_a_changed_reference_is_what_others_are_compared_with(tmp_path: Path) ->
 def test_a_failure_is_tried_again(tmp_path: Path) -> None:
     marker = tmp_path / "there"
     given = [
-        Variant("a", "onnx", models.save_onnx(tmp_path / "a.onnx")),
-        Variant("late", "torch", partial(models.waiting_classifier, marker)),
+        Variant("a", OnnxRuntime(), models.save_onnx(tmp_path / "a.onnx")),
+        Variant("late", PyTorch(), partial(models.waiting_classifier, marker)),
     ]
     where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
     before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ import torch
 
 from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.numerics.compare import compare, difference
-from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure, TorchRunner
+from onnxfix.eval.run.engines.pytorch import TorchRunner
+from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure
 
 FEEDS = [Feed("a", {}), Feed("b", {})]
 

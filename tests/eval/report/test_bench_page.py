@@ -21,6 +21,8 @@ from onnxfix.eval.bench.profiling import profiles
 from onnxfix.eval.inputs.point import grid
 from onnxfix.eval.report.markdown import method
 from onnxfix.eval.report.page import page
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.pytorch import PyTorch
 from onnxfix.flows.bench.opinions import document as opinion_document
 from onnxfix.flows.bench.opinions import opinions
 from onnxfix.render.axes import ticks
@@ -54,8 +56,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
         "broken": folder / "broken.onnx",
     }
     files["broken"].write_bytes(files["fast"].read_bytes()[:200])
-    made = [Variant(name, "onnx", path, made_by=f"onnxfix repair {path.name}") for name, path in files.items()]
-    variants = [Variant("torch fp32", "torch", models.torch_classifier), *made]
+    made = [Variant(name, OnnxRuntime(), path, made_by=f"onnxfix repair {path.name}") for name, path in files.items()]
+    variants = [Variant("torch fp32", PyTorch(), models.torch_classifier), *made]
     workload, points = models.workload(32), grid((4, 8), (6, 12))
     said, documents = opinions(variants, "cpu", "cuda")
     report = run_bench(variants, workload, points=points, rounds=2, threads=1, opinions=said)

@@ -12,9 +12,11 @@ import pytest
 from onnxfix.cli.main import main
 from onnxfix.eval.bench.bench import Variant, run_bench
 from onnxfix.eval.inputs.point import Point
-from onnxfix.eval.run.openvino_runner import OpenvinoRunner
-from onnxfix.eval.run.runners import LoadFailure, RunFailure, TorchRunner
-from onnxfix.eval.run.torchao_linears import quantize, weights_bytes
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
+from onnxfix.eval.run.engines.openvino import Openvino, OpenvinoRunner
+from onnxfix.eval.run.engines.pytorch import TorchRunner, weights_bytes
+from onnxfix.eval.run.engines.torchao import Torchao, quantize
+from onnxfix.eval.run.runners import LoadFailure, RunFailure
 from onnxfix.nouns.errors import OnnxfixError
 
 torch = pytest.importorskip("torch")
@@ -30,7 +32,7 @@ FEED = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
 def test_without_torchao_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(LoadFailure, match=r"torchao is not installed; pip install 'onnxfix\[torchao\]'"):
-        TorchRunner(models.linear_classifier()[0], ["category"], dtype="int8-wo")
+        Torchao("int8-wo").load(models.linear_classifier, provider="cpu", threads=0, name="int8")
 
 
 def test_without_openvino_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +52,8 @@ def test_bytes_of_weights_are_those_of_the_tensors() -> None:
 @pytest.mark.parametrize(("dtype", "least", "most"), [("int8-wo", 1e-4, 1e-2), ("int8-dyn", 1e-3, 3e-2)])
 def test_linears_are_int8_and_nearly_right(dtype: str, least: float, most: float) -> None:
     expected = TorchRunner(models.linear_classifier()[0], ["category"]).run(FEED)["category"]
-    module = models.linear_classifier()[0]
-    answer = TorchRunner(module, ["category"], dtype=dtype).run(FEED)["category"]  # type: ignore[arg-type]
+    loaded = Torchao(dtype).load(models.linear_classifier, provider="cpu", threads=0, name="int8")
+    answer = loaded.runner.run(FEED)["category"]
     assert least < np.linalg.norm(answer - expected) / np.linalg.norm(expected) < most
 
 
@@ -121,10 +123,10 @@ def test_torchao_rows_that_were_asked_for_say_why_they_are_empty(
 def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path) -> None:
     path = models.save_onnx(tmp_path / "model.onnx")
     variants = [
-        Variant("ort", "onnx", path),
-        Variant("fp32", "openvino", path),
-        Variant("bf16", "openvino", path, dtype="bf16"),
-        Variant("int8", "openvino", path, dtype="int8-wo"),
+        Variant("ort", OnnxRuntime(), path),
+        Variant("fp32", Openvino(), path),
+        Variant("bf16", Openvino("bf16"), path),
+        Variant("int8", Openvino("int8-wo"), path),
     ]
     report = run_bench(variants, models.workload(16), rounds=1, points=[Point(8)], threads=1)
     _, fp32, bf16, int8 = report.rows

@@ -1,18 +1,44 @@
-"""OpenvinoRunner: an ONNX file in OpenVINO on the CPU, in fp32 or bf16: what the bench compares with."""
+"""Openvino: an ONNX file in OpenVINO on the CPU, in fp32 or bf16: what the bench compares with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from onnxfix.eval.run.engine import Engine, Loaded, Source
+from onnxfix.eval.run.runners import Array, LoadFailure, RunFailure
+from onnxfix.eval.run.sweep_row import SweepRow
 from onnxfix.nouns.errors import one_line
 
-from .runners import Array, Dtype, LoadFailure, RunFailure
-
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+@dataclass(frozen=True)
+class Openvino(Engine):
+    dtype: str = "fp32"
+
+    kind: ClassVar[str] = "openvino"
+    packages: ClassVar[tuple[str, ...]] = ("openvino",)
+    modules: ClassVar[tuple[str, ...]] = ("openvino",)
+    series: ClassVar[int | None] = 2
+    on_provider: ClassVar[bool] = False
+
+    @classmethod
+    def rows(cls) -> tuple[SweepRow, ...]:
+        return (
+            SweepRow("openvino fp32 (legacy)", cls(), "legacy"),
+            SweepRow("openvino bf16 (legacy)", cls("bf16"), "legacy"),
+            SweepRow("openvino int8 (legacy, static)", cls(), "legacy", {"int8": "static"}, calibrated=True),
+        )
+
+    def load(self, source: Source, *, provider: str, threads: int, name: str) -> Loaded:
+        assert isinstance(source, Path)
+        runner = OpenvinoRunner(source, dtype=self.dtype, threads=threads, name=name)
+        return Loaded(runner, lambda arrays: {name: a for name, a in arrays.items() if name in runner.input_names})
 
 
 class OpenvinoRunner:
@@ -22,7 +48,7 @@ class OpenvinoRunner:
     LoadFailure where OpenVINO is absent, refuses the file, or is asked for another dtype.
     """
 
-    def __init__(self, model: Path, *, dtype: Dtype = "fp32", threads: int = 0, name: str = "") -> None:
+    def __init__(self, model: Path, *, dtype: str = "fp32", threads: int = 0, name: str = "") -> None:
         self.name = name or f"OpenVINO {dtype}"
         if dtype not in PRECISIONS:
             raise LoadFailure(f"OpenVINO has no precision {dtype} for floats", f"take {' or '.join(PRECISIONS)}")
