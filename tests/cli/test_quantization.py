@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from terminal import onnxfix
 
+from onnxfix.eval.run import pair_sums
 from onnxfix.nouns.model import Model
 
 RNG = np.random.default_rng(0)
@@ -58,6 +59,26 @@ def integers(model: Model) -> np.ndarray[Any, Any]:
     """All int8 weights."""
     found = [v.const_value.numpy() for v in model.graph.initializers.values() if v.const_value is not None]
     return np.concatenate([array.ravel() for array in found if array.dtype == np.int8 and array.ndim == 2])
+
+
+@pytest.mark.parametrize("saturates", [True, False], ids=["positive", "sound twin"])
+def test_weights_have_7_bits_where_8_err_on_this_cpu(tmp_path: Path, saturates: bool) -> None:
+    """Equal weights and positive activations: every pair of products passes 16 bits, where a CPU sums in 16."""
+    weight = np.full((64, 8), 0.1, np.float32)
+    if not saturates:
+        weight[1::2] *= -1  # neighbours cancel each other
+        weight[::16] *= 2
+    graphs.model(
+        "g (float[batch,64] x) => (float[batch,8] y, float[batch,64] z) { y = MatMul(x, w) z = Relu(x) }",
+        {"w": weight.astype(np.float32)},
+    ).save(tmp_path / "model.onnx")
+    np.savez(tmp_path / "inputs.npz", x=RNG.random(size=(16, 64)).astype(np.float32) + 0.5)
+    command = ("repair", "model.onnx", "--int8", "dynamic", "--quantize-heads", "--feeds", "inputs.npz")
+    done = onnxfix(*command, "-o", "r.onnx", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    narrowed = any("7-bit weights" in note for note in json.loads(done.stdout)["notes"])
+    assert narrowed == (saturates and pair_sums.saturate())
+    assert (np.abs(integers(Model.open(tmp_path / "r.onnx"))).max() > 64) != narrowed
 
 
 @pytest.mark.parametrize("kind", [("dynamic",), ("static", *CALIBRATED), ("weight-only",)])

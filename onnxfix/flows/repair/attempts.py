@@ -131,6 +131,9 @@ class Job:
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
         held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
+        if self._may_saturate():  # else what is found is what this CPU saturates
+            self.wish = replace(self.wish, reduce_range=True)
+            self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
         answer = search(self.model, self.wish, held, asked, self.progress)
         self.wish = escalation.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
         how = " ".join(arg(*pattern) for pattern in answer.patterns) or "nothing needs to be kept"
@@ -160,10 +163,32 @@ class Job:
             done, comparison = self._within_aim(done, held, aim)
             held.require(comparison, done.result)
             emulated = (comparison,)
-        comparisons = (*emulated, *held.on_cpu(done.result))
+        done, measured = self._within_16_bits(done, held)
+        comparisons = (*emulated, *measured)
         for comparison in comparisons:
             held.require(comparison, done.result)
         return done, comparisons, in_words(comparisons, check, len(held.feeds))
+
+    def _within_16_bits(self, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...]]:
+        """An int8 result as this CPU runs it: with weights of 7 bits where 8 would saturate its sums and err too much.
+
+        They lose little elsewhere, and are right on every CPU.
+        """
+        measured = held.on_cpu(done.result)
+        if not self._may_saturate() or all(c.within(held.check.limit) for c in measured):
+            return done, measured
+        narrow = self.attempt(replace(done.wish, reduce_range=True))
+        again = held.on_cpu(narrow.result)
+        before, after = (max(c.error for c in each) for each in (measured, again))
+        if after >= before:
+            return self.attempt(done.wish), measured  # again, as each attempt takes the place of the one before
+        said = f"7-bit weights ({arg('reduce_range', True)}): on this CPU, which has no VNNI, error {before:.1e}"
+        return _noted(narrow, Sentence(f"{said} → {after:.1e}")), again
+
+    def _may_saturate(self) -> bool:
+        from onnxfix.eval.run import pair_sums
+
+        return self.wish.int8 in ("dynamic", "static") and not self.wish.reduce_range and pair_sums.saturate()
 
     def _within_aim(self, done: Attempt, held: Verification, aim: float) -> tuple[Attempt, Comparison]:
         """The first attempt that errs no more than `aim`; if there is none, the plain one if it is within the limit,
