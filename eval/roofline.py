@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from onnxfix.element_types import infer
 from onnxfix.model import Model
+from onnxfix.site import label
 
 from .node_scopes import UNKNOWN, shown, source_scopes
 from .op_profile import Profile
@@ -113,7 +114,7 @@ def _roofline(model: Model, work: Sequence[Work], peaks: Peaks, measured: Profil
         bound_ms=math.fsum(bound_ms(one, peaks) for one in work),
         measured_ms=measured.untraced_ms if measured is not None else math.nan,
         scopes=tuple(sorted(scopes, key=lambda row: (-row.bound_ms, row.scope))),
-        uncounted=tuple(dict.fromkeys(one.node.name or "" for one in work if not one.counted)),
+        uncounted=tuple(dict.fromkeys(label(one.node) for one in work if not one.counted)),
     )
 
 

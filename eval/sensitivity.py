@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnxfix.element_types import ElementTypes, infer
 from onnxfix.model import Model
 from onnxfix.op_outputs import data_type
+from onnxfix.site import label
 
 from .feeds import Feed
 from .runners import OrtRunner
@@ -62,7 +63,7 @@ def harms(model: Model, half: str, feeds: Iterable[Feed]) -> list[Harm]:
             found = runner.run(feed.arrays)
             for node in watched:
                 squared, norm, lost, largest = found[f"{node.outputs[0].name}/figures"].tolist()
-                harm = Harm(node.name or "", float(np.sqrt(squared / (norm or 1.0))), int(lost), largest)
+                harm = Harm(label(node), float(np.sqrt(squared / (norm or 1.0))), int(lost), largest)
                 known = worst.get(harm.node)
                 worst[harm.node] = harm if known is None else _worse(known, harm)
         runner.close()
@@ -103,7 +104,7 @@ class _Twins:
         inputs = [self._input(v, node) if self.types.is_float32(v) else v for v in node.inputs]
         twin = ir.Node(
             node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs),
-            overload=node.overload, version=node.version, name=f"{node.name}/twin",
+            overload=node.overload, version=node.version, name=f"{node.outputs[0].name}/twin",
         )  # fmt: skip
         for original, copied in zip(node.outputs, twin.outputs, strict=True):
             copied.name = f"{original.name}/twin" if original.name else ""
@@ -136,7 +137,7 @@ class _Twins:
 
 
 def names(found: Sequence[Harm], budget: float) -> dict[str, str]:
-    """Node name → reason, of those that lose more than the budget or overflow."""
+    """Label of a node → reason, of those that lose more than the budget or overflow."""
     return {harm.node: reason for harm in found if (reason := harm.reason(budget))}
 
 

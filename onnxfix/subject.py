@@ -11,6 +11,7 @@ from .element_types import ElementTypes
 from .layer_noise import Against
 from .model import Model
 from .plan import Plan
+from .site import Labelled
 from .target import Target
 
 
@@ -29,3 +30,8 @@ class Subject:
     def nodes(self) -> tuple[ir.Node, ...]:
         """All nodes, those of sub-graphs included: walked once for all rules."""
         return tuple(self.model.nodes())
+
+    @functools.cached_property
+    def labelled(self) -> Labelled:
+        """The same, to be found by what the plan calls them."""
+        return Labelled(self.nodes)

@@ -23,6 +23,7 @@ def raise_opset(editor: Editor, wanted: int, why: str) -> None:
     if model.opset >= wanted:
         return
     before = model.opset
+    editor.name_all()
     try:
         copy = model.ir.clone()
         ir.external_data.load_to_model(copy)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from onnxfix.errors import OnnxfixError
 from onnxfix.model import Model
 from onnxfix.plan import Plan
+from onnxfix.site import label
 from onnxfix.target import Target
 
 from .calibration import Inputs, Method
@@ -168,7 +169,7 @@ def _refuse(wish: Wish) -> None:
 
 
 def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:
-    """Names of nodes that a user or a search keeps in float."""
+    """Labels of nodes that a user or a search keeps in float."""
     nodes = wish.blocked.caught(model).values()
-    names = [node.name for found in nodes for node in found if node.name]
+    names = [label(node) for found in nodes for node in found]
     return tuple(dict.fromkeys([*names, *(name for name, _ in wish.half.keep_nodes)]))

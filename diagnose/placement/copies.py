@@ -52,10 +52,17 @@ def _copy(
         nbytes=extent.nbytes,
         milliseconds=extent.milliseconds,
         call=call_of(original) if original is not None else "",
+        cause_output=output(cause.node),
     )
 
 
 def label(node: PlannedNode) -> str:
     """The name of a node, or of its first output where it has none; for an inserted cast that of the node it is for."""
     node = node.inserted_for or node
-    return node.name or next((v.name or "" for v in node.outputs_named()), "")
+    return node.name or output(node)
+
+
+def output(node: PlannedNode) -> str:
+    """The first output of a node; for an inserted cast of the node it is for."""
+    node = node.inserted_for or node
+    return next((v.name or "" for v in node.outputs_named()), "")

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from onnxfix.element_types import ElementTypes
 from onnxfix.plan import Unfused
-from onnxfix.site import scope_of
+from onnxfix.site import first_output, label, scope_of
 from onnxfix.target import CPU
 
 from .compiler import RefusedError, shared
@@ -96,10 +96,10 @@ def _unit_names(graph: Any) -> Iterator[str]:
 
 
 def _placed(node: ir.Node, reason: Reason, origins: Origins) -> Unfused:
-    made = next((v.name for v in node.outputs if v.name), "") or ""
-    original = origins.by_output.get(made) or origins.by_name.get(node.name or "")
+    made = first_output(node)
+    original = origins.find(node.name or "", [made])
     return Unfused(
-        node=node.name or made,
+        node=label(node),
         op_type=node.op_type,
         reason=reason.text,
         scope=scope_of(original) if original is not None else "",

@@ -16,7 +16,7 @@ from onnxfix import element_types
 from onnxfix.errors import OnnxfixError, one_line
 from onnxfix.model import Model
 from onnxfix.plan import NodePlacement, Plan, Sizes
-from onnxfix.site import scope_of
+from onnxfix.site import first_output, label, scope_of
 from onnxfix.target import CPU, OPENVINO, Target
 
 TIMEOUT_S = 600.0
@@ -88,13 +88,13 @@ def _placements(graph: ir.Graph, verdicts: dict[str, str], owner: str = "") -> I
         verdict = next((verdicts[name] for name in outputs if verdicts.get(name, "taken") != "taken"), "")
         reason = owner or (_REASONS[verdict].format(op=node.op_type) if verdict else "")
         yield NodePlacement(
-            name=node.name or next(iter(outputs), ""),
+            name=label(node),
             op_type=node.op_type,
             provider=CPU if reason else OPENVINO,
             reason=reason,
             scope=scope_of(node),
-            output=next(iter(outputs), ""),
-            source=(node.name,) if node.name else (),
+            output=first_output(node),
+            source=(label(node),),
             lacks_kernel=verdict in ("unread", "refused"),
         )
         for attribute in node.attributes.values():

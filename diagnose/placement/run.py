@@ -19,7 +19,7 @@ from onnxfix.target import CUDA, Target
 
 from .boundary import Boundary, Pending, boundary
 from .compiler import CrashedError
-from .copies import copies, label
+from .copies import copies, label, output
 from .cuda_graph import obstacles
 from .duplicate_casts import remove_duplicate_casts
 from .flops import flops
@@ -102,7 +102,7 @@ def _placement(
         provider=node.provider,
         reason=node.reason,
         scope=where.get(node, ""),
-        output=next((v.name or "" for v in node.outputs_named()), ""),
+        output=output(node),
         source=origins.sources(node, kept),
         # what TensorRT refuses and CUDA takes has a reason and a kernel
         lacks_kernel=bool(node.reason) and node.provider != CUDA and node.root is None and bool(lookup.schema(node)),

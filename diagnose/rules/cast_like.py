@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.finding import Applicability, Finding, Severity
-from onnxfix.site import Site
+from onnxfix.site import Site, label
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites import cast_likes
 
@@ -35,7 +35,7 @@ class CastLike:
             severity=Severity.NOTE,
             site=Site.of_node(found[0]),
             message=f"{many} inlined only after the nodes of the graph are placed",
-            evidence={"nodes": [n.name or "" for n in found[:20]], "count": len(found)},
+            evidence={"nodes": [label(n) for n in found[:20]], "count": len(found)},
             repair="onnxfix repair --precision fp32",
             applicability=Applicability.EXACT,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.finding import Applicability, Finding, Severity
-from onnxfix.site import Site
+from onnxfix.site import Site, label
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites import leaks
 
@@ -33,7 +33,7 @@ class Fp32IslandLeak:
                 site=Site.of_node(leak.node),
                 message=f"{leak.node.op_type} computes in fp32: the {leak.source.op_type} "
                 f"{leak.source.outputs[0].name} reached it without a cast to half",
-                evidence={"source": leak.source.name or ""},
+                evidence={"source": label(leak.source)},
                 repair="onnxfix repair --precision fp16",
                 applicability=Applicability.NUMERIC,
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.finding import Finding, Severity
-from onnxfix.site import Site
+from onnxfix.site import Site, label
 from onnxfix.subject import Subject
 from onnxfix.surgery.sites import linears
 
@@ -50,7 +50,7 @@ class QuantizationWasANoOp:
                 "linears": len(found),
                 "quantized": len(found) - len(skipped),
                 "weight_share": round(done / total, 4),
-                "skipped": [x.node.name or "" for x in skipped],
+                "skipped": [label(x.node) for x in skipped],
                 "reasons": [x.reason for x in skipped],
             },
             repair="onnxfix repair --int8 dynamic on the float original",

@@ -27,7 +27,11 @@ conversion = together(
     click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True),
     click.option("--block-op", "block_ops", multiple=True, metavar="OP", help="Keep operators of a type as they are."),
     click.option(
-        "--block-node", "block_nodes", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope."
+        "--block-node",
+        "block_nodes",
+        multiple=True,
+        metavar="REGEX",
+        help="Keep nodes by name (first output where there is none) or torch scope.",
     ),
     click.option(
         "--block-scope",

@@ -13,6 +13,7 @@ from onnxfix import weight_data
 from onnxfix.errors import OnnxfixError, one_line
 from onnxfix.layer_noise import NOTHING_DB, Against, Cause, LayerNoise, decibels
 from onnxfix.model import Model
+from onnxfix.site import label
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites import linears, quantized_weights
@@ -72,13 +73,13 @@ def against(
 
 
 def noisiest(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> list[str]:
-    """Names of the reference's linears by what each loses itself, the most first; without those that are not found."""
+    """Labels of the reference's linears by what each loses itself, the most first; without those that are not found."""
     names = _shared(reference, quantized)
     watched = _behind_rounding(quantized, names)
     found = _spreads(reference, quantized, list(feeds)[:FEEDS], watched, isolated=True)
     ours = _by_landing(reference, names)
     worst = sorted(found, key=_snr)
-    return [str(ours[x.site.value].node.name) for x in worst if x.site.value in ours]
+    return [label(ours[x.site.value].node) for x in worst if x.site.value in ours]
 
 
 def _spreads(

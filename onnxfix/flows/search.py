@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from onnxfix.comparison import Comparison
 from onnxfix.errors import OnnxfixError
-from onnxfix.site import scope_of
+from onnxfix.site import label, scope_of
 
 from .search_problems import problem
 
@@ -31,7 +31,7 @@ SCHEMA = "onnxfix.search/1"
 
 @dataclass(frozen=True)
 class Answer:
-    """`nodes` to keep by name, `scopes` of torch that lie wholly among them, `flags` that say the same to repair."""
+    """labels of `nodes` to keep, `scopes` of torch that lie wholly among them, `flags` that say the same to repair."""
 
     nodes: tuple[str, ...]
     scopes: tuple[str, ...]
@@ -96,9 +96,9 @@ def metric_error(comparison: Comparison, metric: Metric) -> float:
 
 
 def _answer(found: Found, nodes: Sequence[ir.Node]) -> Answer:
-    kept = {nodes[i].name or "" for i in found.kept}
-    scopes = _whole_scopes([(node.name or "", scope_of(node)) for node in nodes], kept)
-    covered = {node.name for node in nodes if any(_lies_in(scope_of(node), scope) for scope in scopes)}
+    kept = {label(nodes[i]) for i in found.kept}
+    scopes = _whole_scopes([(label(node), scope_of(node)) for node in nodes], kept)
+    covered = {label(node) for node in nodes if any(_lies_in(scope_of(node), scope) for scope in scopes)}
     flags = [f"--block-scope '{_escaped(scope)}'" for scope in scopes]
     flags += [f"--block-node '^{re.escape(name)}$'" for name in sorted(kept - covered)]
     return Answer(tuple(sorted(kept)), tuple(scopes), tuple(flags), found.error, found.runs, found.within)
@@ -129,7 +129,7 @@ def _digest(model: Model, wish: Wish, held: Verification, metric: Metric, nodes:
     int8 = (wish.int8, wish.bits, wish.block_size, wish.method, wish.migrate, wish.reduce_range, wish.heads, wish.fuse)
     asked = f"{model.path.resolve()} {model.file_bytes} {wish.target.provider} {wish.precision} {wish.half} {metric}"
     digest = hashlib.sha256(f"{asked} {int8 if wish.int8 else ''}".encode())
-    digest.update("\n".join(node.name or "" for node in nodes).encode())
+    digest.update("\n".join(label(node) for node in nodes).encode())
     for feed in held.feeds:
         for name, array in sorted(feed.arrays.items()):
             digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
+from onnxfix.site import label
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.quantizer import ALL, Selection
 from onnxfix.surgery.sites import linears
@@ -42,7 +43,7 @@ class GemmToMatMul:
             if node.op_type != "Gemm" or linear.weight.path:
                 continue
             if not _is_plain(node):
-                editor.notes.append(f"{node.name} stays a Gemm: it scales or transposes its activation")
+                editor.notes.append(f"{label(node)} stays a Gemm: it scales or transposes its activation")
                 continue
             weight = linear.weight.source
             if _flag(node, "transB") and weight not in turned:

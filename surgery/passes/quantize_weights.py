@@ -12,6 +12,7 @@ from onnxfix.element_types import infer
 from onnxfix.finding import Applicability
 from onnxfix.model import Model
 from onnxfix.op_outputs import elem_string
+from onnxfix.site import label
 from onnxfix.surgery import block_quantization
 from onnxfix.surgery.block_quantization import Blocks
 from onnxfix.surgery.editor import Editor
@@ -87,7 +88,7 @@ class QuantizeWeights:
             tensor is None
             or embedding.quantized
             or embedding.weight.path
-            or embedding.node.name in self.selection.blocked
+            or label(embedding.node) in self.selection.blocked
             or tensor.dtype not in FLOATS
         ):
             return False

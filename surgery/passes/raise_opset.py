@@ -38,6 +38,7 @@ class RaiseOpset:
             raise OnnxfixError(f"{model.path} has operator set {model.opset}, and {self.least} is needed", NEXT)
         from onnx import version_converter
 
+        editor.name_all()
         try:
             made = version_converter.convert_version(ir.to_proto(model.ir), self.least)
         except Exception as error:  # of C++, without a common type
