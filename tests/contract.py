@@ -55,9 +55,14 @@ def pass_case(name: str) -> ModuleType:
 
 def findings(model: Model, code: str, target: str) -> list[Finding]:
     """Of one rule; those of measurements get what their test's AGAINST measures."""
+    return [f for f in all_findings(model, code, target) if f.code == code]
+
+
+def all_findings(model: Model, code: str, target: str) -> list[Finding]:
+    """Of all rules, on a graph that is one rule's case."""
     before, measure = model.fingerprint(), getattr(rule_case(code), "AGAINST", None)
     against = measure(model) if measure is not None else None
-    found = [f for f in diagnose(model, Target.resolve(target), against=against).findings if f.code == code]
+    found = list(diagnose(model, Target.resolve(target), against=against).findings)
     assert model.fingerprint() == before, "a rule changed the model"
     return found
 
@@ -160,13 +165,14 @@ def test_rule_falls_silent_after_its_pass(name: str, code: str) -> None:
 @pytest.mark.parametrize("names", TWINS)
 @pytest.mark.parametrize("code", RULES)
 def test_rule_says_the_same_whatever_nodes_are_called(code: str, names: str) -> None:
+    """And so do all others on its graphs."""
     module = rule_case(code)
     for make in (module.BAD, module.SOUND):
         source, target = make(), getattr(module, "TARGET", "cuda")
         other = twins.twin(source, TWINS[names])
         if not twins.is_valid(other):  # the runtime does not come to placing its nodes
             continue
-        expected, found = findings(source, code, target), findings(other, code, target)
+        expected, found = all_findings(source, code, target), all_findings(other, code, target)
         assert twins.told(found, (source, other)) == twins.told(expected, (source, other))
 
 

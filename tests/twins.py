@@ -77,7 +77,8 @@ def _is_ambiguous(model: Model) -> bool:
 def _told(found: Finding, names: Mapping[str, str]) -> object:
     site, evidence = found.site, {k: _replaced(v, names) for k, v in found.evidence.items()}
     where = (site.op_type, _replaced(site.node or site.value, names), site.value)
-    what = (found.code, found.name, found.severity, where, _replaced(found.message, names))
+    message = re.sub(r"\bnode \([^)]*\)", "node ()", found.message)  # the runtime's own words, which quote a name
+    what = (found.code, found.name, found.severity, where, _replaced(message, names))
     return *what, evidence, found.repair, found.applicability
 
 

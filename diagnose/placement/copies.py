@@ -12,6 +12,7 @@ from onnxfix.target import CUDA
 
 from .causes import cause_of
 from .extent import Extent, extents
+from .inserted_casts import PREFIX
 from .lookup import Lookup
 from .memcpy import Transfer
 from .provenance import Origins
@@ -63,6 +64,10 @@ def label(node: PlannedNode) -> str:
 
 
 def output(node: PlannedNode) -> str:
-    """The first output of a node; for an inserted cast of the node it is for."""
+    """The first output of a node as the file has it, for an inserted cast that of the node it is for.
+
+    A node between such casts makes a value of another name from then on.
+    """
     node = node.inserted_for or node
-    return next((v.name or "" for v in node.outputs_named()), "")
+    name = next((v.name or "" for v in node.outputs_named()), "")
+    return name.removeprefix(PREFIX) if node.widened else name
