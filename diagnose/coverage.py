@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
@@ -48,7 +49,7 @@ def coverage(model: Model, types: ElementTypes, plan: Plan, target: Target) -> d
         "bytes_saved": sum(4 * n - _stored(node) for node, n, quantized in sizes if quantized),
         "providers": _providers(plan, target.ep_names()[0]),
         "skipped": [
-            {"node": x.node.name or "", "reason": HEAD if x.node in kept and x.reason == "float" else x.reason}
+            {"node": label(x.node), "reason": HEAD if x.node in kept and x.reason == "float" else x.reason}
             for x in products
             if not x.quantized
         ],

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.change import Change
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.site import Site
+from onnxfix.nouns.site import Site, first_output
 from onnxfix.nouns.types.operators import graphs
 from onnxfix.nouns.types.type_strings import data_type
 
@@ -25,7 +25,11 @@ class Editor:
         self.pass_name = pass_name
         self.changes: list[Change] = []
         self.notes: list[str] = []
-        self._names = _names_in_use(model.ir)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._names = _names_in_use(self.model.ir)
+        self._bearers = {node.name: node for node in reversed(list(self.model.nodes())) if node.name}
 
     def record(self, verb: str, site: Site, detail: str = "") -> None:
         self.changes.append(Change(self.pass_name, verb, site, detail))
@@ -79,11 +83,16 @@ class Editor:
         return node
 
     def named(self, node: ir.Node) -> str:
-        """The node's name, which it is given now if it has none: engines address nodes by name."""
-        if not node.name:
-            node.name = self.unique(f"{node.op_type}_{node.outputs[0].name}")
+        """The node's name, which it is given now if it has none of its own: engines address nodes by name."""
+        if not node.name or self._bearers.get(node.name, node) is not node:
+            node.name = self.unique(f"{node.op_type}_{first_output(node)}")
             self.record("name", Site.of_node(node))
         return node.name
+
+    def name_all(self) -> None:
+        """Give every node a name of its own, for an engine and to find it again in what the engine makes."""
+        for node in self.model.nodes():
+            self.named(node)
 
     def rename(self, value: ir.Value, wanted: str) -> None:
         """Give a value that is no input or output of the model another name."""
@@ -216,7 +225,7 @@ class Editor:
     def take_over(self, graph: ir.Model) -> None:
         """Continue on another graph, which `surgery.adoption` records the differences of."""
         self.model.ir = graph
-        self._names = _names_in_use(graph)
+        self._begin()
 
 
 def _prepend(graph: ir.Graph, node: ir.Node) -> None:

@@ -23,6 +23,7 @@ def raise_opset(editor: Editor, wanted: int, why: str) -> None:
     model, before = editor.model, editor.model.opset
     if before >= wanted:
         return
+    editor.name_all()
     try:
         if model.weights_bytes >= LARGEST_BYTES:
             raise ValueError(f"its weights have {model.weights_bytes:,} bytes and {LARGEST_BYTES:,} is its limit")

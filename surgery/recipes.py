@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.int8.calibration import Inputs, Method
 from onnxfix.surgery.int8.quantizer import Selection
@@ -178,7 +179,7 @@ def _refuse(wish: Wish) -> None:
 
 
 def _blocked(wish: Wish, model: Model) -> tuple[str, ...]:
-    """Names of nodes that a user or a search keeps in float."""
+    """Labels of nodes that a user or a search keeps in float."""
     nodes = wish.blocked.caught(model).values()
-    names = [node.name for found in nodes for node in found if node.name]
+    names = [label(node) for found in nodes for node in found]
     return tuple(dict.fromkeys([*names, *(name for name, _ in wish.half.keep_nodes)]))

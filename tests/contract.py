@@ -12,6 +12,8 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+import twins
+from twins import TWINS
 
 from onnxfix.diagnose.registry import all_rules
 from onnxfix.diagnose.run import diagnose
@@ -25,6 +27,7 @@ from onnxfix.surgery.graph_pass import Pass, all_passes
 HERE = Path(__file__).parent
 RULES = all_rules()
 PASSES = all_passes()
+RUN_THE_GRAPH = ("make-shape-values-on-device", "migrate-outliers", "quantize-static")
 REPAIRED = [(name, code) for name, kind in PASSES.items() for code in kind.repairs]
 
 
@@ -52,9 +55,14 @@ def pass_case(name: str) -> ModuleType:
 
 def findings(model: Model, code: str, target: str) -> list[Finding]:
     """Of one rule; those of measurements get what their test's AGAINST measures."""
+    return [f for f in all_findings(model, code, target) if f.code == code]
+
+
+def all_findings(model: Model, code: str, target: str) -> list[Finding]:
+    """Of all rules, on a graph that is one rule's case."""
     before, measure = model.fingerprint(), getattr(rule_case(code), "AGAINST", None)
     against = measure(model) if measure is not None else None
-    found = [f for f in diagnose(model, Target.resolve(target), against=against).findings if f.code == code]
+    found = list(diagnose(model, Target.resolve(target), against=against).findings)
     assert model.fingerprint() == before, "a rule changed the model"
     return found
 
@@ -152,3 +160,47 @@ def test_rule_falls_silent_after_its_pass(name: str, code: str) -> None:
         assert [f for f in findings(model, code, target) if f.repair] == []
         repaired += len(suggested)
     assert repaired, "neither graph shows what the pass repairs"
+
+
+@pytest.mark.parametrize("names", TWINS)
+@pytest.mark.parametrize("code", RULES)
+def test_rule_says_the_same_whatever_nodes_are_called(code: str, names: str) -> None:
+    """And so do all others on its graphs."""
+    module = rule_case(code)
+    for make in (module.BAD, module.SOUND):
+        source, target = make(), getattr(module, "TARGET", "cuda")
+        other = twins.twin(source, TWINS[names])
+        if not twins.is_valid(other):  # the runtime does not come to placing its nodes
+            continue
+        expected, found = all_findings(source, code, target), all_findings(other, code, target)
+        assert twins.told(found, (source, other)) == twins.told(expected, (source, other))
+
+
+@pytest.mark.parametrize("names", TWINS)
+@pytest.mark.parametrize("name", PASSES)
+def test_pass_does_the_same_whatever_nodes_are_called(name: str, names: str) -> None:
+    """Also where all are called alike, against the specification, but for passes that run the graph as it is."""
+    module = pass_case(name)
+    for make in (module.BAD, module.SOUND):
+        result = make()
+        other = twins.twin(result, TWINS[names])
+        valid = twins.is_valid(other)
+        if not valid and name in RUN_THE_GRAPH:
+            continue
+        expected, outcome = graph_pass.run(module.PASS, result), graph_pass.run(module.PASS, other)
+        assert twins.done(outcome) == twins.done(expected)
+        assert not twins.difference(twins.form(other), twins.form(result))
+        assert twins.is_valid(other) or not valid
+        assert not twins.done(graph_pass.run(module.PASS, other)), "a second run must do nothing"
+
+
+@pytest.mark.parametrize(("name", "code"), REPAIRED)
+def test_rule_falls_silent_after_its_pass_on_nodes_without_names(name: str, code: str) -> None:
+    """What a rule suggests to repair is what its pass repairs, where nothing has a name."""
+    target = getattr(rule_case(code), "TARGET", "cuda")
+    for make in (rule_case(code).BAD, pass_case(name).BAD):
+        model = twins.twin(make(), TWINS["unnamed"])
+        suggested, named = ([f for f in findings(m, code, target) if f.repair] for m in (model, make()))
+        assert len(suggested) == len(named)
+        graph_pass.run(pass_case(name).PASS, model)
+        assert [f for f in findings(model, code, target) if f.repair] == []

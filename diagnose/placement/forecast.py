@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from onnxfix.diagnose.placement.copies.copies import copies, label
+from onnxfix.diagnose.placement.copies.copies import copies, label, output
 from onnxfix.diagnose.placement.copies.cuda_graph import obstacles
 from onnxfix.diagnose.placement.copies.duplicate_casts import remove_duplicate_casts
 from onnxfix.diagnose.placement.copies.inserted_casts import insert_casts
@@ -98,7 +98,7 @@ def _placement(
         provider=node.provider,
         reason=node.reason,
         scope=where.get(node, ""),
-        output=next((v.name or "" for v in node.outputs_named()), ""),
+        output=output(node),
         source=origins.sources(node, kept),
         # what TensorRT refuses and CUDA takes has a reason and a kernel
         lacks_kernel=bool(node.reason)

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.site import label, scope_of
 
 from .region import PlannedNode, Region
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Nodes of the file by the names of their outputs and by their own."""
+    """Nodes of the file by the names of their outputs and by their own.
+
+    `by_name` is without names that different graphs share; `repeated`: outputs that they share, as branches do.
+    """
 
     by_output: dict[str, ir.Node]
     by_name: Mapping[str, ir.Node]
+    repeated: Mapping[str, Mapping[str, ir.Node]]
 
     @staticmethod
     def of(nodes: Iterable[ir.Node]) -> Origins:
         every = list(nodes)
         outputs = {v.name: n for n in every for v in n.outputs if v.name}
-        return Origins(outputs, {n.name: n for n in every if n.name})
+        made = Counter(v.name for n in every for v in n.outputs if v.name)
+        repeated: dict[str, dict[str, ir.Node]] = {}
+        for node in every:
+            for name in (v.name for v in node.outputs if v.name and made[v.name] > 1):
+                repeated.setdefault(name, {})[node.name or ""] = node
+        names = Counter(n.name for n in every)
+        return Origins(outputs, {n.name: n for n in every if n.name and names[n.name] == 1}, repeated)
 
     def node(self, planned: PlannedNode) -> ir.Node | None:
         """The node that made the same value, or one of the same name."""
-        made = (self.by_output.get(v.name or "") for v in planned.outputs_named())
-        return next((n for n in made if n is not None), self.by_name.get(planned.name))
+        return self.find(planned.name, (v.name or "" for v in planned.outputs_named()))
+
+    def find(self, name: str, outputs: Iterable[str]) -> ir.Node | None:
+        """As `node`: of several that make a value of one name that which also has the node's."""
+        made = (self.repeated.get(value, {}).get(name) or self.by_output.get(value) for value in outputs)
+        return next((n for n in made if n is not None), self.by_name.get(name))
 
     def sources(self, planned: PlannedNode, kept: Set[str]) -> tuple[str, ...]:
         """Names of the nodes that became this one: those behind its outputs up to values that the plan still has.
@@ -37,9 +52,8 @@ class Origins:
         written out in; a MatMul whose weight was folded also from the Transpose of the weight.
         """
         found: dict[ir.Node, None] = {}
-        pending = [n for v in planned.outputs_named() if (n := self.by_output.get(v.name or "")) is not None]
-        if not pending and planned.name in self.by_name:
-            pending = [self.by_name[planned.name]]
+        named = [v.name or "" for v in planned.outputs_named()]
+        pending = [n for value in named or [""] if (n := self.find(planned.name, [value])) is not None]
         while pending:
             node = pending.pop()
             if node in found:
@@ -47,7 +61,7 @@ class Origins:
             found[node] = None
             absorbed = (v.producer() for v in node.inputs if v is not None and v.name not in kept)
             pending.extend(n for n in absorbed if n is not None)
-        return tuple(n.name or "" for n in reversed(found) if n.name)
+        return tuple(label(n) for n in reversed(found))
 
     def shapes(self) -> dict[str, ir.Shape]:
         """Shapes that the file states, by value name."""

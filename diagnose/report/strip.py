@@ -61,11 +61,11 @@ def rows(nodes: tuple[NodePlacement, ...]) -> list[LayerRow]:
     return sorted(found, key=lambda row: (median_low(row.nodes), row.nodes))
 
 
-def anchor(copy: Copy, index_of: dict[str, int]) -> tuple[int, Side] | None:
+def anchor(copy: Copy, index_of: dict[str, int], exact: dict[tuple[str, str], int]) -> tuple[int, Side] | None:
     """Where a copy is drawn: at its cause, before a node that reads the value and after one that makes it."""
     if copy.cause_node in index_of:
         makes = copy.cause_node == copy.producer
-        return index_of[copy.cause_node], "after" if makes else "before"
+        return exact.get(copy.cause_key, index_of[copy.cause_node]), "after" if makes else "before"
     reader = next((c for c in copy.consumers if c in index_of), None)
     if reader is not None:
         return index_of[reader], "before"
@@ -89,9 +89,11 @@ def data(plan: Plan) -> dict[str, object]:
     """What the page's script draws, as JSON."""
     texts = Texts()
     index_of: dict[str, int] = {}
+    exact: dict[tuple[str, str], int] = {}
     for index, node in enumerate(plan.nodes):
         index_of.setdefault(node.name, index)
-    anchors = [anchor(copy, index_of) for copy in plan.copies]
+        exact.setdefault(node.key, index)
+    anchors = [anchor(copy, index_of, exact) for copy in plan.copies]
     return {
         "nodes": [_node(node, texts) for node in plan.nodes],
         "rows": [[row.label, list(row.nodes), _bytes(row, anchors, plan.copies)] for row in rows(plan.nodes)],

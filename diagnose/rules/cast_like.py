@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
-from onnxfix.nouns.site import Site
+from onnxfix.nouns.site import Site, label
 from onnxfix.surgery.sites.shapes import cast_likes
 
 
@@ -35,7 +35,7 @@ class CastLike:
             severity=Severity.NOTE,
             site=Site.of_node(found[0]),
             message=f"{many} inlined only after the nodes of the graph are placed",
-            evidence={"nodes": [n.name or "" for n in found[:20]], "count": len(found)},
+            evidence={"nodes": [label(n) for n in found[:20]], "count": len(found)},
             repair="onnxfix repair --precision fp32",
             applicability=Applicability.EXACT,
         )

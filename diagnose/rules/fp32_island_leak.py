@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
-from onnxfix.nouns.site import Site
+from onnxfix.nouns.site import Site, label
 from onnxfix.surgery.sites.half import leaks
 
 
@@ -33,7 +33,7 @@ class Fp32IslandLeak:
                 site=Site.of_node(leak.node),
                 message=f"{leak.node.op_type} computes in fp32: the {leak.source.op_type} "
                 f"{leak.source.outputs[0].name} reached it without a cast to half",
-                evidence={"source": leak.source.name or ""},
+                evidence={"source": label(leak.source)},
                 repair="onnxfix repair --precision fp16",
                 applicability=Applicability.NUMERIC,
             )

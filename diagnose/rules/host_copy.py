@@ -30,9 +30,9 @@ class HostCopy:
         if subject.plan.load_error:
             return  # the runtime never came to placing nodes: K004 and P001 say why
         repairable = host_values.repairable(subject.model, subject.plan, subject.target.table, subject.types)
-        lacking = {n.name for n in subject.plan.nodes if n.lacks_kernel}
+        lacking = {n.key for n in subject.plan.nodes if n.lacks_kernel}
         for copy in subject.plan.copies:
-            if copy.cause_node in lacking:
+            if copy.cause_key in lacking:
                 continue
             yield Finding(
                 code=self.code,

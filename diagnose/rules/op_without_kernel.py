@@ -27,17 +27,16 @@ class OpWithoutKernel:
     def check(self, subject: Subject) -> Iterator[Finding]:
         if subject.plan.load_error:
             return  # the runtime never came to placing nodes: K004 and P001 say why
-        nodes = {n.name: n for n in subject.nodes if n.name}
         for placed in subject.plan.nodes:
             if not placed.lacks_kernel or placed.op_type in QUANT_OPS:
                 continue
-            copies = [c for c in subject.plan.copies if c.cause_node == placed.name and placed.name]
+            copies = [c for c in subject.plan.copies if c.cause_key == placed.key]
             if copies and placed.op_type in SEQUENCE_OPS:
                 continue  # said by K001
             severity = Severity.NOTE
             if copies:
                 severity = Severity.ERROR if any(c.severity == "error" for c in copies) else Severity.WARNING
-            origin = nodes.get(placed.name)
+            origin = subject.labelled.find(*placed.key, placed.op_type)
             site = Site(placed.scope, placed.op_type, placed.name, placed.output)
             yield Finding(
                 code=self.code,

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from onnxfix.nouns.finding import Finding, Severity
 from onnxfix.nouns.rule import Subject
-from onnxfix.nouns.site import Site
+from onnxfix.nouns.site import Site, label
 from onnxfix.surgery.sites.linear import linears
 
 # Below half of the weights the file keeps most of its size and the run most of its time: it is not a quantized model.
@@ -50,7 +50,7 @@ class QuantizationWasANoOp:
                 "linears": len(found),
                 "quantized": len(found) - len(skipped),
                 "weight_share": round(done / total, 4),
-                "skipped": [x.node.name or "" for x in skipped],
+                "skipped": [label(x.node) for x in skipped],
                 "reasons": [x.reason for x in skipped],
             },
             repair="onnxfix repair --int8 dynamic on the float original",

@@ -13,6 +13,8 @@ from onnxfix.surgery.sites.shapes import split_sequences
 
 SEQUENCE_OPS = frozenset({"SplitToSequence", "SequenceConstruct", "ConcatFromSequence", "SequenceInsert"})
 
+UNKNOWN = "no rewrite is known"
+
 
 class SequenceOpCopies:
     """A sequence operator without a CUDA kernel copies its tensor to the host and its pieces back.
@@ -29,23 +31,24 @@ class SequenceOpCopies:
     name: ClassVar[str] = "sequence-op-copies"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        refusals = {s.node.name: s.refusal for s in split_sequences.find(subject.model)}
-        sites = {n.name: Site.of_node(n) for n in subject.nodes if n.op_type in SEQUENCE_OPS}
-        by_cause: dict[str, list[Copy]] = {}
+        refusals = {s.node: s.refusal for s in split_sequences.find(subject.model)}
+        by_cause: dict[tuple[str, str], list[Copy]] = {}
         for copy in subject.plan.copies:
             if copy.cause_op_type in SEQUENCE_OPS:
-                by_cause.setdefault(copy.cause_node, []).append(copy)
+                by_cause.setdefault(copy.cause_key, []).append(copy)
         # TensorRT leaves them to CUDA, which has no kernel
         lacking = next((p.label for p in reversed(subject.target.provider.chain) if p.device), "")
-        for node, copies in by_cause.items():
+        for (called, output), copies in by_cause.items():
             worst = max((Severity(c.severity) for c in copies), key=lambda s: s.rank)
-            refusal = refusals.get(node, "no rewrite is known")
             op_type = copies[0].cause_op_type
+            node = subject.labelled.find(called, output, op_type)
+            refusal = refusals.get(node, UNKNOWN) if node is not None else UNKNOWN
+            site = Site(op_type=op_type, node=called, scope=copies[0].scope)
             yield Finding(
                 code=self.code,
                 name=self.name,
                 severity=worst,
-                site=sites.get(node, Site(op_type=op_type, node=node, scope=copies[0].scope)),
+                site=Site.of_node(node) if node is not None and node.op_type in SEQUENCE_OPS else site,
                 message=f"{op_type} has no {lacking} kernel: {len(copies)} copies between device and host at every run"
                 + (f" (not repairable: {refusal})" if refusal else ""),
                 evidence={

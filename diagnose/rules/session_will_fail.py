@@ -21,13 +21,12 @@ class SessionWillFail:
     name: ClassVar[str] = "session-will-fail"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        if subject.plan.load_error:
-            return  # said by K004, with the runtime's words
-        nodes = {n.name: n for n in subject.nodes if n.name}
+        if subject.plan.load_error or not subject.plan.failures:
+            return  # said by K004, with the runtime's words, or loaded by a real session
         for placed in subject.plan.nodes:
-            if placed.name not in subject.plan.failures:
+            if placed.provider:
                 continue
-            origin = nodes.get(placed.name)
+            origin = subject.labelled.find(*placed.key, placed.op_type)
             site = Site(placed.scope, placed.op_type, placed.name, placed.output)
             yield Finding(
                 code=self.code,

@@ -17,6 +17,7 @@ from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.eval.run.session import on_disk
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.type_strings import data_type
@@ -63,7 +64,7 @@ def harms(model: Model, half: str, feeds: Iterable[Feed]) -> list[Harm]:
             found = runner.run(feed.arrays)
             for node in watched:
                 squared, norm, lost, largest = found[f"{node.outputs[0].name}/figures"].tolist()
-                harm = Harm(node.name or "", float(np.sqrt(squared / (norm or 1.0))), int(lost), largest)
+                harm = Harm(label(node), float(np.sqrt(squared / (norm or 1.0))), int(lost), largest)
                 known = worst.get(harm.node)
                 worst[harm.node] = harm if known is None else _worse(known, harm)
         runner.close()
@@ -104,7 +105,7 @@ class _Twins:
         inputs = [self._input(v, node) if self.types.is_float32(v) else v for v in node.inputs]
         twin = ir.Node(
             node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs),
-            overload=node.overload, version=node.version, name=f"{node.name}/twin",
+            overload=node.overload, version=node.version, name=f"{node.outputs[0].name}/twin",
         )  # fmt: skip
         for original, copied in zip(node.outputs, twin.outputs, strict=True):
             copied.name = f"{original.name}/twin" if original.name else ""
@@ -137,7 +138,7 @@ class _Twins:
 
 
 def names(found: Sequence[Harm], budget: float) -> dict[str, str]:
-    """Node name → reason, of those that lose more than the budget or overflow."""
+    """Label of a node → reason, of those that lose more than the budget or overflow."""
     return {harm.node: reason for harm in found if (reason := harm.reason(budget))}
 
 

@@ -21,6 +21,7 @@ from onnxfix.eval.profile.op_profile import Profile
 from onnxfix.eval.profile.tensor_sizes import sized
 from onnxfix.eval.profile.traced_run import Feeds, named, trace
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.inference import infer
 
 from .peak_rates import Peaks
@@ -113,7 +114,7 @@ def _roofline(model: Model, work: Sequence[Work], peaks: Peaks, measured: Profil
         bound_ms=math.fsum(bound_ms(one, peaks) for one in work),
         measured_ms=measured.untraced_ms if measured is not None else math.nan,
         scopes=tuple(sorted(scopes, key=lambda row: (-row.bound_ms, row.scope))),
-        uncounted=tuple(dict.fromkeys(one.node.name or "" for one in work if not one.counted)),
+        uncounted=tuple(dict.fromkeys(label(one.node) for one in work if not one.counted)),
     )
 
 

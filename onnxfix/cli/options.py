@@ -33,7 +33,12 @@ conversion = together(
     click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), help="Default: fp16; fp32 with --int8."),
     click.option("--keep-rotary-fp32/--no-keep-rotary-fp32", default=True, show_default=True),
     click.option("--block-op", multiple=True, metavar="OP", help="Keep operators of a type as they are."),
-    click.option("--block-node", multiple=True, metavar="REGEX", help="Keep nodes by name or torch scope."),
+    click.option(
+        "--block-node",
+        multiple=True,
+        metavar="REGEX",
+        help="Keep nodes by name (first output where there is none) or torch scope.",
+    ),
     click.option(
         "--block-scope",
         multiple=True,

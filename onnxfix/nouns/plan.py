@@ -25,6 +25,7 @@ class NodePlacement:
     """One node of the planned graph. `reason` says in one sentence why it is not on the target's first provider."""
 
     name: str
+    """Of its first output where it has none."""
     op_type: str
     provider: str
     reason: str = ""
@@ -33,6 +34,11 @@ class NodePlacement:
     source: tuple[str, ...] = ()
     lacks_kernel: bool = False
     """True when the target has no kernel for the operator or its types; False for shape arithmetic moved on purpose."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells a node from all others: nodes of different graphs may have one name, or make values of one."""
+        return self.name, self.output
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -69,6 +75,13 @@ class Copy:
     """Estimated time of this copy over PCIe."""
     call: str = ""
     """What the torch code calls at the cause, without its running number: chunk, arange, Split."""
+    cause_output: str = ""
+    """First output of the cause, as nodes of different graphs may have one name."""
+
+    @property
+    def cause_key(self) -> tuple[str, str]:
+        """As the key of the node to blame."""
+        return self.cause_node, self.cause_output
 
     def as_dict(self) -> dict[str, object]:
         return {

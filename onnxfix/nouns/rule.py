@@ -13,6 +13,7 @@ from .finding import Finding
 from .layer_noise import Against
 from .model import Model
 from .plan import Plan
+from .site import Labelled
 from .target import Target
 from .types.element_types import ElementTypes
 
@@ -32,6 +33,11 @@ class Subject:
     def nodes(self) -> tuple[ir.Node, ...]:
         """All nodes, those of sub-graphs included: walked once for all rules."""
         return tuple(self.model.nodes())
+
+    @functools.cached_property
+    def labelled(self) -> Labelled:
+        """The same, to be found by what the plan calls them."""
+        return Labelled(self.nodes)
 
 
 class Rule(Protocol):

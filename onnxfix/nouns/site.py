@@ -1,10 +1,14 @@
-"""Where something is in a graph, as text that survives a reload: torch scope, op type, node name, first output."""
+"""Where something is in a graph, as text that survives a reload: torch scope, op type, node name, first output.
+
+A name is what a node is called, and not what it is: ONNX lets nodes have none.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -27,10 +31,7 @@ class Site:
     @staticmethod
     def of_node(node: ir.Node) -> Site:
         """The site of a node, named by its first existing output."""
-        value = next((v.name for v in node.outputs if v.name), "")
-        return Site(
-            scope=scope_of(node), op_type=node.op_type, node=node.name or "", value=value or "", call=call_of(node)
-        )
+        return Site(scope_of(node), node.op_type, label(node), first_output(node), call_of(node))
 
     @staticmethod
     def of_value(value: ir.Value) -> Site:
@@ -49,6 +50,35 @@ class Site:
         what = self.node or self.value
         text = f"{self.op_type} {what}".strip()
         return f"{text} in {self.scope}" if self.scope else text
+
+
+def first_output(node: ir.Node) -> str:
+    """The name of a node's first output that there is, which no other node of its graph makes: what identifies it."""
+    return next((v.name for v in node.outputs if v.name), None) or ""
+
+
+def label(node: ir.Node) -> str:
+    """What a node is called: its name or, as ONNX lets nodes have none, its first output."""
+    return node.name or first_output(node)
+
+
+class Labelled:
+    """Nodes found again by what a plan, or a user, calls them. Different graphs may use one name: outputs tell then."""
+
+    def __init__(self, nodes: Iterable[ir.Node]) -> None:
+        self._by_label: dict[str, list[ir.Node]] = {}
+        self._unnamed: dict[tuple[str, str], ir.Node] = {}
+        for node in nodes:
+            self._by_label.setdefault(label(node), []).append(node)
+            if not node.name:
+                self._unnamed[node.op_type, first_output(node)] = node
+
+    def find(self, called: str, output: str, op_type: str) -> ir.Node | None:
+        """ONNX Runtime gives names to some nodes without one, so that these are looked up by what they make too."""
+        alike = self._by_label.get(called, []) if called else []
+        if len(alike) > 1:
+            alike = [node for node in alike if first_output(node) == output] or alike[-1:]
+        return alike[0] if alike else self._unnamed.get((op_type, output))
 
 
 def scope_of(node: ir.Node) -> str:

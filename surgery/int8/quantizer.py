@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.engines import quiet
@@ -22,7 +23,7 @@ PRODUCTS = ("MatMul", "Gemm")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which linears a quantization takes. `blocked`: names of nodes that stay in float; `heads`: those that decide the
+    """Which linears a quantization takes. `blocked`: labels of nodes that stay in float; `heads`: those that decide the
     classes too, which cost nothing in float."""
 
     blocked: tuple[str, ...] = ()
@@ -31,7 +32,7 @@ class Selection:
     def of(self, found: Collection[linears.Linear], model: Model) -> list[linears.Linear]:
         """Those that are in float and may be quantized, of all linears of a model."""
         kept = set() if self.heads else heads.find(found, model.graph)
-        return [x for x in found if not x.quantized and x.node.name not in self.blocked and x.node not in kept]
+        return [x for x in found if not x.quantized and label(x.node) not in self.blocked and x.node not in kept]
 
     def in_float32(self, model: Model) -> list[linears.Linear]:
         """Those whose weight is a float32 matrix on the right: what ONNX Runtime's quantizers and kernels accept."""

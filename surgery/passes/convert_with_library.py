@@ -52,13 +52,15 @@ class ConvertWithLibrary:
 
     def apply(self, editor: Editor) -> None:
         self._refuse(editor.model)
-        source = editor.model.clone()  # which names nodes without a name
+        source = editor.model.clone()
+        Editor(source, self.name).name_all()
         prepared = source.clone()
         outcome = graph_pass.run(OutlineFp32Islands(self.target, self.options), prepared)
         editor.notes.extend(outcome.notes)
         if not _convertible(prepared):
             editor.notes.append("nothing was converted: no fp32 value that could and may be half")
             return
+        editor.name_all()  # as in the source
         with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
             result = self._convert(prepared, Path(folder))
             return_from_functions(result, source, self.name)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.operators import attribute, integer
 from onnxfix.nouns.weights.weight_data import Moved
 from onnxfix.surgery.editor import Editor
@@ -43,7 +44,7 @@ class GemmToMatMul:
             if node.op_type != "Gemm" or linear.weight.path:
                 continue
             if not _is_plain(node):
-                editor.notes.append(f"{node.name} stays a Gemm: it scales or transposes its activation")
+                editor.notes.append(f"{label(node)} stays a Gemm: it scales or transposes its activation")
                 continue
             weight = linear.weight.source
             if integer(node, "transB", 0) and weight not in turned:

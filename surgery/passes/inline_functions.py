@@ -27,6 +27,7 @@ class InlineFunctions:
     def apply(self, editor: Editor) -> None:
         if not editor.model.ir.functions:
             return
+        editor.name_all()
         inlined = editor.model.ir.clone()
         common.InlinePass()(inlined)
         common.RemoveUnusedFunctionsPass()(inlined)  # type: ignore[no-untyped-call]

@@ -110,9 +110,8 @@ class _Tidy:
             self._follow_the_rest(node)
         for value in dict.fromkeys(graph.outputs):
             self._separate(value)
-        names: set[str] = set()
         for node in graph:
-            self._name(node, names)
+            self._name(node)
 
     def _follow_the_rest(self, node: ir.Node) -> None:
         """Operators that name fp32 as their type take it from what a converter converts."""
@@ -141,11 +140,9 @@ class _Tidy:
         )
         self.editor.reroute_output(value, node.outputs[0])
 
-    def _name(self, node: ir.Node, names: set[str]) -> None:
+    def _name(self, node: ir.Node) -> None:
         """Both libraries name their casts after nodes, and onnxconverter-common sorts by names of outputs."""
-        if node.name in names:
-            node.name = None
-        names.add(self.editor.named(node))
+        self.editor.named(node)
         for value in node.outputs:
             if not value.name:
                 value.name = self.editor.unique(f"{node.name}_unread")

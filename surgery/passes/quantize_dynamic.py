@@ -44,6 +44,7 @@ class QuantizeDynamic:
         wanted = {x.node for x in self.selection.in_float32(editor.model)}
         if not wanted:
             return
+        editor.name_all()
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
         nested = any(n.op_type in ("If", "Loop", "Scan") for n in editor.model.nodes())
         quantize(

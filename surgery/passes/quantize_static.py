@@ -55,6 +55,7 @@ class QuantizeStatic:
         wanted = {node for node in found if _has_plain_bias(editor, node)}
         if not wanted:
             return
+        editor.name_all()
         own = {v.name for n in editor.model.nodes() if n.op_type == "DequantizeLinear" for v in n.outputs}
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
         names = {editor.named(node) for node in wanted}

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.type_strings import elem_string
@@ -87,7 +88,7 @@ class QuantizeWeights:
             tensor is None
             or embedding.quantized
             or embedding.weight.path
-            or embedding.node.name in self.selection.blocked
+            or label(embedding.node) in self.selection.blocked
             or tensor.dtype not in FLOATS
         ):
             return False

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.type_strings import type_string
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.shapes import split_sequences
@@ -44,7 +45,7 @@ class SplitSequenceToSplit:
 
 def _to_split(editor: Editor, site: SplitSequence, sizes: tuple[int, ...]) -> None:
     sizes_value = editor.add_initializer(
-        f"{site.node.name}_sizes", ir.tensor(np.array(sizes, dtype=np.int64)), site.node.graph
+        f"{label(site.node)}_sizes", ir.tensor(np.array(sizes, dtype=np.int64)), site.node.graph
     )
     kind = type_string(site.node.inputs[0].type) if site.node.inputs[0] is not None else None
     split = editor.new_node(
@@ -69,7 +70,7 @@ def _to_slices(editor: Editor, site: SplitSequence) -> None:
             start, end = sum(site.sizes[:position]), sum(site.sizes[: position + 1])
         piece = _slice(editor, site, reader, start, end)
         if not site.keepdims:
-            axes = editor.add_initializer(f"{reader.name}_axes", _ints(site.axis), site.node.graph)
+            axes = editor.add_initializer(f"{label(reader)}_axes", _ints(site.axis), site.node.graph)
             squeeze = editor.new_node(
                 "Squeeze", [piece, axes], reader, outputs=[f"{reader.outputs[0].name}_squeezed"], after=reader
             )
@@ -79,7 +80,7 @@ def _to_slices(editor: Editor, site: SplitSequence) -> None:
 
 def _slice(editor: Editor, site: SplitSequence, reader: ir.Node, start: int, end: int) -> ir.Value:
     bounds = [
-        editor.add_initializer(f"{reader.name}_{what}", _ints(number), site.node.graph)
+        editor.add_initializer(f"{label(reader)}_{what}", _ints(number), site.node.graph)
         for what, number in (("start", start), ("end", end), ("axis", site.axis))
     ]
     node = editor.new_node("Slice", [site.node.inputs[0], *bounds], reader, outputs=[f"{reader.outputs[0].name}_slice"])

@@ -10,6 +10,7 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+import twins
 from terminal import onnxfix
 
 from onnxfix.nouns.model import Model
@@ -75,6 +76,19 @@ def test_what_overflows_on_made_up_inputs_is_kept_without_being_asked(tmp_path: 
     assert in_fp32(tmp_path / "model.fp16.onnx") >= {"u2", "r2", "d2"}
     assert not {"u0", "r1", "d4"} & in_fp32(tmp_path / "model.fp16.onnx")
     assert any("error NaN → " in note for note in document["notes"])
+
+
+def test_nodes_without_names_are_kept_as_others_are(tmp_path: Path) -> None:
+    source = saved(twins.twin(stack(1e6), twins.unnamed), tmp_path)
+    answer(source)
+    assert in_fp32(tmp_path / "model.fp16.onnx") >= {"u2", "r2", "d2"}
+    assert not {"u0", "r1", "d4"} & in_fp32(tmp_path / "model.fp16.onnx")
+    found = answer(source, "--search", "--max-error", "5e-3", "-o", tmp_path / "searched.onnx")["search"]
+    kept = in_fp32(tmp_path / "searched.onnx")
+    assert kept and set(found["nodes"]) <= {"u2", "r2", "d2", "h2"} and found["within"]
+    flags = [part.strip("'") for flag in found["flags"] for part in flag.split(" ", 1)]
+    answer(source, "-o", tmp_path / "again.onnx", *flags)
+    assert in_fp32(tmp_path / "again.onnx") == kept
 
 
 def test_a_model_that_overflows_everywhere_is_not_called_half(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import graphs
 import numpy as np
 import pytest
+import twins
 from terminal import onnxfix
 
 from onnxfix.eval.run import pair_sums
@@ -133,7 +134,8 @@ def test_diagnosis_against_the_float_model(folder: Path) -> None:
     assert alone.returncode == 2 and "--against" in alone.stderr
 
 
-def test_search_finds_the_layers_to_leave_in_float(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["MatMul_", ""])
+def test_search_finds_the_layers_to_leave_in_float(tmp_path: Path, prefix: str) -> None:
     """Six layers, two of which read outliers that nothing migrates: these two, and no third."""
     lines, weights, last = [], {}, "x"
     for i in range(6):
@@ -147,13 +149,14 @@ def test_search_finds_the_layers_to_leave_in_float(tmp_path: Path) -> None:
         last = out
     text = "g (float[batch,32] x) => (float[batch,32] y) { " + " ".join(lines) + " }"
     model = graphs.model(text, {name: array.astype(np.float32) for name, array in weights.items()})
+    model = model if prefix else twins.twin(model, twins.unnamed)
     model.save(tmp_path / "model.onnx")
     limit = ("--search", "--max-error", "0.02", "-o", "result.onnx", "--format", "json")
     done = onnxfix("repair", "--int8", "dynamic", *limit, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert document["search"]["nodes"] == ["MatMul_p1", "MatMul_p4"]
-    assert document["search"]["flags"] == ["--block-node '^MatMul_p1$'", "--block-node '^MatMul_p4$'"]
+    assert document["search"]["nodes"] == [f"{prefix}p1", f"{prefix}p4"]
+    assert document["search"]["flags"] == [f"--block-node '^{prefix}{p}$'" for p in ("p1", "p4")]
     assert document["search"]["runs"] <= 2 * np.log2(6) + 10 and document["search"]["error"] <= 0.02
     assert (document["quantization"]["quantized"], document["quantization"]["linears"]) == (4, 6)
     flags = [word for flag in document["search"]["flags"] for word in flag.replace("'", "").split()]

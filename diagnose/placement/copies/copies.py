@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
+from onnxfix.diagnose.placement.copies.inserted_casts import PREFIX
 from onnxfix.diagnose.placement.lookup import Lookup
 from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.diagnose.placement.region import PlannedNode
@@ -51,10 +52,21 @@ def _copy(
         nbytes=extent.nbytes,
         milliseconds=extent.milliseconds,
         call=call_of(original) if original is not None else "",
+        cause_output=output(cause.node),
     )
 
 
 def label(node: PlannedNode) -> str:
     """The name of a node, or of its first output where it has none; for an inserted cast that of the node it is for."""
     node = node.inserted_for or node
-    return node.name or next((v.name or "" for v in node.outputs_named()), "")
+    return node.name or output(node)
+
+
+def output(node: PlannedNode) -> str:
+    """The first output of a node as the file has it, for an inserted cast that of the node it is for.
+
+    A node between such casts makes a value of another name from then on.
+    """
+    node = node.inserted_for or node
+    name = next((v.name or "" for v in node.outputs_named()), "")
+    return name.removeprefix(PREFIX) if node.widened else name

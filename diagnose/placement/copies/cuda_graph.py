@@ -13,6 +13,8 @@ from onnxfix.diagnose.placement.region import Region
 from onnxfix.nouns.plan import Copy, NodePlacement, Obstacle
 from onnxfix.nouns.runtime.provider import placed_on
 
+from .copies import label
+
 
 def obstacles(region: Region, nodes: Sequence[NodePlacement], copies: Sequence[Copy]) -> tuple[Obstacle, ...]:
     """Every node that prevents a CUDA graph, in the order control flow, copies, waiting kernels, nodes off the GPU."""
@@ -23,7 +25,7 @@ def _control_flow(region: Region) -> Iterator[Obstacle]:
     for inner in region.walk():
         for node in inner.nodes:
             if node.regions:
-                yield Obstacle(node.name, node.op_type, f"{node.op_type} is control flow")
+                yield Obstacle(label(node), node.op_type, f"{node.op_type} is control flow")
 
 
 def _copied(copies: Sequence[Copy]) -> Iterator[Obstacle]:
@@ -41,7 +43,7 @@ def _waiting(nodes: Sequence[NodePlacement]) -> Iterator[Obstacle]:
 
 def _left_out(nodes: Sequence[NodePlacement], copies: Sequence[Copy]) -> Iterator[Obstacle]:
     """Nodes on the host without a copy, between an input and an output of the graph: a replay would not run them."""
-    blamed = {copy.cause_node for copy in copies}
+    blamed = {copy.cause_key for copy in copies}
     for node in nodes:
-        if node.lacks_kernel and node.name not in blamed:
+        if node.lacks_kernel and node.key not in blamed:
             yield Obstacle(node.name, node.op_type, f"a replay does not run it: {node.reason}")

@@ -21,7 +21,7 @@ from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.nouns.plan import Unfused
 from onnxfix.nouns.process.children import RefusedError
 from onnxfix.nouns.runtime.provider import Provider
-from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.site import first_output, label, scope_of
 from onnxfix.nouns.types.element_types import ElementTypes
 
 from .quantized_units import DEQUANTIZE, MOVES, QUANTIZE, Unit, units
@@ -96,10 +96,10 @@ def _unit_names(graph: Any) -> Iterator[str]:
 
 
 def _placed(node: ir.Node, reason: Reason, origins: Origins) -> Unfused:
-    made = next((v.name for v in node.outputs if v.name), "") or ""
-    original = origins.by_output.get(made) or origins.by_name.get(node.name or "")
+    made = first_output(node)
+    original = origins.find(node.name or "", [made])
     return Unfused(
-        node=node.name or made,
+        node=label(node),
         op_type=node.op_type,
         reason=reason.text,
         scope=scope_of(original) if original is not None else "",

@@ -11,7 +11,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import NodePlacement, Plan, Sizes
 from onnxfix.nouns.process.children import Child, CrashedError, RefusedError
-from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.site import first_output, label, scope_of
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
 
@@ -79,13 +79,13 @@ def _placements(
         verdict = next((verdicts[name] for name in outputs if verdicts.get(name, "taken") != "taken"), "")
         reason = owner or (_REASONS[verdict].format(op=node.op_type) if verdict else "")
         yield NodePlacement(
-            name=node.name or next(iter(outputs), ""),
+            name=label(node),
             op_type=node.op_type,
             provider=names[1 if reason else 0],
             reason=reason,
             scope=scope_of(node),
-            output=next(iter(outputs), ""),
-            source=(node.name,) if node.name else (),
+            output=first_output(node),
+            source=(label(node),),
             lacks_kernel=verdict in ("unread", "refused"),
         )
         for attribute in node.attributes.values():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
@@ -24,7 +25,7 @@ AIMS = {"fp16": 5e-3, "bf16": 4e-2}
 BUDGETS = {"fp16": 1e-3, "bf16": 8e-3}
 
 Kept = tuple[tuple[str, str], ...]
-"""Node names, each with the reason to keep it in fp32."""
+"""Labels of nodes, each with the reason to keep it in fp32."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def escalations(model: Model, wish: Wish, feeds: Sequence[Feed], sound: bool) ->
     `sound`: the conversion as it is has no NaN and no infinity; if it has, sums alone do not help.
     """
     base = prepared(model, wish)
-    sums: Kept = tuple((n.name, "sum of the residual stream") for n in residual.find(base, infer(base.ir)) if n.name)
+    sums: Kept = tuple((label(n), "sum of the residual stream") for n in residual.find(base, infer(base.ir)))
     if sound and sums:
         yield Escalation("the sums of the residual stream", sums)
     hurt, _ = harmed(model, wish, feeds)
@@ -81,7 +82,7 @@ def kept_by_structure(base: Model, wish: Wish) -> Kept:
     from onnxfix.surgery.sites.half import half_plan
 
     plan = half_plan.plan(base, infer(base.ir), wish.target, HALVES[wish.precision], wish.half)
-    return tuple((node.name, reason) for node, reason in plan.keep.items() if node.name)
+    return tuple((label(node), reason) for node, reason in plan.keep.items())
 
 
 def keeping(wish: Wish, nodes: Kept) -> Wish:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, arg
-from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.site import label, scope_of
 
 from .search_problems import problem
 
@@ -31,7 +31,7 @@ SCHEMA = "onnxfix.search/1"
 
 @dataclass(frozen=True)
 class Answer:
-    """`nodes` to keep by name, `scopes` of torch that lie wholly among them, `patterns` that say the same to repair:
+    """`nodes` to keep, by label, `scopes` of torch that lie wholly among them, `patterns` that say the same to repair:
     each a parameter and its value."""
 
     nodes: tuple[str, ...]
@@ -101,9 +101,9 @@ def metric_error(comparison: Comparison, metric: Metric) -> float:
 
 
 def _answer(found: Found, nodes: Sequence[ir.Node]) -> Answer:
-    kept = {nodes[i].name or "" for i in found.kept}
-    scopes = _whole_scopes([(node.name or "", scope_of(node)) for node in nodes], kept)
-    covered = {node.name for node in nodes if any(_lies_in(scope_of(node), scope) for scope in scopes)}
+    kept = {label(nodes[i]) for i in found.kept}
+    scopes = _whole_scopes([(label(node), scope_of(node)) for node in nodes], kept)
+    covered = {label(node) for node in nodes if any(_lies_in(scope_of(node), scope) for scope in scopes)}
     patterns = [("block_scope", _escaped(scope)) for scope in scopes]
     patterns += [("block_node", f"^{re.escape(name)}$") for name in sorted(kept - covered)]
     return Answer(tuple(sorted(kept)), tuple(scopes), tuple(patterns), found.error, found.runs, found.within)
@@ -135,7 +135,7 @@ def _digest(model: Model, wish: Wish, held: Verification, metric: Metric, nodes:
     asked = f"{model.path.resolve()} {model.file_bytes} {wish.target.provider} {wish.precision} {wish.half} {metric}"
     scripts = [(script.name, script.digest) for script in (*wish.scripts, *wish.scripts_last)]
     digest = hashlib.sha256(f"{asked} {int8 if wish.int8 else ''}{scripts or ''}".encode())
-    digest.update("\n".join(node.name or "" for node in nodes).encode())
+    digest.update("\n".join(label(node) for node in nodes).encode())
     for feed in held.feeds:
         for name, array in sorted(feed.arrays.items()):
             digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from onnxfix.flows.against.against import noisiest
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.site import layer_of, scope_of
+from onnxfix.nouns.site import label, layer_of, scope_of
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.int8.quantizer import Selection
@@ -31,7 +31,7 @@ REASON = "found by search"
 
 
 class Problem(Protocol):
-    """`nodes`: what may be kept, each with a name, in the order in which to try; `groups`: which stand together."""
+    """`nodes`: what may be kept, each with a label, in the order in which to try; `groups`: which stand together."""
 
     @property
     def nodes(self) -> Sequence[ir.Node]: ...
@@ -50,7 +50,7 @@ class HalfProblem:
         self.wish, self.held, self.base = wish, held, prepared(model, wish)
         types = infer(self.base.ir)
         plan = half_plan.plan(self.base, types, wish.target, HALVES[wish.precision], wish.half)
-        self.nodes = [n for n in self.base.nodes() if n.name and touches_float(n, types) and n not in plan.keep]
+        self.nodes = [n for n in self.base.nodes() if label(n) and touches_float(n, types) and n not in plan.keep]
         self.groups = [layer_of(scope_of(node)) for node in self.nodes]
 
     def measured(self, kept: frozenset[int]) -> Comparison:
@@ -70,26 +70,15 @@ class Int8Problem:
     def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
         self.wish, self.held, self.model = wish, held, model
         found = Selection(heads=wish.heads).of(linears.find(model), model)
-        _name([x.node for x in found], model)
-        by_name = {str(x.node.name): x.node for x in found}
+        by_name = {label(x.node): x.node for x in found}
         quantized, _ = recipe(wish, model).apply(model)
         worst = [name for name in noisiest(model, quantized, held.feeds) if name in by_name]
         self.nodes = [by_name[name] for name in dict.fromkeys([*worst, *by_name])]
-        self.groups = [str(node.name) for node in self.nodes]
+        self.groups = [label(node) for node in self.nodes]
 
     def measured(self, kept: frozenset[int]) -> Comparison:
         made, _ = recipe(_keeping(self, kept), self.model).apply(self.model)
         return self.held.plain(made)
-
-
-def _name(nodes: Sequence[ir.Node], model: Model) -> None:
-    """Give nameless nodes a name, by which they are kept."""
-    taken = {node.name for node in model.nodes()}
-    for number, node in enumerate(nodes):
-        name = f"linear_{number}"
-        while not node.name:
-            node.name = name if name not in taken else None
-            name += "_"
 
 
 def problem(model: Model, wish: Wish, held: Verification) -> Problem:
@@ -97,5 +86,5 @@ def problem(model: Model, wish: Wish, held: Verification) -> Problem:
 
 
 def _keeping(asked: HalfProblem | Int8Problem, kept: frozenset[int]) -> Wish:
-    nodes: Kept = tuple((asked.nodes[i].name or "", REASON) for i in sorted(kept))
+    nodes: Kept = tuple((label(asked.nodes[i]), REASON) for i in sorted(kept))
     return keeping(asked.wish, nodes)

@@ -11,13 +11,14 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.site import scope_of
+from onnxfix.nouns.site import label, scope_of
 
 
 @dataclass(frozen=True)
 class BlockList:
-    """`ops`: operator types. `nodes`: regular expressions, searched in the node's name and torch scope. `scopes`: shell
-    patterns of a torch module (`model.layers.3.*`), which catch the nodes of the module and of all modules in it."""
+    """`ops`: operator types. `nodes`: regular expressions, searched in the node's name (in that of its first output
+    where it has none) and in its torch scope. `scopes`: shell patterns of a torch module (`model.layers.3.*`), which
+    catch the nodes of the module and of all modules in it."""
 
     ops: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
@@ -36,7 +37,7 @@ class BlockList:
             found[arg("block_op", op_type)] = [n for n in model.nodes() if n.op_type == op_type]
         for pattern in self.nodes:
             compiled = _compiled(pattern)
-            hit = [n for n in model.nodes() if compiled.search(n.name or "") or compiled.search(scope_of(n))]
+            hit = [n for n in model.nodes() if compiled.search(label(n)) or compiled.search(scope_of(n))]
             found[arg("block_node", pattern)] = hit
         for pattern in self.scopes:
             inside = [n for n in model.nodes() if in_scope(scope_of(n), pattern)]

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.attention import attention_scores, rotary
@@ -38,7 +39,7 @@ class HalfOptions:
     """What a user can say about a conversion. Patterns that catch nothing are errors, not silence.
 
     `keep_like`: kinds of places out of `LIKES`. `io_types`: `keep` leaves inputs and outputs of the model fp32, `half`
-    converts them. `keep_nodes`: exact node names with the reason to report, as calibration and search find them.
+    converts them. `keep_nodes`: labels of nodes with the reason to report, as calibration and search find them.
     """
 
     keep_rotary_fp32: bool = True
@@ -100,8 +101,8 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
 def _keep_named(model: Model, options: HalfOptions, made: HalfPlan) -> None:
     wanted = dict(options.keep_nodes)
     for node in model.nodes() if wanted else ():
-        if node.name in wanted:
-            made.add([node], wanted[node.name])
+        if label(node) in wanted:
+            made.add([node], wanted[label(node)])
 
 
 def _keep_like(model: Model, types: ElementTypes, options: HalfOptions, made: HalfPlan) -> None:

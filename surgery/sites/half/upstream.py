@@ -7,17 +7,18 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.element_types import ElementTypes
 
 # Products sum in fp32 and round their result once; an activation that they make is as good as half gets.
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "FusedMatMul", "Attention"})
 
 
-def with_arithmetic_before(model: Model, types: ElementTypes, names: Iterable[str]) -> list[str]:
+def with_arithmetic_before(model: Model, types: ElementTypes, labels: Iterable[str]) -> list[str]:
     """The named nodes and, in front of each that is no product, the float nodes back to products, norms and tables."""
-    wanted = set(names)
+    wanted = set(labels)
     found: dict[ir.Node, None] = {}
-    pending = [node for node in model.nodes() if node.name in wanted]
+    pending = [node for node in model.nodes() if label(node) in wanted]
     while pending:
         node = pending.pop()
         if node in found:
@@ -29,7 +30,7 @@ def with_arithmetic_before(model: Model, types: ElementTypes, names: Iterable[st
             producer = value.producer() if value is not None and types.is_float32(value) else None
             if producer is not None and producer.op_type not in PRODUCTS and _passes(producer):
                 pending.append(producer)
-    return [node.name for node in found if node.name]
+    return [label(node) for node in found]
 
 
 def _passes(node: ir.Node) -> bool:

@@ -18,6 +18,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Copy, NodePlacement, Plan
 from onnxfix.nouns.runtime.kernels import KernelTable
 from onnxfix.nouns.runtime.provider import placed_on, providers
+from onnxfix.nouns.site import Labelled, label
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -85,6 +86,7 @@ class _Search:
         self.values = values
         self.placed = {source: node for node in plan.nodes for source in node.source}
         self.placed |= {node.output: node for node in plan.nodes if node.output}
+        self.labelled = Labelled(p for v in values.values() if (p := v.producer()) is not None)
 
     def behind(self, copy: Copy) -> Iterator[HostValue]:
         value = self.values.get(copy.value)
@@ -93,7 +95,7 @@ class _Search:
             yield from self._made(value, copy.shape, tuple((r.node, r.idx) for r in readers))
             return
         # a graph input, or what a chain made of it: the numbers that dragged the first such node to the host
-        node = value.producer() if value is not None else self._node(copy.cause_node)
+        node = value.producer() if value is not None else self.labelled.find(*copy.cause_key, copy.cause_op_type)
         seen: set[ir.Node] = set()
         while node is not None and node not in seen and self._is_dragged(node):
             seen.add(node)
@@ -123,12 +125,7 @@ class _Search:
 
     def _placement(self, node: ir.Node) -> NodePlacement | None:
         made = (self.placed.get(v.name or "") for v in node.outputs if v.name)
-        return next((p for p in made if p is not None), self.placed.get(node.name or ""))
-
-    def _node(self, name: str) -> ir.Node | None:
-        """By its name, or by that of its first output, which stands for a node without one."""
-        nodes = (p for v in self.values.values() if (p := v.producer()) is not None)
-        return next((n for n in nodes if name in (n.name, n.outputs[0].name)), None)
+        return next((p for p in made if p is not None), self.placed.get(label(node)))
 
     def _is_dragged(self, node: ir.Node) -> bool:
         placed = self._placement(node)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import integers
 
@@ -72,17 +73,17 @@ def _collect_readers(sequence: ir.Value, graph: object, readers: list[tuple[ir.N
         return f"the sequence {sequence.name} is a graph output"
     for reader in sequence.consumers():
         if reader.graph is not graph:
-            return f"the sequence is read inside a sub-graph ({reader.op_type} {reader.name})"
+            return f"the sequence is read inside a sub-graph ({reader.op_type} {label(reader)})"
         if reader.op_type == "Identity":
             refusal = _collect_readers(reader.outputs[0], graph, readers)
             if refusal:
                 return refusal
             continue
         if reader.op_type != "SequenceAt":
-            return f"the sequence is read by {reader.op_type} {reader.name}"
+            return f"the sequence is read by {reader.op_type} {label(reader)}"
         position = integers(reader.inputs[1])
         if position is None or len(position) != 1:
-            return f"{reader.name} reads it at a position that is not constant"
+            return f"{label(reader)} reads it at a position that is not constant"
         readers.append((reader, position[0]))
     return ""
 
@@ -94,9 +95,9 @@ def _positions(
     resolved: list[tuple[ir.Node, int]] = []
     for reader, position in readers:
         if sizes is None and position < 0:
-            return f"{reader.name} counts pieces from the end of an axis whose length is unknown", readers
+            return f"{label(reader)} counts pieces from the end of an axis whose length is unknown", readers
         if sizes is not None and not -len(sizes) <= position < len(sizes):
-            return f"{reader.name} reads piece {position} of {len(sizes)}", readers
+            return f"{label(reader)} reads piece {position} of {len(sizes)}", readers
         resolved.append((reader, position if position >= 0 or sizes is None else position + len(sizes)))
     return "", resolved
 
