@@ -57,16 +57,17 @@ class Diagnosis(Report, Shown):
         return json_text(sarif.document(self, all_rules(), __version__, Path.cwd()))
 
     def in_short(self) -> Summary:
+        from onnxfix.diagnose.report.places import groups
         from onnxfix.render.shown import Summary
 
-        rows = [[f.severity.value, f.code, f.name, str(f.site), f.message, f.repair] for f in self.findings]
+        found = [(g.first, p) for g in groups(self.findings) for p in g.places()]
+        rows = [
+            (f.severity.value, f"{f.code} {f.name}", str(place), place.first.message, f.repair) for f, place in found
+        ]
         copies = f"{len(self.plan.copies)} Memcpy on {self.target['provider']}"
         linears = f"{self.quantization['quantized']} of {self.quantization['linears']} linears quantized"
-        return Summary.of(
-            f"{self.model['path']}: {copies}, {linears}",
-            ("severity", "code", "name", "where", "what", "repair"),
-            rows,
-        )
+        title = f"{self.model['path']}: {copies}, {linears}"
+        return Summary.of(title, ("severity", "finding", "where", "what", "repair"), rows)
 
 
 def diagnose(

@@ -8,7 +8,7 @@ import twins
 from onnxfix.diagnose.run import diagnose
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Labelled, Site, first_output, label
-from onnxfix.target import Target
+from onnxfix.nouns.target import Target
 
 
 def branches() -> Model:
