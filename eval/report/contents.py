@@ -183,7 +183,7 @@ def _style(row: Row, document: Document) -> str:
 
 def _groups(document: Document) -> dict[str, str]:
     """Before and after onnxfix repair, where there are both, one behind the other."""
-    files = [row for row in document["rows"] if row["kind"] != "torch"]
+    files = [row for row in document["rows"] if row["exporter"]]
     found = {row["variant"]: AFTER if str(row.get("exporter")).endswith("onnxfix") else BEFORE for row in files}
     return found if [group for group, _ in groupby(found.values())] == [BEFORE, AFTER] else {}
 

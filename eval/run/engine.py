@@ -1,24 +1,43 @@
-"""Engine: what a variant of a bench runs in. Each is one module in `engines/`, found by walking that folder."""
+"""Engine: what a variant of a bench runs in, and SweepRow, a row of a bench by name, as data.
+
+Each engine is one module in `engines/`, found by walking that folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from onnxfix.nouns.process.discovery import classes_in
 
 from .runners import Array, Runner
-from .sweep_row import SweepRow
 
 Arrays = dict[str, Array]
 # Returns (module, input names, output names). Must be picklable: a module-level function or a functools.partial of one.
 TorchFactory = Callable[[], tuple[Any, Sequence[str], Sequence[str]]]
 Source = Path | TorchFactory
+NAMED, SEED, REPAIRED = "named", "seed", "repaired"
+"""Beside the files that the user names; as in the report that gave up on ONNX; what onnxfix repair makes."""
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """The torch module, or a file made of an `export`: by onnxfix repair with `options` (keywords), by a converter
+    `alone`, or as it is. The option PROVIDER is that of the bench.
+    """
+
+    name: str
+    engine: Engine
+    export: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    alone: str = ""
+    calibrated: bool = False
+    sweeps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

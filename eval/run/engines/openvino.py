@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxfix.eval.run.engine import Engine, Loaded, Source
+from onnxfix.eval.run.engine import Engine, Loaded, Source, SweepRow
 from onnxfix.eval.run.runners import Array, LoadFailure, RunFailure
-from onnxfix.eval.run.sweep_row import SweepRow
 from onnxfix.nouns.errors import one_line
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}

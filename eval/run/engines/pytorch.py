@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from onnxfix.eval.run.engine import Engine, Loaded, Source
+from onnxfix.eval.run.engine import NAMED, REPAIRED, SEED, Engine, Loaded, Source, SweepRow
 from onnxfix.eval.run.runners import Array, LoadFailure, RunFailure
-from onnxfix.eval.run.sweep_row import NAMED, REPAIRED, SEED, SweepRow
 from onnxfix.nouns.errors import one_line
 
 if TYPE_CHECKING:

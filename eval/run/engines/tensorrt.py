@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from onnxfix.eval.run.sweep_row import SweepRow
+from onnxfix.eval.run.engine import SweepRow
 
 from .onnx_runtime import OnnxRuntime
 

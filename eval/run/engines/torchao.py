@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from onnxfix.eval.run.engine import NAMED, SEED, SweepRow
 from onnxfix.eval.run.runners import LoadFailure
-from onnxfix.eval.run.sweep_row import NAMED, SEED, SweepRow
 from onnxfix.nouns.errors import arg, one_line
 
 from .pytorch import PyTorch

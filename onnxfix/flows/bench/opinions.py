@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.report import Report
+from onnxfix.nouns.runtime.provider import named
 from onnxfix.nouns.target import Target
 
 from .named import repair_record
@@ -78,7 +79,7 @@ def _praise(report: Report) -> str:
     found = report.quantization
     if found["quantized"]:
         return f"{_linears(report)} quantized" + (f", {found['heads']} heads in float" if found["heads"] else "")
-    return "" if report.target["provider"] == "cpu" else f"{_memcpy(report)} {_on(report)}"
+    return "" if named(str(report.target["provider"])).is_host else f"{_memcpy(report)} {_on(report)}"
 
 
 def _linears(report: Report) -> str:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.eval.run.engine import all_engines
+from onnxfix.eval.run.engine import REPAIRED, SEED, SweepRow, all_engines
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
-from onnxfix.eval.run.sweep_row import REPAIRED, SEED, SweepRow
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.provenance import Provenance
 

@@ -146,7 +146,7 @@ def _as_it_is(
 
 
 def _torch_variants(source: Provenance, wanted: Wanted) -> list[Variant]:
-    from onnxfix.eval.run.sweep_row import NAMED
+    from onnxfix.eval.run.engine import NAMED
     from onnxfix.export.models.checkpoint import Checkpoint
 
     from .rows import module_rows, module_variant

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from onnxfix.eval.run.engine import Engine, Loaded
 from onnxfix.eval.run.runners import LoadFailure
-from onnxfix.eval.run.sweep_row import SweepRow
+from onnxfix.eval.run.engine import SweepRow
 
 
 @dataclass(frozen=True)
