@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.eval.run import pair_sums
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.sites.constants import Array, constant_tensor, small_array
@@ -48,6 +49,19 @@ def saturated(model: Model) -> Model:
     return copy
 
 
+def exact(model: Model) -> Model:
+    """A copy of the model whose integer products lose nothing on this CPU, whatever it has: the model itself where this
+    one sums exactly."""
+    if not pair_sums.saturate():
+        return model
+    copy = model.clone()
+    for product in reversed(list(integer_products.find(copy))):
+        matrix = product.matrix()
+        if len(saturation.saturating(matrix).first):
+            _Rewriter(product).rewrite(matrix, None)
+    return copy
+
+
 class _Rewriter:
     def __init__(self, product: IntegerProduct) -> None:
         producer = product.result.producer()
@@ -58,13 +72,16 @@ class _Rewriter:
         self.scales, self.zero = product.scales, product.zero_points[0]
         self.in_float: ir.Value | None = None
 
-    def rewrite(self, matrix: Array, pairs: saturation.Pairs) -> None:
+    def rewrite(self, matrix: Array, pairs: saturation.Pairs | None) -> None:
+        """Sums of which `pairs` lose what they lose; without any, exact ones."""
         activation = self._activation()
         weight = self.add.constant((matrix.astype(np.int16) + 128).astype(np.uint8), "weight")
         sums = self.add.node("MatMulInteger", activation, weight, self.zero, self._weight_zero())
-        losses = lost(self.add, activation, matrix, pairs)
-        losses = self.add.node("Reshape", losses, self.add.node("Shape", sums))
-        result = self._finished(self.add.node("Add", sums, losses))
+        if pairs is not None:
+            losses = lost(self.add, activation, matrix, pairs)
+            losses = self.add.node("Reshape", losses, self.add.node("Shape", sums))
+            sums = self.add.node("Add", sums, losses)
+        result = self._finished(sums)
         self.add.replace(self.product.result, result)
         name = self.product.node.outputs[0].name
         for node in self.old:

@@ -17,6 +17,7 @@ from terminal import onnxfix
 from onnxfix.diagnose.run import diagnose
 from onnxfix.eval.demo import CHECKPOINT, HOLDOUT
 from onnxfix.eval.figures.metrics import macro_f1
+from onnxfix.eval.run import pair_sums
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner
 from onnxfix.flows.repair.repair import Repaired
 from onnxfix.nouns.errors import OnnxfixError
@@ -259,9 +260,10 @@ def test_the_quantizer_past_shape_inference_is_a_no_op_and_says_nothing(
 def test_no_prepare_ends_with_the_no_op_as_a_finding(exports: dict[str, Path], tmp_path: Path) -> None:
     """The seed's first int8 row, from the command: exit 1, two of all linears, and a reason for each of the others."""
     alone = tmp_path / "alone.onnx"
-    done = onnxfix(
-        "repair", exports["unoptimized"], "--int8", "dynamic", "--no-prepare", "-o", alone, "--format", "json"
-    )
+    # of weights with 7 bits, which repair takes where this CPU has no VNNI, the error is 0.06
+    limit = ("--max-error", "0.1") if pair_sums.saturate() else ()
+    command = ("repair", exports["unoptimized"], "--int8", "dynamic", "--no-prepare", *limit, "-o", alone)
+    done = onnxfix(*command, "--format", "json")
     assert done.returncode == 1, done.stderr
     (finding,) = [f for f in json.loads(done.stdout)["findings"] if f["name"] == "quantization-was-a-no-op"]
     total = constant_linears(exports["unoptimized"])

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxfix.cli import voice
 from onnxfix.flows.bench.workshop import Made, Workshop, words
+from onnxfix.nouns.errors import spoken
 
 
 @pytest.fixture
@@ -44,9 +46,10 @@ def test_a_repair_is_made_with_its_options(shop: Workshop) -> None:
 
 def test_what_cannot_be_made_says_why_as_the_command_does(shop: Workshop) -> None:
     made = shop.export("dynamo")
-    assert made.failure == "nothing to export; name a checkpoint folder or give --factory module:function"
+    said = "nothing to export; name a checkpoint folder or give --factory module:function"
+    assert spoken(made.failure, voice.option) == said
     assert shop.repair("dynamo", "half", {"precision": "fp16"}).failure.startswith("dynamo.onnx could not be made: not")
     refused = shop.repair("legacy", "static", {"int8": "static"})
-    assert "--calibrate" in refused.failure and not refused.path.exists()
+    assert "--calibrate" in spoken(refused.failure, voice.option) and not refused.path.exists()
     (shop.folder / "legacy.onnx").write_bytes(b"no model")
     assert shop.convert("legacy", "alone", "onnxconverter-common").failure.startswith("onnxconverter-common fails: ")

@@ -39,11 +39,12 @@ Progress = Callable[[str], None]
 def against(
     reference: Model, quantized: Model, feeds: Sequence[Feed], progress: Progress = lambda step: None
 ) -> Against:
-    """Measure. Values are matched by name, which exporters give and quantizers keep.
+    """Measure, as on a CPU whose sums of int8 products are exact, and as on one without VNNI, whatever this one is.
 
-    Raises OnnxfixError when the two have nothing in common, or one cannot be run.
+    Values are matched by name, which exporters give and quantizers keep. Raises OnnxfixError when the two have nothing
+    in common, or one cannot be run.
     """
-    from onnxfix.eval.numerics.saturation import saturated
+    from onnxfix.eval.numerics.saturation import exact, saturated
 
     taken = list(feeds)[:: max(1, len(feeds) // FEEDS)][:FEEDS]
     reference, quantized = _inlined(reference), _inlined(quantized)
@@ -56,8 +57,9 @@ def against(
         )
     watched = _behind_rounding(quantized, names)
     progress("float and int8 side by side")
-    own = _spreads(reference, quantized, taken, watched, isolated=True)
-    whole = _spreads(reference, quantized, taken, watched)
+    summed = exact(quantized)
+    own = _spreads(reference, summed, taken, watched, isolated=True)
+    whole = _spreads(reference, summed, taken, watched)
     layers = [LayerNoise(one.site, _snr(one), _snr(other)) for one, other in zip(own, whole, strict=True)]
     progress("as on a CPU without VNNI")
     without, error_without = saturated(quantized), None
@@ -69,7 +71,7 @@ def against(
     layers.sort(key=lambda layer: layer.snr)
     noisy = [layer for layer in layers if layer.snr < GOOD_DB][:EXPLAINED]
     explained = _explained(reference, quantized, noisy, names, taken)
-    error = _output_error(reference, quantized, taken)
+    error = _output_error(reference, summed, taken)
     return Against(str(reference.path), len(taken), error, error_without, (*explained, *layers[len(noisy) :]))
 
 
