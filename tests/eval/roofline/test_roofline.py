@@ -187,7 +187,7 @@ def test_functions_are_counted_by_what_is_in_them(tmp_path: Path) -> None:
 
 def test_peaks_are_those_of_the_runtime_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peak_rates, "SECONDS", 0.1)
-    monkeypatch.setattr(peak_rates, "SIDES", {"cpu": (256, 512)})
+    monkeypatch.setattr(peak_rates, "SIDES", {"": (256, 512)})
     monkeypatch.setattr(peak_rates, "_array_bytes", lambda: 64 << 20)
     peaks = measure_peaks(threads=1)
     assert set(peaks.flops_per_s) == {"fp32", "int8"} and peaks.flops("bf16") == peaks.flops("fp32")
