@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnxfix.eval.bench.bench import BenchReport
 
 MODULES = 8  # of a profile in a terminal; the files hold 20
-WIDE = 118
+WIDE = 150
 # REPORT.md last: who sees it finds the others.
 FILES = ("results.parquet", "summary.json", "REPORT.md")
 
