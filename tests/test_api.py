@@ -177,12 +177,52 @@ def test_errors_in_both_voices(call: Any, said: str, typed: tuple[str, ...], pat
         lambda: onnxfix.repair("nowhere.onnx", precision="fp15"),  # type: ignore[arg-type]
         lambda: onnxfix.diagnose("nowhere.onnx", target="abacus"),
         lambda: onnxfix.explain("Z999"),
+        lambda: onnxfix.diagnose("nowhere.onnx", batch=-5),
+        lambda: onnxfix.diagnose("nowhere.onnx", seq="x"),  # type: ignore[arg-type]
+        lambda: onnxfix.repair("nowhere.onnx", max_error=float("nan")),
+        lambda: onnxfix.repair("nowhere.onnx", io_types="nope"),  # type: ignore[arg-type]
+        lambda: onnxfix.repair("nowhere.onnx", keep_fp32_like=["zz"]),  # type: ignore[list-item]
+        lambda: onnxfix.repair("nowhere.onnx", bits=8.0),  # type: ignore[arg-type]
+        lambda: onnxfix.export("nowhere", exporter="foo"),  # type: ignore[arg-type]
+        lambda: onnxfix.extract("nowhere.onnx", output="part.npz", scope="a"),
     ],
 )
 def test_wrong_input_is_one_line(call: Any) -> None:
     with pytest.raises(onnxfix.OnnxfixError) as caught:
         call()
     assert len(str(caught.value).splitlines()) == 1 and " --" not in str(caught.value)
+
+
+def test_a_string_is_one_of_what_may_be_several(path: Path) -> None:
+    with pytest.raises(onnxfix.OnnxfixError, match=re.escape("block_op='Zz' catches no node")):
+        onnxfix.repair(path, block_op="Zz")
+
+
+def test_an_exported_module_stays_as_it_is(tmp_path: Path) -> None:
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4)).half().train()
+    example = {"input": torch.ones(2, 8).half()}
+    onnxfix.export(module, example=example, output=tmp_path / "m.onnx", exporter="legacy")
+    assert module.training and module[0].weight.dtype == torch.float16
+
+
+def test_a_broken_model_in_memory_is_told_as_its_file_is(path: Path) -> None:
+    proto = onnx.load(path)
+    proto.graph.node[-1].input[0] = "nobody"
+    path.write_bytes(proto.SerializeToString())
+    for given in (path, proto):
+        assert "does-not-load" in {f.name for f in onnxfix.diagnose(given).findings}
+
+
+def test_threads_that_end_leave_no_process(path: Path) -> None:
+    code = """import sys, threading, onnxfix, psutil
+for _ in range(3):
+    thread = threading.Thread(target=onnxfix.diagnose, args=(sys.argv[1],))
+    thread.start()
+    thread.join()
+sys.exit(len(psutil.Process().children()))"""
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode <= 1
 
 
 def test_packages_are_called_and_imported_whatever_comes_first() -> None:

@@ -99,11 +99,14 @@ def diagnose(
     from onnxfix.nouns.target import Target
 
     from .source import on_disk
+    from .values import at_least, several
 
+    at_least("batch", batch, 1, whole=True)
+    at_least("seq", seq, 1, whole=True)
     where = Target.resolve(target, engine)
     folder = Path(checkpoint) if checkpoint is not None else None
     with on_disk(model) as source:
-        opened = Model.open(source.path, tuple(Path(library) for library in custom_op_library))
+        opened = Model.open(source.path, tuple(map(Path, several(custom_op_library))))
         measured = _measured(opened, against, calibrate, text, folder, progress)
         report = run.diagnose(opened, where, progress, Sizes(batch, seq), against=measured)
     shown = dict(vars(report))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult, ExportSpec
 from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.render.shown import Shown, Summary
+
+from .values import one_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +84,8 @@ def export(
     """
     from onnxfix.export import run
 
+    one_of("exporter", exporter, Exporter)
+    one_of("attn", attn, Literal["eager", "sdpa"])
     folder = Path(model) if isinstance(model, str | Path) else None
     spec = ExportSpec(folder, Path(output), factory, exporter, optimize, opset, attn or "", verify, force)
     given, source = None, factory or str(folder)
@@ -88,5 +93,14 @@ def export(
         from onnxfix.export.models.factory import of_module
 
         source = type(model).__name__
-        given = of_module(model if example is None else (model, example), source)
+        whole = copy.deepcopy(model)  # it is put in eval mode and made fp32
+        given = of_module(whole if example is None else (whole, _in_fp32(example)), source)
     return Exported(**vars(run.export(spec, progress, given)), source=source)
+
+
+def _in_fp32(example: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Inputs in the type of the copy that is exported."""
+    return {
+        name: t.float() if hasattr(t, "is_floating_point") and t.is_floating_point() else t
+        for name, t in example.items()
+    }

@@ -18,6 +18,7 @@ from onnxfix.surgery.graphsurgeon.extraction import Border, border_of_names, bor
 
 from .inputs import feeds_of_arrays
 from .source import on_disk
+from .values import several
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -90,7 +91,12 @@ def extract(
     if bool(scope) == bool(inputs or outputs):
         said = f"a part is cut by {arg('scope')}, or by {arg('inputs')} and {arg('outputs')}"
         raise OnnxfixError(said, "give one of the two")
-    destination, libraries = Path(output), tuple(Path(library) for library in custom_op_library)
+    destination, libraries = Path(output), tuple(map(Path, several(custom_op_library)))
+    inputs, outputs = several(inputs), several(outputs)
+    if destination.suffix == ".npz" or not destination.name:
+        raise OnnxfixError(f"{destination} is no name of a model", f"give another {arg('output')}, as in part.onnx")
+    if isinstance(feeds, str | Path) and destination.with_suffix(".npz").absolute() == Path(feeds).absolute():
+        raise OnnxfixError(f"{feeds} would be replaced by what is recorded", f"give another {arg('output')}")
     for file in (destination, destination.with_suffix(".npz")):
         if file.exists() and not force:
             raise OnnxfixError(f"{file} exists", f"use {arg('force', True)}, or name another with {arg('output')}")

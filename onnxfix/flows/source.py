@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     ModelLike: TypeAlias = str | Path | onnx.ModelProto | onnx_ir.Model
 
+LARGEST_BYTES = 1 << 31
+"""protobuf's own limit."""
+_FILE = "give the path of the file instead"
 NAME = "model.onnx"
 """What a model without a file is called in reports."""
 
@@ -65,6 +68,11 @@ def _write(model: Any, path: Path) -> None:
 
     from onnxfix.nouns.model import Model, tensors
 
+    if isinstance(model, onnx.ModelProto) and model.ByteSize() < LARGEST_BYTES:
+        if any(tensor.external_data for tensor in model.graph.initializer):
+            raise OnnxfixError("weights of the model lie in files", f"{_FILE}, or load it with its external data")
+        path.write_bytes(model.SerializeToString())
+        return
     if isinstance(model, onnx.ModelProto):
         model = onnx_ir.from_proto(model)
     if not isinstance(model, onnx_ir.Model):
@@ -75,6 +83,9 @@ def _write(model: Any, path: Path) -> None:
         if isinstance(tensor, onnx_ir.ExternalTensor) and not Path(tensor.path).is_file():
             raise OnnxfixError(
                 f"the weights of {tensor.name} lie in {tensor.location}, which the model in memory cannot find",
-                "give the path of the file instead, or load it with its external data",
+                f"{_FILE}, or load it with its external data",
             )
-    Model(model.clone(), path.with_name("given.onnx")).save(path)
+    try:
+        Model(model.clone(), path.with_name("given.onnx")).save(path)
+    except RuntimeError as error:  # onnx-ir's, around whatever it met
+        raise OnnxfixError(f"the model in memory is not a valid one: {one_line(error)}", _FILE) from error

@@ -232,7 +232,7 @@ def forget_undeclared(model: ir.Model, proto: Any) -> None:
     """
     declared: set[str] = set()
     for graph in proto_graphs(proto.graph):
-        declared.update(info.name for info in (*graph.value_info, *graph.input))
+        declared.update(info.name for info in (*graph.value_info, *graph.input, *graph.output))
     for graph in graphs(model.graph):
         for value in graph.initializers.values():
             if value.name not in declared:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +63,9 @@ class Compiler:
         self.begin(source, result, libraries, fused)
         self.finish(timeout)
 
+    def __del__(self) -> None:
+        self.stop()
+
 
 def shared() -> Compiler:
     """The compiler of this thread; its worker ends with the process, or when it is stopped.
@@ -71,8 +75,16 @@ def shared() -> Compiler:
     made: Compiler | None = getattr(_OF_THREAD, "compiler", None)
     if made is None:
         made = _OF_THREAD.compiler = Compiler()
-        atexit.register(made.stop)
+        _ALL.add(made)
     return made
 
 
+def _stop_all() -> None:
+    for compiler in list(_ALL):
+        compiler.stop()
+
+
 _OF_THREAD = threading.local()
+# weakly: a thread that ends takes its compiler with it, which a server of many threads needs
+_ALL: weakref.WeakSet[Compiler] = weakref.WeakSet()
+atexit.register(_stop_all)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from onnxfix.eval.bench.bench import BenchReport
+from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
 from onnxfix.render.shown import Shown, Summary
@@ -123,6 +124,8 @@ def bench(
 
     from .setup import setup
 
+    at_least("rounds", rounds, 1, whole=True)
+    at_least("threads", threads, 0, whole=True)
     where = _provider(provider)
     own = find_metric(metric) if isinstance(metric, str) and metric else (metric or None)
     earlier = Path(baseline) if baseline is not None else None
@@ -145,7 +148,7 @@ def bench(
             torch=torch,
             bucket=bucket,
             torchao=torchao,
-            sweep=tuple(sweep),
+            sweep=several(sweep),
             provider=where,
             output=folder,
             resume=resume,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 
@@ -89,6 +89,7 @@ def repair(
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
     from onnxfix.flows.source import on_disk
+    from onnxfix.flows.values import at_least, one_of, several
     from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
     from onnxfix.surgery.recipes import Wish
@@ -105,9 +106,12 @@ def repair(
         ("metric", metric, Metric),
         ("bits", bits, Literal[8, 4]),
         ("block_size", block_size, Literal[32, 64, 128]),
+        ("io_types", io_types, Literal["keep", "half"]),
+        *(("keep_fp32_like", like, Like) for like in several(keep_fp32_like)),
     ):
-        _require(name, value, known)
-    libraries = tuple(Path(library) for library in custom_op_library)
+        one_of(name, value, known)
+    at_least("max_error", max_error, 0)
+    libraries = tuple(map(Path, several(custom_op_library)))
     folder = Path(checkpoint) if checkpoint is not None else None
     with on_disk(model) as source:
         held: list[Feed] = []
@@ -136,8 +140,8 @@ def repair(
             converter=converter,
             half=HalfOptions(
                 keep_rotary_fp32=keep_rotary_fp32,
-                blocked=BlockList(tuple(block_op), tuple(block_node), tuple(block_scope)),
-                keep_like=tuple(dict.fromkeys(keep_fp32_like)),
+                blocked=BlockList(several(block_op), several(block_node), several(block_scope)),
+                keep_like=tuple(dict.fromkeys(several(keep_fp32_like))),
                 io_types=io_types,
             ),
         )
@@ -164,17 +168,11 @@ def repair(
         return replace(done, source=source.shown, output=None, memory=memory)
 
 
-def _require(name: str, value: object, known: object) -> None:
-    """Raise OnnxfixError for a value that a keyword does not take."""
-    if value is not None and value not in get_args(known):
-        raise OnnxfixError(f"{arg(name, value)} is not known", f"take one of {', '.join(map(repr, get_args(known)))}")
-
-
 def _scripts(given: Scripted | Sequence[Scripted]) -> tuple[Script, ...]:
+    from onnxfix.flows.values import several
     from onnxfix.surgery.script import Script
 
-    several = [given] if isinstance(given, str | Path) or callable(given) else given
-    return tuple(Script.of(each) if callable(each) else Script.load(str(each)) for each in several)
+    return tuple(Script.of(each) if callable(each) else Script.load(str(each)) for each in several(given))
 
 
 def _search(
