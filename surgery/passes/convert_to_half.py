@@ -96,9 +96,11 @@ class _Conversion:
                 self.now[given] = self.plan.half
         for node in nodes:
             self._retarget(node)
-            for index, value in enumerate(node.inputs):
-                if value is not None and self.types.is_float32(value):
-                    self._connect(node, index, value)
+            # all before one is replaced: what an input becomes depends on the others, as they were inferred
+            read = [(i, v, self._wanted(node, i)) for i, v in enumerate(node.inputs) if self.types.is_float32(v)]
+            for index, value, wanted in read:
+                assert value is not None
+                self._connect(node, index, value, wanted)
         self.constants.convert()
         for value, kind in self.now.items():
             is_input = value.producer() is None
@@ -128,8 +130,7 @@ class _Conversion:
         elif node.op_type == "ConstantOfShape":
             self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node, kind)))
 
-    def _connect(self, node: ir.Node, index: int, value: ir.Value) -> None:
-        wanted = self._wanted(node, index)
+    def _connect(self, node: ir.Node, index: int, value: ir.Value, wanted: str | None) -> None:
         if constant_tensor(value) is not None:
             self.constants.read(node, index, value, wanted or self.plan.half)
             return
