@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -15,15 +15,17 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.attention import attention_scores, rotary
 from onnxfix.surgery.sites.attention.rotary import ANGLE_OPS
-from onnxfix.surgery.sites.constants import small_array
+from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 from . import integer_floats, large_sums, norms
 from .block_list import BlockList
-from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, touches_float
+from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, takes_any, touches_float
 from .movement import NAMED, close_casts, close_movement
 
-__all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of"]
+__all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of", "takes_any"]
 
+SMALL_CONSTANT = 4096
+"""Elements of a constant that may stay in fp32 with what is computed from it."""
 LIKES = ("rotary", "norms", "softmax", "mask")
 """What `keep_fp32_like` can name."""
 
@@ -82,6 +84,7 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
     made.add((node for node in numbers.arithmetic if node not in angles), integer_floats.REASON)
     made.add(numbers.scaled, integer_floats.SCALED)
     _keep_sums(model, types, made)
+    made.add(_folded(model, types), "constant arithmetic, which is folded in fp32")
     for node in model.nodes():
         if not touches_float(node, types) or node in made.keep:
             continue
@@ -93,9 +96,14 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
             made.other[node] = kind
     _keep_comparisons(model, types, made, options)
     casts = set(numbers.casts)
-    close_casts(model, types, made, casts, integer_floats.REASON)
-    close_movement(model, types, made)
-    close_casts(model, types, made, casts, integer_floats.REASON)
+
+    def needs(node: ir.Node, index: int) -> bool:
+        schema = schema_of(node, model)
+        return schema is not None and not takes_any(node, types) and not accepts_half(schema, index, FLOAT, half)
+
+    close_casts(model, types, made, casts, integer_floats.REASON, needs)
+    close_movement(model, types, made, needs)
+    close_casts(model, types, made, casts, integer_floats.REASON, needs)
     return made
 
 
@@ -125,6 +133,23 @@ def _keep_like(model: Model, types: ElementTypes, options: HalfOptions, made: Ha
     for like, reason in (("rotary", "rotary"), ("norms", "norm"), ("softmax", "softmax"), ("mask", "mask")):
         if like in ("rotary", "norms") or like in options.keep_like:
             made.add(found[like], reason)
+
+
+def _folded(model: Model, types: ElementTypes) -> Iterator[ir.Node]:
+    """What ONNX Runtime computes from constants when it loads a model: on the CPU, which has few half kernels, so that
+    in half it would be computed at every run. Large results are left: in fp32 they would be stored twice as large."""
+    known: set[ir.Value] = set()
+    for node in model.nodes():
+        if not node.inputs or not all(v is None or v in known or _is_small(v) for v in node.inputs):
+            continue
+        known.update(node.outputs)
+        if node.op_type not in NAMED and any(types.is_float32(v) for v in node.inputs):
+            yield node
+
+
+def _is_small(value: ir.Value) -> bool:
+    tensor = constant_tensor(value)
+    return tensor is not None and tensor.size <= SMALL_CONSTANT
 
 
 def _keep_sums(model: Model, types: ElementTypes, made: HalfPlan) -> None:

@@ -73,6 +73,13 @@ def accepts_half(schema: schemas.Schema, index: int, known: str | None, half: st
     return known == FLOAT and formal is not None and half in schema.allowed.get(formal.type_str, frozenset())
 
 
+def takes_any(node: ir.Node, types: ElementTypes) -> bool:
+    """Whether a node reads its float in any type, as no other depends on it: Cast, Shape, IsNaN."""
+    floats = [v for v in node.inputs if types.is_float32(v)]
+    alone = len(floats) == 1 and not any(types.is_float32(v) for v in node.outputs)
+    return alone or node.op_type in ("Cast", "CastLike")
+
+
 def opset_of(node: ir.Node, model: Model) -> int:
     return opset(model.ir.opset_imports, node.domain)
 

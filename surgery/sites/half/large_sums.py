@@ -70,6 +70,12 @@ def find(model: Model, types: ElementTypes) -> Iterator[LargeSum]:
                 yield found
 
 
+def in_half(model: Model, types: ElementTypes) -> Iterator[LargeSum]:
+    """Those of many values that are computed in half."""
+    half = {"tensor(float16)", "tensor(bfloat16)"}
+    return (s for s in find(model, types) if s.is_large and types.get(s.node.inputs[0]) in half)
+
+
 def divisions(model: Model, sums: list[ir.Node]) -> list[ir.Node]:
     """What takes a sum back into range, and the guards in front of it: a mean that is written out is rounded behind
     its division, not before."""
