@@ -20,8 +20,8 @@ class HalfReductionOfMany:
     """A sum or mean of more than 64 values, or of a number that nothing tells, whose kernel holds the sum in half.
 
     fp16 ends at 65,504. CUDA's ReduceMean writes the sum of n values in half and divides it by half(n): a plane of
-    512 × 512 is infinite from a mean of 0.25 on, and divided by infinity (microsoft/onnxconverter-common#323). Other sums
-    overflow where their result does, CumSum and Scatter add one by one in half. bf16 does not overflow, but adds what
+    512 × 512 is infinite from a mean of 0.25 on, and divided by infinity (microsoft/onnxconverter-common#323). Sums
+    overflow where their result does; CumSum and Scatter add one by one in half. bf16 does not overflow, but adds what
     blocks have summed with 8 bits. The CPU computes in fp32 in between and shows nothing of it. A note where only cuDNN
     knows (pools). Softmax, LayerNormalization and MatMul sum in fp32.
 
