@@ -184,6 +184,11 @@ class Editor:
         del graph.initializers[value.name]
         self.record("drop initializer", Site(value=value.name))
 
+    def make_constant(self, value: ir.Value) -> None:
+        """Take a weight out of the graph's inputs, so that no run can replace it."""
+        self.model.graph.inputs.remove(value)
+        self.record("make constant", Site(value=value.name or ""))
+
     def set_type(self, value: ir.Value, type_string: str) -> None:
         """Declare a value's type truthfully; nothing is recorded when it was declared so already."""
         wanted = ir.TensorType(data_type(type_string))

@@ -1,4 +1,5 @@
 """A conversion adds no copy: where the plan of a half model has more than its source's, what they stand at stays fp32.
+
 A value that the host reads in fp32 and a GPU node in half is copied twice, the value and its cast, and so is one of two
 types that two host nodes read. The plan tells which values these are.
 """
