@@ -21,6 +21,7 @@ from . import integer_floats, large_sums, norms
 from .block_list import BlockList
 from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, takes_any, touches_float
 from .movement import NAMED, close_casts, close_movement
+from .upstream import arithmetic_before
 
 __all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of", "takes_any"]
 
@@ -79,6 +80,8 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
     _keep_named(model, options, made)
     _keep_like(model, types, options, made)
     made.add(_index_cones(model, types), "float that becomes an index")
+    chosen = [node for node in model.nodes() if node.op_type == "NonMaxSuppression"]
+    made.add(arithmetic_before(chosen, types), "boxes and scores that are chosen by")
     numbers = integer_floats.find(model, types)
     angles = {n for site in rotary.find(model, types) for n in site.nodes} if not options.keep_rotary_fp32 else set()
     made.add((node for node in numbers.arithmetic if node not in angles), integer_floats.REASON)
