@@ -37,7 +37,7 @@ def regroup(
     values.update({v.name: v for n in region.nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name})
     nodes = region.nodes
     calls = _Calls({n: shared_keys(n, originals, table) for n in nodes} if shared else {})
-    for key in _innermost_first(nodes, calls):
+    for key in _innermost_first(nodes, calls, {n.op_type for n in originals.values()}):
         if known(key, table):
             nodes = _collapse(nodes, key, originals, table, calls)
     nodes = [as_called(node, originals, values) for node in nodes]
@@ -68,16 +68,23 @@ class _Calls:
         return self._read[node]
 
 
-def _innermost_first(nodes: list[PlannedNode], calls: _Calls) -> list[str]:
-    """Group names so that a group inside another one's body comes before it."""
+def _innermost_first(nodes: list[PlannedNode], calls: _Calls, written: set[str]) -> list[str]:
+    """Group names so that a group inside another one's body comes before it.
+
+    A node of one call reads a value of another one that is inside it, or that it is inside of and passed to: the file
+    tells, as `written` are the operators that it calls itself. SoftmaxCrossEntropyLoss passes its logarithms on to
+    NegativeLogLikelihoodLoss.
+    """
     children: dict[str, set[str]] = {}
     for node in nodes:
         for key in calls.made(node):
             children.setdefault(key, set())
         for key in calls.read(node):
             children.setdefault(key, set())
-            for outer in calls.made(node) - {key}:
-                children[outer].add(key)
+            for other in calls.made(node) - {key}:
+                passed = operator_of(key) in written and operator_of(other) not in written
+                outer, inner = (key, other) if passed else (other, key)
+                children[outer].add(inner)
     ordered: dict[str, None] = {}
     for key in children:
         _visit(key, children, ordered, frozenset())
@@ -164,8 +171,7 @@ def _node(
 
 
 def _in_order(outputs: tuple[ir.Value, ...], names: list[str | None]) -> tuple[ir.Value, ...]:
-    """As the operator has them. A function within it may make what is no output of it: that of SoftmaxCrossEntropyLoss
-    calls NegativeLogLikelihoodLoss."""
+    """As the operator has them, without what a function within it makes for itself."""
     return tuple(sorted((v for v in outputs if v.name in names), key=lambda v: names.index(v.name)))
 
 
