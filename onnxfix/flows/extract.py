@@ -13,6 +13,7 @@ import numpy as np
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model, staged
 from onnxfix.nouns.provenance import KEY as PROVENANCE
+from onnxfix.nouns.weights.placing import place
 from onnxfix.render.shown import Shown, Summary
 from onnxfix.surgery.graphsurgeon.extraction import Border, border_of_names, border_of_scope, cut
 
@@ -103,12 +104,13 @@ def extract(
     with on_disk(model) as source:
         opened = Model.open(source.path, libraries)
         opened.refuse_overwrite(destination)
+        opened.refuse_foreign(destination, force)
         given = feeds_of_arrays(feeds, source.path, libraries)
         border = border_of_scope(opened, scope) if scope else border_of_names(opened, inputs, outputs)
-        return replace(_cut(opened, border, given, destination, scope), source=source.shown)
+        return replace(_cut(opened, border, given, destination, scope, force), source=source.shown)
 
 
-def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scope: str) -> Extracted:
+def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scope: str, force: bool) -> Extracted:
     recorded = output.with_suffix(".npz")
     runs = _runs(model, border, feeds)
     part = cut(model, border, _declared(model, runs))
@@ -117,12 +119,12 @@ def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scop
     if not output.parent.is_dir():
         raise OnnxfixError(f"folder {output.parent} does not exist", f"create it or name another with {arg('output')}")
     with staged(output.parent) as stage:
-        written = Model.open(part.save(stage / output.name), model.custom_op_libraries)
+        written = Model.open(part.write(stage / output.name), model.custom_op_libraries)
         _require_same(written, runs)
         arrays: dict[str, Any] = dict(_arrays(runs))
         np.savez(stage / recorded.name, **arrays)
-        for file in (*written.external_files, stage / recorded.name, written.path):
-            file.replace(output.with_name(file.name))
+        (stage / recorded.name).replace(recorded)
+        place(written.path, written.external_files, output, force=force)
     return Extracted(model.path, output, border.inputs, border.outputs, sum(1 for _ in part.nodes()), recorded)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from onnxfix.eval.bench.bench import BenchReport
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.render.shown import Shown, Summary
 
 from .data import Wanted
@@ -132,7 +132,7 @@ def bench(
     if earlier is not None:  # said before hours of work
         check_alike(read(earlier), where, earlier)
     with contextlib.ExitStack() as stack:
-        folder = Path(output or stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxfix-bench-")))
+        folder = Path(output or stack.enter_context(Scratch()))
         files, names, modules = _given(models, stack)
         wanted = Wanted(
             models=files,

@@ -90,7 +90,7 @@ class Job:
         steps = arrival.widening(checkpoint)
         wide, outcome = steps.apply(self.model, self.progress)
         file = self.file.with_name(f"reference-{self.file.name}")
-        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
+        self.model = Model.open(wide.write(file), self.model.custom_op_libraries)
         self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
         self.before = steps, outcome
 
@@ -112,12 +112,12 @@ class Job:
         """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
         so both happen at once, and the model is written again where they did find something."""
         with ThreadPoolExecutor(1) as background:
-            writing = background.submit(draft.clone().save, self.file)
+            writing = background.submit(draft.clone().write, self.file)
             result, outcome = last.apply(draft, self.progress)
             self.progress("write")
             writing.result()
         if outcome.changes:
-            result.save(self.file)
+            result.write(self.file)
         return outcome
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:

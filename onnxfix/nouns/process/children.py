@@ -22,6 +22,7 @@ from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError
 
+from .scratch import Scratch
 from .serving import read, write
 
 # Long enough for 7 billion parameters on a slow disk; what takes longer hangs.
@@ -67,7 +68,7 @@ class Child:
     """
 
     def __init__(self, worker: str, environment: Mapping[str, str] | None = None, factories: bool = False) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="onnxfix-", ignore_cleanup_errors=True)
+        self._scratch = Scratch()
         # appended to: reading it must not move where the child writes
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  lives as long as the process, closed with it
         try:
@@ -76,12 +77,12 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env={**os.environ, "TMPDIR": self._scratch.name, **(environment or {})},
+                env={**os.environ, "TMPDIR": str(self._scratch.path), **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:
             self._log.close()
-            self._scratch.cleanup()
+            self._scratch.close()
             raise OnnxfixError(f"no process can be started: {error.strerror or error}") from error
 
     def __enter__(self) -> Child:
@@ -134,7 +135,7 @@ class Child:
         for stream in filter(None, (self._process.stdin, self._process.stdout, self._log)):
             with contextlib.suppress(OSError):
                 stream.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     @contextlib.contextmanager
     def _deadline(self, limit_s: float) -> Iterator[None]:
