@@ -55,7 +55,8 @@ def command(model: Path | None, form: str, report_file: Path | None, show_diff: 
     from onnxfix.flows.repair.asked import repair
 
     if report_file:
-        check_destination(report_file, (".json",), "--report")
+        read = {"model": model or Path("model.onnx"), **given}
+        check_destination(report_file, (".json",), read, keyword="report", force=given["force"])
     with console.progress("repair") as advance:
         result = repair(model or Path("model.onnx"), **given, progress=advance)
     document = result.as_dict()

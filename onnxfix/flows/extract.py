@@ -18,6 +18,7 @@ from onnxfix.render.shown import Shown, Summary
 from onnxfix.surgery.graphsurgeon.extraction import Border, border_of_names, border_of_scope, cut
 
 from .inputs import feeds_of_arrays
+from .outputs import keep_inputs, path_of
 from .source import on_disk
 from .values import several
 
@@ -92,12 +93,13 @@ def extract(
     if bool(scope) == bool(inputs or outputs):
         said = f"a part is cut by {arg('scope')}, or by {arg('inputs')} and {arg('outputs')}"
         raise OnnxfixError(said, "give one of the two")
-    destination, libraries = Path(output), tuple(map(Path, several(custom_op_library)))
+    destination, libraries = path_of("output", output) or Path(), tuple(map(Path, several(custom_op_library)))
     inputs, outputs = several(inputs), several(outputs)
     if destination.suffix == ".npz" or not destination.name:
         raise OnnxfixError(f"{destination} is no name of a model", f"give another {arg('output')}, as in part.onnx")
-    if isinstance(feeds, str | Path) and destination.with_suffix(".npz").absolute() == Path(feeds).absolute():
-        raise OnnxfixError(f"{feeds} would be replaced by what is recorded", f"give another {arg('output')}")
+    read = {"model": model, "feeds": feeds, "custom_op_library": custom_op_library}
+    for file in (destination, destination.with_suffix(".npz")):
+        keep_inputs({"output": file}, read)
     for file in (destination, destination.with_suffix(".npz")):
         if file.exists() and not force:
             raise OnnxfixError(f"{file} exists", f"use {arg('force', True)}, or name another with {arg('output')}")

@@ -148,7 +148,9 @@ def test_a_graph_beside_other_data_is_noticed(whole: bool, tmp_path: Path, monke
     data = tmp_path / "a.onnx.data"
     own = data.read_bytes()
     shutil.copy(tmp_path / "b.onnx.data", data)
-    with pytest.raises(OnnxfixError, match=r"a\.onnx\.data is not the data that .* its content is another; copy the two"):
+    with pytest.raises(
+        OnnxfixError, match=r"a\.onnx\.data is not the data that .* its content is another; copy the two"
+    ):
         Model.open(first)
     data.write_bytes(own + b"more")
     with pytest.raises(OnnxfixError, match=f"it holds {len(own) + 4:,} bytes and not {len(own):,}"):
@@ -172,7 +174,9 @@ def test_what_another_tool_wrote_anew_is_not_held_to_what_was(tmp_path: Path) ->
     assert Model.open(tmp_path / "again.onnx").external_files == {tmp_path / "again.onnx.data"}
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', '{"out.onnx.data": {"bytes": "x"}}', "null", '{"a": {"bytes": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"a": 1}', '{"out.onnx.data": {"bytes": "x"}}', "null", '{"a": {"bytes": 1}}']
+)
 def test_text_of_somebody_else_under_our_key_is_no_record(text: str, tmp_path: Path) -> None:
     path = external(tmp_path / "a.onnx", 1)
     proto = onnx.load(path, load_external_data=False)
