@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from onnxfix.eval.figures.metrics import accuracy, agreement, class_f1, f1_diffe
 from onnxfix.eval.figures.row import HeadFigures
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
+from onnxfix.nouns.process.discovery import from_here
 
 from .trial import Answers
 
@@ -100,13 +98,10 @@ def find_metric(text: str) -> Metric:
     asked = arg("metric", text)
     if not colon or not module or not name:
         raise OnnxfixError(f"{asked} is not of the form MODULE:FUNCTION")
-    sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(from_here(module), name)
     except Exception as error:  # whatever the module does when it is imported
         raise OnnxfixError(f"{asked}: {type(error).__name__}: {one_line(error)}", "check the name") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
     if not callable(found):
         raise OnnxfixError(f"{asked} is not a function")
     metric: Metric = found

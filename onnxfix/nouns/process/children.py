@@ -77,7 +77,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env={**os.environ, "TMPDIR": str(self._scratch.path), **(environment or {})},
+                env={**_clean(), "TMPDIR": str(self._scratch.path), **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:
@@ -178,6 +178,16 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
                 self._process.kill()
+
+
+def _clean() -> dict[str, str]:
+    """Our environment without what makes a Python start elsewhere or run something first; so for what the child starts.
+
+    It gets our search path as it is, so that PYTHONPATH is not missed. PYTHONHOME stays: this process found its
+    standard library with it.
+    """
+    taken = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONDEBUG", "PYTHONVERBOSE")
+    return {name: value for name, value in os.environ.items() if name not in taken} | {"PYTHONSAFEPATH": "1"}
 
 
 def _search_path(factories: bool) -> list[str]:
