@@ -105,7 +105,7 @@ def settings(
     workload: Workload, points: Sequence[Any], rounds: int, provider: str, threads: int, baseline: str = ""
 ) -> dict[str, Any]:
     """What the figures of a bench depend on beside its variants."""
-    digest = hashlib.sha256(workload.description.encode())
+    digest = hashlib.sha256(f"{workload.description} {dict(workload.padding)} {workload.pad_left}".encode())
     for batch in (*workload.rows, *(fixed.arrays for fixed in workload.fixed)):
         for name, array in batch.items():
             digest.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())

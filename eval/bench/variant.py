@@ -11,6 +11,8 @@ from onnxfix.eval.run.engine import Engine, Source
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
+from . import digest
+
 MEGABYTE = 1_000_000
 
 
@@ -30,20 +32,18 @@ class Variant:
     failure: str = ""
     """Why it could not even be made: a row all the same."""
     stamp: str = ""
-    """Of what a factory reads: changes when the checkpoint does."""
+    """Of what a factory reads: changes when the checkpoint or its code does."""
 
     def fingerprint(self) -> str:
-        """Changes when what is measured does: another file or factory, or another way to run it."""
+        """Changes when what is measured does: what is in the file and its data, the factory, or how it is run."""
         how = f"{self.engine} {self.failure} {self.stamp}"
         if isinstance(self.source, Path):
-            status = self.source.stat() if self.source.is_file() else None
-            what = f"{self.source} {status.st_size} {status.st_mtime_ns}" if status else str(self.source)
-        else:
-            try:
-                what = hashlib.sha256(pickle.dumps(self.source)).hexdigest()
-            except (pickle.PicklingError, AttributeError, TypeError):  # fails as a row of its own
-                what = self.name
-        return f"{how} {what}"
+            return f"{how} {self.source} {digest.of_model(self.source)}"
+        try:
+            what = hashlib.sha256(pickle.dumps(self.source)).hexdigest()
+        except (pickle.PicklingError, AttributeError, TypeError):  # fails as a row of its own
+            what = self.name
+        return f"{how} {what} {digest.of_code(self.source)}"
 
     def file_outputs(self) -> list[str]:
         """Output names of an ONNX file; none for torch and for a file that cannot be read."""
@@ -65,12 +65,3 @@ class Variant:
             return Model.open(self.source).file_bytes
         except OnnxfixError:
             return self.source.stat().st_size if self.source.is_file() else None
-
-
-def stamp(folder: Path | None) -> str:
-    """Changes when a file of a checkpoint does: by names, sizes and times, without reading gigabytes."""
-    if folder is None or not folder.is_dir():
-        return ""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    found = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
