@@ -41,7 +41,9 @@ def of_code(source: Callable[..., Any] | str) -> str:
     """Of the file that a function or class, or `module:function`, stands in; empty where it is not a Python file."""
     if isinstance(source, str):
         name = source.partition(":")[0].replace(".", "/")
-        places = (Path(entry or ".") / end for entry in ("", *sys.path) for end in (f"{name}.py", f"{name}/__init__.py"))
+        places = (
+            Path(entry or ".") / end for entry in ("", *sys.path) for end in (f"{name}.py", f"{name}/__init__.py")
+        )
         return next((of_file(place) for place in places if place.is_file()), "")
     while isinstance(source, functools.partial):
         source = source.func
@@ -57,13 +59,13 @@ def of_files(paths: Iterable[Path]) -> str:
     return hashlib.sha256(found.encode()).hexdigest()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _read(path: Path, _identity: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _data_files(path: Path, _digest: str) -> tuple[Path, ...]:
     try:
         return tuple(sorted(Model.open(path).external_files))

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from onnxfix.eval.bench.bench import BenchReport
+from onnxfix.eval.figures.verdict import which_is_fastest
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
 from onnxfix.render.shown import Shown, Summary
+from onnxfix.render.words import plural
 
 from .data import Wanted
 
@@ -37,8 +39,8 @@ class Bench(BenchReport, Shown):
     files: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        best = f"the fastest sound one is {self.best.variant}" if self.best else "none may be deployed"
-        return f"<Bench of {len(self.rows)} variants on {self.method.provider}: {best}>"
+        count = plural(len(self.rows), "variant")
+        return f"<Bench of {count} on {self.method.provider}: {which_is_fastest(self.fastest)}>"
 
     def frame(self) -> pl.DataFrame:
         """One row a variant and point, as results.parquet has them."""
