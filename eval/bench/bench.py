@@ -16,7 +16,7 @@ from onnxfix.eval.figures.latency import Interval, latency, ratio, round_ratios
 from onnxfix.eval.figures.row import BenchPoint, BenchRow, Times
 from onnxfix.eval.figures.verdict import THRESHOLDS, fastest, judged
 from onnxfix.eval.inputs.point import Point, timed_batches
-from onnxfix.eval.inputs.workload import Workload
+from onnxfix.eval.inputs.workload import Workload, with_defaults
 from onnxfix.eval.run.machine import machine
 from onnxfix.nouns.errors import OnnxfixError, Voice, arg, python
 
@@ -143,6 +143,7 @@ def run_bench(
             "give it one number, or use a checkpoint with a tokenizer",
         )
     advance = progress or (lambda step: None)
+    workload = with_defaults(workload, {name for variant in variants for name in variant.inputs()})
     timed = {point: timed_batches(workload, point) for point in points}
     batches, settings = workload.batches(points[0].batch), Settings(provider, threads, voice)
     trials = [Trial(variant) for variant in variants]

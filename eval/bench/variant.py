@@ -7,6 +7,8 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx_ir import Graph
+
 from onnxfix.eval.run.engine import Engine, Source
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
@@ -34,6 +36,9 @@ class Variant:
     stamp: str = ""
     """Of what a factory reads: changes when the checkpoint or its code does."""
 
+    needs: tuple[str, ...] = ()
+    """Inputs that a torch module must be given."""
+
     def fingerprint(self) -> str:
         """Changes when what is measured does: what is in the file and its data, the factory, or how it is run."""
         how = f"{self.engine} {self.failure} {self.stamp}"
@@ -45,14 +50,23 @@ class Variant:
             what = self.name
         return f"{how} {what} {digest.of_code(self.source)}"
 
+    def inputs(self) -> list[str]:
+        """Input names of an ONNX file, or those that a torch module needs where that is known."""
+        graph = self._graph()
+        return [str(value.name) for value in graph.inputs] if graph is not None else list(self.needs)
+
     def file_outputs(self) -> list[str]:
         """Output names of an ONNX file; none for torch and for a file that cannot be read."""
+        graph = self._graph()
+        return [str(value.name) for value in graph.outputs] if graph is not None else []
+
+    def _graph(self) -> Graph | None:
         if not isinstance(self.source, Path) or self.failure:
-            return []
+            return None
         try:
-            return [str(value.name) for value in Model.open(self.source).graph.outputs]
+            return Model.open(self.source).graph
         except OnnxfixError:
-            return []
+            return None
 
     def file_bytes(self) -> int | None:
         """Bytes on disk of an ONNX file with its external data, of the file alone when it cannot be parsed.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
+from onnxfix.nouns.types.counts import listed as listed
 from onnxfix.nouns.types.counts import plural as plural
 
 # Control characters (a terminal would obey them) and marks that reverse the text after them.
@@ -31,11 +31,6 @@ def duration(milliseconds: float) -> str:
     if milliseconds < 999.5:
         return f"{milliseconds:.1f} ms" if milliseconds < 99.95 else f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1000:,.1f} s"
-
-
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def visible(text: str) -> str:

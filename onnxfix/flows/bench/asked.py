@@ -142,7 +142,7 @@ def bench(
             modules=modules,
             checkpoint=Path(checkpoint) if checkpoint is not None else None,
             factory=factory,
-            data=Path(data) if isinstance(data, str) else data,
+            data=_table(data),
             text=text,
             labels=_labels(label),
             limit=limit,
@@ -246,6 +246,19 @@ def _named(models: Benched | Sequence[Benched] | Mapping[str, Benched]) -> Itera
         yield from (("", model) for model in models)
     else:
         yield "", models
+
+
+def _table(data: Any) -> Path | pl.DataFrame | None:
+    from onnxfix.flows.inputs import table_of
+    from onnxfix.nouns.errors import OnnxfixError, arg
+
+    if data is None or isinstance(data, str | Path):
+        return Path(data) if data is not None else None
+    table = table_of(data, "data")
+    if table is None:
+        what = f"{arg('data')} is a {type(data).__name__}, not a table"
+        raise OnnxfixError(what, "give a polars DataFrame, or the path of a .parquet, .csv, .tsv or .jsonl file")
+    return table
 
 
 def _labels(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:

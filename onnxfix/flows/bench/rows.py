@@ -118,7 +118,7 @@ def module_variant(row: SweepRow, source: Provenance) -> Variant:
     factory = functools.partial(load_torch, replace(source, attn=row.engine.attention or source.attn))
     code = of_code(source.factory) if source.factory else ""
     read = of_checkpoint(Path(source.checkpoint) if source.checkpoint else None)
-    return Variant(row.name, row.engine, factory, stamp=read + code)
+    return Variant(row.name, row.engine, factory, stamp=read + code, needs=source.inputs)
 
 
 def _file_variant(row: SweepRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Variant:

@@ -134,10 +134,12 @@ def _modules(modules: Mapping[str, torch.nn.Module], files: Sequence[Variant]) -
     outputs = next((names for names in (v.file_outputs() for v in files) if names), ["output"])
     found = []
     for name, module in modules.items():
-        takes = [n for n, p in inspect.signature(module.forward).parameters.items() if p.kind not in _GATHERED]
+        parameters = inspect.signature(module.forward).parameters.values()
+        takes = [p.name for p in parameters if p.kind not in _GATHERED]
+        needs = tuple(p.name for p in parameters if p.name in takes and p.default is p.empty)
         gives = list(getattr(module, "output_names", outputs))
         source = functools.partial(_as_it_is, module, takes, gives)
-        found.append(Variant(name, PyTorch(), source, stamp=of_code(type(module))))
+        found.append(Variant(name, PyTorch(), source, stamp=of_code(type(module)), needs=needs))
     return found
 
 
