@@ -90,7 +90,7 @@ def _in_memory(given: Any, given_as: str) -> list[Feed]:
     several = [given] if isinstance(given, Mapping) else given
     if not isinstance(several, Sequence) or not all(isinstance(arrays, Mapping) for arrays in several):
         kind = next((type(each).__name__ for each in _items(several) if not isinstance(each, Mapping)), "")
-        of = f"a {type(given).__name__}{f' of {kind}' if kind else ''}"
+        of = f"of type {type(given).__name__}{f' of {kind}' if kind else ''}"
         raise OnnxfixError(
             f"{arg(given_as)} is {of}, which is no feed", f"a feed is {_FEED}, several are a list of such"
         )
@@ -99,7 +99,7 @@ def _in_memory(given: Any, given_as: str) -> list[Feed]:
     for number, arrays in enumerate(several, start=1):
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray):
-                what = f"input '{name}' of feed {number} in {arg(given_as)} is a {type(array).__name__}, not an array"
+                what = f"input '{name}' of feed {number} in {arg(given_as)} is of type {type(array).__name__}, not an array"
                 raise OnnxfixError(what, "make it one with numpy.asarray, in the type that the model takes")
     return [Feed(f"feed {i + 1}", dict(arrays)) for i, arrays in enumerate(several)]
 

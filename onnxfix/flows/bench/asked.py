@@ -256,7 +256,7 @@ def _table(data: Any) -> Path | pl.DataFrame | None:
         return Path(data) if data is not None else None
     table = table_of(data, "data")
     if table is None:
-        what = f"{arg('data')} is a {type(data).__name__}, not a table"
+        what = f"{arg('data')} is of type {type(data).__name__}, not a table"
         raise OnnxfixError(what, "give a polars DataFrame, or the path of a .parquet, .csv, .tsv or .jsonl file")
     return table
 
