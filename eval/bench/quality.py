@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxfix.eval.figures.head import Head
+from onnxfix.eval.figures.latency import Interval
 from onnxfix.eval.figures.metrics import agreement, kl_divergence
 from onnxfix.eval.figures.row import HeadFigures
+from onnxfix.eval.figures.verdict import THRESHOLDS
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
@@ -80,10 +82,15 @@ class Judge:
 
     def _head(self, head: str, answers: Answers) -> HeadFigures:
         known, predicted = self._labels(head), answers.predictions()[head]
-        base, low, high = self.yardsticks.baseline, math.nan, math.nan
+        f1, low, high, below = known.f1(predicted), math.nan, math.nan, Interval()
+        base, reference = self.yardsticks.baseline, self.yardsticks.reference
         if base is not None and head in base.heads:
             low, high = known.difference(base.predictions()[head], predicted)
-        return HeadFigures(known.f1(predicted), known.accuracy(predicted), low, high)
+        if reference is not None and head in reference.heads:
+            theirs = reference.predictions()[head]
+            if known.f1(theirs) - f1 > THRESHOLDS.same_f1:
+                below = Interval(f1 - known.f1(theirs), *known.difference(theirs, predicted))
+        return HeadFigures(f1, known.accuracy(predicted), low, high, below)
 
     def _kl(self, answers: Answers) -> float:
         reference = self.yardsticks.reference

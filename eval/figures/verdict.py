@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from onnxfix.render.words import listed
 
 from .pace import between, is_known, is_surely_slower, is_tied, pace, reversed_pace
-from .row import BenchRow
+from .row import BenchRow, HeadFigures
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,22 @@ def _wrong(row: BenchRow, reference: BenchRow | None, name: str, t: Thresholds) 
     if losses:
         head = max(losses, key=lambda h: losses[h])
         if losses[head] > t.same_f1:
-            word = "accuracy collapse" if losses[head] > t.collapse_f1 else "loses accuracy"
-            return f"{word}: {head} F1 {_f1s(reference.heads[head].f1, row.heads[head].f1)}"
+            return _loss(head, reference.heads[head].f1, row.heads[head], t)
         return ""
     if row.agreement_with_reference < t.same_agreement:
         return f"other answers: the classes of {name} on {row.agreement_with_reference:.1%} of rows"
     if math.isnan(row.agreement_with_reference) and row.rel_l2_logits > t.same_rel_l2:
         return f"other outputs: relative L2 error {row.rel_l2_logits:.2g} against {name}"
     return ""
+
+
+def _loss(head: str, before: float, after: HeadFigures, t: Thresholds) -> str:
+    """A loss whose interval holds 0 may be none, and a row is not sound for that."""
+    below = after.below
+    word = "accuracy collapse" if before - after.f1 > t.collapse_f1 else "loses accuracy"
+    word, more = ("may lose accuracy", "; more rows would tell") if below.high >= 0 else (word, "")
+    interval = "" if math.isnan(below.low) else f" (95 % {below.low:+.4f} … {below.high:+.4f}{more})"
+    return f"{word}: {head} F1 {_f1s(before, after.f1)}{interval}"
 
 
 def _f1s(before: float, after: float) -> str:

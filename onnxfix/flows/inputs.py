@@ -99,7 +99,8 @@ def _in_memory(given: Any, given_as: str) -> list[Feed]:
     for number, arrays in enumerate(several, start=1):
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray):
-                what = f"input '{name}' of feed {number} in {arg(given_as)} is of type {type(array).__name__}, not an array"
+                where = f"input '{name}' of feed {number} in {arg(given_as)}"
+                what = f"{where} is of type {type(array).__name__}, not an array"
                 raise OnnxfixError(what, "make it one with numpy.asarray, in the type that the model takes")
     return [Feed(f"feed {i + 1}", dict(arrays)) for i, arrays in enumerate(several)]
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from onnxfix.eval.figures.latency import Interval
 from onnxfix.eval.figures.row import BenchRow, HeadFigures
 from onnxfix.eval.figures.verdict import fastest, judged, which_is_fastest
 
@@ -131,6 +132,15 @@ def _bench(*rows: BenchRow) -> tuple[BenchRow, ...]:
 def test_no_row_is_faster_or_slower_whose_interval_holds_1(row: BenchRow, expected: str) -> None:
     result = _bench(row)[1].result
     assert result.startswith(expected) and (expected != "works" or result == expected)
+
+
+def test_a_loss_states_its_interval_and_one_that_holds_0_may_be_none() -> None:
+    lost = replace(_row(), heads={"category": HeadFigures(0.92, 0.92, below=Interval(-0.01, -0.017, -0.004))})
+    expected = "loses accuracy: category F1 0.9300 → 0.9200 (95 % -0.0170 … -0.0040)"
+    assert _verdict(lost) == expected and not _judged(lost).sound
+    unknown = replace(_row(), heads={"category": HeadFigures(0.90, 0.90, below=Interval(-0.03, -0.08, 0.02))})
+    expected = "may lose accuracy: category F1 0.93 → 0.90 (95 % -0.0800 … +0.0200; more rows would tell)"
+    assert _verdict(unknown) == expected and not _judged(unknown).sound
 
 
 def test_the_fastest_are_all_that_are_tied() -> None:
