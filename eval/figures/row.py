@@ -15,15 +15,15 @@ LAST = ("heads", "metrics", "result")  # fields that become columns of their own
 class HeadFigures:
     """One classifier head against the gold labels: macro F1 and accuracy, 0 to 1.
 
-    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's; `below`: the same less the reference's, where
-    its F1 is lower than that by more than counts as the same.
+    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's; `below`: of its F1 less the reference's, where
+    it is lower than that by more than counts as the same.
     """
 
     f1: float
     accuracy: float
     low: float = math.nan
     high: float = math.nan
-    below: Interval = Interval()
+    below: Interval = field(default_factory=Interval)
 
 
 @dataclass(frozen=True, kw_only=True)
