@@ -31,6 +31,7 @@ from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
 from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
+from onnxfix.surgery.passes.take_weights_out_of_inputs import TakeWeightsOutOfInputs
 from onnxfix.surgery.sites.half.block_list import BlockList
 from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
@@ -95,8 +96,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if not wish.prepare:
         return Recipe((*wish.scripts, QuantizeDynamic(alone=True), *wish.scripts_last))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
-    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
-    steps.append(DropInitializerValueInfo())
+    steps: list[Pass] = [TakeWeightsOutOfInputs(), InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts()]
+    steps += [CastLikeToCast(), DropInitializerValueInfo()]
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
