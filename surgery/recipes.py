@@ -32,6 +32,7 @@ from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
 from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
+from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
 from onnxfix.surgery.sites.half.block_list import BlockList
 from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
@@ -97,7 +98,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         return Recipe((*wish.scripts, QuantizeDynamic(alone=True), *wish.scripts_last))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
     steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
-    steps.append(DropInitializerValueInfo())
+    steps.extend((DropInitializerValueInfo(), StoreWeightsOnce()))
     if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
         steps.append(SplitEmbeddingBlocks())
     if wish.precision != "fp32":

@@ -99,7 +99,7 @@ class QuantizeWeights:
 
     def _stays(self, source: ir.Value, products: list[Linear], lookups: list[Embedding]) -> str:
         """Why a weight should not be packed: it would be stored in float as well, or no block fits a row of it."""
-        widths = {_width(x) for x in lookups}
+        widths = {embeddings.width(x) for x in lookups}
         if any(table_blocks.fitting(width, self.block_size) is None for width in widths):
             return (
                 f"a row of {min(widths)} is no multiple of {table_blocks.SMALLEST}, and CUDA's kernel mixes up scales"
@@ -130,7 +130,7 @@ class QuantizeWeights:
             editor.notes.append(f"{label(node)} shares the table of an embedding: {bits} bits for both")
 
     def _table(self, editor: Editor, embedding: Embedding, weights: PackedWeights) -> None:
-        block = table_blocks.fitting(_width(embedding), self.block_size)
+        block = table_blocks.fitting(embeddings.width(embedding), self.block_size)
         assert block is not None
         data, scales, zeros = weights.table(
             embedding.weight.source, bool(shared_weights.turns(embedding.weight)), block
@@ -149,10 +149,3 @@ def _is_product(linear: Linear) -> bool:
     path = linear.weight.path
     last = path[-1].outputs[0] if path else linear.weight.source
     return shared_weights.turns(linear.weight) is not None and linear.node.inputs[1] is last
-
-
-def _width(embedding: Embedding) -> int:
-    tensor = constant_tensor(embedding.weight.source)
-    assert tensor is not None
-    width: int = tensor.shape.numpy()[0 if shared_weights.turns(embedding.weight) else 1]
-    return width

@@ -11,6 +11,8 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
 
+from . import shared_weights
+
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # Of a table whose rows are multiplied by their scales behind the lookup.
 INTEGERS = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -32,6 +34,13 @@ class Embedding:
         packed = self.quantized and integer(self.node, "bits", 4) == 4
         tensor = constant_tensor(self.weight.source)
         return self.weight.elements * (2 if packed and tensor is not None and tensor.dtype == ir.DataType.UINT8 else 1)
+
+
+def width(embedding: Embedding) -> int:
+    """Elements of a row of a float table."""
+    tensor = constant_tensor(embedding.weight.source)
+    assert tensor is not None
+    return int(tensor.shape.numpy()[0 if shared_weights.turns(embedding.weight) else -1])
 
 
 def looks_up(node: ir.Node, table: ir.Value) -> bool:
