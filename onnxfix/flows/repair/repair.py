@@ -28,6 +28,7 @@ from onnxfix.surgery.recipes import Wish
 
 from .attempts import KEY, Job
 from .search import Answer, SearchWish
+from .size_due import due, said
 from .verification import LIMITS
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Repaired(Shown):
     source_bytes: int
     result_bytes: int
     search: Answer | None = None
+    due_bytes: int | None = None
+    """What the result would take with each weight once and in the type that was asked for; None where unknown."""
     memory: Any = None
     """The result of a model in memory, of the type that was given."""
 
@@ -109,6 +112,7 @@ class Repaired(Shown):
             "verified": self.verified,
             "source_bytes": self.source_bytes,
             "result_bytes": self.result_bytes,
+            "due_bytes": self.due_bytes,
             "search": self.search.as_dict() if self.search else None,
         }
 
@@ -171,10 +175,11 @@ def repair(
         written = None if dry_run else destination
         if written:
             place(done.result.path, done.result.external_files, written, force=force)
-    kind = wish.kind
+    kind, wanted = wish.kind, due(model, wish)
+    outcome = Outcome(done.outcome.changes, (*done.outcome.notes, *said(wanted, model.file_bytes, size, wish)))
     return Repaired(
-        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
-        answer,
+        source, written, kind, done.steps, outcome, before, after, comparisons, verified, model.file_bytes, size,
+        answer, wanted,
     )  # fmt: skip
 
 
