@@ -106,8 +106,8 @@ def diagnose(
     where = Target.resolve(target, engine)
     folder = Path(checkpoint) if checkpoint is not None else None
     with on_disk(model) as source:
-        opened = Model.open(source.path, tuple(map(Path, several(custom_op_library))))
-        measured = _measured(opened, against, calibrate, text, folder, progress)
+        opened = Model.look(source.path, tuple(map(Path, several(custom_op_library))))
+        measured = None if opened.faults else _measured(opened, against, calibrate, text, folder, progress)
         report = run.diagnose(opened, where, progress, Sizes(batch, seq), against=measured)
     shown = dict(vars(report))
     if source.given is not None:
