@@ -45,8 +45,8 @@ class Model:
 
     @staticmethod
     def open(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
-        """Parse a file and check that it is a model and that its weights exist. Raises OnnxfixError with what to do when
-        it cannot: a BrokenError where the file is broken and not just unreadable or incomplete."""
+        """Parse a file and check that it is a model and that its weights exist. Raises OnnxfixError with what to do
+        when it cannot: a BrokenError where the file is broken and not just unreadable or incomplete."""
         model = Model.look(path, custom_op_libraries)
         if model.faults:
             raise BrokenError(model.path, model.faults)

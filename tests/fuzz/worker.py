@@ -22,12 +22,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    from onnxfix.cli.main import cli  # noqa: PLC0415
+    from onnxfix.cli.main import cli
 
     for line in sys.stdin:
         _forget_peaks()
         found = _outcome(cli, json.loads(line))
-        print(json.dumps({**found, "peak": _peak()}), file=answers, flush=True)  # noqa: T201
+        print(json.dumps({**found, "peak": _peak()}), file=answers, flush=True)
 
 
 def _outcome(cli: Any, arguments: list[str]) -> dict[str, str]:

@@ -71,7 +71,8 @@ def _convert(function: ir.Function, domain: str, wanted: int, other: list[str]) 
 
     version = function.opset_imports[domain]
     try:
-        if schemas.canonical_domain(domain) or any(a.is_ref() for n in function.all_nodes() for a in n.attributes.values()):
+        parameters = [a for n in function.all_nodes() for a in n.attributes.values() if a.is_ref()]
+        if schemas.canonical_domain(domain) or parameters:
             raise ValueError("it converts ai.onnx, in functions without attributes")
         written = ir.to_proto(function)
         formals = [[onnx.ValueInfoProto(name=name) for name in names] for names in (written.input, written.output)]

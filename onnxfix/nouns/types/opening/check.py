@@ -96,9 +96,12 @@ class _Walk:
             if (clause := types.fault(info.type))
         ]
         for tensor in graph.initializer:
-            found += [Fault(Site(value=tensor.name), f"(a weight) {clause}") for clause in tensors.faults(tensor)]
+            found += [
+                Fault(Site(value=tensor.name), f"weight '{tensor.name}' {clause}") for clause in tensors.faults(tensor)
+            ]
         for held in graph.sparse_initializer:
-            found += [Fault(Site(value=held.values.name), f"(a weight) {clause}") for clause in sparse.faults(held)]
+            name = held.values.name
+            found += [Fault(Site(value=name), f"weight '{name}' {clause}") for clause in sparse.faults(held)]
         given = [info.name for info in graph.input]
         found += [Fault(Site(value=n), "is twice an input") for n, times in _counts(given).items() if times > 1]
         stored = {*(t.name for t in graph.initializer), *(held.values.name for held in graph.sparse_initializer)}

@@ -20,6 +20,8 @@ class Fault:
 
     def __str__(self) -> str:
         where = str(self.site)
+        if self.message.startswith("weight "):  # and its name
+            return self.message
         return f"{where} {self.message}" if where else self.message
 
 

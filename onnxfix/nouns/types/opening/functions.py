@@ -1,4 +1,4 @@
-"""Model-local functions of a file: that none calls itself, and what calling them unfolds to, counted without unfolding."""
+"""Model-local functions of a file: none may call itself, and calls may not unfold to too many nodes."""
 
 from __future__ import annotations
 

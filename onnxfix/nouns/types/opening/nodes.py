@@ -1,4 +1,4 @@
-"""Nodes of a file held against their operators' schemas: how many inputs and outputs, which attributes of which type."""
+"""Nodes of a file held against their operators' schemas: how many inputs and outputs, attributes of which types."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def attribute(given: Any, references: frozenset[str] | None) -> Iterator[str]:
     if name == "SPARSE_TENSORS" or (name == "SPARSE_TENSOR" and given.name != "sparse_value"):
         yield f"has sparse tensors as its attribute '{given.name}', which no operator takes"
     elif name == "SPARSE_TENSOR":
-        yield from (f"has the attribute '{given.name}', which {clause}" for clause in sparse.faults(given.sparse_tensor))
+        for clause in sparse.faults(given.sparse_tensor):
+            yield f"has the attribute '{given.name}', which {clause}"
     for tensor in (given.t,) if name == "TENSOR" else given.tensors if name == "TENSORS" else ():
         for clause in tensors.faults(tensor):
             yield f"has the attribute '{given.name}', which {clause}"

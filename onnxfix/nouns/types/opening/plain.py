@@ -54,8 +54,8 @@ def give_back(model: ir.Model, kept: dict[str, bytes]) -> None:
                     if str(given.value).startswith(_MARK):
                         node.attributes[name] = ir.AttrString(name, _bytes(given.value))
                 elif given.type == ir.AttributeType.STRINGS and not given.is_ref():
-                    if any(each.startswith(_MARK) for each in given.value):
-                        texts = [_bytes(each) if each.startswith(_MARK) else each for each in given.value]
+                    texts = [_bytes(each) if each.startswith(_MARK) else each for each in given.value]
+                    if any(isinstance(each, Bytes) for each in texts):
                         node.attributes[name] = ir.AttrStrings(name, texts)
 
 

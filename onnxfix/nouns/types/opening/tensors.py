@@ -56,12 +56,12 @@ def _inside(tensor: Any, dtype: ir.DataType, count: int) -> Iterator[str]:
     if tensor.HasField("raw_data"):
         held, needed = len(tensor.raw_data), 0 if dtype == ir.DataType.STRING else needed_bytes(dtype, count)
         if held != needed:
-            yield f"of the shape {list(tensor.dims)} needs {needed:,} bytes and holds {held:,}"
+            yield f"of shape {list(tensor.dims)} needs {needed:,} bytes and holds {held:,}"
         return
     held = len(getattr(tensor, _WIDE.get(dtype, "int32_data")))
     needed = count * 2 if dtype in _PAIRS else -(-count // _in_one(dtype))
     if held != needed:
-        yield f"of the shape {list(tensor.dims)} needs {needed:,} elements and holds {held:,}"
+        yield f"of shape {list(tensor.dims)} needs {needed:,} elements and holds {held:,}"
 
 
 def _in_one(dtype: ir.DataType) -> int:
@@ -85,4 +85,6 @@ def _entries(tensor: Any, dtype: ir.DataType, count: int) -> Iterator[str]:
             return
     needed = needed_bytes(dtype, count)
     if "length" in found and int(found["length"]) != needed:
-        yield f"of the shape {list(tensor.dims)} needs {needed:,} bytes, its entry says {int(found['length']):,}"
+        # a tensor that was left in the file lies there as in a data file
+        said = "and holds" if found["location"].startswith("\0") else "its entry says"
+        yield f"of shape {list(tensor.dims)} needs {needed:,} bytes, {said} {int(found['length']):,}"
