@@ -95,6 +95,7 @@ def _take_body(function: ir.Function, other: ir.Function) -> None:
     """Put another function's nodes in the place of a function's own."""
     before, after = function.graph, other.graph
     new = list(after)
+    after.outputs.clear()
     after.remove(new)
     replaced = {str(v.name): v for node in new for v in node.outputs}
     for old, value in zip(other.inputs, function.inputs, strict=True):

@@ -93,8 +93,8 @@ def unfolds(proto: onnx.ModelProto) -> None:
     for depth in range(9):
         body = [helper.make_node(f"F{depth + 1}", ["a"], [f"b{i}"], domain="local") for i in range(4)]
         proto.functions.append(helper.make_function("local", f"F{depth}", ["a"], ["b0"], body, proto.opset_import))
-    last = helper.make_function("local", "F9", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], proto.opset_import)
-    proto.functions.append(last)
+    last = [helper.make_node("Neg", ["a"], ["b"])]
+    proto.functions.append(helper.make_function("local", "F9", ["a"], ["b"], last, proto.opset_import))
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "F0", "local"
 
 

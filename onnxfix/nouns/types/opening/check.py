@@ -38,7 +38,7 @@ def faults(model: Any) -> tuple[Fault, ...]:
         inner = _function(functions, function)
         if key in called:
             found += inner
-        elif inner:
+        elif inner or functions.recurs(function):
             model.functions.remove(function)
     return tuple(dict.fromkeys(found))[:MOST]
 

@@ -23,6 +23,10 @@ def key_of(node: Any) -> Key:
     return node.domain, node.op_type, node.overload
 
 
+def key_of_function(function: Any) -> Key:
+    return function.domain, function.name, function.overload
+
+
 def inner_nodes(nodes: Any) -> Iterator[Any]:
     """NodeProtos, and those in their bodies."""
     for node in nodes:
@@ -44,7 +48,7 @@ class Functions:
 
     @staticmethod
     def of(model: Any) -> Functions:
-        return Functions({(f.domain, f.name, f.overload): f for f in model.functions})
+        return Functions({key_of_function(f): f for f in model.functions})
 
     def called(self, nodes: Any) -> set[Key]:
         """All that nodes call, and what these call in turn."""
@@ -73,6 +77,11 @@ class Functions:
             return 1
         self._sizes[key] = self.unfolded(self.known[key].node, (*inside, key))
         return self._sizes[key]
+
+    def recurs(self, function: Any) -> bool:
+        """Whether a function that is not called has no end."""
+        before = len(self.faults)
+        return self.unfolded(function.node, (key_of_function(function),)) > MOST_NODES or len(self.faults) > before
 
     def check(self, model: Any) -> list[Fault]:
         """What is wrong with calls as such."""

@@ -15,6 +15,9 @@ _KINDS = onnx.AttributeProto.AttributeType
 # The field that holds an attribute's value, by its type: onnx.proto, AttributeProto.
 _FIELDS = {"GRAPH": "g", "TENSOR": "t", "SPARSE_TENSOR": "sparse_tensor", "TYPE_PROTO": "tp"}
 
+# Attributes that name an element type, in all operators that have one of these.
+_ELEMENT_TYPES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
+
 
 def faults(node: Any, schema: schemas.Schema | None, references: frozenset[str] | None) -> Iterator[str]:
     """Clauses about a NodeProto. `references`: the attributes of the function that it is in, None outside of one."""
@@ -38,6 +41,8 @@ def attribute(given: Any, references: frozenset[str] | None) -> Iterator[str]:
     name = _KINDS.Name(given.type)
     if given.ref_attr_name:
         return
+    if name == "INT" and given.name in _ELEMENT_TYPES and given.i and not tensors.known(given.i):
+        yield f"has the unknown element type {given.i} as its attribute '{given.name}'"
     if name in _FIELDS and not given.HasField(_FIELDS[name]):
         yield f"has the attribute '{given.name}' without a value"
         return
