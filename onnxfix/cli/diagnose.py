@@ -52,6 +52,7 @@ SIZE = click.IntRange(1, 1_000_000)
     help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
 )  # fmt: skip
 @options.real_inputs
+@options.timeout
 @options.libraries
 def command(model: Path, form: str, output: Path | None, fail_on: str, **given: Any) -> int:
     """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without

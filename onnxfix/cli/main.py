@@ -13,6 +13,7 @@ import click
 
 from onnxfix import __version__
 from onnxfix.nouns.errors import OnnxfixError, spoken
+from onnxfix.nouns.process import deadline
 
 from . import voice
 
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gc.set_threshold(200_000, 20, 20)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders are cleared away
+    deadline.last_resort = _end
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     # Accept --debug behind the sub-command too: that is where people type it after a failure.
@@ -96,6 +98,16 @@ def _one_line(error: Exception) -> str:
         return spoken(error.sentence, voice.option)
     text = " ".join(str(error).split())[:300]
     return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback"
+
+
+def _end(error: OnnxfixError) -> None:
+    """For native code that is late and listens to nothing: what would be done on the way out, and then no more."""
+    import atexit
+    import os
+
+    click.echo(f"onnxfix: error: {_one_line(error)}", err=True)
+    atexit._run_exitfuncs()  # temporary folders, and processes of ours
+    os._exit(2)
 
 
 def _fail(message: str) -> None:

@@ -43,6 +43,9 @@ def faults(tensor: Any) -> Iterator[str]:
     if count > LARGEST_BYTES:
         yield f"has the shape {dims}, which no memory holds"
         return
+    if tensor.HasField("segment"):
+        yield "is a segment of one, which nobody reads"
+        return
     outside = tensor.data_location == 1
     yield from _entries(tensor, dtype, count) if outside else _inside(tensor, dtype, count)
 
