@@ -64,13 +64,13 @@ def command(model: Path, form: str, output: Path | None, fail_on: str, **given: 
         report = diagnose(model, **given, progress=advance)
     if destination is not None:
         write_report(destination, _RENDERERS[form](report), (model, *report.files))
-        click.echo(str(destination))
+        console.echo(str(destination))
     elif form == "text":
         from onnxfix.diagnose.report import text as in_text
 
         in_text.show(report, console.out())
     else:
-        click.echo(_RENDERERS[form](report).rstrip("\n"))
+        console.echo(_RENDERERS[form](report).rstrip("\n"))
     return 1 if report.fails(fail_on) else 0
 
 

@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             import traceback
 
-            click.echo(traceback.format_exc(), err=True)
+            _say(traceback.format_exc())
         _fail(_one_line(error))
     gc.freeze()  # the interpreter's last collection would look at every node again, for 0.4 s
     sys.exit(status if isinstance(status, int) else 0)
@@ -105,11 +105,17 @@ def _end(error: OnnxfixError) -> None:
     import atexit
     import os
 
-    click.echo(f"onnxfix: error: {_one_line(error)}", err=True)
+    _say(f"onnxfix: error: {_one_line(error)}")
     atexit._run_exitfuncs()  # temporary folders, and processes of ours
     os._exit(2)
 
 
 def _fail(message: str) -> None:
-    click.echo(f"onnxfix: error: {message}", err=True)
+    _say(f"onnxfix: error: {message}")
     sys.exit(2)
+
+
+def _say(text: str) -> None:
+    from . import console
+
+    console.echo(text, err=True)

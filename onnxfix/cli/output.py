@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
-
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.render import shown
 
-from . import voice
+from . import console, voice
 
 
 def emit_json(document: object) -> None:
     """Print one JSON document on stdout."""
-    click.echo(json_text(document))
+    console.echo(json_text(document))
 
 
 def json_text(document: object) -> str:
