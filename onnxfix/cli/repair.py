@@ -48,6 +48,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @click.option("--diff", "show_diff", is_flag=True, help="List every change to the graph.")
+@options.timeout
 @options.libraries
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(model: Path | None, form: str, report_file: Path | None, show_diff: bool, **given: Any) -> int:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,7 +155,7 @@ def repair(
     progress("diagnose")
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
-        earlier = background.submit(_diagnosed, model.clone(), wish.target)
+        earlier = background.submit(copy_context().run, _diagnosed, model.clone(), wish.target)
         name = folder / destination.name
         job = Job(model, wish, name, progress, checkpoint, lambda: earlier.result().plan)
         if calibration and not wish.int8:
