@@ -22,8 +22,8 @@ FastGelu Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LayerNormalizatio
 Not QuantizeLinear QuickGelu RMSNormalization Reciprocal Relu RotaryEmbedding Round ScatterElements ScatterND
 Sigmoid Sign SimplifiedLayerNormalization Sin SkipLayerNormalization SkipSimplifiedLayerNormalization Softmax
 Softplus Sqrt Tanh Trilu"""
-_BROADCAST = """Add And BitwiseAnd BitwiseOr Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow
-Sub Where Xor"""
+BROADCAST = """Add And BitwiseAnd BitwiseOr Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow
+Sub Where Xor""".split()
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2")
 
 
@@ -118,12 +118,26 @@ def _tile(_: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers 
     return None if x is None or times is None else tuple(d * int(n) for d, n in zip(x, times, strict=True))
 
 
+def _recurrent(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
+    """The first output: every step's state, (length, directions, batch, hidden)."""
+    x, directions = shapes[0], 2 if _text(node, "direction") == "bidirectional" else 1
+    hidden = integer(node, "hidden_size", 0)
+    if x is None or not hidden or len(x) != 3:
+        return None
+    return (x[0], x[1], directions, hidden) if integer(node, "layout", 0) else (x[0], directions, x[1], hidden)
+
+
+def _text(node: ir.Node, name: str) -> str:
+    return node.attributes[name].as_string() if name in node.attributes else ""
+
+
 SHAPES: dict[str, Rule] = {
     **dict.fromkeys(_SAME.split(), lambda node, shapes, numbers: shapes[0]),
-    **dict.fromkeys(_BROADCAST.split(), lambda node, shapes, numbers: broadcast(shapes)),
+    **dict.fromkeys(BROADCAST, lambda node, shapes, numbers: broadcast(shapes)),
     **PRODUCTS,
     **dict.fromkeys(("Gather", "GatherBlockQuantized"), _gather),
     **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
     "Concat": _concat,
     "ConstantOfShape": lambda node, shapes, numbers: None if numbers[0] is None else tuple(map(int, numbers[0])),
     "Expand": _expand,
