@@ -70,6 +70,8 @@ def _unsqueeze(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[
 
 def _reduce(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]) -> Shape | None:
     x, axes = shapes[0], _axes(node, numbers)
+    if x is not None and axes is None and len(node.inputs) < 2 and not integer(node, "noop_with_empty_axes", 0):
+        axes = tuple(range(len(x)))
     if x is None or axes is None:
         return None
     gone, keep = {a % len(x) for a in axes}, integer(node, "keepdims", 1)
@@ -118,6 +120,13 @@ def _tile(_: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers 
     return None if x is None or times is None else tuple(d * int(n) for d, n in zip(x, times, strict=True))
 
 
+def _gather_nd(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
+    data, ids = shapes[:2]
+    if data is None or ids is None:
+        return None
+    return (*ids[:-1], *data[integer(node, "batch_dims", 0) + ids[-1] :])
+
+
 def _recurrent(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
     """The first output: every step's state, (length, directions, batch, hidden)."""
     x, directions = shapes[0], 2 if _text(node, "direction") == "bidirectional" else 1
@@ -142,6 +151,7 @@ SHAPES: dict[str, Rule] = {
     "ConstantOfShape": lambda node, shapes, numbers: None if numbers[0] is None else tuple(map(int, numbers[0])),
     "Expand": _expand,
     "Flatten": _flatten,
+    "GatherND": _gather_nd,
     "GatherElements": lambda node, shapes, numbers: shapes[1],
     "Reshape": _reshape,
     "Shape": lambda node, shapes, numbers: None if shapes[0] is None else (len(shapes[0]),),

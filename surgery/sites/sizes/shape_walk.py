@@ -110,6 +110,10 @@ class Walk:
             whole_shape = shapes[0]
             end = node.attributes["end"].as_int() if "end" in node.attributes else None
             return None if whole_shape is None else np.array(whole_shape[integer(node, "start", 0) : end], np.int64)
+        if node.op_type == "CastLike" and numbers[1] is not None and numbers[0] is None:
+            tensor = constant_tensor(node.inputs[0])  # a float, which no shape is made of before it is cast
+            small = tensor is not None and tensor.size == 1 and not isinstance(tensor, ir.ExternalTensor)
+            return tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
