@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 
-_PLACE = re.compile(r"(?:[A-Za-z]:)?[^\s:'\"(]*[/\\][^\s:'\"(]+\.(?:cc|cpp|cxx|cu|cuh|h|hpp|inl)[:(]\d+\)?:? ?")
+_PLACE = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]:)?[^\s:'\"(]*[/\\][^\s:'\"(]+\.(?:cc|cpp|cxx|cu|cuh|h|hpp|inl)[:(]\d+\)?:? ?")
 _ERROR = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _OPENING = re.compile(r"^(?:This is an invalid model\. |Load model from .*? failed:\s*|Exception during \w+: )+")
 _RUNNING = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: ")
 _IN_NODE = re.compile(r"In Node, \((\"(?:[^\"]*)\"|[^,]*), ([\w.]+), .*?, Error Node ?\(.*?\)\s*(?:with schema\(.*?\) )?")
 _SCHEMA = re.compile(r"Node ?\(([^()]*)\) with schema\((?:([\w.]*)::)?(\w+):(-?\d+)\) ")
-_OPERATOR = re.compile(r"\b([\w.]*)::(\w+)(?=\(-?\d+\)|:-?\d+\b)")
+_QUALIFIED = re.compile(r"(?:[\w.]*::)+(?=\w)")
 _END = re.compile(r"\s*(?:Stacktrace:|\(anonymous namespace\)|; ?GPU=-?\d+ ?; ?hostname=).*$")
 _SYMBOL = re.compile(r"\boperator ?(?:\(\)|[^\w\s(]+)")
 _FALSE = " was false. "
@@ -30,7 +30,7 @@ def plain(text: str) -> str:
     text = _ERROR.sub("", text)
     text = _RUNNING.sub(_node, _OPENING.sub("", text.lstrip()))
     text = _SCHEMA.sub(r"\3 '\1' ", _IN_NODE.sub(lambda found: f"{found[2]} '{found[1].strip(chr(34))}' ", text))
-    return _END.sub("", _OPERATOR.sub(r"\2", text)).strip()
+    return _END.sub("", _QUALIFIED.sub("", text)).strip()
 
 
 def _node(found: re.Match[str]) -> str:

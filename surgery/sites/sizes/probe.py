@@ -26,6 +26,7 @@ _PRIMES = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73
 
 Sizes: TypeAlias = Mapping[str, int]
 """Size by the name of an axis."""
+Overrides: TypeAlias = tuple[Mapping[ir.Value, Shape], Mapping[ir.Value, Numbers]]
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,11 @@ def generic(axes: list[Axis], turn: int) -> dict[str, int]:
     return {axis.name: primes[i % len(primes)] * (IMAGE_STEP if axis.side else 1) for i, axis in enumerate(axes)}
 
 
-def probe(graph: ir.Graph, sizes: Sizes) -> Probe:
-    """Walk a graph at these sizes; every free axis must have one."""
+def probe(graph: ir.Graph, sizes: Sizes, instead: Overrides = ({}, {})) -> Probe:
+    """Walk a graph at these sizes; every free axis must have one. `instead`: shapes and numbers of constants."""
     walk = _Walk()
+    walk.shapes |= instead[0]
+    walk.numbers |= instead[1]
     for value in _required(graph):
         if value.shape is not None:
             shape = [_size(size, axis, sizes) for axis, size in enumerate(value.shape)]
@@ -117,13 +120,13 @@ class _Walk(Walk):
                 self._constant(value)
             numbers = [None if v is None else self.numbers.get(v) for v in node.inputs]
             shapes = [None if v is None else self.shapes.get(v) for v in node.inputs]
-            with contextlib.suppress(ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError):
+            with contextlib.suppress(ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError, TypeError):
                 if is_standard(node) and (why := misfit(node, shapes, numbers)):
                     self.misfits.append(Misfit(node, why))
                     continue
                 self._node(node)
                 self._drop_senseless(node)
-            self._bodies(node, numbers)
+                self._bodies(node, numbers)
 
     def _bodies(self, node: ir.Node, numbers: list[Numbers | None]) -> None:
         before = len(self.misfits)
