@@ -196,6 +196,12 @@ class Editor:
             value.type = wanted
             self.record("declare", Site.of_value(value), type_string)
 
+    def set_shape(self, value: ir.Value, sizes: Sequence[int | str | None] | None) -> None:
+        """Declare a value's shape truthfully, None for one that is open; nothing is recorded when it is no other."""
+        before, value.shape = value.shape, None if sizes is None else ir.Shape(sizes)
+        if value.shape != before:
+            self.record("declare", Site.of_value(value), f"{value.shape} for {before}")
+
     def drop_declaration(self, value: ir.Value) -> None:
         """Remove a value's value_info entry (type and shape); inputs and outputs of a graph must state theirs."""
         if value.is_graph_input() or value.is_graph_output():

@@ -17,6 +17,7 @@ from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import is_standard, opset
+from onnxfix.surgery.sites.half import half_types
 
 from .kernel_steps import written_out
 
@@ -62,11 +63,14 @@ class _Emulator:
         is_cast = node.op_type == "Cast" and is_standard(node)
         if not is_cast and not self._has_single_form(node):
             return
+        named = half_types.typed_by(node)
+        if named and named in node.attributes:  # it makes what it says, whatever it reads
+            node.attributes.add(ir.AttrInt64(named, ir.DataType.FLOAT))
         for index, value in enumerate(node.inputs):
             if value is not None and self.types.get(value) in HALVES:
                 node.replace_input_with(index, self._read(value, node, cast=not is_cast))
         # without half inputs (ConstantOfShape) the type of the result is the node's own, and already rounded
-        if not is_cast and any(v not in node.outputs for v in halves):
+        if not is_cast and (named or any(v not in node.outputs for v in halves)):
             for value in node.outputs:
                 # an output that is left out, as an LSTM's first where the last state is read alone, has no name
                 if value.name and self.types.get(value) in HALVES:

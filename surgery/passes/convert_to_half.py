@@ -15,12 +15,13 @@ from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half.half_constants import HalfConstants
 from onnxfix.surgery.opset import raise_opset
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.half import half_plan
+from onnxfix.surgery.sites.half import half_plan, half_types
 from onnxfix.surgery.sites.half.half_plan import FLOAT, HalfOptions, HalfPlan
 
 # Operator set in which Cast and arithmetic take bfloat16.
@@ -113,9 +114,10 @@ class _Conversion:
 
     def _decide(self, node: ir.Node) -> None:
         kind = self.plan.kind(node)
+        single = half_types.stays_single(node, self.editor.model, self.types) if kind != FLOAT else set()
         for value in node.outputs:
             if self.types.is_float32(value):
-                self.now[value] = kind
+                self.now[value] = FLOAT if value in single else kind
 
     def _retarget(self, node: ir.Node) -> None:
         """Let the operators that name their output type name the new one."""
@@ -127,6 +129,11 @@ class _Conversion:
             return
         elif node.op_type == "Cast":
             self.editor.set_attribute(node, ir.AttrInt64("to", data_type(kind)))
+        elif named := half_types.typed_by(node):
+            self.editor.set_attribute(node, ir.AttrInt64(named, data_type(kind)))
+        elif node.op_type == "MatMulNBits" and integer(node, "accuracy_level", 0):
+            # in integers, which ONNX Runtime 1.31.1 gets wrong for fp16 on a CPU; CUDA does not read it
+            self.editor.set_attribute(node, ir.AttrInt64("accuracy_level", 0))
         elif node.op_type == "ConstantOfShape":
             self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node, kind)))
 

@@ -92,7 +92,7 @@ class Job:
         steps = arrival.widening(checkpoint)
         wide, outcome = steps.apply(self.model, self.progress)
         file = self.file.with_name(f"reference-{self.file.name}")
-        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
+        self.model = Model.open(wide.write(file), self.model.custom_op_libraries)
         self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
         self.before = steps, outcome
 
@@ -121,7 +121,7 @@ class Job:
         steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(self.model, self.progress)
         if wish.int8:
-            _require_quantized(draft)
+            _require_quantized(draft, self.model, outcome.notes)
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
@@ -134,12 +134,12 @@ class Job:
         """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
         so both happen at once, and the model is written again where they did find something."""
         with ThreadPoolExecutor(1) as background:
-            writing = background.submit(draft.clone().save, self.file)
+            writing = background.submit(draft.clone().write, self.file)
             result, outcome = last.apply(draft, self.progress)
             self.progress("write")
             writing.result()
         if outcome.changes:
-            result.save(self.file)
+            result.write(self.file)
         return outcome
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
@@ -281,13 +281,20 @@ def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
     return (f"{held}: what rounding took cannot be brought back",)
 
 
-def _require_quantized(result: Model) -> None:
+def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
     """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
-    from onnxfix.surgery.sites.linear import linears
+    from onnxfix.surgery.sites.linear import embeddings, linears
 
-    found = linears.find(result)
-    if any(x.quantized for x in found):
+    found, tables = linears.find(result), list(embeddings.find(result))
+    done = sum(x.quantized for x in found) + sum(x.quantized for x in tables)
+    before = [*linears.find(source), *embeddings.find(source)]
+    if done > sum(x.quantized for x in before):
         return
-    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
-    where = f"{len(found)} linears were skipped, the first because " if found else ""
+    skipped = [x for x in found if not x.quantized]
+    if before and not skipped and found:
+        said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
+        raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
+    why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
+    why = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), why)
+    where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
     raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")
