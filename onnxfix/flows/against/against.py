@@ -242,8 +242,11 @@ def _landing(node: ir.Node, names: Collection[str]) -> str:
 def _weight(linear: linears.Linear) -> Array | None:
     """The float weight as the product reads it: [channels, columns]."""
     tensor = constant_tensor(linear.weight.source)
-    if tensor is None or linear.node.inputs[1] is not (
-        linear.weight.path[-1].outputs[0] if linear.weight.path else linear.weight.source
+    if (
+        tensor is None
+        or linear.node.op_type not in linears.FLOAT_PRODUCTS
+        or linear.node.inputs[1]
+        is not (linear.weight.path[-1].outputs[0] if linear.weight.path else linear.weight.source)
     ):
         return None
     array = weight_data.array(tensor)
