@@ -71,7 +71,11 @@ def _saved(quantized: Sequence[tuple[ir.Node, int, ir.Value]]) -> int:
     for node, numbers, source in quantized:
         read = [v for v in node.inputs if v is not None]
         behind = [
-            v for x in read if (p := x.producer()) is not None and p.op_type == "DequantizeLinear" for v in p.inputs
+            v
+            for x in read
+            if (p := x.producer()) is not None and p.op_type == "DequantizeLinear"
+            for v in p.inputs
+            if v is not None
         ]
         saved += 4 * numbers if source not in seen else 0
         for value in (source, *read, *behind):

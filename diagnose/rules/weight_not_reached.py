@@ -12,8 +12,7 @@ from onnxfix.surgery.sites.linear import linears, shared_weights
 
 
 class WeightNotReached:
-    """A weight stands behind Transpose, Cast, Reshape or Identity, in a Constant node, or in an Einsum, where quantizers
-    do not look.
+    """A weight stands behind Transpose, Cast, Reshape or Identity, or in a Constant node or Einsum: quantizers skip it.
 
     ONNX Runtime's quantizers take a MatMul or Gemm only when its weight is an initializer, and skip all others without
     a word. In a dynamo export without optimizer every weight stands behind a `Transpose`: 2 of 26 linears were

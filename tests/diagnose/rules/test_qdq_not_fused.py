@@ -226,3 +226,12 @@ def test_the_cuda_provider_fuses_the_same(tmp_path: Path) -> None:
     assert len(logs) == len(paths) and "Failed to" not in done.stderr
     changed = {name for name, log in zip(FUSED, logs, strict=True) if "QDQSelectorActionTransformer modified: 1" in log}
     assert changed == ON_CUDA - {"integers without pairs"}
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_no_int8_is_advised_for_a_convolution(target: str) -> None:
+    """--int8 takes linears alone and ends in an error on a model without one."""
+    (convolution,) = found(model(*UNFUSED["a convolution whose result stays"][:2]), target)
+    (linear,) = found(BAD(), target)
+    assert "--int8" not in convolution.repair and convolution.repair
+    assert "--int8" in linear.repair
