@@ -298,6 +298,7 @@ def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> No
         said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
         raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
     why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
-    why = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), why)
+    left = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), "")
     where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
-    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")
+    advice = f"{arg('int8', 'weight-only', 'dynamic')} may reach it" if left else "int8 needs float weights"
+    raise OnnxfixError(f"nothing was quantized: {where}{left or why}", f"nothing was written; {advice}")
