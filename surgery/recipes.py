@@ -34,6 +34,7 @@ from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
 from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
+from onnxfix.surgery.passes.take_weights_out_of_inputs import TakeWeightsOutOfInputs
 from onnxfix.surgery.sites.half.block_list import BlockList
 from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
@@ -98,8 +99,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if not wish.prepare:
         return Recipe((*wish.scripts, QuantizeDynamic(alone=True), *wish.scripts_last))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
-    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
-    steps.extend((DropInitializerValueInfo(), StoreWeightsOnce()))
+    steps: list[Pass] = [TakeWeightsOutOfInputs(), InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts()]
+    steps += [CastLikeToCast(), DropInitializerValueInfo(), StoreWeightsOnce()]
     if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
         steps.append(SplitEmbeddingBlocks())
     if wish.precision != "fp32":

@@ -84,7 +84,7 @@ class _Conversion:
         self.types = types
         self.plan = plan
         self.constants = HalfConstants(editor)
-        self.casts: dict[tuple[ir.Value, str, ir.Graph], ir.Value] = {}
+        self.casts: dict[tuple[ir.Value, str], ir.Value] = {}
         self.now: dict[ir.Value, str] = {}
         """Type of each float value after the conversion; constants are left to their readers."""
 
@@ -97,9 +97,11 @@ class _Conversion:
                 self.now[given] = self.plan.half
         for node in nodes:
             self._retarget(node)
-            for index, value in enumerate(node.inputs):
-                if value is not None and self.types.is_float32(value):
-                    self._connect(node, index, value)
+            # all before one is replaced: what an input becomes depends on the others, as they were inferred
+            read = [(i, v, self._wanted(node, i)) for i, v in enumerate(node.inputs) if self.types.is_float32(v)]
+            for index, value, wanted in read:
+                assert value is not None
+                self._connect(node, index, value, wanted)
         self.constants.convert()
         for value, kind in self.now.items():
             is_input = value.producer() is None
@@ -135,8 +137,7 @@ class _Conversion:
         elif node.op_type == "ConstantOfShape":
             self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node, kind)))
 
-    def _connect(self, node: ir.Node, index: int, value: ir.Value) -> None:
-        wanted = self._wanted(node, index)
+    def _connect(self, node: ir.Node, index: int, value: ir.Value, wanted: str | None) -> None:
         if constant_tensor(value) is not None:
             self.constants.read(node, index, value, wanted or self.plan.half)
             return
@@ -148,10 +149,7 @@ class _Conversion:
         kind = self.plan.kind(node)
         if kind == FLOAT:
             return FLOAT
-        floats = [v for v in node.inputs if self.types.is_float32(v)]
-        if node.op_type in ("Cast", "CastLike"):
-            return None
-        if len(floats) == 1 and not any(self.types.is_float32(v) for v in node.outputs):
+        if half_plan.takes_any(node, self.types):
             return None
         schema = half_plan.schema_of(node, self.editor.model)
         if schema is None or not half_plan.accepts_half(schema, index, FLOAT, kind):
@@ -159,12 +157,12 @@ class _Conversion:
         return kind
 
     def _cast(self, value: ir.Value, kind: str, reader: ir.Node) -> ir.Value:
-        graph = reader.graph
-        assert isinstance(graph, ir.Graph)
-        key = (value, kind, graph)
+        """The cast of a value, one for all readers: it stands where the value is made, and bodies see it from there. A
+        second one in a body would be a second copy for what runs on the host."""
+        key = (value, kind)
         if key not in self.casts:
-            producer = value.producer()
-            local = producer is not None and producer.graph is graph
+            producer, graph = value.producer(), value.graph
+            assert isinstance(graph, ir.Graph)
             node = self.editor.new_node(
                 "Cast",
                 [value],
@@ -172,8 +170,8 @@ class _Conversion:
                 attributes={"to": data_type(kind)},
                 outputs=[f"{value.name}_{data_type(kind).name.lower()}"],
                 types=[kind],
-                after=producer if local else None,
-                graph=None if local else graph,
+                after=producer,
+                graph=graph if producer is None else None,
             )
             node.outputs[0].shape = value.shape
             self.casts[key] = node.outputs[0]

@@ -25,7 +25,7 @@ from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival, escalation
+from . import arrival, copies, escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed, rough
@@ -77,8 +77,10 @@ class Job:
         file: Path,
         progress: Callable[[str], None],
         checkpoint: Path | None = None,
+        source_plan: Callable[[], Plan] | None = None,
     ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
+        self.source_plan = source_plan
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
@@ -92,12 +94,32 @@ class Job:
         steps = arrival.widening(checkpoint)
         wide, outcome = steps.apply(self.model, self.progress)
         file = self.file.with_name(f"reference-{self.file.name}")
-        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
+        self.model = Model.open(wide.write(file), self.model.custom_op_libraries)
         self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
         self.before = steps, outcome
 
     def attempt(self, wish: Wish) -> Attempt:
-        """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
+        """Run the passes on a copy and write it, without a copy more than the source has where that can be. Raises
+        OnnxfixError when nothing came of it."""
+        made = self._attempt(wish)
+        if self.source_plan is None or wish.precision not in HALVES or wish.target.provider.is_host:
+            return made
+        source, tried = self.source_plan(), made
+        fewest = more = copies.added(self.plans.of(made.result), source)
+        for _ in range(copies.ROUNDS):
+            kept = copies.beside(tried.result, self.plans.of(tried.result), source) if more else ()
+            if not kept:
+                break
+            try:
+                tried = self._attempt(escalation.keeping(tried.wish, kept))
+            except NothingHalfError:
+                break
+            more = copies.added(self.plans.of(tried.result), source)
+            if more < fewest:
+                made, fewest = tried, more
+        return made if made is tried else self._attempt(made.wish)  # each attempt takes the place of the one before
+
+    def _attempt(self, wish: Wish) -> Attempt:
         steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(self.model, self.progress)
         if wish.int8:
@@ -121,12 +143,12 @@ class Job:
         """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
         so both happen at once, and the model is written again where they did find something."""
         with ThreadPoolExecutor(1) as background:
-            writing = background.submit(draft.clone().save, self.file)
+            writing = background.submit(draft.clone().write, self.file)
             result, outcome = last.apply(draft, self.progress)
             self.progress("write")
             writing.result()
         if outcome.changes:
-            result.save(self.file)
+            result.write(self.file)
         return outcome
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
@@ -210,7 +232,7 @@ class Job:
         tried = [(done.wish, first, "")]
         for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound):
             self.progress(f"keep {more.what} in fp32")
-            wish = escalation.keeping(self.wish, more.nodes)
+            wish = escalation.keeping(done.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again
                 tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
             if tried[-1][1].error <= aim:

@@ -20,8 +20,6 @@ BF16 = "tensor(bfloat16)"
 LARGEST_FP16 = 65504.0
 SMALLEST_HALF = 2.0**-25  # half of the smallest subnormal: what is below rounds to zero
 
-# Sums over a dynamic axis of activations: 2,048 values of 32 already pass 65,504, the largest fp16 number.
-SUMS = frozenset({"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "ReduceProd", "ReduceLogSumExp"})
 # Operators whose small constant guards a division or a logarithm.
 GUARDS = frozenset({"Add", "Sub", "Max", "Clip", "Div", "Mul", "Pow"})
 # A finite constant between fp16's end and this is a scale; beyond, or negative, it says "never" to a softmax.
@@ -49,8 +47,6 @@ def intrinsic(node: ir.Node, model: Model, types: ElementTypes, half: str) -> st
         return "tensor sequence"
     if node.op_type in QUANT_OPS and not _is_weight_only(node):
         return "quantized operator"
-    if node.op_type in SUMS:
-        return "sum that can pass 65,504"
     schema = schema_of(node, model)
     if schema is None:
         return f"operator {node.domain or 'ai.onnx'}::{node.op_type} is unknown here"
@@ -88,6 +84,13 @@ def accepts_half(schema: schemas.Schema, index: int, known: str | None, half: st
     """Whether a float32 input may become half by the operator's schema."""
     formal = schema.input_formal(index)
     return known == FLOAT and formal is not None and half in schema.allowed.get(formal.type_str, frozenset())
+
+
+def takes_any(node: ir.Node, types: ElementTypes) -> bool:
+    """Whether a node reads its float in any type, as no other depends on it: Cast, Shape, IsNaN."""
+    floats = [v for v in node.inputs if types.is_float32(v)]
+    alone = len(floats) == 1 and not any(types.is_float32(v) for v in node.outputs)
+    return alone or node.op_type in ("Cast", "CastLike")
 
 
 def opset_of(node: ir.Node, model: Model) -> int:
