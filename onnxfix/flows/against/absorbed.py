@@ -21,10 +21,10 @@ Ranges = dict[str, tuple[float, float]]
 def ranges(reference: Model, quantized: Model) -> Ranges:
     """Of each value that a Relu or Clip makes in the one model, and another operator in front of QuantizeLinear alone
     in the other."""
-    made = {v.name: v for node in quantized.graph for v in node.outputs if v.name}
+    made = {str(v.name): v for node in quantized.graph for v in node.outputs if v.name}
     found = {}
     for node in reference.graph:
-        value = made.get(node.outputs[0].name) if node.op_type in CLIPS else None
+        value = made.get(str(node.outputs[0].name)) if node.op_type in CLIPS else None
         if value is not None and (bounds := _bounds(value, node.op_type)) is not None:
             found[str(value.name)] = bounds
     return found

@@ -276,7 +276,9 @@ def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
     if check.kind not in ("int8", "int4"):
         return ""
     shares = [d.argmax_agreement for c in comparisons for d in c.differences if d.argmax_agreement is not None]
-    agree = f"; the largest entry of a row is the same in {100 * min(shares):.0f} % of them or more" if shares else ""
+    share = min(shares, default=0.0)
+    rows = "all rows" if share == 1 else f"at least {int(100 * share)} % of rows"
+    agree = f"; argmax agrees in {rows}" if shares else ""
     return f" (limit {check.limit:g}{agree})"
 
 

@@ -87,11 +87,9 @@ def model(head: str, body: str) -> Model:
     """A QDQ graph with the weights that it reads."""
     words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
     read = {name: array for name, array in WEIGHTS.items() if name in words}
-    made = graphs.model(f"{head} {{ {body} }}", read, opset=21)
-    if "narrow" not in words:
-        return made
-    proto = graphs.proto_of(made)
-    proto.graph.initializer.append(NARROW)
+    proto = graphs.proto(f"{head} {{ {body} }}", read, opset=21)
+    if "narrow" in words:
+        proto.graph.initializer.append(NARROW)
     return graphs.opened(proto)
 
 
