@@ -18,6 +18,7 @@ from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
 from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
+from onnxfix.surgery.passes.einsum_to_matmul import EinsumToMatMul
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
@@ -120,7 +121,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
 def _quantization(wish: Wish, model: Model) -> list[Pass]:
     selection = Selection(_blocked(wish, model), wish.heads)
     # a DequantizeLinear with a scale a column needs operator set 13
-    steps: list[Pass] = [RaiseOpset()] if wish.int8 == "static" else []
+    steps: list[Pass] = [*([RaiseOpset()] if wish.int8 == "static" else []), EinsumToMatMul(selection)]
     tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
     # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])

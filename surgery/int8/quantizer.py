@@ -81,4 +81,4 @@ def _is_matrix(linear: linears.Linear) -> bool:
     tensor = constant_tensor(linear.weight.source)
     path, right = linear.weight.path, linear.node.inputs[1]
     stands = right is (path[-1].outputs[0] if path else linear.weight.source)
-    return stands and tensor is not None and len(tensor.shape) == 2
+    return linear.node.op_type in PRODUCTS and stands and tensor is not None and len(tensor.shape) == 2

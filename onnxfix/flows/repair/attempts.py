@@ -28,12 +28,14 @@ from onnxfix.surgery.recipes import Wish, planned, recipe
 from . import arrival, copies, escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
-from .verification import Check, Verification, in_words, require_typed
+from .verification import Check, Verification, in_words, require_typed, rough
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
 
 
+# Products of integers, whose activations are quantized as well.
+INTEGER_SUMS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 KEY = "onnxfix.repair"
 """Metadata entry of a result, which says what was done and how it was verified."""
 
@@ -125,7 +127,14 @@ class Job:
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
-        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_half(wish, draft), *further.notes)
+        notes = (
+            *self.notes,
+            *earlier.notes,
+            *outcome.notes,
+            *_still_half(wish, draft),
+            *_still_int8(wish, self.model),
+            *further.notes,
+        )
         passes = (*self.before[0].passes, *steps.passes, *last.passes)
         written = Model.open(self.file, self.model.custom_op_libraries)
         return Attempt(wish, Recipe(passes), Outcome(changes, notes), written)
@@ -189,6 +198,8 @@ class Job:
         comparisons = (*emulated, *measured)
         for comparison in comparisons:
             held.require(comparison, done.result)
+        for note in rough(comparisons, check):
+            done = _noted(done, note)
         return done, comparisons, in_words(comparisons, check, len(held.feeds))
 
     def _within_16_bits(self, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...]]:
@@ -281,20 +292,35 @@ def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
     return (f"{held}: what rounding took cannot be brought back",)
 
 
+def _still_int8(wish: Wish, model: Model) -> tuple[str, ...]:
+    """A note when half precision is asked of linears that compute in integers."""
+    from onnxfix.surgery.sites.linear import linears
+
+    found = [x for x in linears.find(model) if x.quantized] if wish.precision in HALVES and not wish.int8 else []
+    count = sum(
+        x.node.op_type in INTEGER_SUMS or (not x.reason and x.node.op_type in ("MatMul", "Gemm")) for x in found
+    )
+    if not count:
+        return ()
+    said = f"{plural(count, 'linear')} {'computes' if count == 1 else 'compute'} in int8 and will stay so"
+    return (f"{said}: for {wish.precision} start from the float file that it was quantized from",)
+
+
 def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
     """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
     from onnxfix.surgery.sites.linear import embeddings, linears
 
     found, tables = linears.find(result), list(embeddings.find(result))
     done = sum(x.quantized for x in found) + sum(x.quantized for x in tables)
-    before = [*linears.find(source), *embeddings.find(source)]
-    if done > sum(x.quantized for x in before):
+    before = [x.quantized for x in linears.find(source)] + [x.quantized for x in embeddings.find(source)]
+    if done > sum(before):
         return
     skipped = [x for x in found if not x.quantized]
     if before and not skipped and found:
         said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
         raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
     why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
-    why = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), why)
+    left = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), "")
     where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
-    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")
+    advice = f"{arg('int8', 'weight-only', 'dynamic')} may reach it" if left else "int8 needs float weights"
+    raise OnnxfixError(f"nothing was quantized: {where}{left or why}", f"nothing was written; {advice}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
 LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
 HALVES = ("fp16", "bf16")
+# Twice what 8 bits may lose: from here on a quantized result is said to be rough.
+ROUGH = 0.1
 # Beyond these an integer result is another one, and no rough one: unlike numbers of one size differ by 1.4, and a
 # transposed or permuted weight gave 0.9.
 LARGEST_ROUNDING, LEAST_COSINE = 0.5, 0.85
@@ -265,7 +267,28 @@ def in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str
     but = f"; never finite and so not compared: {', '.join(silent)}" if silent else ""
     if all(c.identical for c in comparisons):
         return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
-    return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {on}, {how}{but}"
+    error = f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e}"
+    return f"{error}{_meaning(comparisons, check)} on {on}, {how}{but}"
+
+
+def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
+    """Of quantized weights: the limit, and in how many rows the largest entry is still the same one."""
+    if check.kind not in ("int8", "int4"):
+        return ""
+    shares = [d.argmax_agreement for c in comparisons for d in c.differences if d.argmax_agreement is not None]
+    share = min(shares, default=0.0)
+    rows = "all rows" if share == 1 else f"at least {int(100 * share)} % of rows"
+    agree = f"; argmax agrees in {rows}" if shares else ""
+    return f" (limit {check.limit:g}{agree})"
+
+
+def rough(comparisons: Sequence[Comparison], check: Check) -> tuple[str, ...]:
+    """A warning on an error that is within the limit of 4 bits and that nobody would call right."""
+    error = max((c.rel_l2 for c in comparisons), default=0.0)
+    if check.kind != "int4" or error <= ROUGH:
+        return ()
+    advice = f"{arg('bits', 8)}, a smaller {arg('block_size')}, or {arg('search', True)} on real inputs err less"
+    return (Sentence(f"warning: the result errs by {100 * error:.0f} % of its size; {advice}"),)
 
 
 def _words(comparison: Comparison) -> str:

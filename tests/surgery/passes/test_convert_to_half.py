@@ -495,3 +495,19 @@ def test_the_type_that_an_attribute_names_becomes_half() -> None:
     assert not any("kept in fp32" in note for note in outcome.notes)
     assert {types_of(model)[name] for name in "abc"} == {"float16"}
     assert not graphs.run(model, {"x": np.ones((3, 8), np.float32)}, "all")["y"].any()
+
+
+def test_a_table_that_is_read_in_both_types_is_stored_in_one() -> None:
+    """The output layer stays fp32; the embedding reads the same table in half."""
+    text = """g (int64[n] ids) => (float[n,300] y) {
+        e = Gather(t, ids)
+        r = Relu(e)
+        u = Transpose<perm = [1, 0]>(t)
+        y = MatMul(r, u)
+    }"""
+    weights = {"t": RNG.normal(size=(300, 16)).astype(np.float32)}
+    model = converted(graphs.model(text, weights), nodes=("MatMul_y", "Transpose_u"))
+    assert [v.const_value.nbytes for v in model.graph.initializers.values()] == [weights["t"].nbytes]
+    assert types_of(model)["r"] == "float16"
+    wanted, found = (graphs.run(m, {"ids": np.arange(9)})["y"] for m in (graphs.model(text, weights), model))
+    assert graphs.rel_l2(wanted, found) < 2e-3
