@@ -24,7 +24,12 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 
 @click.command("repair", short_help="Repair a model, convert its precision or quantize it, and verify the result.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.fp16.onnx and the like.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Default: MODEL.fp16.onnx, MODEL.int8-dynamic.onnx, MODEL.w4.onnx and the like.",
+)
 @click.option(
     "--target",
     type=options.target,

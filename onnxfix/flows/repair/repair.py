@@ -27,6 +27,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 
 from .attempts import KEY, Job
+from .naming import default_output
 from .search import Answer, SearchWish
 from .verification import LIMITS
 
@@ -111,11 +112,6 @@ class Repaired(Shown):
             "result_bytes": self.result_bytes,
             "search": self.search.as_dict() if self.search else None,
         }
-
-
-def default_output(source: Path, wish: Wish) -> Path:
-    """`model.onnx` → `model.fp16.onnx`, beside the input."""
-    return source.with_name(f"{source.stem}.{wish.kind}.onnx")
 
 
 def repair(
