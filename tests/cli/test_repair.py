@@ -146,7 +146,7 @@ def weight_only_node(folder: Path, *options: str) -> dict[str, int]:
     answer("repair", "--int8", "weight-only", *options, cwd=folder)
     (file,) = folder.glob("model.w*.onnx")
     nodes = [n for n in Model.open(file).nodes() if n.op_type == "MatMulNBits"]
-    assert len(nodes) == 2 and file.name == f"model.int{nodes[0].attributes['bits'].as_int()}.onnx"
+    assert len(nodes) == 2 and file.name == f"model.w{nodes[0].attributes['bits'].as_int()}.onnx"
     found = {name: attribute.as_int() for name, attribute in nodes[1].attributes.items()}
     file.unlink()
     return found

@@ -73,13 +73,13 @@ def repair(
 ) -> Repaired:
     """Repair a model, convert its precision or quantize it; verify the result against it; then write it.
 
-    A file's result is written beside it, as `model.fp16.onnx` or `model.int8-dynamic.onnx`, or to `output`; that of a
-    model in memory is `Repaired.model` unless `output` names a file. The source is never changed. `target` is cuda, and
-    cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a polars frame, or feeds: input
-    name → array) are real inputs, for ranges of int8 and to find what half precision harms; `feeds` are verified on.
-    `max_error` is the largest relative L2 error that is still written. `script` are functions of your own (or
-    `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on what
-    repair made. `progress` is told each step.
+    A file's result is written beside it, as `model.fp16.onnx` or `model.int8-dynamic.onnx`, or to `output`; that of
+    a model in memory is `Repaired.model` unless `output` names a file. The source is never changed. `target` is
+    cuda, and cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a
+    polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find what half precision
+    harms; `feeds` are verified on. `max_error` is the largest relative L2 error that is still written. `script` are
+    functions of your own (or `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first;
+    `script_last` are run on what repair made. `progress` is told each step.
 
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
