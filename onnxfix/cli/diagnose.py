@@ -27,7 +27,7 @@ SIZE = click.IntRange(1, 1_000_000)
 
 @click.command("diagnose", short_help="Say why a model is slow, wrong or not really quantized.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", type=options.target, default="cuda", show_default=True)
+@click.option("--target", type=options.target, help="Default: what repair made MODEL for, else cuda.")
 @click.option("--engine", type=click.Choice(["auto", "forecast", "measured"]), default="auto", show_default=True)
 @click.option("--batch", type=SIZE, default=64, show_default=True, help="Rows that bytes are for.")
 @click.option("--seq", type=SIZE, default=512, show_default=True, help="Tokens of a row.")

@@ -73,7 +73,7 @@ class Diagnosis(Report, Shown):
 def diagnose(
     model: ModelLike,
     *,
-    target: str = "cuda",
+    target: str | None = None,
     engine: str = "auto",
     batch: int = 64,
     seq: int = 512,
@@ -86,9 +86,10 @@ def diagnose(
 ) -> Diagnosis:
     """Say why a model is slow, wrong or not really quantized on a target, without a GPU.
 
-    `batch` rows of `seq` tokens are what bytes and times are stated for. `against`: the float model that this one was
-    quantized from; both are run, on `calibrate` (a path, a polars frame, or feeds) or made-up inputs, and the layers
-    that lose most are named. Raises OnnxfixError.
+    `target` is the one that repair made the model for, else cuda. `batch` rows of `seq` tokens are what bytes and
+    times are stated for. `against`: the float model that this one was quantized from; both are run, on `calibrate`
+    (a path, a polars frame, or feeds) or made-up inputs, and the layers that lose most are named. Raises
+    OnnxfixError.
     """
     from onnxfix.diagnose.placement.optimised import compiler
 
@@ -96,20 +97,29 @@ def diagnose(
     from onnxfix.diagnose import run
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.plan import Sizes
+    from onnxfix.nouns.provenance import made_for
+    from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
 
+    from .advice import addressed
     from .source import on_disk
     from .values import at_least, several
 
     at_least("batch", batch, 1, whole=True)
     at_least("seq", seq, 1, whole=True)
-    where = Target.resolve(target, engine)
+    given = Target.resolve(target, engine) if target is not None else None
     folder = Path(checkpoint) if checkpoint is not None else None
     with on_disk(model) as source:
         opened = Model.open(source.path, tuple(map(Path, several(custom_op_library))))
+        recorded = made_for(opened.ir) if given is None else ""
+        where = given or Target.resolve(recorded if recorded in map(str, providers()) else "cuda", engine)
         measured = _measured(opened, against, calibrate, text, folder, progress)
         report = run.diagnose(opened, where, progress, Sizes(batch, seq), against=measured)
+    original = Path(against) if isinstance(against, str | Path) else None
+    report = addressed(report, source.path if source.given is None else None, opened.custom_op_libraries, original)
     shown = dict(vars(report))
+    if recorded == where.provider.name:
+        shown["target"] = {**report.target, "from": "the file's record"}
     if source.given is not None:
         shown["model"] = {**report.model, "path": str(source.shown)}
     return Diagnosis(**shown, files=(*opened.external_files, *opened.custom_op_libraries))

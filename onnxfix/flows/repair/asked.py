@@ -87,6 +87,7 @@ def repair(
     from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
+    from onnxfix.flows.advice import addressed
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
     from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
@@ -168,6 +169,8 @@ def repair(
             custom_op_libraries=libraries,
             progress=progress,
         )
+        named = done.output or source.path if source.given is None or output is not None else None
+        done = replace(done, after=addressed(done.after, named, libraries))
         if source.given is None or output is not None:
             return replace(done, source=source.shown)
         memory = source.alike(done.output) if done.output is not None else None
