@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onnxfix.nouns.model import Model, tensors
+from onnxfix.nouns.provenance import made_for
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.runtime.provider import Provider, named, providers
 from onnxfix.render import command
@@ -31,6 +33,20 @@ def addressed(report: R, path: Path | None, libraries: Sequence[Path] = (), orig
     target = named(str(report.target["provider"]))
     said = {text: _said(text, path, target, libraries, original) for text in {f.repair for f in report.findings}}
     return replace(report, findings=tuple(replace(f, repair=said[f.repair]) for f in report.findings))
+
+
+def next_step(report: Report, model: Model, path: Path | None) -> str:
+    """What to do with a model that nothing was found in: convert it, or time it where that is done or of no use."""
+    if report.findings or report.plan.load_error or not report.plan.nodes:
+        return ""
+    target = named(str(report.target["provider"]))
+    kinds = {tensor.dtype.name for tensor in tensors(model.ir)}
+    converted = made_for(model.ir) or report.quantization["quantized"] or kinds & {"FLOAT16", "BFLOAT16"}
+    if converted or (target.is_host and not report.quantization["linears"]):
+        bench = command.shell(("onnxfix", "bench"), str(path), ["--no-torch"])
+        return bench if path else command.python("onnxfix.bench", "model", {"torch": False})
+    wish = "--int8 dynamic" if target.is_host else "--precision fp16"
+    return _said(f"onnxfix repair {wish}", path, target, model.custom_op_libraries, None)
 
 
 def _said(text: str, path: Path | None, target: Provider, libraries: Sequence[Path], original: Path | None) -> str:

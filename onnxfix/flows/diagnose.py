@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def diagnose(
     from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
 
-    from .advice import addressed
+    from .advice import addressed, next_step
     from .source import on_disk
     from .values import at_least, several
 
@@ -116,7 +116,9 @@ def diagnose(
         measured = _measured(opened, against, calibrate, text, folder, progress)
         report = run.diagnose(opened, where, progress, Sizes(batch, seq), against=measured)
     original = Path(against) if isinstance(against, str | Path) else None
-    report = addressed(report, source.path if source.given is None else None, opened.custom_op_libraries, original)
+    path = source.path if source.given is None else None
+    report = addressed(report, path, opened.custom_op_libraries, original)
+    report = replace(report, next_step=next_step(report, opened, path))
     shown = dict(vars(report))
     if recorded == where.provider.name:
         shown["target"] = {**report.target, "from": "the file's record"}

@@ -30,7 +30,7 @@ def path_of(name: str, value: Any) -> Path | None:
     """The path that a keyword names, None for none. Raises OnnxfixError for what is no path, or empty."""
     if value is None:
         return None
-    if not isinstance(value, str | os.PathLike) or str(value) == "":
+    if not isinstance(value, str | os.PathLike) or str(value) in ("", "-"):
         raise OnnxfixError(f"{arg(name, value)} is no path", "name a file")
     return Path(value)
 
