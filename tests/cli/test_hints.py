@@ -66,8 +66,9 @@ def test_what_was_meant_in_python(model: Path) -> None:
 @pytest.mark.parametrize(
     "typed",
     ["diagnose -", "diagnose model.onnx --against -", "repair -", "repair -o -", "repair --feeds -",
-     "repair --report -", "repair --calibrate -", "export - -o x.onnx", "export x -o -", "extract - -o p.onnx", "extract model.onnx -o -",
-     "bench -", "bench model.onnx -o -", "bench model.onnx --data -", "demo -o -", "diagnose x --custom-op-library -"],
+     "repair --report -", "repair --calibrate -", "export - -o x.onnx", "export x -o -", "extract - -o p.onnx",
+     "extract model.onnx -o -", "bench -", "bench model.onnx -o -", "bench model.onnx --data -",
+     "demo -o -", "diagnose x --custom-op-library -"],
 )  # fmt: skip
 def test_streams_are_refused(typed: str, model: Path) -> None:
     done = onnxfix(*typed.split())
