@@ -56,7 +56,7 @@ def _run_exporter(
             name, found = export_legacy(torch_model, raw, spec.opset)
         else:
             name, found = export_dynamo(torch_model, raw, spec.opset, spec.optimize)
-        notes = [*earlier, *found]
+        notes = [*torch_model.notes, *earlier, *found]
         model = Model.open(raw)
         comparison = verify(raw, model, torch_model, spec.output.name, progress) if spec.verify else None
         progress("writing")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.process.discovery import from_here
 
+from . import left_out
 from .text_inputs import TEXT_AXES, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
 
@@ -52,6 +53,7 @@ def of_module(made: Any, name: str) -> TorchModel:
         dynamic=axes,
         output_names=list(named_tensors(outputs, names)),
         example_is_given=len(parts) > 1,
+        notes=left_out.notes(outputs),
     )
 
 

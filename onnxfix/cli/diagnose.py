@@ -53,6 +53,7 @@ SIZE = click.IntRange(1, 1_000_000)
     help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
 )  # fmt: skip
 @options.real_inputs
+@options.timeout
 @options.libraries
 def command(model: Path, form: str, output: Path | None, force: bool, fail_on: str, **given: Any) -> int:
     """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
@@ -64,13 +65,13 @@ def command(model: Path, form: str, output: Path | None, force: bool, fail_on: s
         report = diagnose(model, **given, progress=advance)
     if destination is not None:
         write_report(destination, _RENDERERS[form](report), (model, *report.files))
-        click.echo(str(destination))
+        console.echo(str(destination))
     elif form == "text":
         from onnxfix.diagnose.report import text as in_text
 
         in_text.show(report, console.out())
     else:
-        click.echo(_RENDERERS[form](report).rstrip("\n"))
+        console.echo(_RENDERERS[form](report).rstrip("\n"))
     return 1 if report.fails(fail_on) else 0
 
 

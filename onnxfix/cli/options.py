@@ -185,6 +185,12 @@ scripts = together(
 )
 """Functions of the user's own."""
 
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Give up after so long, and say at what. Default: a run of the model has a minute, and more with its weights.",
+)
 libraries = click.option("--custom-op-library", multiple=True, type=file, metavar="FILE.so")
 target = Target([each.name for each in providers()])
 bench_provider = Target(["auto", *sorted(each.name for each in providers() if each.array_device)])

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.render import shown
 
-from . import voice
+from . import console, voice
 
 
 def emit_json(document: object) -> None:
     """Print one JSON document on stdout."""
-    click.echo(json_text(document))
+    console.echo(json_text(document))
 
 
 def json_text(document: object) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model, staged
+from onnxfix.nouns.process.deadline import limited
 from onnxfix.nouns.provenance import KEY as PROVENANCE
 from onnxfix.nouns.weights.placing import place
 from onnxfix.render.shown import Shown, Summary
@@ -20,7 +21,7 @@ from onnxfix.surgery.graphsurgeon.extraction import Border, border_of_names, bor
 from .inputs import feeds_of_arrays
 from .outputs import keep_inputs, path_of
 from .source import on_disk
-from .values import several
+from .values import at_least, several
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -83,12 +84,16 @@ def extract(
     feeds: Feeds | None = None,
     force: bool = False,
     custom_op_library: Sequence[str | Path] = (),
+    timeout: float | None = None,
 ) -> Extracted:
     """Cut a part by torch scope, or between named values, run it on its recorded inputs, and write it.
 
     `feeds`: inputs of the whole model, made up where none are given. Beside `output` goes an `.npz` of the same name:
-    arrays `FEED/INPUT`, as `feeds` reads them, and `expected:FEED/OUTPUT`. Raises OnnxfixError, with nothing written,
-    for unknown names and for a part that does not answer bit for bit as it does inside the model.
+    arrays `FEED/INPUT`, as `feeds` reads them, and `expected:FEED/OUTPUT`. `timeout`: seconds after which it gives up;
+    where it is not given, a single run of the model has a minute, and more with large weights.
+
+    Raises OnnxfixError, with nothing written, for unknown names and for a part that does not answer bit for bit as it
+    does inside the model.
     """
     if bool(scope) == bool(inputs or outputs):
         said = f"a part is cut by {arg('scope')}, or by {arg('inputs')} and {arg('outputs')}"
@@ -103,7 +108,8 @@ def extract(
     for file in (destination, destination.with_suffix(".npz")):
         if file.exists() and not force:
             raise OnnxfixError(f"{file} exists", f"use {arg('force', True)}, or name another with {arg('output')}")
-    with on_disk(model) as source:
+    at_least("timeout", timeout, 0)
+    with on_disk(model) as source, limited("extract", timeout, source.bytes, lambda step: None):
         opened = Model.open(source.path, libraries)
         opened.refuse_overwrite(destination)
         opened.refuse_foreign(destination, force)

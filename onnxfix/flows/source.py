@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,12 @@ class Source:
     def shown(self) -> Path:
         """The path that reports name: a temporary folder's is nobody's business."""
         return self.path if self.given is None else Path(NAME)
+
+    @property
+    def bytes(self) -> int:
+        """Of the file and those beside it that are called like it, 0 for one that is not there."""
+        files = self.path.parent.glob(f"{glob.escape(self.path.name)}*") if self.path.name else ()
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def alike(self, file: Path) -> Any:
         """A file's model with all its weights in memory, of the type that the caller gave."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
+from onnxfix.nouns.types.opening import check, plain, text
+from onnxfix.nouns.types.opening.fault import BrokenError, Fault
 from onnxfix.nouns.types.operators import bodies, graphs, opset, proto_graphs
 
 from .errors import OnnxfixError, arg
@@ -34,21 +36,37 @@ class Model:
     external_files: frozenset[Path] = frozenset()
     custom_op_libraries: tuple[Path, ...] = field(default=())
 
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the file; `ir` is then nothing but its versions."""
+    stated: int = 0
+    """Nodes that a broken file has."""
+
     @staticmethod
     def open(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
-        """Parse a file and check that its weights exist. Raises OnnxfixError with what to do when it cannot."""
+        """Parse a file and check that it is a model and that its weights exist. Raises OnnxfixError with what to do
+        when it cannot: a BrokenError where the file is broken and not just unreadable or incomplete."""
+        model = Model.look(path, custom_op_libraries)
+        if model.faults:
+            raise BrokenError(model.path, model.faults)
+        return model
+
+    @staticmethod
+    def look(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
+        """As `open`, and a broken file becomes a model that can say nothing but its faults."""
         source = Path(path)
         proto, mapped = _parse(source)
-        try:
-            model = ir.from_proto(proto)
-            if mapped is not None:
-                wire.attach(model, mapped)
-        except Exception as error:  # onnx-ir raises many types on malformed protobufs
-            raise OnnxfixError(f"{source} is not a valid ONNX model: {error}", "export it again") from error
+        faults = check.faults(proto)
+        if faults:
+            empty = ir.Graph((), (), nodes=(), opset_imports={i.domain: i.version for i in proto.opset_import})
+            broken = ir.Model(empty, ir_version=proto.ir_version)
+            return Model(broken, source, frozenset(), custom_op_libraries, faults, check.count(proto))
+        model = plain.from_proto(proto)
+        if mapped is not None:
+            wire.attach(model, mapped)
         forget_undeclared(model, proto)
         if not _is_sorted(model.graph, set()):
             # onnxruntime.transformers appends its casts; the runtime takes such files, a clone of them does not
-            _sort(model.graph, source)
+            model.graph.sort()
         ir.external_data.set_base_dir(model.graph, source.parent or Path())
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
@@ -88,13 +106,7 @@ class Model:
 
     def clone(self) -> Model:
         """An independent graph over the same (shared, read-only) weight tensors."""
-        try:
-            copy = self.ir.clone()
-        except Exception as error:  # onnx-ir raises RuntimeError around whatever it met
-            raise OnnxfixError(
-                f"{self.path} cannot be changed: its graph reads a value that nothing makes", "see 'onnxfix diagnose'"
-            ) from error
-        return Model(copy, self.path, self.external_files, self.custom_op_libraries)
+        return replace(self, ir=self.ir.clone())
 
     def fingerprint(self) -> str:
         """SHA-256 of the serialised graph: structure, attributes, types, metadata, and inline weights by content."""
@@ -102,7 +114,7 @@ class Model:
 
     def ir_bytes(self) -> bytes:
         """The deterministic protobuf of the graph; external weights stay references."""
-        data: bytes = ir.to_proto(self.ir).SerializeToString(deterministic=True)
+        data: bytes = plain.to_proto(self.ir).SerializeToString(deterministic=True)
         return data
 
     def save(self, destination: Path | str, metadata: Mapping[str, str] | None = None, *, force: bool = False) -> Path:
@@ -151,15 +163,6 @@ class Model:
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
                     raise OnnxfixError(f"{file} belongs to the source model", f"give another {arg('output')}")
-
-
-def _sort(graph: Graph, source: Path) -> None:
-    try:
-        graph.sort()
-    except ValueError as error:
-        raise OnnxfixError(
-            f"{source} is not a valid ONNX model: its graph contains a cycle", "export it again"
-        ) from error
 
 
 def _is_sorted(graph: Graph, known: set[ir.Value]) -> bool:
@@ -211,6 +214,8 @@ def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
         try:
             skeleton, mapped = wire.read(source)
             proto = onnx.load_model_from_string(skeleton)
+            if not text.is_readable(proto):
+                proto = onnx.load_model_from_string(text.make_readable(skeleton, proto))
         except wire.MalformedError:  # the parser has the last word on what is a protobuf
             proto = onnx.load_model(source, format="protobuf", load_external_data=False)
     except PermissionError as error:
@@ -221,8 +226,6 @@ def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
             "check that the download or export finished",
         ) from error
     # Random text can parse as a protobuf of unknown fields only; a real model always states its IR version and a graph.
-    if proto.graph.sparse_initializer:
-        raise OnnxfixError(f"{source} holds sparse initializers, which are not supported", "make them dense")
     if not proto.ir_version or not proto.HasField("graph"):
         raise OnnxfixError(f"{source} is not an ONNX model: it holds no graph", "name an .onnx file")
     return proto, mapped

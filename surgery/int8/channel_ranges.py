@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process import deadline
 from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.runtime.onnx_runtime import runtime
 from onnxfix.nouns.weights.weight_data import Array
@@ -62,7 +63,12 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
                 options.register_custom_ops_library(str(library))
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             names = [output.name for output in session.get_outputs()]
-            runs = [dict(zip(names, session.run(names, dict(each)), strict=True)) for each in inputs]
+            how = onnxruntime.RunOptions()
+            how.log_severity_level = 4
+            with deadline.stopping("a run on inputs of the calibration", lambda: setattr(how, "terminate", True)):
+                runs = [dict(zip(names, session.run(names, dict(each), how), strict=True)) for each in inputs]
+        except OnnxfixError:
+            raise
         except Exception as error:  # the runtime's own types, all direct subclasses of Exception
             raise OnnxfixError(f"calibration failed: {one_line(error)}", "give inputs that the model takes") from error
     return {name: _merged(prefix, runs) for name, prefix in prefixes.items()}

@@ -11,11 +11,15 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
+import onnx
 import onnx_ir as ir
 
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.children import CrashedError, RefusedError
 from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.nouns.types.inlining import inline
+from onnxfix.nouns.types.opening import plain
 
 from .compiler import shared
 from .weightless import write_weightless
@@ -83,7 +87,7 @@ class Pending:
             return Boundary(_raw(self.model), error=f"the process that loads it {error}")
         except RefusedError as error:
             return Boundary(_raw(self.model), error=str(error))
-        return Boundary(ir.load(self._result))
+        return Boundary(plain.from_proto(onnx.load_model(self._result, load_external_data=False)))
 
 
 def boundary(model: Model) -> Boundary:
@@ -103,10 +107,8 @@ def _raw(model: Model) -> ir.Model:
     """The file's own graph with what ONNX Runtime does on every load: Constant nodes become initializers."""
     from onnx_ir.passes import common
 
-    try:
-        copy = model.ir.clone()
-    except Exception:  # a graph that reads what nothing makes cannot be copied; it can be looked at
-        return model.ir
-    common.InlinePass()(copy)
+    copy = model.ir.clone()
+    with contextlib.suppress(OnnxfixError):  # calls that cannot be inlined stay
+        inline(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     return copy

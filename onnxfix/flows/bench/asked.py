@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from onnxfix.eval.bench.bench import BenchReport
+from onnxfix.eval.figures.verdict import which_is_fastest
 from onnxfix.flows.outputs import keep_folder, keep_inputs, path_of
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
 from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.render.shown import Shown, Summary
+from onnxfix.render.words import plural
 
 from .data import Wanted
 
@@ -38,8 +40,8 @@ class Bench(BenchReport, Shown):
     files: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        best = f"the fastest sound one is {self.best.variant}" if self.best else "none may be deployed"
-        return f"<Bench of {len(self.rows)} variants on {self.method.provider}: {best}>"
+        count = plural(len(self.rows), "variant")
+        return f"<Bench of {count} on {self.method.provider}: {which_is_fastest(self.fastest)}>"
 
     def frame(self) -> pl.DataFrame:
         """One row a variant and point, as results.parquet has them."""
@@ -149,7 +151,7 @@ def bench(
             modules=modules,
             checkpoint=Path(checkpoint) if checkpoint is not None else None,
             factory=factory,
-            data=Path(data) if isinstance(data, str) else data,
+            data=_table(data),
             text=text,
             labels=_labels(label),
             limit=limit,
@@ -253,6 +255,19 @@ def _named(models: Benched | Sequence[Benched] | Mapping[str, Benched]) -> Itera
         yield from (("", model) for model in models)
     else:
         yield "", models
+
+
+def _table(data: Any) -> Path | pl.DataFrame | None:
+    from onnxfix.flows.inputs import table_of
+    from onnxfix.nouns.errors import OnnxfixError, arg
+
+    if data is None or isinstance(data, str | Path):
+        return Path(data) if data is not None else None
+    table = table_of(data, "data")
+    if table is None:
+        what = f"{arg('data')} is of type {type(data).__name__}, not a table"
+        raise OnnxfixError(what, "give a polars DataFrame, or the path of a .parquet, .csv, .tsv or .jsonl file")
+    return table
 
 
 def _labels(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from onnxfix.surgery.recipes import Wish
 from .attempts import KEY, Job
 from .naming import default_output
 from .search import Answer, SearchWish
+from .size_due import due, said
 from .verification import LIMITS
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Repaired(Shown):
     source_bytes: int
     result_bytes: int
     search: Answer | None = None
+    due_bytes: int | None = None
+    """What the result would take with each weight once and in the type that was asked for; None where unknown."""
     memory: Any = None
     """The result of a model in memory, of the type that was given."""
 
@@ -110,6 +114,7 @@ class Repaired(Shown):
             "verified": self.verified,
             "source_bytes": self.source_bytes,
             "result_bytes": self.result_bytes,
+            "due_bytes": self.due_bytes,
             "search": self.search.as_dict() if self.search else None,
         }
 
@@ -146,8 +151,9 @@ def repair(
     progress("diagnose")
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
-        earlier = background.submit(_diagnosed, model.clone(), wish.target)
-        job = Job(model, wish, folder / destination.name, progress, checkpoint)
+        earlier = background.submit(copy_context().run, _diagnosed, model.clone(), wish.target)
+        name = folder / destination.name
+        job = Job(model, wish, name, progress, checkpoint, lambda: earlier.result().plan)
         if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None
@@ -166,10 +172,11 @@ def repair(
         written = None if dry_run else destination
         if written:
             place(done.result.path, done.result.external_files, written, force=force)
-    kind = wish.kind
+    kind, wanted = wish.kind, due(model, wish)
+    outcome = Outcome(done.outcome.changes, (*done.outcome.notes, *said(wanted, model.file_bytes, size, wish)))
     return Repaired(
-        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
-        answer,
+        source, written, kind, done.steps, outcome, before, after, comparisons, verified, model.file_bytes, size,
+        answer, wanted,
     )  # fmt: skip
 
 

@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError
 
+from . import deadline
 from .scratch import Scratch
 from .serving import read, write
 
@@ -99,13 +101,20 @@ class Child:
             write(self._process.stdin, pickle.dumps(request))
 
     def answer(self, limit_s: float = LONGEST_S) -> Any:
-        """What the worker returned. Raises RefusedError, and CrashedError or TimeoutError, after which it is gone.
+        """What the worker returned. Raises RefusedError, and CrashedError or TimeoutError, after which it is gone, as
+        after LateError, where the job that it works for has no more time.
 
-        The text of these two is one clause: `was ended by SIGKILL (out of memory?)`, `did not answer within 60 s`.
+        The text of the second two is one clause: `was ended by SIGKILL (out of memory?)`, `did not answer within 60 s`.
         """
         assert self._process.stdout is not None
-        with self._deadline(limit_s):
-            answer = read(self._process.stdout)
+        job = deadline.current()
+        try:
+            with self._deadline(limit_s if job is None else min(limit_s, job.left())):
+                answer = read(self._process.stdout)
+        except TimeoutError as error:
+            if job is not None and job.left() < limit_s and time.monotonic() >= job.until:
+                raise job.error() from error
+            raise
         if answer is None:
             raise self._crash()
         succeeded, said = pickle.loads(answer)
