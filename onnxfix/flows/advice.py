@@ -45,8 +45,8 @@ def next_step(report: Report, model: Model, path: Path | None) -> str:
     if converted or (target.is_host and not report.quantization["linears"]):
         bench = command.shell(("onnxfix", "bench"), str(path), ["--no-torch"])
         return bench if path else command.python("onnxfix.bench", "model", {"torch": False})
-    wish = "--int8 dynamic" if target.is_host else "--precision fp16"
-    return _said(f"onnxfix repair {wish}", path, target, model.custom_op_libraries, None)
+    wish = "onnxfix repair --int8 dynamic" if target.is_host else "onnxfix repair --precision fp16"
+    return _said(wish, path, target, model.custom_op_libraries, None)
 
 
 def _said(text: str, path: Path | None, target: Provider, libraries: Sequence[Path], original: Path | None) -> str:
