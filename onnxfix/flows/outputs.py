@@ -64,9 +64,10 @@ def keep_folder(folder: Path, files: Iterable[str], force: bool) -> None:
     if force or any(sign.is_file() for sign in signs) or _is_report(folder / "summary.json"):
         return
     for name in files:
-        if os.path.lexists(folder / name):
+        file = folder / name
+        if os.path.lexists(file) and not (file.is_dir() and not any(file.iterdir())):
             raise OnnxfixError(
-                f"{folder / name} exists and no bench made it",
+                f"{file} exists and no bench made it",
                 f"use {arg('force', True)}, or give another {arg('output')}",
             )
 
