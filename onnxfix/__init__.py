@@ -21,6 +21,9 @@ if sys.argv[:1] == ["-m"] and "onnxfix" in sys.orig_argv and sys.path[:1] == [os
     if os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == _here:  # noqa: PTH100, PTH120
         sys.path.append(_here)
 
+# ONNX Runtime looks for it once, when it is imported: see nouns/runtime/onnx_runtime.py
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 

@@ -35,5 +35,5 @@ class SessionWillFail:
                 site=Site.of_node(origin) if origin is not None else site,
                 message=placed.reason or f"no provider has a kernel for {placed.op_type}",
                 evidence={"op_type": placed.op_type},
-                repair="onnxfix repair on the fp32 model keeps such nodes in fp32",
+                repair="onnxfix repair on the fp32 model, which keeps such nodes in fp32",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from onnxfix.nouns.runtime.provider import placed_on
+from onnxfix.nouns.runtime.provider import named, placed_on
 from onnxfix.render.markup import code, details, section, table, text
 from onnxfix.render.words import plural
 
@@ -74,7 +74,8 @@ def placements(document: Document) -> str:
     if any(run[2] for each in found.values() for run in each["runs"]):
         keys += '<span class="key"><i class="tick"></i>copies between device and host</span>'
     hint = "Nodes in the order in which ONNX Runtime runs them, by provider, as forecast from the graph."
-    return section("Placement", hint, [f'<div class="legend">{keys}</div>', *drawn]) if drawn else ""
+    classes = "legend at-home" if all(named(each["target"]).is_host for each in found.values()) else "legend"
+    return section("Placement", hint, [f'<div class="{classes}">{keys}</div>', *drawn]) if drawn else ""
 
 
 def _placement(name: str, number: int, found: Row) -> str:

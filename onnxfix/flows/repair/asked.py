@@ -74,14 +74,14 @@ def repair(
 ) -> Repaired:
     """Repair a model, convert its precision or quantize it; verify the result against it; then write it.
 
-    A file's result is written beside it, as `model.fp16.onnx`, or to `output`; that of a model in memory is
-    `Repaired.model` unless `output` names a file. The source is never changed. `target` is cuda, and cpu with `int8`
-    dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a polars frame, or feeds: input
-    name → array) are real inputs, for ranges of int8 and to find what half precision harms; `feeds` are verified on.
-    `max_error` is the largest relative L2 error that is still written. `script` are functions of your own (or
-    `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on what
-    repair made. `timeout`: seconds after which it gives up; where it is not given, a single run of the model has a
-    minute, and more with large weights. `progress` is told each step.
+    A file's result is written beside it, as `model.fp16.onnx` or `model.int8-dynamic.onnx`, or to `output`; that of
+    a model in memory is `Repaired.model` unless `output` names a file. The source is never changed. `target` is
+    cuda, and cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a
+    polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find what half precision
+    harms; `feeds` are verified on. `max_error` is the largest relative L2 error that is still written. `script` are
+    functions of your own (or `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first;
+    `script_last` are run on what repair made. `timeout`: seconds after which it gives up; where it is not given, a
+    single run of the model has a minute, and more with large weights. `progress` is told each step.
 
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
@@ -89,6 +89,7 @@ def repair(
     from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
+    from onnxfix.flows.advice import addressed
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
     from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
@@ -101,6 +102,7 @@ def repair(
     from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
     from . import repair as job
+    from .naming import default_output
 
     for name, value, known in (
         ("precision", precision, Precision),
@@ -154,7 +156,7 @@ def repair(
                 io_types=io_types,
             ),
         )
-        destination = written or job.default_output(source.path, wish)
+        destination = written or default_output(source.path, wish)
         searched = _search(wish, destination, search, metric, max_error, log)
         done = job.repair(
             source.path,
@@ -171,6 +173,8 @@ def repair(
             custom_op_libraries=libraries,
             progress=progress,
         )
+        named = done.output or source.path if source.given is None or output is not None else None
+        done = replace(done, after=addressed(done.after, named, libraries))
         if source.given is None or output is not None:
             return replace(done, source=source.shown)
         memory = source.alike(done.output) if done.output is not None else None

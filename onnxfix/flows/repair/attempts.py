@@ -17,6 +17,7 @@ from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.provenance import REPAIR
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.operators import BODIES
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 # Products of integers, whose activations are quantized as well.
 INTEGER_SUMS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
-KEY = "onnxfix.repair"
+KEY = REPAIR
 """Metadata entry of a result, which says what was done and how it was verified."""
 
 

@@ -28,6 +28,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 
 from .attempts import KEY, Job
+from .naming import default_output
 from .search import Answer, SearchWish
 from .size_due import due, said
 from .verification import LIMITS
@@ -116,11 +117,6 @@ class Repaired(Shown):
             "due_bytes": self.due_bytes,
             "search": self.search.as_dict() if self.search else None,
         }
-
-
-def default_output(source: Path, wish: Wish) -> Path:
-    """`model.onnx` → `model.fp16.onnx`, beside the input."""
-    return source.with_name(f"{source.stem}.{wish.kind}.onnx")
 
 
 def repair(
