@@ -17,7 +17,7 @@ from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
 from onnxfix.nouns.types.operators import bodies, graphs, opset, proto_graphs
 
-from .errors import OnnxfixError, arg
+from .errors import DIAGNOSE, OnnxfixError, arg
 from .weights import external_data, wire, writer
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
@@ -92,7 +92,7 @@ class Model:
             copy = self.ir.clone()
         except Exception as error:  # onnx-ir raises RuntimeError around whatever it met
             raise OnnxfixError(
-                f"{self.path} cannot be changed: its graph reads a value that nothing makes", "see 'onnxfix diagnose'"
+                f"{self.path} cannot be changed: its graph reads a value that nothing makes", f"see {DIAGNOSE}"
             ) from error
         return Model(copy, self.path, self.external_files, self.custom_op_libraries)
 

@@ -79,6 +79,12 @@ CASES: dict[str, tuple[list[str], str, Callable[[], object], str]] = {
         lambda: repair(Path(MODEL), wish(), max_error=0),
         "calibrate='FILE' and search=True keep what half precision harms, block_node what you name, or raise max_error",
     ),
+    "a command": (
+        ["repair", "--block-op", "Sigmoid"],
+        "catches no node of model.onnx; list node names with 'onnxfix diagnose --format json'",
+        lambda: repair(Path(MODEL), wish(ops=("Sigmoid",))),
+        "catches no node of model.onnx; onnxfix.diagnose(model).plan.nodes has the names of nodes",
+    ),
     "nothing to export": (
         ["export"],
         "give --factory module:function",
