@@ -26,19 +26,13 @@ labels of tokens, rows are the labelled tokens."""
 
 
 @dataclass(frozen=True)
-class Yardsticks:
-    """Whose answers others are compared with: `baseline` for agreement and F1, `reference` for logits."""
-
-    baseline: Answers | None
-    reference: Answers | None
-
-
-@dataclass(frozen=True)
 class Judge:
-    """Figures from answers. `metric`: a task's own, beside F1."""
+    """Figures from answers, compared in classes and F1 with those of the baseline, in logits with the reference's.
+    `metric`: a task's own, beside F1."""
 
     workload: Workload
-    yardsticks: Yardsticks
+    baseline: Answers | None
+    reference: Answers | None
     metric: Metric | None = None
     notes: list[str] = field(default_factory=list)
     """What the reader must know: variants that the metric fails on."""
@@ -46,8 +40,8 @@ class Judge:
     def figures(self, name: str, answers: Answers) -> dict[str, Any]:
         """The fields of the BenchRow of this name that answers decide."""
         predicted, differences = answers.predictions(), list(answers.differences.values())
-        base, reference = self.yardsticks.baseline, self.yardsticks.reference
-        shares = [agreement(o.predictions(), predicted) if o else math.nan for o in (base, reference)]
+        others = (self.baseline, self.reference)
+        shares = [agreement(o.predictions(), predicted) if o else math.nan for o in others]
         return {
             "heads": {h: self._head(h, answers) for h in self.workload.gold if h in predicted},
             "metrics": self._own(name, answers),
@@ -83,7 +77,7 @@ class Judge:
     def _head(self, head: str, answers: Answers) -> HeadFigures:
         known, predicted = self._labels(head), answers.predictions()[head]
         f1, low, high, below = known.f1(predicted), math.nan, math.nan, Interval()
-        base, reference = self.yardsticks.baseline, self.yardsticks.reference
+        base, reference = self.baseline, self.reference
         if base is not None and head in base.heads:
             low, high = known.difference(base.predictions()[head], predicted)
         if reference is not None and head in reference.heads:
@@ -93,7 +87,7 @@ class Judge:
         return HeadFigures(f1, known.accuracy(predicted), low, high, below)
 
     def _kl(self, answers: Answers) -> float:
-        reference = self.yardsticks.reference
+        reference = self.reference
         shared = [h for h in answers.heads if reference is not None and h in reference.heads]
         return max((kl_divergence(reference.heads[h], answers.heads[h]) for h in shared if reference), default=math.nan)
 

@@ -15,7 +15,7 @@ from onnxfix.render.words import listed, plural
 
 from . import charts, pareto, parts
 from .charts import measured
-from .contents import Document, Row, fastest, memory_mb, on_device
+from .contents import Document, Entry, fastest, memory_mb, on_device
 
 
 def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rule]]) -> str:
@@ -50,7 +50,7 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
     return whole("onnxfix bench", ["page.css", "bench_page.css"], body)
 
 
-def _subtitle(document: Document, best: Row | None) -> str:
+def _subtitle(document: Document, best: Entry | None) -> str:
     rows, method = document["rows"], document["method"]
     where = f"{plural(len(rows), 'variant')} on {method['workload']}, {method['provider'].upper()}"
     if best is None:
@@ -60,7 +60,7 @@ def _subtitle(document: Document, best: Row | None) -> str:
     return f"tied: nothing shows which of these sound variants is the fastest, of {where}"
 
 
-def _tiles(document: Document, best: Row | None) -> str:
+def _tiles(document: Document, best: Entry | None) -> str:
     rows = document["rows"]
     tiles = _of_best(document, best) if best else []
     failed, sound = sum(bool(row["failure"]) for row in rows), sum(bool(row.get("sound")) for row in rows)
@@ -73,7 +73,7 @@ def _tiles(document: Document, best: Row | None) -> str:
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
 
-def _of_best(document: Document, best: Row) -> list[tuple[str, str, str]]:
+def _of_best(document: Document, best: Entry) -> list[tuple[str, str, str]]:
     baseline = document["method"]["baseline"]
     of = f" of {text(best['variant'])}" if len(fastest(document)) > 1 else ""
     tiles = [
