@@ -142,7 +142,7 @@ def run_bench(
         baseline = _baseline(trials, course.baseline)
         time_all(trials, timed, course, baseline, store, progress)
         while baseline != (another := _baseline(trials, course.baseline)):
-            # a baseline that failed when it was timed is none, and ratios to it mean nothing
+            # the baseline failed while it was timed: another one takes its place, and all ratios are taken anew
             baseline = another
             time_all(trials, timed, course, baseline, store, lambda step: None)
     return _report(trials, workload, course, baseline, remarks, len(timed[course.points[0]]))

@@ -11,7 +11,7 @@ from onnxfix.nouns.errors import Voice, python
 
 from .worker import Settings
 
-# An interrupted bench repeats one group at most.
+# Small, since an interrupted bench has to repeat the group that it was in.
 AT_ONCE = 4
 
 

@@ -32,7 +32,7 @@ class Probe:
     ) -> None:
         self._workload, self._batches, self._settings = workload, batches, settings
         first, *others = timed
-        # memory is that of the first point: at its own lengths, of the longest rows there are
+        # memory is stated for the first point; at the data's own lengths its longest rows may be in no timed batch
         self._first = _largest([*timed[first], *(batches if first.length is None else ())])
         sizes = {point: _largest(timed[point]) for point in others}
         self._point = max(sizes, key=lambda point: sizes[point].entries, default=None)

@@ -49,7 +49,7 @@ def profiles(
 def _in_process(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
     worker: Worker | None = None
     try:
-        # kernels are launched and not waited for otherwise: the profile would be of launches
+        # without this the runtime does not wait for kernels, and the profile is of their launches
         blocks_by = named(settings.provider).blocks_by
         worker = Worker(variant, settings, {blocks_by: "1"} if blocks_by else None)
         worker.ready()

@@ -98,7 +98,7 @@ class Judge:
             found = self.metric({head: self._labels(head).labels for head in self.workload.gold}, dict(answers.heads))
             named = found if isinstance(found, Mapping) else {getattr(self.metric, "__name__", "metric"): found}
             return {str(name): float(value) for name, value in named.items()}
-        except Exception as error:  # the user's own function, on NaN for one: the other rows have been measured
+        except Exception as error:  # of the user's function, on NaN for example: only its figure is lost
             self.notes.append(f"the metric fails on {variant}: {type(error).__name__}: {one_line(error)}")
             return {}
 
@@ -112,7 +112,7 @@ def find_metric(text: str) -> Metric:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # importing runs the module, which may raise anything
         raise OnnxfixError(f"{asked}: {type(error).__name__}: {one_line(error)}", "check the name") from error
     finally:
         sys.path.remove(str(Path.cwd()))

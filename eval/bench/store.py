@@ -22,7 +22,7 @@ from .trial import Trial
 from .variant import Variant
 
 FOLDER = "parts"
-# Outputs of the reference that are kept to compare with: all of a classifier, some batches of a language model.
+# At most this much of the reference's outputs is kept: all of a classifier's, the first batches of a language model's.
 KEPT_BYTES = 512_000_000
 
 
@@ -109,7 +109,7 @@ def settings(workload: Workload, course: Course) -> dict[str, Any]:
     for batch in (*workload.rows, *(fixed.arrays for fixed in workload.fixed)):
         for name, array in batch.items():
             digest.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    for gold in workload.gold.values():  # answers are kept of labelled tokens alone
+    for gold in workload.gold.values():  # which tokens have labels decides which logits are kept
         digest.update((gold != NO_LABEL).tobytes() if gold.ndim == 2 else b"")
     return {
         "data": digest.hexdigest(),

@@ -18,7 +18,7 @@ from .store import Store
 from .trial import Timing, Trial
 from .worker import Settings, VariantFailure, Worker
 
-# Of what is free; the rest is for what grows while it runs.
+# Of the memory that is free; variants grow while they run.
 SHARE_OF_MEMORY = 0.7
 Batches = Mapping[Point, Sequence[Batch]]
 
@@ -58,14 +58,14 @@ def time_all(
     waiting = []
     for trial in trials:
         if any(timing.baseline_fingerprint != fingerprint for timing in trial.timings.values()):
-            trial.timings = {}  # ratios to what is the baseline no more
+            trial.timings = {}  # ratios to another baseline than this one
         if trial.failure or trial.timings:
             with stretch(progress, course.rounds, trial.name):
                 continue
         waiting.append(trial)
     for group in groups([t for t in waiting if t is not base], base, base in waiting, course.at_once):
         with stretch(progress, course.rounds * len([t for t in group if t in waiting]), "timed") as tick:
-            # the baseline keeps the figures of its first group
+            # in all groups but its first the baseline runs for the others alone: a copy of its trial takes the figures
             runners = [_Runner(t if t in waiting else Trial(t.variant), missing={**t.missing}) for t in group]
             _time_group(runners, batches, course, tick)
         _record(runners, baseline, batches, course.rounds, fingerprint)

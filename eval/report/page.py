@@ -115,7 +115,7 @@ def _plot(title: str, hint: str, drawn: str, keys: str = "") -> str:
 
 def _kinds(document: Document) -> str:
     found = dict.fromkeys(row["kind"] for _, row in measured(document))
-    # an attribute of a drawing: the page's policy allows no style beside its sheet
+    # colour as an SVG attribute: the page's Content-Security-Policy allows no inline style
     circle = '<svg class="dot" viewBox="0 0 2 2"><circle cx="1" cy="1" r="1" fill="{}"/></svg>'
     dots = ((circle.format(charts.colour(kind)), kind) for kind in found)
     keys = "".join(f'<span class="key">{dot}{text(kind)}</span>' for dot, kind in dots)
@@ -130,7 +130,7 @@ def _codes(document: Document, rules: Mapping[str, type[Rule]]) -> dict[str, str
 
 def _rules(document: Document, rules: Mapping[str, type[Rule]]) -> str:
     entries = [
-        # inside: browsers open what an address leads into
+        # the id goes inside <details>: browsers open it when a link leads to something in it
         details(f"{code(number)} {text(name)}", f'<div id="{number}">{about(rules[number])}</div>')
         for number, name in _codes(document, rules).items()
     ]

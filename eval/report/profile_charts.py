@@ -68,7 +68,7 @@ def layers(document: Document) -> str:
     every = sorted({name for found in times.values() for name in found}, key=lambda n: (n == OTHERS, _natural(n)))
     if len(every) < 2:
         return ""
-    # modules are told apart by their ends: `model.backbone.layers.3` among its like is `layers.3`
+    # labels drop what all modules begin with: of `model.backbone.layers.3` they keep `layers.3`
     short = dict(zip(every, names(_ends(every), 30), strict=True))
     shown = dict(zip(chosen, names(chosen), strict=True))
     values = [

@@ -11,7 +11,7 @@ from onnxfix.eval.bench.bench import BenchReport
 from onnxfix.eval.figures.verdict import THRESHOLDS
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
-# Column → what it is called, and whether it counts against the tolerance as a ratio.
+# Column → what it is called in a sentence.
 SIZES = {"size_mb": "size", "memory_mb": "memory", "vram_mb": "VRAM"}
 
 
