@@ -78,7 +78,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def near_scopes(pattern: str, model: Model, instead: str) -> str:
     """What to name for a pattern that catches no module: those nearest to it, or something else (`instead`) where the
     file names none."""
-    scopes = list(dict.fromkeys(s for n in model.nodes() for s in _parents(scope_of(n))))
+    own = list(dict.fromkeys(scope for n in model.nodes() if (scope := scope_of(n))))
+    scopes = list(dict.fromkeys(parent for scope in own for parent in _parents(scope)))
     ends = [scope for scope in scopes if scope.endswith(f".{pattern}")][:3]
-    near = ends or difflib.get_close_matches(pattern, scopes, n=3, cutoff=0.4) or scopes[len(scopes) // 2 :][:1]
+    near = ends or difflib.get_close_matches(pattern, scopes, n=3, cutoff=0.4) or own[len(own) // 2 :][:1]
     return f"near it are {', '.join(near)}" if near else f"this file names no torch modules; {instead}"

@@ -64,7 +64,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
     variants = [Variant("torch fp32", PyTorch(), models.torch_classifier), *made]
     workload, points = models.workload(32), grid((4, 8), (6, 12))
     said, documents = opinions(variants, "cpu", "cuda")
-    report = run_bench(variants, workload, Course(points, rounds=2, threads=1), Remarks(opinions=said))
+    report = run_bench(variants, workload, Course(points, rounds=3, threads=1), Remarks(opinions=said))
     found = profiles(variants, workload, points[0], Settings(threads=1))
     # one with copies and findings in the place of one without
     documents["slow"] = opinion_document(rendered_models.report("gated"))
