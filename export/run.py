@@ -62,7 +62,7 @@ def _run_exporter(
         progress("writing")
         drop_stack_traces(model)
         provenance_of(spec, torch_model, model, name, notes, comparison).write(model.ir)
-        path = model.save(spec.output)
+        path = model.save(spec.output, force=spec.overwrite)
     return _result(path, name, notes, comparison, torch_model)
 
 

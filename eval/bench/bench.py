@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.workload import Workload, with_defaults
 from onnxfix.eval.run.machine import machine
 from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.process.scratch import Scratch
 
 from .course import AT_ONCE, Course
 from .probe import Probe
@@ -182,8 +182,8 @@ def _kept(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="onnxfix-bench-") as temporary:
-        yield Path(temporary)
+    with Scratch() as temporary:
+        yield temporary
 
 
 def _check(variants: Sequence[Variant], workload: Workload, course: Course) -> None:

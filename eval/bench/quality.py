@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from onnxfix.eval.figures.head import Head
@@ -17,6 +14,7 @@ from onnxfix.eval.figures.row import HeadFigures
 from onnxfix.eval.figures.verdict import THRESHOLDS
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
+from onnxfix.nouns.process.discovery import from_here
 
 from .trial import Answers
 
@@ -109,13 +107,10 @@ def find_metric(text: str) -> Metric:
     asked = arg("metric", text)
     if not colon or not module or not name:
         raise OnnxfixError(f"{asked} is not of the form MODULE:FUNCTION")
-    sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(from_here(module), name)
     except Exception as error:  # importing runs the module, which may raise anything
         raise OnnxfixError(f"{asked}: {type(error).__name__}: {one_line(error)}", "check the name") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
     if not callable(found):
         raise OnnxfixError(f"{asked} is not a function")
     metric: Metric = found

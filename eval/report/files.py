@@ -24,6 +24,7 @@ MODULES = 8  # rows of a profile that a terminal shows; the files have 20
 WIDE = 150
 # REPORT.md is written last, so that all other files are there once it is.
 FILES = ("results.parquet", "summary.json", "REPORT.md")
+NAMES = (*FILES, "report.html")
 
 
 def write_report(report: BenchReport, folder: Path, page: str = "") -> list[Path]:

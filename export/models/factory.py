@@ -6,14 +6,13 @@ The function is called with the checkpoint path when it takes an argument. It re
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.nouns.errors import TRACEBACK, OnnxfixError, arg, one_line
+from onnxfix.nouns.process.discovery import from_here
 
 from . import left_out
 from .text_inputs import TEXT_AXES, WAY, text_example, text_input_names
@@ -88,15 +87,12 @@ def _resolve(factory: str) -> Callable[..., Any]:
     module_name, _, function_name = factory.partition(":")
     if not module_name or not function_name:
         raise OnnxfixError(f"{arg('factory', factory)} is not of the form module:function")
-    sys.path.insert(0, str(Path.cwd()))  # an installed command does not have the current folder on its path
     try:
-        function = getattr(importlib.import_module(module_name), function_name, None)
+        function = getattr(from_here(module_name), function_name, None)
     except ImportError as error:
         raise OnnxfixError(
             f"{arg('factory', factory)}: {error}", "run from the folder of the module or install it"
         ) from error
-    finally:
-        sys.path.pop(0)
     if not callable(function):
         raise OnnxfixError(f"module {module_name} has no function {function_name}")
     return function  # type: ignore[no-any-return]

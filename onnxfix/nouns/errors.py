@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .runtime import messages
+
 LONGEST_MESSAGE = 400
 EITHER = "either"
 """The name under which a voice is given words to choose from: Python's are the first, a command line's the second."""
@@ -85,8 +87,5 @@ def one_line(error: BaseException, voice: Voice = python) -> str:
     """The message without the runtime's error number, its source paths and its line breaks, cut to 400 characters."""
     text = spoken(error.sentence, voice) if isinstance(error, OnnxfixError) else str(error)
     text = " ".join(text.split()) or type(error).__name__
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    text = re.sub(r"^(This is an invalid model\. |Load model from .*? failed:\s*)+", "", text)
-    # "<source file>:<line> <return type> <function>(<types>) [<condition> was false. ]<message>"
-    text = re.sub(r"\S*/onnxruntime/\S+:\d+ .*?\) (?:const )?(?=[A-Z`'])", "", text)
+    text = messages.plain(text) or type(error).__name__
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"

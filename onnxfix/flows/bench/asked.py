@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from onnxfix.eval.bench.bench import BenchReport
 from onnxfix.eval.figures.verdict import which_is_fastest
+from onnxfix.flows.outputs import keep_folder, keep_inputs, path_of
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.render.shown import Shown, Summary
 from onnxfix.render.words import plural
 
@@ -108,6 +109,7 @@ def bench(
     resume: bool = False,
     verify: bool = True,
     output: str | Path | None = None,
+    force: bool = False,
     voice: Voice = python,
     progress: Progress = silent,
 ) -> Bench:
@@ -117,26 +119,33 @@ def bench(
     `data`: texts (a path or a polars frame), `label` its columns of labels by output; else inputs are made up. `torch`:
     rows of torch fp32 and bf16, found by what `onnxfix export` recorded in a file (None: where there is such a
     record). `batch` and `seq` may be several: a grid. `baseline`: results.parquet of an earlier bench, whose figures
-    are compared within `tolerance` percent. Nothing is written unless `output` names a folder; `voice` says in it what
+    are compared within `tolerance` percent. Nothing is written unless `output` names a folder, in which only what a
+    bench made is replaced, unless `force` says so; `voice` says in it what
     failures tell to change.
 
     Raises OnnxfixError; a variant that fails is a row with its reason.
     """
     from onnxfix.eval.bench.course import Course
     from onnxfix.eval.bench.quality import find_metric
+    from onnxfix.eval.report.files import NAMES
     from onnxfix.eval.report.regression import check_alike, read, regressions
 
     from .setup import setup
 
     at_least("rounds", rounds, 1, whole=True)
     at_least("threads", threads, 0, whole=True)
-    where = _provider(provider)
+    where, asked = _provider(provider), path_of("output", output)
+    if asked is not None:
+        named = {"models": models, "checkpoint": checkpoint, "data": data, "baseline": baseline}
+        for name in NAMES:
+            keep_inputs({"output": asked / name}, named)
+        keep_folder(asked, (*NAMES, "parts", *(["models"] if sweep else [])), force)
     own = find_metric(metric) if isinstance(metric, str) and metric else (metric or None)
     earlier = Path(baseline) if baseline is not None else None
     if earlier is not None:  # said before hours of work
         check_alike(read(earlier), where, earlier)
     with contextlib.ExitStack() as stack:
-        folder = Path(output or stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxfix-bench-")))
+        folder = asked or stack.enter_context(Scratch())
         files, names, modules = _given(models, stack)
         wanted = Wanted(
             models=files,
