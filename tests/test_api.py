@@ -213,7 +213,7 @@ def test_a_broken_model_in_memory_is_told_as_its_file_is(path: Path) -> None:
     proto.graph.node[-1].input[0] = "nobody"
     path.write_bytes(proto.SerializeToString())
     for given in (path, proto):
-        assert "does-not-load" in {f.name for f in onnxfix.diagnose(given).findings}
+        assert "broken-graph" in {f.name for f in onnxfix.diagnose(given).findings}
 
 
 def test_threads_that_end_leave_no_process(path: Path) -> None:
@@ -269,6 +269,24 @@ def test_errors_speak_of_what_python_has(call: Callable[[], object], said: str) 
     with pytest.raises(onnxfix.OnnxfixError, match=said) as raised:
         call()
     assert "'onnxfix " not in str(raised.value) and "factory" not in str(raised.value)
+
+
+def test_weights_of_another_length_in_memory_are_said_of_the_model_in_memory() -> None:
+    """And not of the temporary file that it lies in; diagnose has it as a finding."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[2,4] x) => (float[2,4] y) { y = MatMul(x, w) }'
+    )
+    weight = onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    weight.raw_data = weight.raw_data[:40]
+    proto.graph.initializer.append(weight)
+    for model in (proto, onnx_ir.from_proto(proto)):
+        with pytest.raises(onnxfix.OnnxfixError) as raised:
+            onnxfix.repair(model)
+        assert str(raised.value).startswith(
+            "the model in memory is a broken model: weight 'w' of shape [4, 4] needs 64"
+        )
+        assert "see onnxfix.diagnose" in str(raised.value)
+        assert "broken-graph" in {finding.name for finding in onnxfix.diagnose(model).findings}
 
 
 def test_an_example_that_does_not_fit_is_said_in_python(tmp_path: Path) -> None:
