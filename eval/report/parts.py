@@ -10,7 +10,7 @@ from onnxfix.render.markup import code, details, section, table, text
 from onnxfix.render.words import plural
 
 from . import contents, profile_charts
-from .contents import Document, Row
+from .contents import Document, Entry
 
 WIDE, HIGH = 1000.0, 22.0
 
@@ -43,7 +43,7 @@ def classes(document: Document) -> str:
 
 def profiles(document: Document) -> str:
     """Plots of where a batch's time goes, and how far each variant is from the machine's peak rates."""
-    found: dict[str, Row] = {n: p for n, p in (document.get("profiles") or {}).items() if "by" in p}
+    found: dict[str, Entry] = {n: p for n, p in (document.get("profiles") or {}).items() if "by" in p}
     if not found:
         return ""
     layers = profile_charts.layers(document)
@@ -78,7 +78,7 @@ def placements(document: Document) -> str:
     return section("Placement", hint, [f'<div class="{classes}">{keys}</div>', *drawn]) if drawn else ""
 
 
-def _placement(name: str, number: int, found: Row) -> str:
+def _placement(name: str, number: int, found: Entry) -> str:
     shares = ", ".join(f"{count:,} on {placed_on(each).label}" for each, count in found["providers"].items())
     said = f"{found['target'].upper()}: {shares or 'does not load'}; {found['memcpy']:,} Memcpy"
     findings = "".join(_finding(f) for f in found["findings"])
@@ -88,7 +88,7 @@ def _placement(name: str, number: int, found: Row) -> str:
     return f'<article class="placement">{head}{_strip(found["runs"])}{below}</article>'
 
 
-def _finding(found: Row) -> str:
+def _finding(found: Entry) -> str:
     times = f" × {found['count']:,}" if found["count"] > 1 else ""
     repair = f" {code(found['repair'])}" if found.get("repair") else ""
     return (

@@ -26,7 +26,7 @@ from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival, copies, escalation
+from . import arrival, copies, escalation, interface
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed, rough
@@ -184,6 +184,8 @@ class Job:
         `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
         """
         done = self.attempt(self.wish)
+        if self.wish.scripts or self.wish.scripts_last:
+            interface.require_same(self.model, done.result, self.wish)
         self.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
         held = Verification(self.model, self.model.path, check, feeds, more)

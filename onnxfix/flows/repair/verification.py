@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
+from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, Sentence, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
@@ -80,7 +80,7 @@ class Verification:
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message.marked}",
-                f"see 'onnxfix diagnose', or use {arg('verify', False)}",
+                f"see {DIAGNOSE}, or use {arg('verify', False)}",
             ) from error
         lengths = (LONG, *SHORTER) if check.half else SHORTER
         self.feeds, self.reference = usable_feeds(model, runner, given, lengths, more)
