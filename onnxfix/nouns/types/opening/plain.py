@@ -102,6 +102,8 @@ def _declared(infos: Any) -> None:
 
 def _nodes(nodes: Any) -> None:
     for node in nodes:
+        if not all(map(_is_whole, node.device_configurations)):
+            node.ClearField("device_configurations")  # hints, of which onnx-ir writes whole ones only
         for given in node.attribute:
             if given.ref_attr_name:
                 continue
@@ -116,6 +118,10 @@ def _nodes(nodes: Any) -> None:
                 given.strings[:] = list(map(_text, given.strings))
             for body in _bodies(given):
                 _graph(body)
+
+
+def _is_whole(configuration: Any) -> bool:
+    return bool(configuration.configuration_id) and all(each.tensor_name for each in configuration.sharding_spec)
 
 
 def _bodies(given: Any) -> Iterator[Any]:
