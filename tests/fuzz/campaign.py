@@ -22,6 +22,7 @@ from pathlib import Path
 from fuzz.mutations import mutated, parses
 from fuzz.seeds import seeds
 
+WORKER = "fuzz.worker"
 DEADLINE_S = 60.0
 MOST_BYTES = 2 << 30
 DIAGNOSE = ("diagnose", "{}", "--format", "json")
@@ -92,7 +93,7 @@ class Worker:
         if self._process is None:
             path = os.pathsep.join(filter(None, sys.path))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fuzz.worker"],
+                [sys.executable, "-m", WORKER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

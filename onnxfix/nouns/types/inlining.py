@@ -12,6 +12,7 @@ from onnx_ir.passes import common
 from onnxfix.nouns.errors import OnnxfixError
 
 from . import schemas
+from .opening import nodes
 from .operators import BODIES, opset
 
 
@@ -45,6 +46,25 @@ def _make_callable(node: ir.Node, model: ir.Model) -> None:
 def _unify(function: ir.Function, model: ir.Model) -> None:
     """Let a function import what the model imports."""
     for domain, version in list(function.opset_imports.items()):
-        function.opset_imports[domain] = opset(model.opset_imports, domain, default=version)
+        wanted = opset(model.opset_imports, domain, default=version)
+        if wanted != version:
+            _require_readable(function, domain, version, wanted)
+        function.opset_imports[domain] = wanted
         if domain not in model.opset_imports and schemas.canonical_domain(domain) not in model.opset_imports:
             model.opset_imports[domain] = version
+
+
+def _require_readable(function: ir.Function, domain: str, version: int, wanted: int) -> None:
+    """Raise OnnxfixError where an operator of a body is not what the model's version takes."""
+    references = frozenset(function.attributes)
+    for node in function.all_nodes():
+        if schemas.canonical_domain(node.domain) != schemas.canonical_domain(domain):
+            continue
+        schema = schemas.find(node.op_type, domain, wanted)
+        wrong = next(nodes.faults(ir.to_proto(node), schema, references), "") if schema else ""
+        if wrong:
+            raise OnnxfixError(
+                f"the function {function.name} imports operator set {version} and is read by the model's {wanted}: "
+                f"{node.op_type} {wrong}",
+                "export both in one operator set",
+            )
