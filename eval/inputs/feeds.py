@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.opening import plain
+from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .graph_limits import longest_sequence, table_rows
 
@@ -51,7 +52,7 @@ def required_inputs(model: Model) -> list[ir.Value]:
 def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> list[Feed]:
     """Feeds for any model, the same for the same seed.
 
-    Named dimensions are equal across inputs and static ones are kept. Token ids stay below the row count of the
+    Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes. Token ids stay below the row count of the
     table they index, lengths within the graph's position table and `longest` (512 when not given; beyond that the
     padded feed grows to 300 tokens, whose padding then exceeds any local attention window). Raises OnnxfixError
     for inputs that cannot be made up (strings, sequences); `feeds` of a file are the way out then.
@@ -59,10 +60,11 @@ def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> li
     inputs = required_inputs(model)
     cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
+    frozen = {found.axis.name: found.size for found in baked_sizes.find(model.graph)}  # no other size runs
     rng = np.random.default_rng(seed)
     feeds = []
     for plan in _plans(inputs, max(cap, 1)):
-        sizes: dict[str, int] = {}
+        sizes: dict[str, int] = dict(frozen)
         arrays = {str(v.name): _array(v, plan, sizes, rows.get(v), rng) for v in inputs}
         feeds.append(Feed(plan.name, arrays))
     return feeds
@@ -154,7 +156,9 @@ def _size(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, i
             int(part) if part.strip().isdigit() else _size(part.strip(), axis, value, plan, sizes)
             for part in name.split("+")
         )
-    return sizes.setdefault(name, _fresh_size(name, axis, value, plan)) if name else _by_axis(axis, value, plan)
+    if not name:
+        return sizes.get(f"#{axis}", _by_axis(axis, value, plan))
+    return sizes.setdefault(name, _fresh_size(name, axis, value, plan))
 
 
 def _fresh_size(name: str, axis: int, value: ir.Value, plan: _Plan) -> int:

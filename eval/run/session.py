@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.runtime.provider import named
 
 Level = Literal["all", "extended", "basic", "none"]
@@ -178,8 +178,8 @@ def _of_maps(name: str, maps: Sequence[Mapping[Any, Any]]) -> dict[str, np.ndarr
 @contextlib.contextmanager
 def on_disk(model: Model) -> Iterator[Path]:
     """A temporary file holding the model as it is in memory, for runtimes that load paths."""
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        yield model.save(Path(folder) / "model.onnx")
+    with Scratch() as folder:
+        yield model.write(folder / "model.onnx")
 
 
 @contextlib.contextmanager

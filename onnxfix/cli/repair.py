@@ -56,7 +56,8 @@ def command(model: Path | None, form: str, report_file: Path | None, show_diff: 
     from onnxfix.flows.repair.asked import repair
 
     if report_file:
-        check_destination(report_file, (".json",), "--report")
+        read = {"model": model or Path("model.onnx"), **given}
+        check_destination(report_file, (".json",), read, keyword="report", force=given["force"])
     with console.progress("repair") as advance:
         result = repair(model or Path("model.onnx"), **given, progress=advance)
     document = result.as_dict()
@@ -85,6 +86,8 @@ def _show(result: Repaired, show_diff: bool) -> None:
         out.print()
     name = str(result.output) if result.output else f"{result.source} (dry run: nothing written)"
     sizes = f"{quantity(result.source_bytes)} → {'' if result.output else 'about '}{quantity(result.result_bytes)}"
+    if result.due_bytes is not None and result.kind != "fp32":
+        sizes += f" ({quantity(result.due_bytes)} due)"
     out.print(f"[bold]{escape(name)}[/]  {sizes}, for {result.before.target['provider']}")
     for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
         out.print(f"  {step}: {plural(count, 'change')}")

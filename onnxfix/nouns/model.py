@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +17,8 @@ from onnxfix.nouns.types.opening.fault import BrokenError, Fault
 from onnxfix.nouns.types.operators import bodies, graphs, opset, proto_graphs
 
 from .errors import OnnxfixError, arg
-from .weights import external_data, wire, writer
+from .process.scratch import staged as staged
+from .weights import external_data, pairs, placing, wire, writer
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
 INLINE_LIMIT_BYTES = 1_500_000_000
@@ -74,6 +72,8 @@ class Model:
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
         external = external_data.check(tensors(model), source)
         external_data.share(model)
+        pairs.check(proto, source)
+        model.metadata_props.pop(pairs.KEY, None)  # of this file alone
         return Model(model, source, external, custom_op_libraries)
 
     @property
@@ -117,30 +117,49 @@ class Model:
         data: bytes = plain.to_proto(self.ir).SerializeToString(deterministic=True)
         return data
 
-    def save(self, destination: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
-        """Write the model and, when large or external before, one `.data` file beside it; all or nothing.
+    def save(self, destination: Path | str, metadata: Mapping[str, str] | None = None, *, force: bool = False) -> Path:
+        """Write the model over what is there and, when large or external before, a data file beside it; all or nothing.
 
-        Raises OnnxfixError when the destination is the source or one of its data files.
+        Raises OnnxfixError when the destination is the source or one of its data files, and, but for `force`, where
+        data of something else lies in the place of its own.
         """
         target = Path(destination)
-        data_name = target.name + ".data"
         self.refuse_overwrite(target)
+        self.refuse_foreign(target, force)
         if not target.parent.is_dir():
             raise OnnxfixError(f"folder {target.parent} does not exist", f"create it or give another {arg('output')}")
         self.ir.metadata_props.update(metadata or {})
-        external = bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
         with staged(target.parent) as stage:
-            staged_file = stage / target.name
-            writer.write(self.ir, staged_file, data_name if external else None)
-            # data first: a reader that sees the new graph must find its weights
-            for name in (data_name, target.name):
-                if (stage / name).exists():
-                    (stage / name).replace(target.parent / name)
+            data = self._write(stage / target.name)
+            placing.place(stage / target.name, data, target, force=force)
         return target
+
+    def write(self, file: Path) -> Path:
+        """Write the model to a folder that nobody else looks into, without a word on what its data holds."""
+        for old in (file, placing.conventional(file)):
+            old.unlink(missing_ok=True)  # not written into: somebody may still have it mapped
+        self._write(file)
+        return file
+
+    def _write(self, file: Path) -> list[Path]:
+        """The data files that were written."""
+        data = placing.conventional(file)
+        writer.write(self.ir, file, data.name if self._external else None)
+        return [data] if data.exists() else []
+
+    @property
+    def _external(self) -> bool:
+        """Whether its weights lie beside the graph."""
+        return bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
+
+    def refuse_foreign(self, destination: Path, force: bool) -> None:
+        """Raise OnnxfixError where data of something else lies in the place of this model's own."""
+        if self._external:
+            placing.refuse_foreign(destination, force)
 
     def refuse_overwrite(self, destination: Path) -> None:
         """Raise OnnxfixError when a file to write, or the data file beside it, is one that this model was read from."""
-        for file in (destination, destination.with_name(destination.name + ".data")):
+        for file in (destination, placing.conventional(destination)):
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
                     raise OnnxfixError(f"{file} belongs to the source model", f"give another {arg('output')}")
@@ -165,21 +184,6 @@ def _walk(graph: Graph) -> Iterator[Node]:
         yield node
         for body in bodies(node):
             yield from _walk(body)
-
-
-@contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A temporary folder on the same file system as `folder`, so that moving out of it is one atomic rename."""
-    try:
-        stage = Path(tempfile.mkdtemp(prefix=".onnxfix-", dir=folder))
-    except OSError as error:
-        raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", f"give another {arg('output')}") from error
-    try:
-        yield stage
-    except OSError as error:
-        raise OnnxfixError(f"writing to {folder} failed: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from onnxfix.nouns.types.counts import listed as listed
 from onnxfix.nouns.types.counts import plural as plural
 
 # Control characters (a terminal would obey them) and marks that reverse the text after them.

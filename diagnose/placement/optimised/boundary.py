@@ -9,9 +9,7 @@ resident for a 1.6 GB model; 6 to 17 s and 3.1 GB with the weights).
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -19,6 +17,7 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.children import CrashedError, RefusedError
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.types.inlining import inline
 from onnxfix.nouns.types.opening import plain
 
@@ -55,8 +54,8 @@ class Pending:
 
     def __enter__(self) -> Pending:
         if self.count <= LARGEST_GRAPH:
-            self._folder = tempfile.TemporaryDirectory(prefix="onnxfix-")
-            self._source = Path(self._folder.name) / "model.onnx"
+            self._folder = Scratch()
+            self._source = self._folder.path / "model.onnx"
             self._result = self._source.with_name("boundary.onnx")
             write_weightless(self.model, self._source)
             shared().begin(self._source, self._result, self.model.custom_op_libraries)
@@ -68,7 +67,7 @@ class Pending:
             with contextlib.suppress(TimeoutError, CrashedError, RefusedError):
                 shared().finish(TIMEOUT_S)
         if self._begun:
-            self._folder.cleanup()
+            self._folder.close()
 
     def result(self) -> Boundary:
         """The boundary graph, waited for the first time."""

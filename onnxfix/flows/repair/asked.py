@@ -90,6 +90,7 @@ def repair(
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
+    from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
     from onnxfix.flows.values import at_least, one_of, several
     from onnxfix.nouns.process.deadline import limited
@@ -114,6 +115,10 @@ def repair(
     ):
         one_of(name, value, known)
     at_least("max_error", max_error, 0)
+    written, log = path_of("output", output), path_of("search_log", search_log)
+    read = {"model": model, "feeds": feeds, "calibrate": calibrate, "script": script, "script_last": script_last}
+    read |= {"checkpoint": checkpoint, "custom_op_library": custom_op_library}
+    keep_inputs({"output": written, "search_log": log}, read)
     at_least("timeout", timeout, 0)
     libraries = tuple(map(Path, several(custom_op_library)))
     folder = Path(checkpoint) if checkpoint is not None else None
@@ -149,8 +154,8 @@ def repair(
                 io_types=io_types,
             ),
         )
-        destination = Path(output) if output is not None else job.default_output(source.path, wish)
-        searched = _search(wish, destination, search, metric, max_error, Path(search_log) if search_log else None)
+        destination = written or job.default_output(source.path, wish)
+        searched = _search(wish, destination, search, metric, max_error, log)
         done = job.repair(
             source.path,
             wish,
