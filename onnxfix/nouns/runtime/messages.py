@@ -61,7 +61,7 @@ def _parameters(text: str) -> int:
 def _words(text: str) -> bool:
     """Whether there is no signature: a sentence has no parameters behind a qualified name."""
     head, _, rest = text.partition("(")
-    return ("::" not in head and not rest.startswith("*") and not re.fullmatch(r"(?:[\w&*<>,]+ )+[\w~]+", head)) or _FALSE in head
+    return "::" not in head and not rest.startswith("*") and not re.fullmatch(r"(?:[\w&*<>,]+ )+[\w~]+", head) or _FALSE in head
 
 
 def _behind_part(text: str, at: int, more: re.Match[str]) -> int:
