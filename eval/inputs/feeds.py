@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.opening import plain
 from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .graph_limits import longest_sequence, table_rows
@@ -106,6 +107,12 @@ def _array(
 ) -> np.ndarray[Any, Any]:
     dtype = value.dtype
     if not isinstance(value.type, ir.TensorType) or dtype is None or dtype == ir.DataType.STRING:
+        if plain.is_other(value) or isinstance(value.type, ir.SequenceType | ir.OptionalType):
+            kind = "map" if plain.is_other(value) else type(value.type).__name__.removesuffix("Type").lower()
+            raise OnnxfixError(
+                f"no feed can be made up for input '{value.name}': it is a {kind}, which no .npz holds either",
+                f"use {arg('verify', False)}",
+            )
         kind = "a string tensor" if dtype == ir.DataType.STRING else "not a tensor of known type"
         raise OnnxfixError(
             f"no feed can be made up for input '{value.name}': it is {kind}",

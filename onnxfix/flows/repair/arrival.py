@@ -9,9 +9,12 @@ from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.runtime.newest import too_new
 from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import HALVES
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
+from onnxfix.surgery.passes.lower_versions import LowerVersions, differing
 from onnxfix.surgery.passes.restore_rotary_frequencies import RestoreRotaryFrequencies
 from onnxfix.surgery.passes.widen_to_fp32 import WidenToFp32
 from onnxfix.surgery.recipe import Recipe
@@ -44,6 +47,32 @@ def reason_to_widen(model: Model, wish: Wish) -> str:
     if found - {HALVES[wish.precision]}:
         return "another half precision than was asked for"
     return ""
+
+
+def lowered(model: Model) -> tuple[Recipe, Model, Outcome] | None:
+    """A model of versions that the runtime does not know, in ones that it does; None for all others. Raises
+    OnnxfixError where that cannot be done, or not be shown to say the same."""
+    found = list(too_new(model.ir))
+    if not found:
+        return None
+    steps = Recipe((LowerVersions(),))
+    made, outcome = steps.apply(model)
+    if any(each.domain is not None and differing(model, each) for each in found):
+        _require_same(model, made)
+    return steps, made, outcome
+
+
+def _require_same(model: Model, made: Model) -> None:
+    """By onnx's own evaluator, as no runtime knows the original. Raises OnnxfixError."""
+    from onnxfix.eval.inputs.feeds import make_feeds
+    from onnxfix.eval.numerics.reference import same_by_definition
+
+    why = same_by_definition(model, made, make_feeds(model, longest=16))
+    if why:
+        raise OnnxfixError(
+            f"{model.path} states versions newer than this ONNX Runtime, and in older ones it is not the same: {why}",
+            "install a newer ONNX Runtime, or export it with an older operator set",
+        )
 
 
 def widening(checkpoint: Path | None = None) -> Recipe:

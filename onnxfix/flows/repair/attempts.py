@@ -86,6 +86,7 @@ class Job:
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
         self.kind = wish.kind
+        self._lower()
         why = arrival.reason_to_widen(model, wish)
         if why:
             self._widen(why, checkpoint)
@@ -97,6 +98,18 @@ class Job:
         file = self.file.with_name(f"reference-{self.file.name}")
         self.model = Model.open(wide.write(file), self.model.custom_op_libraries)
         self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
+        self.before = Recipe((*self.before[0].passes, *steps.passes)), _joined(self.before[1], outcome)
+
+    def _lower(self) -> None:
+        """Go on from the model in versions that the runtime knows, which the result is then compared with."""
+        found = arrival.lowered(self.model)
+        if found is None:
+            return
+        steps, made, outcome = found
+        file = self.file.with_name(f"lowered-{self.file.name}")
+        self.model = Model.open(made.save(file), self.model.custom_op_libraries)
+        said = ", ".join(change.detail for change in outcome.changes if change.verb == "lower")
+        self.notes.append(f"arrived newer than this ONNX Runtime: {said or 'converted'}, compared with that")
         self.before = steps, outcome
 
     def attempt(self, wish: Wish) -> Attempt:
@@ -246,6 +259,10 @@ class Job:
         made = self.attempt(wish)  # again, as each attempt takes the place of the one before
         note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
         return (_noted(made, note) if what else made), comparison
+
+
+def _joined(first: Outcome, second: Outcome) -> Outcome:
+    return Outcome((*first.changes, *second.changes), (*first.notes, *second.notes))
 
 
 def _noted(attempt: Attempt, note: str) -> Attempt:
