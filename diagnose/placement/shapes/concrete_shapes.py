@@ -14,6 +14,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types.opening import plain
 from onnxfix.nouns.types.operators import proto_graphs
 from onnxfix.surgery.sites.sizes.expressions import evaluate
 
@@ -32,7 +33,7 @@ def inferred_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Sha
         known = _evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
-    inferred = _inferred(_fixed(ir.to_proto(model), stated, sizes))
+    inferred = _inferred(_fixed(plain.to_proto(model), stated, sizes))
     return {**{n: s for n, s in stated.items() if n not in repeated}, **inferred}
 
 

@@ -18,7 +18,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.half import leaks
+from onnxfix.surgery.sites.half import large_sums, leaks
 
 _THETA_KEYS = frozenset({"rope_theta", "global_rope_theta", "local_rope_theta", "rotary_emb_base", "rope_base"})
 
@@ -39,6 +39,8 @@ def reason_to_widen(model: Model, wish: Wish) -> str:
         return "rotary angles in half precision"
     if leaks.find(model, types):
         return "fp32 that leaked from rotary angles"
+    if any(large_sums.in_half(model, types)):
+        return "sums of many values in half precision"
     if found - {HALVES[wish.precision]}:
         return "another half precision than was asked for"
     return ""

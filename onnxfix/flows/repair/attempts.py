@@ -21,11 +21,11 @@ from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.operators import BODIES
 from onnxfix.surgery.graph_pass import Outcome
-from onnxfix.surgery.passes.convert_to_half import NothingHalfError
+from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival, escalation, other_batches
+from . import arrival, copies, escalation, other_batches
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed
@@ -75,8 +75,10 @@ class Job:
         file: Path,
         progress: Callable[[str], None],
         checkpoint: Path | None = None,
+        source_plan: Callable[[], Plan] | None = None,
     ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
+        self.source_plan = source_plan
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
@@ -90,16 +92,36 @@ class Job:
         steps = arrival.widening(checkpoint)
         wide, outcome = steps.apply(self.model, self.progress)
         file = self.file.with_name(f"reference-{self.file.name}")
-        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
+        self.model = Model.open(wide.write(file), self.model.custom_op_libraries)
         self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
         self.before = steps, outcome
 
     def attempt(self, wish: Wish) -> Attempt:
-        """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
+        """Run the passes on a copy and write it, without a copy more than the source has where that can be. Raises
+        OnnxfixError when nothing came of it."""
+        made = self._attempt(wish)
+        if self.source_plan is None or wish.precision not in HALVES or wish.target.provider.is_host:
+            return made
+        source, tried = self.source_plan(), made
+        fewest = more = copies.added(self.plans.of(made.result), source)
+        for _ in range(copies.ROUNDS):
+            kept = copies.beside(tried.result, self.plans.of(tried.result), source) if more else ()
+            if not kept:
+                break
+            try:
+                tried = self._attempt(escalation.keeping(tried.wish, kept))
+            except NothingHalfError:
+                break
+            more = copies.added(self.plans.of(tried.result), source)
+            if more < fewest:
+                made, fewest = tried, more
+        return made if made is tried else self._attempt(made.wish)  # each attempt takes the place of the one before
+
+    def _attempt(self, wish: Wish) -> Attempt:
         steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(self.model, self.progress)
         if wish.int8:
-            _require_quantized(draft)
+            _require_quantized(draft, self.model, outcome.notes)
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
@@ -112,12 +134,12 @@ class Job:
         """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
         so both happen at once, and the model is written again where they did find something."""
         with ThreadPoolExecutor(1) as background:
-            writing = background.submit(draft.clone().save, self.file)
+            writing = background.submit(draft.clone().write, self.file)
             result, outcome = last.apply(draft, self.progress)
             self.progress("write")
             writing.result()
         if outcome.changes:
-            result.save(self.file)
+            result.write(self.file)
         return outcome
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
@@ -208,7 +230,7 @@ class Job:
         tried = [(done.wish, first, "")]
         for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound):
             self.progress(f"keep {more.what} in fp32")
-            wish = escalation.keeping(self.wish, more.nodes)
+            wish = escalation.keeping(done.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again
                 tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
             if tried[-1][1].error <= aim:
@@ -268,13 +290,20 @@ def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
     return (f"{held}: what rounding took cannot be brought back",)
 
 
-def _require_quantized(result: Model) -> None:
+def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
     """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
-    from onnxfix.surgery.sites.linear import linears
+    from onnxfix.surgery.sites.linear import embeddings, linears
 
-    found = linears.find(result)
-    if any(x.quantized for x in found):
+    found, tables = linears.find(result), list(embeddings.find(result))
+    done = sum(x.quantized for x in found) + sum(x.quantized for x in tables)
+    before = [*linears.find(source), *embeddings.find(source)]
+    if done > sum(x.quantized for x in before):
         return
-    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
-    where = f"{len(found)} linears were skipped, the first because " if found else ""
+    skipped = [x for x in found if not x.quantized]
+    if before and not skipped and found:
+        said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
+        raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
+    why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
+    why = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), why)
+    where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
     raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")
