@@ -27,7 +27,7 @@ check: $(READY)  ## lint, format and types
 .PHONY: types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
-	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo
+	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/corpus
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile
@@ -35,6 +35,10 @@ build/typing: $(wildcard onnxfix/*) Makefile
 	ln -s $(CURDIR)/onnxfix/* $@/onnxfix/
 	ln -s $(CURDIR)/surgery $(CURDIR)/diagnose $(CURDIR)/export $(CURDIR)/eval $@/onnxfix/
 	touch $@
+
+.PHONY: corpus
+corpus: $(READY)  ## the onnx package's 1,884 node cases through diagnose and repair, results held against the expected ones
+	OMP_NUM_THREADS=1 $(BIN)/python tests/corpus/table.py
 
 gpu-bench: $(READY)  ## on a CUDA machine: ModernBERT-large and the bundled model, every variant, into docs/results
 	$(BIN)/python benchmarks/gpu_bench.py

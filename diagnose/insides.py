@@ -32,7 +32,7 @@ class _Inside:
 
 
 def inlined(model: Model) -> Model:
-    """The model with every function in place of its calls; itself where it has none, or where they cannot be inlined."""
+    """The model with every function in place of its calls; itself where it has none, or they cannot be inlined."""
     if not model.ir.functions or model.faults:
         return model
     try:

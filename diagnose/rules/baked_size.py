@@ -21,8 +21,8 @@ class BakedSize:
     Python integers of the module become constants when it is traced: a batch that `x.shape[0]` or `len(x)` gave stands
     as a number in a Reshape, a Tile or an Expand, a mask or a state made for it as a weight. The file still declares
     the axis dynamic, and the first request of another size ends in an error at a node that is right
-    (roboflow/rf-detr#949). Found by following sizes through the graph: it fits at this one and at no other. Limits, such
-    as a table of 512 positions, and steps, such as images of multiples of 32, are none of these.
+    (roboflow/rf-detr#949). Found by following sizes through the graph: it fits at this one and at no other. Limits,
+    such as a table of 512 positions, and steps, such as images of multiples of 32, are none of these.
 
     Repair: `onnxfix repair` puts the size of the input in the place of each number, where each is proven to be the
     batch; the result is the same at the baked size, and is verified row by row on others. Else export again with sizes

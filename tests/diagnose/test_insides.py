@@ -34,9 +34,7 @@ def layers(calls: int) -> Model:
 
 
 def flat(calls: int) -> Model:
-    lines = "".join(
-        f"m{i} = MatMul(h{i}, w)\n h{i + 1}, mask{i} = Dropout(m{i}, half, yes)\n" for i in range(calls)
-    )
+    lines = "".join(f"m{i} = MatMul(h{i}, w)\n h{i + 1}, mask{i} = Dropout(m{i}, half, yes)\n" for i in range(calls))
     text = f"""{HEADER} g (float[batch,8] x) => (float[batch,8] y) {{
         h0 = Relu(x)
         yes = Constant<value = bool {{1}}>()

@@ -51,9 +51,7 @@ def error(axes: Sequence[Baked], source: Model, result: Model, feeds: Sequence[F
     return max(found)
 
 
-def _batches(
-    axes: Sequence[Baked], source: Model, given: Arrays, answers: Arrays
-) -> Iterator[tuple[Arrays, Arrays]]:
+def _batches(axes: Sequence[Baked], source: Model, given: Arrays, answers: Arrays) -> Iterator[tuple[Arrays, Arrays]]:
     """Inputs and outputs of the first row alone, and of all in reverse with the last one twice."""
     for found in axes:
         for rows in ([0], [*reversed(range(found.size)), found.size - 1]):

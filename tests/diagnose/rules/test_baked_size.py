@@ -21,7 +21,9 @@ def found(model: Model) -> list[Finding]:
 
 def test_it_names_axis_size_and_where_the_number_stands() -> None:
     (finding,) = found(BAD())
-    assert finding.message.startswith("axis 0 of x is declared dynamic, but only 4 works: Mul Mul_scaled refuses others")
+    assert finding.message.startswith(
+        "axis 0 of x is declared dynamic, but only 4 works: Mul Mul_scaled refuses others"
+    )
     assert "the number stands in Mul Mul_scaled, " in finding.message and " more" in finding.message
     assert (finding.evidence["input"], finding.evidence["axis"], finding.evidence["size"]) == ("x", 0, 4)
     assert finding.repair
