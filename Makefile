@@ -30,7 +30,7 @@ check: $(READY)  ## lint, format and types
 .PHONY: types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
-	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/fuzz
+	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/fuzz tests/corpus
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile
@@ -41,6 +41,10 @@ build/typing: $(wildcard onnxfix/*) Makefile
 
 fuzz: $(READY)  ## broken models through diagnose, and repair of some: N=20000 SEED=1; an hour for 20,000
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign -n $(N) --seed $(SEED)
+
+.PHONY: corpus
+corpus: $(READY)  ## the onnx package's 1,884 node cases through diagnose and repair, results held against the expected ones
+	OMP_NUM_THREADS=1 $(BIN)/python tests/corpus/table.py
 
 gpu-bench: $(READY)  ## on a CUDA machine: ModernBERT-large and the bundled model, every variant, into docs/results
 	$(BIN)/python benchmarks/gpu_bench.py

@@ -17,6 +17,7 @@ from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
 
 from .coverage import coverage
+from .insides import inlined, placed
 from .registry import all_rules
 from .rules.broken_graph import BrokenGraph
 
@@ -40,16 +41,17 @@ def diagnose(
     # ONNX Runtime optimises the graph in its own process while its types are inferred here
     with Pending(model) if asks else contextlib.nullcontext() as pending:
         progress("types")
-        types = infer(model.ir)
+        inside = inlined(model)
+        types = infer(inside.ir)
         rules = all_rules()
         progress("placement")
-        subject = Subject(model, target, plan or placement(model, target, sizes, pending), types, against)
+        subject = Subject(inside, target, plan or placement(model, target, sizes, pending), types, against)
     findings: list[Finding] = []
     for kind in rules.values():
         progress(kind.name)
         findings.extend(kind().check(subject))
-    found = coverage(model, types, subject.plan, target)
-    return Report.of(model, target, subject.plan, found, findings, against)
+    found = coverage(inside, types, subject.plan, target)
+    return Report.of(model, target, subject.plan, found, placed(findings, inside), against)
 
 
 def _broken(model: Model, target: Target) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from onnxfix.export.models.torch_model import TorchModel
@@ -14,6 +15,7 @@ from .spec import ExportFailure
 
 NAME = "dynamo"
 UNOPTIMIZED = "dynamo optimize=False"
+LONGEST_CAUSE = 240
 
 
 def export_dynamo(model: TorchModel, path: Path, opset: int, optimize: bool) -> tuple[str, list[str]]:
@@ -55,7 +57,18 @@ def root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:240]}" if lines else type(error).__name__
+    said = " ".join(_sentence(lines))
+    if not said:
+        return type(error).__name__
+    return f"{type(error).__name__}: {said if len(said) <= LONGEST_CAUSE else said[: LONGEST_CAUSE - 1] + '…'}"
+
+
+def _sentence(lines: list[str]) -> Iterator[str]:
+    """The first line, and what follows it as long as a line ends in a colon, which says that something does."""
+    for line in lines:
+        yield line
+        if not line.endswith(":"):
+            return
 
 
 def _weights_bytes(model: TorchModel) -> int:

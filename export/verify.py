@@ -13,6 +13,8 @@ from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.nouns.errors import arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
+from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .spec import ExportFailure
 
@@ -75,6 +77,15 @@ def _compare(reference: TorchRunner, candidate: OrtRunner, feed: Feed) -> tuple[
     return tuple(difference(feed.name, name, value, actual.get(name)) for name, value in expected.items())
 
 
+def _frozen(found: baked_sizes.Baked) -> ExportFailure:
+    (value, axis), node = found.axis.places[0], found.misfit.node
+    return ExportFailure(
+        f"the exporter froze axis {axis} ('{found.axis.name}') of {value.name} to {found.size}: {node.op_type} "
+        f"{label(node)} takes no other ({found.misfit.why})",
+        "make the module compute sizes with tensor operations, or try the other exporter",
+    )
+
+
 def _check_interface(model: Model, torch_model: TorchModel) -> None:
     declared = {str(value.name): value for value in model.graph.inputs}
     if set(declared) != set(torch_model.input_names):
@@ -89,6 +100,8 @@ def _check_interface(model: Model, torch_model: TorchModel) -> None:
             size = shape[axis] if shape is not None else None
             if isinstance(size, int):
                 raise ExportFailure(f"the exporter froze axis '{dimension}' of {name} to {size}", "try the other one")
+    for found in baked_sizes.find(model.graph):  # it names the node; a run at another size would name one behind it
+        raise _frozen(found)
 
 
 def _describe(result: Comparison) -> str:

@@ -16,11 +16,13 @@ from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
 from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
+from onnxfix.surgery.passes.correct_declared_shapes import CorrectDeclaredShapes
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
 from onnxfix.surgery.passes.einsum_to_matmul import EinsumToMatMul
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
+from onnxfix.surgery.passes.free_baked_batch import FreeBakedBatch
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
@@ -73,6 +75,8 @@ class Wish:
     """Quantize the last small linears, which decide the classes, as well."""
     fuse: bool = False
     """Rotary products and attention in one operator each: what most of the time goes to once linears are int8."""
+    free_batch: bool = True
+    """Let a graph that takes one batch take any."""
     prepare: bool = True
     """False: run ONNX Runtime's quantizer on the graph as it is, to see what it does alone."""
     scripts: tuple[Script, ...] = ()
@@ -100,7 +104,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         return Recipe((*wish.scripts, QuantizeDynamic(alone=True), *wish.scripts_last))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
     steps: list[Pass] = [TakeWeightsOutOfInputs(), InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts()]
-    steps += [CastLikeToCast(), DropInitializerValueInfo(), StoreWeightsOnce()]
+    steps += [CastLikeToCast(), *([FreeBakedBatch()] if wish.free_batch else []), CorrectDeclaredShapes()]
+    steps += [DropInitializerValueInfo(), StoreWeightsOnce()]
     if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
         steps.append(SplitEmbeddingBlocks())
     if wish.precision != "fp32":

@@ -52,10 +52,10 @@ def required_inputs(model: Model) -> list[ir.Value]:
 def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> list[Feed]:
     """Feeds for any model, the same for the same seed.
 
-    Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes. Token ids stay below the row count of the
-    table they index, lengths within the graph's position table and `longest` (512 when not given; beyond that the
-    padded feed grows to 300 tokens, whose padding then exceeds any local attention window). Raises OnnxfixError
-    for inputs that cannot be made up (strings, sequences); `feeds` of a file are the way out then.
+    Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes. Token ids stay
+    below the row count of the table they index, lengths within the graph's position table and `longest` (512 when not
+    given; beyond that the padded feed grows to 300 tokens, whose padding then exceeds any local attention window).
+    Raises OnnxfixError for inputs that cannot be made up (strings, sequences); `feeds` of a file are the way out then.
     """
     inputs = required_inputs(model)
     cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)

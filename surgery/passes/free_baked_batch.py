@@ -68,11 +68,17 @@ class _Freeing:
             return self._constant("sizes", left)
         parts: list[ir.Value] = []
         for index, number in enumerate(numbers.reshape(-1)):
-            at = self._times(factors[index]) if index in factors else self._constant("size", np.array([number], np.int64))
+            at = (
+                self._times(factors[index])
+                if index in factors
+                else self._constant("size", np.array([number], np.int64))
+            )
             parts.append(at)
         whole = parts[0] if len(parts) == 1 else self._node("Concat", parts, {"axis": 0}, "sizes")
         if numbers.ndim != 1:
-            whole = self._node("Reshape", [whole, self._constant("rank", np.array(numbers.shape, np.int64))], {}, "sizes")
+            whole = self._node(
+                "Reshape", [whole, self._constant("rank", np.array(numbers.shape, np.int64))], {}, "sizes"
+            )
         if numbers.dtype != np.int64:
             whole = self._node("Cast", [whole], {"to": int(ir.DataType.INT32)}, "sizes")
         return whole
@@ -107,7 +113,9 @@ class _Freeing:
 
     def _node(self, op_type: str, inputs: list[ir.Value], attributes: dict[str, float | str], name: str) -> ir.Value:
         """In front of the whole graph: the batch is known there."""
-        made: ir.Value = self.editor.new_node(op_type, inputs, self.first, attributes=attributes, outputs=[name]).outputs[0]
+        made: ir.Value = self.editor.new_node(
+            op_type, inputs, self.first, attributes=attributes, outputs=[name]
+        ).outputs[0]
         return made
 
 

@@ -120,7 +120,7 @@ def _in_half(value: Any) -> Any:
 
 
 def _error(expected: Any, actual: Any) -> float:
-    """Relative L2 error, of exact kinds the share that differs; infinite where shapes, or NaN and infinities, differ."""
+    """Relative L2 error, of exact kinds the share that differs; infinite where shapes, NaN or infinities differ."""
     if isinstance(expected, list) or isinstance(actual, list):
         if not (isinstance(expected, list) and isinstance(actual, list)) or len(expected) != len(actual):
             return np.inf
@@ -154,5 +154,3 @@ def _where(error: Exception) -> str:
             place = f"{'/'.join(Path(file).parts[-3:])}:{at.tb_lineno}"
         at = at.tb_next
     return f"{type(error).__name__} at {place}: {' '.join(str(error).split())[:200]}"
-
-

@@ -1,7 +1,8 @@
-"""Cases judged in worker processes with a deadline each: a worker that is late or dies is replaced, and that is told."""
+"""Cases judged in worker processes, each with a deadline: a worker that is late or dies is replaced, and told of."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -46,11 +47,8 @@ class _Worker:
         self.pipe.send(task)
 
     def end(self) -> None:
-        with_it = (ProcessLookupError, PermissionError)
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except with_it:
-            pass
         os.waitpid(self.pid, 0)
         self.pipe.close()
 

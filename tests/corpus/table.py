@@ -32,8 +32,7 @@ def main() -> int:
     begun = time.monotonic()
     chosen = [case for case in cases() if re.search(asked.only, case.name)][:: asked.every]
     done = run(chosen, workers=asked.workers, told=_progress)
-    print(table(done))
-    print(f"\n{len(chosen)} cases in {time.monotonic() - begun:.0f} s")
+    sys.stdout.write(f"{table(done)}\n\n{len(chosen)} cases in {time.monotonic() - begun:.0f} s\n")
     if asked.log:
         asked.log.write_text(logged(done), encoding="utf-8")
     return int(any(outcome.verdict == "FAILED" for outcome in done))
@@ -72,7 +71,8 @@ def logged(done: list[Outcome]) -> str:
 
 def _progress(outcome: Outcome) -> None:
     if outcome.verdict != "passed":
-        print(outcome.verdict, outcome.command, outcome.case, outcome.reason, sep="\t", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{outcome.verdict}\t{outcome.command}\t{outcome.case}\t{outcome.reason}\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from onnxfix.surgery.sites.sizes.expressions import evaluate
 
 Shape = tuple[int, ...]
 
+
 def inferred_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
     """Shape by value name, of a graph whose inputs have these sizes; values whose shape nothing tells are left out.
 

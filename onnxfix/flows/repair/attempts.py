@@ -26,7 +26,7 @@ from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
-from . import arrival, copies, escalation, interface
+from . import arrival, copies, escalation, interface, other_batches
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_words, require_typed, rough
@@ -216,7 +216,16 @@ class Job:
             held.require(comparison, done.result)
         for note in rough(comparisons, check):
             done = _noted(done, note)
-        return done, comparisons, in_words(comparisons, check, len(held.feeds))
+        words = in_words(comparisons, check, len(held.feeds))
+        if axes := other_batches.freed(self.model, done.result):
+            error = other_batches.error(axes, self.model, done.result, held.feeds, held.reference)
+            if error > limit:
+                self.wish = replace(self.wish, free_batch=False)
+                size = axes[0].size
+                self.notes.append(f"the batch of {size} stays baked in: on other batches rows err by {error:.1e}")
+                return self.verified(limit, feeds, more)
+            words += f"; other batches row by row, error at most {error:.1e}"
+        return done, comparisons, words
 
     def _within_16_bits(self, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...]]:
         """An int8 result as this CPU runs it: with weights of 7 bits where 8 would saturate its sums and err too much.

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 
-_PLACE = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]:)?[^\s:'\"(]*[/\\][^\s:'\"(]+\.(?:cc|cpp|cxx|cu|cuh|h|hpp|inl)[:(]\d+\)?:? ?")
+_PLACE = re.compile(
+    r"(?:(?<![A-Za-z])[A-Za-z]:)?[^\s:'\"(]*[/\\][^\s:'\"(]+\.(?:cc|cpp|cxx|cu|cuh|h|hpp|inl)[:(]\d+\)?:? ?"
+)
 _ERROR = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _OPENING = re.compile(r"^(?:This is an invalid model\. |Load model from .*? failed:\s*|Exception during \w+: )+")
 _RUNNING = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: ")
-_IN_NODE = re.compile(r"In Node, \((\"(?:[^\"]*)\"|[^,]*), ([\w.]+), .*?, Error Node ?\(.*?\)\s*(?:with schema\(.*?\) )?")
+_IN_NODE = re.compile(
+    r"In Node, \((\"(?:[^\"]*)\"|[^,]*), ([\w.]+), .*?, Error Node ?\(.*?\)\s*(?:with schema\(.*?\) )?"
+)
 _SCHEMA = re.compile(r"Node ?\(([^()]*)\) with schema\((?:([\w.]*)::)?(\w+):(-?\d+)\) ")
 _QUALIFIED = re.compile(r"(?:[\w.]*::)+(?=\w)")
 _END = re.compile(r"\s*(?:Stacktrace:|\(anonymous namespace\)|; ?GPU=-?\d+ ?; ?hostname=).*$")
@@ -61,7 +65,9 @@ def _parameters(text: str) -> int:
 def _words(text: str) -> bool:
     """Whether there is no signature: a sentence has no parameters behind a qualified name."""
     head, _, rest = text.partition("(")
-    return "::" not in head and not rest.startswith("*") and not re.fullmatch(r"(?:[\w&*<>,]+ )+[\w~]+", head) or _FALSE in head
+    if _FALSE in head:
+        return True
+    return "::" not in head and not rest.startswith("*") and not re.fullmatch(r"(?:[\w&*<>,]+ )+[\w~]+", head)
 
 
 def _behind_part(text: str, at: int, more: re.Match[str]) -> int:

@@ -40,7 +40,9 @@ def find(graph: ir.Graph) -> list[Baked]:
 
 
 def _fits(graph: ir.Graph, found: Baked, size: int) -> bool:
-    return not probe(graph, {**found.sizes, found.axis.name: size}).misfits
+    """A batch of one goes with any rows that stand beside it, and makes as many of it: outputs tell."""
+    at, usual = (probe(graph, {**found.sizes, found.axis.name: each}) for each in (size, found.size))
+    return not at.misfits and at.untrue <= usual.untrue
 
 
 def _others(found: Baked) -> list[int]:
@@ -75,12 +77,12 @@ class _Search:
     def _step(self, at: Probe) -> Probe | None:
         """The number that lets the walk get furthest past the first misfit; else the axis that must equal another."""
         missed = at.misfits[0]
-        best: tuple[int, str, int, Probe] | None = None
+        best: tuple[tuple[int, int], str, int, Probe] | None = None
         for name in self.open:
             for size in self._candidates(name, missed, at):
                 tried = probe(self.graph, {**self.sizes, name: size})
-                reached = self._reached(tried)
-                if reached > self.order[missed.node] and (best is None or reached > best[0]):
+                reached = self._reached(tried), -len(tried.untrue)
+                if reached[0] > self.order[missed.node] and (best is None or reached > best[0]):
                     best = reached, name, size, tried
         if best is None:
             return None
@@ -115,4 +117,4 @@ def _numbers(node: ir.Node, at: Probe) -> Iterator[int]:
         told = at.numbers.get(value)
         if told is not None and told.dtype.kind in "iu":
             sizes = [int(n) for n in told.reshape(-1)]
-            yield from (*sizes, math.prod(n for n in sizes if n > 0))
+            yield from (*sizes, math.prod(n for n in sizes if n > 0), sum(sizes))

@@ -198,5 +198,3 @@ def _overrides(edits: tuple[Edit, ...], size: int) -> Overrides:
         changed.reshape(-1)[edit.index] = edit.factor * size
         shapes[edit.value] = shape
     return shapes, numbers
-
-

@@ -52,11 +52,13 @@ class Misfit:
 
 @dataclass
 class Probe:
-    """Shapes, and numbers in them, of all values at some sizes; `misfits` in the order of the nodes."""
+    """Shapes, and numbers in them, of all values at some sizes; `misfits` in the order of the nodes; `untrue`: outputs
+    that are declared with the name of an input's axis and have another size."""
 
     shapes: dict[ir.Value, Shape] = field(default_factory=dict)
     numbers: dict[ir.Value, Numbers] = field(default_factory=dict)
     misfits: list[Misfit] = field(default_factory=list)
+    untrue: frozenset[str] = frozenset()
 
 
 def free_axes(graph: ir.Graph) -> list[Axis]:
@@ -88,7 +90,15 @@ def probe(graph: ir.Graph, sizes: Sizes, instead: Overrides = ({}, {})) -> Probe
             if all(size is not None for size in shape):
                 walk.shapes[value] = tuple(size for size in shape if size is not None)
     walk.graph(graph)
-    return Probe(walk.shapes, walk.numbers, walk.misfits)
+    untrue = frozenset(v.name or "" for v in graph.outputs if not _is_true(v, walk.shapes.get(v), sizes))
+    return Probe(walk.shapes, walk.numbers, walk.misfits, untrue)
+
+
+def _is_true(value: ir.Value, shape: Shape | None, sizes: Sizes) -> bool:
+    if value.shape is None or shape is None or len(value.shape) != len(shape):
+        return True
+    named = [(d.value, made) for d, made in zip(value.shape, shape, strict=True) if isinstance(d, ir.SymbolicDim)]
+    return all(sizes.get(name or "", made) == made for name, made in named)
 
 
 def _required(graph: ir.Graph) -> Iterator[ir.Value]:
