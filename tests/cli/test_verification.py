@@ -58,9 +58,13 @@ def test_a_source_that_does_not_repeat_itself_is_not_blamed_on_the_repair(body: 
     assert onnxfix("repair", source, "--precision", "fp32", "--no-verify").returncode in (0, 1)
 
 
-def test_weights_that_are_half_already_stay_so_with_a_word(tmp_path: Path) -> None:
-    done = onnxfix("repair", saved(linear(np.float16), tmp_path), "--precision", "fp32")
-    assert done.returncode == 0 and "1 weight is in half precision and will stay so" in done.stdout
+def test_weights_that_are_half_become_fp32_exactly_with_a_word(tmp_path: Path) -> None:
+    model = linear(np.float16)
+    done = onnxfix("repair", saved(model, tmp_path), "--precision", "fp32")
+    assert done.returncode == 0 and "what rounding took of 1 weight cannot be brought back" in done.stdout
+    before, after = (m.graph.initializers["w"].const_value for m in (model, Model.open(tmp_path / "model.fp32.onnx")))
+    assert before is not None and after is not None and after.dtype.name == "FLOAT"
+    assert np.array_equal(after.numpy(), before.numpy().astype(np.float32))
 
 
 def test_a_block_list_that_keeps_everything_is_an_error(tmp_path: Path) -> None:

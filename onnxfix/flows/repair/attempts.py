@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +20,19 @@ from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import BODIES
+from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.graph_pass import Outcome
-from onnxfix.surgery.passes.convert_to_half import NothingHalfError
+from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
+from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 
 from . import arrival, escalation
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
-from .verification import Check, Verification, in_words, require_typed
+from .verification import Check, Verification, in_figures, in_words, require_typed
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -75,24 +79,46 @@ class Job:
         file: Path,
         progress: Callable[[str], None],
         checkpoint: Path | None = None,
+        runs: bool = False,
     ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
+        self.source, self.checkpoint = model, checkpoint
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
         self.kind = wish.kind
-        why = arrival.reason_to_widen(model, wish)
+        self.inlined = Recipe((InlineFunctions(),)).apply(model)[0] if model.ir.functions else model
+        types = infer(self.inlined.ir)
+        self.halves = arrival.halves_of(self.inlined, types)
+        why = arrival.reason_to_widen(self.inlined, wish, self.halves, types, runs)
         if why:
-            self._widen(why, checkpoint)
+            self._widen(why)
 
-    def _widen(self, why: str, checkpoint: Path | None) -> None:
+    def _widen(self, why: str) -> None:
         """Go on from the model's own numbers in fp32, which the result is then compared with."""
-        steps = arrival.widening(checkpoint)
-        wide, outcome = steps.apply(self.model, self.progress)
-        file = self.file.with_name(f"reference-{self.file.name}")
-        self.model = Model.open(wide.save(file), self.model.custom_op_libraries)
-        self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
+        steps = arrival.widening(self.checkpoint)
+        self.model, outcome = self._fp32(steps, "widened")
+        weights = (tensor for tensor in tensors(self.source.ir) if tensor.size > 1)
+        rounded = sum(1 for tensor in weights if elem_string(tensor.dtype) in self.halves)
+        lost = f", exactly; what rounding took of {plural(rounded, 'weight')} cannot be brought back" if rounded else ""
+        anew = " and converted anew, compared with its own weights in fp32" if self.wish.precision in HALVES else lost
+        self.notes.append(f"arrived with {why}: made fp32{anew}")
         self.before = steps, outcome
+
+    def _fp32(self, steps: Recipe, called: str) -> tuple[Model, Outcome]:
+        wide, outcome = steps.apply(self.source, self.progress)
+        file = wide.save(self.file.with_name(f"{called}-{self.file.name}"))
+        return Model.open(file, self.source.custom_op_libraries), outcome
+
+    @functools.cached_property
+    def meant(self) -> Model:
+        """What results are compared with: the model or, where it has values in half precision, its own numbers in fp32.
+
+        Half arithmetic of its own can be wrong (squares beyond 65,504), and the CPU provider has no kernels for all of
+        bfloat16.
+        """
+        widened = self.model is not self.source
+        return self.model if widened or not self.halves else self._fp32(arrival.exact_widening(), "meant")[0]
 
     def attempt(self, wish: Wish) -> Attempt:
         """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
@@ -103,7 +129,7 @@ class Job:
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
-        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_half(wish, draft), *further.notes)
+        notes = (*self.notes, *earlier.notes, *outcome.notes, *further.notes)
         passes = (*self.before[0].passes, *steps.passes, *last.passes)
         written = Model.open(self.file, self.model.custom_op_libraries)
         return Attempt(wish, Recipe(passes), Outcome(changes, notes), written)
@@ -130,7 +156,7 @@ class Job:
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
-        held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
+        held = Verification(self.meant, self.meant.path, self._check(False, asked.limit), feeds)
         if self._may_saturate():  # else what is found is what this CPU saturates
             self.wish = replace(self.wish, reduce_range=True)
             self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
@@ -154,7 +180,7 @@ class Job:
         done = self.attempt(self.wish)
         self.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
-        held = Verification(self.model, self.model.path, check, feeds, more)
+        held = Verification(self.meant, self.meant.path, check, feeds, more)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)
@@ -164,10 +190,12 @@ class Job:
             held.require(comparison, done.result)
             emulated = (comparison,)
         done, measured = self._within_16_bits(done, held)
+        done = self._told_of_source(done, held)
         comparisons = (*emulated, *measured)
         for comparison in comparisons:
             held.require(comparison, done.result)
-        return done, comparisons, in_words(comparisons, check, len(held.feeds))
+        said = in_words(comparisons, check, len(held.feeds))
+        return done, comparisons, f"{said}, against the source widened to fp32" if self.halves else said
 
     def _within_16_bits(self, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...]]:
         """An int8 result as this CPU runs it: with weights of 7 bits where 8 would saturate its sums and err too much.
@@ -194,6 +222,10 @@ class Job:
         """The first attempt that errs no more than `aim`; if there is none, the plain one if it is within the limit,
         since fp32 that does not help is only slow, or else the one that errs least."""
         first = held.emulated(done.result)
+        if first.error > aim and self.halves and self.model is self.source:
+            self._widen("half arithmetic that errs")
+            done = self.attempt(self.wish)
+            first = held.emulated(done.result)
         if first.error <= aim:
             return done, first
         tried = [(done.wish, first, "")]
@@ -210,6 +242,19 @@ class Job:
         made = self.attempt(wish)  # again, as each attempt takes the place of the one before
         note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
         return (_noted(made, note) if what else made), comparison
+
+
+    def _told_of_source(self, done: Attempt, held: Verification) -> Attempt:
+        """With a word on a source that is wrong in its own half arithmetic, where that was not kept as it is."""
+        if not self.halves or self.model is self.source:
+            return done
+        self.progress("run the source in half precision")
+        with contextlib.suppress(OnnxfixError):  # types in conflict, or operators without an fp32 form: not to be run
+            own = held.emulated(self.inlined, staged=False)
+            if own.error > max(escalation.AIMS[kind] for kind, name in HALVES.items() if name in self.halves):
+                figure = f"is off by {own.rel_l2:.1e}" if own.sound else f"makes {in_figures(own)}"
+                return _noted(done, f"the source itself {figure} in its own half arithmetic")
+        return done
 
 
 def _noted(attempt: Attempt, note: str) -> Attempt:
@@ -247,16 +292,6 @@ def _described(model: Model) -> Iterator[str]:
 def _content(tensor: ir.TensorProtocol) -> str:
     small = tensor.nbytes <= 1024 and tensor.dtype != ir.DataType.STRING
     return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
-
-
-def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
-    """A note when fp32 was asked for and weights arrived in half precision."""
-    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    count = sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
-    if wish.int8 or wish.precision != "fp32" or not count:
-        return ()
-    held = f"{plural(count, 'weight')} {'is' if count == 1 else 'are'} in half precision and will stay so"
-    return (f"{held}: what rounding took cannot be brought back",)
 
 
 def _require_quantized(result: Model) -> None:

@@ -149,7 +149,8 @@ def repair(
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
         earlier = background.submit(_diagnosed, model.clone(), wish.target)
-        job = Job(model, wish, folder / destination.name, progress, checkpoint)
+        runs = bool(search or calibration)
+        job = Job(model, wish, folder / destination.name, progress, checkpoint, runs)
         if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None

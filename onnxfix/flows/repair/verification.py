@@ -99,7 +99,7 @@ class Verification:
             return self._compare(self.reference, path, "none")
 
     def on_cpu(self, result: Model) -> tuple[Comparison, ...]:
-        """Without optimisation and with all of it; nothing for a bf16 model that the CPU provider lacks kernels for."""
+        """Without optimisation and with all of it; nothing for a half model that the CPU provider lacks kernels for."""
         from onnxfix.eval.run.load_check import require_survival
         from onnxfix.eval.run.runners import LoadFailure, OrtRunner
 
@@ -113,8 +113,8 @@ class Verification:
         try:
             optimised = self._compare(reference, result.path, "all")
         except LoadFailure as error:
-            if self.check.precision == "bf16" and "Could not find an implementation" in str(error):
-                return ()
+            if self.check.half and "Could not find an implementation" in str(error):
+                return ()  # of bfloat16 or half: the emulation has run it
             raise OnnxfixError(
                 f"the repaired model does not load: {error.message.marked}", "nothing was written"
             ) from error
@@ -133,7 +133,7 @@ class Verification:
         if not comparison.within(self.check.limit):
             blamed = self._blame(comparison, result) if self.check.half else ""
             raise OnnxfixError(
-                f"the repaired model differs from the source by {_words(comparison)} "
+                f"the repaired model differs from the source by {in_figures(comparison)} "
                 f"(limit {self.check.limit:g}){blamed}",
                 _ADVICE
                 if self.check.half
@@ -249,7 +249,8 @@ def in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str
     return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {on}, {how}{but}"
 
 
-def _words(comparison: Comparison) -> str:
+def in_figures(comparison: Comparison) -> str:
+    """What is wrong with the worst output of a comparison."""
     worst = comparison.worst
     if worst.shape_mismatch:
         return f"shape in output {worst.output}: {worst.shape_mismatch}"
