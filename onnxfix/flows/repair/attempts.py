@@ -149,7 +149,7 @@ class Job:
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
         self.progress("calibrate")
-        kept, worst = escalation.harmed(self.model, self.wish, feeds)
+        kept, worst = escalation.harmed(self.model, self.wish, feeds, self.progress)
         self.wish = escalation.keeping(self.wish, kept)
         many = plural(len(feeds), "feed")
         self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
@@ -229,7 +229,7 @@ class Job:
         if first.error <= aim:
             return done, first
         tried = [(done.wish, first, "")]
-        for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound):
+        for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound, self.progress):
             self.progress(f"keep {more.what} in fp32")
             wish = escalation.keeping(self.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again
@@ -242,7 +242,6 @@ class Job:
         made = self.attempt(wish)  # again, as each attempt takes the place of the one before
         note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
         return (_noted(made, note) if what else made), comparison
-
 
     def _told_of_source(self, done: Attempt, held: Verification) -> Attempt:
         """With a word on a source that is wrong in its own half arithmetic, where that was not kept as it is."""
