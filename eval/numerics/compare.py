@@ -58,7 +58,10 @@ def difference(
         found = "no such output" if candidate is None else str(candidate.shape)
         text = f"reference {reference.shape}, candidate {found}"
         return OutputDifference(feed, output, reference.shape, math.nan, math.nan, False, 0, 0, shape_mismatch=text)
-    expected, actual = _as_float(reference), _as_float(candidate)
+    if reference.dtype.kind in "OUS":  # texts are right or wrong
+        expected, actual = np.ones(reference.shape), np.asarray(reference == candidate, np.float64)
+    else:
+        expected, actual = _as_float(reference), _as_float(candidate)
     finite = np.isfinite(expected)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
     if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:

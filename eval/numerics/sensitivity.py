@@ -33,7 +33,7 @@ LARGEST_FP16 = 65504.0
 # Nodes that hand values on, or make them without reading a float: rounding costs nothing there.
 _PLAIN = frozenset(
     "Reshape Transpose Unsqueeze Squeeze Expand Slice Concat Split Gather GatherND Identity Flatten Cast Constant "
-    "ConstantOfShape Range Tile Pad CastLike".split()
+    "ConstantOfShape Range Tile Pad CastLike RandomNormalLike RandomUniformLike Bernoulli".split()
 )
 _CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 

@@ -82,8 +82,12 @@ class OrtRunner:
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Output name → array on the CPU. bfloat16 comes and goes as ml_dtypes.bfloat16 arrays."""
         try:
-            values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
             how = session.run_options(shrink=self._shrinks)
+            if any(array.dtype.kind in "OUS" for array in feed.values()):  # the binding makes no OrtValue of strings
+                fed = {name: self._cast(name, array) for name, array in feed.items()}
+                found = self.session.run(self.output_names, fed, how)
+                return dict(zip(self.output_names, map(np.asarray, found), strict=True))
+            values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
             outputs = self.session.run_with_ort_values(self.output_names, values, how)
             arrays = [session.from_ort(output) for output in outputs]
         except Exception as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
     Feeds: TypeAlias = str | Path | Arrays | Sequence[Arrays]
     Inputs: TypeAlias = Feeds | pl.DataFrame
+    Shapes: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[int]]
 
 
 def feeds_of(
@@ -57,6 +58,23 @@ def feeds_of_arrays(given: Any, model: Path, libraries: tuple[Path, ...] = ()) -
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
+
+
+def shapes_of(given: Shapes) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs by name, of texts such as `ids=1x128` or of a mapping. Raises OnnxfixError."""
+    from onnxfix.flows.values import several
+    from onnxfix.nouns.errors import OnnxfixError, arg
+
+    if isinstance(given, Mapping):
+        found = {str(name): tuple(shape) for name, shape in given.items()}
+    else:
+        parts = [str(each).rpartition("=") for each in several(given)]
+        found = {name: tuple(int(n) if n.isdecimal() else -1 for n in sizes.split("x")) for name, _, sizes in parts}
+    for name, shape in found.items():
+        if not name or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape):
+            said = given if isinstance(given, str) else f"{name}={'x'.join(map(str, shape))}"
+            raise OnnxfixError(f"{arg('input', said)} is no shape", "write it as in " + arg("input", "ids=1x128"))
+    return found
 
 
 def _is_table(given: Inputs) -> TypeGuard[str | Path | pl.DataFrame]:

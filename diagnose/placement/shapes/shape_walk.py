@@ -18,7 +18,7 @@ from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from .concrete_shapes import inferred_shapes, size_of, stated_shapes
+from .concrete_shapes import evaluated, inferred_fed, inferred_shapes, size_of, stated_shapes
 from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
 
@@ -48,6 +48,29 @@ def shapes_at(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -
         if value.shape is not None:
             walk.shapes[value] = tuple(size_of(d, axis, sizes) for axis, d in enumerate(value.shape))
     walk.graph(model.graph)
+    return walk.shapes
+
+
+def shapes_fed(model: ir.Model, fed: Mapping[str, Shape], complete: bool = True) -> dict[ir.Value, Shape]:
+    """The shape of each value as far as it is known, with inputs of these shapes, by name. `complete`: onnx's own
+    inference is asked for what the walk leaves open, which takes a copy of the weights."""
+    symbols = {
+        dimension.value: size
+        for value in model.graph.inputs
+        for dimension, size in zip(value.shape or (), fed.get(value.name or "", ()), strict=False)
+        if not isinstance(dimension, int) and dimension.value
+    }
+    recorded = ((v.name or "", v.shape) for node in model.graph.all_nodes() for v in node.outputs)
+    stated = {n: known for n, s in recorded if s is not None and (known := evaluated(s, symbols)) is not None}
+    walk = _Walk(stated)
+    for value in model.graph.inputs:
+        if value.name and value.name in fed:
+            walk.shapes[value] = fed[value.name]
+    walk.graph(model.graph)
+    open_values = [v for node in model.graph.all_nodes() for v in node.outputs if v not in walk.shapes and v.name]
+    if complete and open_values:
+        found = inferred_fed(model, fed)
+        walk.shapes.update((value, found[value.name]) for value in open_values if value.name in found)
     return walk.shapes
 
 

@@ -11,7 +11,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
-    from onnxfix.flows.inputs import Feeds, Inputs
+    from onnxfix.flows.inputs import Feeds, Inputs, Shapes
     from onnxfix.flows.source import ModelLike
     from onnxfix.nouns.process.progress import Advance
     from onnxfix.surgery.recipes import Wish
@@ -57,6 +57,8 @@ def repair(
     prepare: bool = True,
     max_error: float | None = None,
     feeds: Feeds | None = None,
+    input: Shapes = (),
+    verify_budget: float | None = None,
     calibrate: Inputs | None = None,
     search: bool = False,
     metric: Metric = "rel-l2",
@@ -77,6 +79,8 @@ def repair(
     `Repaired.model` unless `output` names a file. The source is never changed. `target` is cuda, and cpu with `int8`
     dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a polars frame, or feeds: input
     name → array) are real inputs, for ranges of int8 and to find what half precision harms; `feeds` are verified on.
+    Without them inputs are made up, of the shapes in `input` (`"ids=1x128"`, several of these, or name → shape) and as
+    long as `verify_budget` gigabytes of activations allow (default: what the machine does).
     `max_error` is the largest relative L2 error that is still written. `script` are functions of your own (or
     `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on what
     repair made. `progress` is told each step.
@@ -87,7 +91,7 @@ def repair(
     from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
-    from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
+    from onnxfix.flows.inputs import feeds_of, feeds_of_arrays, shapes_of
     from onnxfix.flows.source import on_disk
     from onnxfix.flows.values import at_least, one_of, several
     from onnxfix.nouns.runtime.provider import providers
@@ -97,6 +101,8 @@ def repair(
     from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
     from . import repair as job
+    from .answers import MadeUp
+    from .budget import GB
 
     for name, value, known in (
         ("precision", precision, Precision),
@@ -111,6 +117,8 @@ def repair(
     ):
         one_of(name, value, known)
     at_least("max_error", max_error, 0)
+    at_least("verify_budget", verify_budget, 0)
+    made_up = MadeUp(int((verify_budget or 0) * GB), shapes_of(input))
     libraries = tuple(map(Path, several(custom_op_library)))
     folder = Path(checkpoint) if checkpoint is not None else None
     with on_disk(model) as source:
@@ -160,6 +168,7 @@ def repair(
             dry_run=dry_run,
             force=force,
             custom_op_libraries=libraries,
+            made_up=made_up,
             progress=progress,
         )
         if source.given is None or output is not None:

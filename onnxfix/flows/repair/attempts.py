@@ -28,8 +28,10 @@ from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
+from onnxfix.surgery.sites import random_numbers
 
 from . import arrival, escalation
+from .answers import MadeUp
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
 from .verification import Check, Verification, in_figures, in_words, require_typed
@@ -80,9 +82,10 @@ class Job:
         progress: Callable[[str], None],
         checkpoint: Path | None = None,
         runs: bool = False,
+        made_up: MadeUp | None = None,
     ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
-        self.source, self.checkpoint = model, checkpoint
+        self.source, self.checkpoint, self.made_up = model, checkpoint, made_up or MadeUp()
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
@@ -118,6 +121,8 @@ class Job:
         bfloat16.
         """
         widened = self.model is not self.source
+        if not widened and not self.halves and random_numbers.drawing(self.inlined):
+            return self.inlined  # what draws has other names in a function's body
         return self.model if widened or not self.halves else self._fp32(arrival.exact_widening(), "meant")[0]
 
     def attempt(self, wish: Wish) -> Attempt:
@@ -168,7 +173,7 @@ class Job:
         return answer
 
     def _check(self, exact: bool, limit: float) -> Check:
-        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse)
+        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse, made_up=self.made_up)
 
     def verified(
         self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()
@@ -191,10 +196,13 @@ class Job:
             emulated = (comparison,)
         done, measured = self._within_16_bits(done, held)
         done = self._told_of_source(done, held)
+        if (own := held.not_a_number()) is not None:
+            first = f", first in {own[0]}" if own[0] else ""
+            done = _noted(done, f"the source itself makes {own[1]}{first}: compared where it is finite")
         comparisons = (*emulated, *measured)
         for comparison in comparisons:
             held.require(comparison, done.result)
-        said = in_words(comparisons, check, len(held.feeds))
+        said = in_words(comparisons, held)
         return done, comparisons, f"{said}, against the source widened to fp32" if self.halves else said
 
     def _within_16_bits(self, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...]]:

@@ -34,8 +34,6 @@ Kept = tuple[tuple[str, str], ...]
 """Labels of nodes, each with the reason to keep it in fp32."""
 Progress = Callable[[str], None]
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Escalation:
