@@ -88,9 +88,8 @@ def make_feeds(
     for plan in _plans(inputs, max(cap, 1)):
         plan = replace(plan, demands=found, names=names)
         named = _named(inputs, plan, stated)
-        if whole_mask:
-            _lengthen_masks(inputs, plan, named, stated)
-        arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, stated) for v in inputs}
+        fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
+        arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
         feeds.append(Feed(plan.name, arrays))
     return feeds
 
@@ -126,16 +125,17 @@ def _named(inputs: list[ir.Value], plan: _Plan, stated: Mapping[str, tuple[int, 
     return named
 
 
-def _lengthen_masks(
-    inputs: list[ir.Value], plan: _Plan, named: dict[str, int], stated: dict[str, tuple[int, ...]]
-) -> None:
-    """Masks as long as cache and tokens together, where they are not stated."""
+def _whole_masks(
+    inputs: list[ir.Value], plan: _Plan, named: dict[str, int], stated: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of masks as long as cache and tokens together, where they are not stated."""
+    found: dict[str, tuple[int, ...]] = {}
     for value in inputs:
-        if _role(value) == "mask" and value.shape is not None and str(value.name) not in stated:
+        last = value.shape[-1] if value.shape is not None and len(value.shape) else 1
+        if _role(value) == "mask" and not isinstance(last, int) and str(value.name) not in stated:
             shape = _shape(value, plan, dict(named), {})
-            last = value.shape[-1] if len(shape) else 1
-            if not isinstance(last, int):
-                stated[str(value.name)] = (*shape[:-1], plan.past + plan.length)
+            found[str(value.name)] = (*shape[:-1], plan.past + plan.length)
+    return found
 
 
 def _plans(inputs: list[ir.Value], cap: int) -> list[_Plan]:

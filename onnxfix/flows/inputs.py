@@ -66,15 +66,19 @@ def shapes_of(given: Shapes) -> dict[str, tuple[int, ...]]:
     from onnxfix.nouns.errors import OnnxfixError, arg
 
     if isinstance(given, Mapping):
-        found = {str(name): tuple(shape) for name, shape in given.items()}
+        texts = {f"{name}={'x'.join(map(str, shape))}": (str(name), tuple(shape)) for name, shape in given.items()}
     else:
-        parts = [str(each).rpartition("=") for each in several(given)]
-        found = {name: tuple(int(n) if n.isdecimal() else -1 for n in sizes.split("x")) for name, _, sizes in parts}
-    for name, shape in found.items():
+        texts = {str(each): _stated(str(each)) for each in several(given)}
+    for text, (name, shape) in texts.items():
         if not name or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape):
-            said = given if isinstance(given, str) else f"{name}={'x'.join(map(str, shape))}"
-            raise OnnxfixError(f"{arg('input', said)} is no shape", "write it as in " + arg("input", "ids=1x128"))
-    return found
+            raise OnnxfixError(f"{arg('input', text)} is no shape", "write it as in " + arg("input", "ids=1x128"))
+    return dict(texts.values())
+
+
+def _stated(text: str) -> tuple[str, tuple[int, ...]]:
+    """`ids=1x128` in parts; -1 for a size that is no number, and nothing behind `=` is a single number."""
+    name, _, sizes = text.rpartition("=")
+    return name, tuple(int(size) if size.isdecimal() else -1 for size in sizes.split("x") if sizes)
 
 
 def _is_table(given: Inputs) -> TypeGuard[str | Path | pl.DataFrame]:

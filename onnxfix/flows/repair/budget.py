@@ -102,7 +102,9 @@ def _peak(graph: ir.Graph, shapes: Mapping[ir.Value, Shape], types: ElementTypes
     held = set(graph.outputs)
     live = most = 0
     for node in graph:
-        made = sum(_bytes(value, shapes, types) for value in node.outputs)
+        read = max((_bytes(v, shapes, types) for v in node.inputs if v is not None), default=0)
+        # of what is not known: as much as the largest of what it is made of
+        made = sum(_bytes(value, shapes, types) if value in shapes else read for value in node.outputs)
         gone = {v for v in node.inputs if v is not None and last[v] is node and _is_made_in(graph, v) and v not in held}
         gone = {v for v in gone if all(user.graph is graph for user in v.consumers())}  # a body may read it later
         freed = sum(_bytes(value, shapes, types) for value in gone)
