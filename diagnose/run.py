@@ -18,6 +18,7 @@ from onnxfix.nouns.types.inference import infer
 
 from .coverage import coverage
 from .registry import all_rules
+from .rules.broken_graph import BrokenGraph
 
 
 def diagnose(
@@ -33,6 +34,8 @@ def diagnose(
     `sizes`: the batch and sequence that the bytes of copies, and so severities, are stated for. `plan`: where it is
     known already. `against`: what running a quantized model beside its float original showed.
     """
+    if model.faults:
+        return _broken(model, target)
     asks = plan is None and target.tabled is not None
     # ONNX Runtime optimises the graph in its own process while its types are inferred here
     with Pending(model) if asks else contextlib.nullcontext() as pending:
@@ -47,3 +50,11 @@ def diagnose(
         findings.extend(kind().check(subject))
     found = coverage(model, types, subject.plan, target)
     return Report.of(model, target, subject.plan, found, findings, against)
+
+
+def _broken(model: Model, target: Target) -> Report:
+    """Of a file that is no model, its faults are all there is to say."""
+    plan = Plan("unknown", note="a broken graph cannot be placed")
+    subject = Subject(model, target, plan, infer(model.ir))
+    findings = list(BrokenGraph().check(subject))
+    return Report.of(model, target, plan, coverage(model, subject.types, plan, target), findings)

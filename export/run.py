@@ -56,13 +56,13 @@ def _run_exporter(
             name, found = export_legacy(torch_model, raw, spec.opset)
         else:
             name, found = export_dynamo(torch_model, raw, spec.opset, spec.optimize)
-        notes = [*earlier, *found]
+        notes = [*torch_model.notes, *earlier, *found]
         model = Model.open(raw)
         comparison = verify(raw, model, torch_model, spec.output.name, progress) if spec.verify else None
         progress("writing")
         drop_stack_traces(model)
         provenance_of(spec, torch_model, model, name, notes, comparison).write(model.ir)
-        path = model.save(spec.output)
+        path = model.save(spec.output, force=spec.overwrite)
     return _result(path, name, notes, comparison, torch_model)
 
 

@@ -11,6 +11,16 @@ Keywords are those of the command line; docs/python.md shows every function.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and "onnxfix" in sys.orig_argv and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109
+    # `python -m onnxfix` looks for modules in the current folder first, and there may be a json.py beside a model:
+    # so not at all, or, where this package is in it, last
+    _here = sys.path.pop(0)
+    if os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == _here:  # noqa: PTH100, PTH120
+        sys.path.append(_here)
+
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 

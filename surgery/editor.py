@@ -176,12 +176,18 @@ class Editor:
         self.record("replace initializer", Site(value=value.name or ""), why)
 
     def drop_initializer(self, value: ir.Value) -> None:
+        """Remove a weight, unless it is an input or output of its graph as well."""
         graph = value.graph
         assert graph is not None and value.name is not None
-        if value.is_graph_input():
+        if value.is_graph_input() or value.is_graph_output():
             return
         del graph.initializers[value.name]
         self.record("drop initializer", Site(value=value.name))
+
+    def make_constant(self, value: ir.Value) -> None:
+        """Take a weight out of the graph's inputs, so that no run can replace it."""
+        self.model.graph.inputs.remove(value)
+        self.record("make constant", Site(value=value.name or ""))
 
     def set_type(self, value: ir.Value, type_string: str) -> None:
         """Declare a value's type truthfully; nothing is recorded when it was declared so already."""
@@ -190,8 +196,16 @@ class Editor:
             value.type = wanted
             self.record("declare", Site.of_value(value), type_string)
 
+    def set_shape(self, value: ir.Value, sizes: Sequence[int | str | None] | None) -> None:
+        """Declare a value's shape truthfully, None for one that is open; nothing is recorded when it is no other."""
+        before, value.shape = value.shape, None if sizes is None else ir.Shape(sizes)
+        if value.shape != before:
+            self.record("declare", Site.of_value(value), f"{value.shape} for {before}")
+
     def drop_declaration(self, value: ir.Value) -> None:
-        """Remove a value's value_info entry (type and shape)."""
+        """Remove a value's value_info entry (type and shape); inputs and outputs of a graph must state theirs."""
+        if value.is_graph_input() or value.is_graph_output():
+            return
         if value.type is not None or value.shape is not None:
             value.type, value.shape = None, None
             self.record("undeclare", Site.of_value(value))

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.scratch import Scratch
 
 
 def common_fp16(source: Path, destination: Path) -> Path:
@@ -100,10 +100,10 @@ def runtime_int8_past_inference(source: Path, destination: Path) -> Path:
 
     from .graph_pass import run
 
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+    with Scratch() as folder:
         model = Model.open(source)
         run(DropInitializerValueInfo(), model)
-        return runtime_int8_dynamic(model.save(Path(folder) / "model.onnx"), destination)
+        return runtime_int8_dynamic(model.write(folder / "model.onnx"), destination)
 
 
 def _called(name: str, convert: Callable[[], None], destination: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.types.opening import plain
 
 from .adoption import adopt
 from .editor import Editor
@@ -29,12 +30,12 @@ def raise_opset(editor: Editor, wanted: int, why: str) -> None:
             raise ValueError(f"its weights have {model.weights_bytes:,} bytes and {LARGEST_BYTES:,} is its limit")
         copy = model.ir.clone()
         ir.external_data.load_to_model(copy)
-        made = version_converter.convert_version(ir.to_proto(copy), wanted)
+        made = version_converter.convert_version(plain.to_proto(copy), wanted)
     except Exception as error:  # it raises RuntimeError, ValueError and protobuf's own
         raise OnnxfixError(
             f"{why} needs operator set {wanted}; this model has {before} and onnx's version converter fails: "
             f"{one_line(error)}",
             f"export it with opset {wanted} or newer",
         ) from error
-    adopt(editor, ir.from_proto(made), f"for operator set {wanted}")
+    adopt(editor, plain.from_proto(made), f"for operator set {wanted}")
     editor.notes.append(f"operator set {before} → {wanted}, which {why} needs")

@@ -30,7 +30,10 @@ from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
 from onnxfix.surgery.passes.raise_opset import RaiseOpset
+from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
+from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
+from onnxfix.surgery.passes.take_weights_out_of_inputs import TakeWeightsOutOfInputs
 from onnxfix.surgery.sites.half.block_list import BlockList
 from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
@@ -95,8 +98,10 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if not wish.prepare:
         return Recipe((*wish.scripts, QuantizeDynamic(alone=True), *wish.scripts_last))
     # Structure first: later passes then see one form of each thing. None of these changes an output bit.
-    steps: list[Pass] = [InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts(), CastLikeToCast()]
-    steps.append(DropInitializerValueInfo())
+    steps: list[Pass] = [TakeWeightsOutOfInputs(), InlineFunctions(), SplitSequenceToSplit(), FoldConstantCasts()]
+    steps += [CastLikeToCast(), DropInitializerValueInfo(), StoreWeightsOnce()]
+    if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
+        steps.append(SplitEmbeddingBlocks())
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
@@ -115,7 +120,10 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
 def _quantization(wish: Wish, model: Model) -> list[Pass]:
     selection = Selection(_blocked(wish, model), wish.heads)
     # a DequantizeLinear with a scale a column needs operator set 13
-    steps: list[Pass] = [*([RaiseOpset()] if wish.int8 == "static" else []), FoldConstantTransposes()]
+    steps: list[Pass] = [RaiseOpset()] if wish.int8 == "static" else []
+    tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
+    # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
+    steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
     if wish.fuse:
         steps.extend((DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()))
     if wish.int8 == "weight-only":

@@ -19,12 +19,19 @@ Array = np.ndarray[Any, Any]
 
 def model(text: str, weights: Mapping[str, Array] | None = None, opset: int = 20, ir_version: int = 10) -> Model:
     """A model from the text of its graph; `weights` adds initializers by name."""
+    return opened(proto(text, weights, opset, ir_version))
+
+
+def proto(
+    text: str, weights: Mapping[str, Array] | None = None, opset: int = 20, ir_version: int = 10
+) -> onnx.ModelProto:
+    """The same before anything looks at it: what is missing can be added, and what is right be broken."""
     header = f'<ir_version: {ir_version}, opset_import: ["" : {opset}, "com.microsoft" : 1]>\n'
-    proto = onnx.parser.parse_model(text if text.lstrip().startswith("<") else header + text)
+    made = onnx.parser.parse_model(text if text.lstrip().startswith("<") else header + text)
     for name, array in (weights or {}).items():
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    name_nodes(proto.graph)
-    return opened(proto)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    name_nodes(made.graph)
+    return made
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:

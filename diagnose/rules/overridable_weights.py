@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
+from onnxfix.surgery.sites import default_inputs
+
+NEWER = "export again with keep_initializers_as_inputs=False"
 
 
 class OverridableWeights:
@@ -16,18 +19,18 @@ class OverridableWeights:
     Files of IR version 3 list every weight so, and `keep_initializers_as_inputs=True` still does. ONNX Runtime then
     does not fold, fuse or pack them, and quantizers see no constant weight at all, so that they do nothing.
 
-    Repair: export again with `keep_initializers_as_inputs=False`, or take the names out of the graph's inputs.
+    Repair: `onnxfix repair` takes them out of the inputs where all weights of the file are; a caller can then feed none
+    of them. Where only some are, somebody chose them: export again with `keep_initializers_as_inputs=False`.
     """
 
     code: ClassVar[str] = "W001"
     name: ClassVar[str] = "overridable-weights"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        graph = subject.model.graph
-        found = [v for v in graph.inputs if v.name in graph.initializers and v.const_value is not None]
-        weights = [v for v in found if v.const_value is not None and v.const_value.size > 1]
+        weights = default_inputs.weights(subject.model)
         if not weights:
             return
+        repairable = bool(default_inputs.listed(subject.model))
         largest = max(weights, key=lambda v: v.const_value.nbytes if v.const_value is not None else 0)
         count = f"{len(weights):,} weights are inputs" if len(weights) > 1 else "a weight is an input"
         yield Finding(
@@ -41,5 +44,6 @@ class OverridableWeights:
                 "count": len(weights),
                 "bytes": sum(v.const_value.nbytes for v in weights if v.const_value is not None),
             },
-            repair="export again with keep_initializers_as_inputs=False",
+            repair="onnxfix repair --precision fp32" if repairable else NEWER,
+            applicability=Applicability.EXACT if repairable else Applicability.MANUAL,
         )

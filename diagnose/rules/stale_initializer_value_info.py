@@ -30,7 +30,9 @@ class StaleInitializerValueInfo:
     def check(self, subject: Subject) -> Iterator[Finding]:
         for graph in subject.model.graphs():
             for value in graph.initializers.values():
-                if value.is_graph_input() or value.const_value is None or value.type is None:
+                if value.is_graph_input() or value.is_graph_output():  # they must state their type
+                    continue
+                if value.const_value is None or value.type is None:
                     continue
                 wrong = _contradiction(value, value.const_value)
                 if wrong:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.surgery.sites.linear import linears
+from onnxfix.surgery.sites.linear import linears, shared_weights
 
 
 class WeightNotReached:
@@ -16,7 +16,8 @@ class WeightNotReached:
 
     ONNX Runtime's quantizers take a MatMul or Gemm only when its weight is an initializer, and skip all others without
     a word. In a dynamo export without optimizer every weight stands behind a `Transpose`: 2 of 26 linears were
-    quantized on a small ModernBERT.
+    quantized on a small ModernBERT. A table that an embedding reads as it is, and the output layer through a
+    `Transpose`, is a note: stored as the product reads it, it would be stored twice.
 
     Repair: `onnxfix repair --int8 dynamic` folds the constants first.
     """
@@ -25,14 +26,17 @@ class WeightNotReached:
     name: ClassVar[str] = "weight-not-reached"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for linear in linears.find(subject.model, subject.types):
-            in_constant_node = linear.weight.source.producer() is not None
+        found = linears.find(subject.model, subject.types)
+        nodes = {linear.node for linear in found}
+        for linear in found:
+            source = linear.weight.source
+            in_constant_node = source.producer() is not None
             if linear.quantized or not (linear.hidden_by or in_constant_node):
                 continue
             yield Finding(
                 code=self.code,
                 name=self.name,
-                severity=Severity.WARNING,
+                severity=Severity.NOTE if shared_weights.others(source, nodes) else Severity.WARNING,
                 site=Site.of_node(linear.node),
                 message=f"a quantizer would skip this {linear.node.op_type}: {linear.reason}",
                 evidence={

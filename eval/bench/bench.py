@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from onnxfix.eval.figures.latency import Interval, latency, ratio, round_ratios
-from onnxfix.eval.figures.row import BenchPoint, BenchRow
-from onnxfix.eval.figures.verdict import THRESHOLDS, best, judged
+from onnxfix.eval.figures.row import BenchPoint, BenchRow, Times
+from onnxfix.eval.figures.verdict import THRESHOLDS, fastest, judged
 from onnxfix.eval.inputs.point import Point, timed_batches
-from onnxfix.eval.inputs.workload import Workload
+from onnxfix.eval.inputs.workload import Workload, with_defaults
 from onnxfix.eval.run.machine import machine
 from onnxfix.nouns.errors import OnnxfixError, Voice, arg, python
+from onnxfix.nouns.process.scratch import Scratch
 
 from . import resume as parts_of
 from .probe import Probe
@@ -31,6 +31,7 @@ from .variant import MEGABYTE, Variant
 from .worker import Settings
 
 SCHEMA = "onnxfix.bench/2"
+ONE_ROUND = "one round says nothing of how times vary: none is called faster or slower, two rounds or more can"
 __all__ = ["SCHEMA", "BenchReport", "Method", "Opinion", "Variant", "run_bench", "step_count"]
 
 
@@ -82,14 +83,20 @@ class BenchReport:
         return list(dict.fromkeys(head for row in self.rows for head in row.heads))
 
     @property
+    def fastest(self) -> list[BenchRow]:
+        """The fastest row that may be deployed, and behind it those that nothing shows to be slower."""
+        return fastest(self.rows)
+
+    @property
     def best(self) -> BenchRow | None:
-        """The fastest row that may be deployed."""
-        return best(self.rows)
+        """The first of `fastest`."""
+        return next(iter(self.fastest), None)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "best": self.best.variant if self.best else None,
+            "fastest": [row.variant for row in self.fastest],
             "method": asdict(self.method),
             "thresholds": asdict(THRESHOLDS),
             "machine": self.machine,
@@ -136,6 +143,7 @@ def run_bench(
             "give it one number, or use a checkpoint with a tokenizer",
         )
     advance = progress or (lambda step: None)
+    workload = with_defaults(workload, {name for variant in variants for name in variant.inputs()})
     timed = {point: timed_batches(workload, point) for point in points}
     batches, settings = workload.batches(points[0].batch), Settings(provider, threads, voice)
     trials = [Trial(variant) for variant in variants]
@@ -171,7 +179,7 @@ def run_bench(
         judged(rows, yardstick, reference),
         method,
         machine(provider),
-        (*notes, *judge.notes),
+        (*notes, *judge.notes, *([ONE_ROUND] if rounds == 1 else [])),
         tuple(_point(trial, point, pace[point]) for trial in trials for point in points if not trial.failure),
         judge.classes(answers),
     )
@@ -189,8 +197,8 @@ def _kept(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="onnxfix-bench-") as temporary:
-        yield Path(temporary)
+    with Scratch() as temporary:
+        yield temporary
 
 
 def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
@@ -245,7 +253,7 @@ def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], o
     vram = trial.memory.vram
     return replace(
         row,
-        **_time_figures(timing, pace[main]),
+        **vars(_times(timing, pace[main])),
         round_ms=latency(timing.seconds, timing.rows).round_ms,
         round_ratios=round_ratios(timing.seconds, timing.yardstick) if timing.yardstick is not None else (),
         memory_mb=trial.memory.peak_rss / MEGABYTE,
@@ -259,10 +267,10 @@ def _point(trial: Trial, point: Point, pace: float) -> BenchPoint:
     timing = trial.timings.get(point)
     if timing is None:
         return BenchPoint(trial.name, point.batch, point.length, failure=trial.missing.get(point, "not measured"))
-    return BenchPoint(trial.name, point.batch, point.length, **_time_figures(timing, pace))
+    return BenchPoint(trial.name, point.batch, point.length, **vars(_times(timing, pace)))
 
 
-def _time_figures(timing: Timing, pace: float) -> dict[str, Any]:
+def _times(timing: Timing, pace: float) -> Times:
     """Times as if all groups had run at once: ratios to the baseline times `pace`, its own median over all groups.
 
     The machine is not as fast in one group as in the next; what slows a group slows the baseline in it as well.
@@ -270,16 +278,17 @@ def _time_figures(timing: Timing, pace: float) -> dict[str, Any]:
     measured = latency(timing.seconds, timing.rows)
     median, compared, times = measured.median, Interval(), 1.0
     if timing.yardstick is not None:
-        compared = ratio(timing.seconds, timing.yardstick)
+        itself = np.array_equal(timing.seconds, timing.yardstick)
+        compared = Interval(1.0, 1.0, 1.0) if itself else ratio(timing.seconds, timing.yardstick)
         times = compared.value * pace / median.value
-    return {
-        "ms_per_sample": median.value * times,
-        "ms_low": median.low * times,
-        "ms_high": median.high * times,
-        "ms_p95": measured.p95_ms * times,
-        "ms_p99": measured.p99_ms * times,
-        "samples_per_s": measured.samples_per_s / times,
-        "ratio": compared.value,
-        "ratio_low": compared.low,
-        "ratio_high": compared.high,
-    }
+    return Times(
+        ms_per_sample=median.value * times,
+        ms_low=median.low * times,
+        ms_high=median.high * times,
+        ms_p95=measured.p95_ms * times,
+        ms_p99=measured.p99_ms * times,
+        samples_per_s=measured.samples_per_s / times,
+        ratio=compared.value,
+        ratio_low=compared.low,
+        ratio_high=compared.high,
+    )

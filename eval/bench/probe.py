@@ -100,6 +100,7 @@ class Probe:
         names = names or list(parts.reference(0) or ())
         differences: dict[str, LogitDifference] = {}
         heads: dict[str, list[NDArray[np.float32]]] = {}
+        done = 0
         for number, batch in enumerate(self._batches):
             tick(f"outputs of {trial.name}")
             outputs = _renamed(worker.run(batch.arrays), names)
@@ -113,8 +114,12 @@ class Probe:
                     difference = differences.setdefault(name, LogitDifference())
                     difference.add(_unpadded(array, batch), _unpadded(outputs[name], batch))
             for name, array in outputs.items():
-                if _is_head(name, array, self._workload, batch):
-                    heads.setdefault(name, []).append(array.astype(np.float32))
+                if name in self._workload.gold and self._workload.gold[name].ndim == 2:
+                    array = self._workload.labelled(name, array, done)
+                elif not _is_head(name, array, self._workload, batch):
+                    continue
+                heads.setdefault(name, []).append(array.astype(np.float32))
+            done += batch.rows
         return Answers(
             reference.name or trial.name,
             {name: np.concatenate(kept) for name, kept in heads.items()},

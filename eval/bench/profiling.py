@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxfix.eval.inputs.point import Point, timed_batches
-from onnxfix.eval.inputs.workload import Arrays, Workload
+from onnxfix.eval.inputs.workload import Arrays, Workload, with_defaults
 from onnxfix.eval.profile.op_profile import KEYS, Key, Profile, profile
 from onnxfix.eval.roofline.peak_rates import Peaks, measure_peaks
 from onnxfix.eval.roofline.roofline import Roofline, roofline
@@ -40,7 +40,8 @@ def profiles(
     """
     settings, found = Settings(provider, threads, voice), {}
     peaks = measure_peaks(provider, threads)
-    arrays = timed_batches(workload, point)[0].arrays
+    filled = with_defaults(workload, {name for variant in variants for name in variant.inputs()})
+    arrays = timed_batches(filled, point)[0].arrays
     for variant in variants:
         progress(f"profile of {variant.name}")
         if not variant.failure and variant.engine.profiled(provider) is not None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from onnxfix.eval.figures.metrics import accuracy, agreement, class_f1, f1_difference, kl_divergence, macro_f1
+from onnxfix.eval.figures.head import Head
+from onnxfix.eval.figures.latency import Interval
+from onnxfix.eval.figures.metrics import agreement, kl_divergence
 from onnxfix.eval.figures.row import HeadFigures
+from onnxfix.eval.figures.verdict import THRESHOLDS
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
+from onnxfix.nouns.process.discovery import from_here
 
 from .trial import Answers
 
 Metric = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
-"""(gold, logits) → a number, or numbers by name. Both map heads: class numbers (rows,) and logits (rows, classes)."""
+"""(gold, logits) → a number, or numbers by name. Both map heads: class numbers (rows,) and logits (rows, classes); of
+labels of tokens, rows are the labelled tokens."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,35 @@ class Judge:
     def classes(self, answers: Mapping[str, Answers]) -> dict[str, list[dict[str, Any]]]:
         """Head → one entry a class: its name, its labelled rows and the F1 of every variant."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for head, gold in self.workload.gold.items():
-            scores = {name: class_f1(gold, a.predictions()[head]) for name, a in answers.items() if head in a.heads}
-            names = self.workload.classes.get(head) or ()
-            for number in sorted({n for each in scores.values() for n in each}):
-                label = names[number] if 0 <= number < len(names) else str(number)
-                f1 = {name: each[number] for name, each in scores.items() if number in each}
-                entry = {"class": label, "rows": int(np.count_nonzero(gold == number)), "f1": f1}
-                found.setdefault(head, []).append(entry)
+        for head in self.workload.gold:
+            known = self._labels(head)
+            scores = {name: known.classes(a.predictions()[head]) for name, a in answers.items() if head in a.heads}
+            for label in self._in_order(head, scores.values()):
+                f1 = {name: each[label][1] for name, each in scores.items() if label in each}
+                count = next(each[label][0] for each in scores.values() if label in each)
+                found.setdefault(head, []).append({"class": label, "rows": count, "f1": f1})
         return found
 
+    def _labels(self, head: str) -> Head:
+        return Head(self.workload.gold[head], self.workload.classes.get(head) or ())
+
+    def _in_order(self, head: str, scores: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Classes in any of the scores, in the order of their numbers."""
+        order = {name: place for place, name in enumerate(self.workload.classes.get(head) or ())}
+        found = {label for each in scores for label in each}
+        return sorted(found, key=lambda label: (order.get(label, -1), int(label) if label.isdigit() else 0, label))
+
     def _head(self, head: str, answers: Answers) -> HeadFigures:
-        gold, predicted = self.workload.gold[head], answers.predictions()[head]
-        base, low, high = self.yardsticks.baseline, math.nan, math.nan
+        known, predicted = self._labels(head), answers.predictions()[head]
+        f1, low, high, below = known.f1(predicted), math.nan, math.nan, Interval()
+        base, reference = self.yardsticks.baseline, self.yardsticks.reference
         if base is not None and head in base.heads:
-            low, high = f1_difference(gold, base.predictions()[head], predicted)
-        return HeadFigures(macro_f1(gold, predicted), accuracy(gold, predicted), low, high)
+            low, high = known.difference(base.predictions()[head], predicted)
+        if reference is not None and head in reference.heads:
+            theirs = reference.predictions()[head]
+            if known.f1(theirs) - f1 > THRESHOLDS.same_f1:
+                below = Interval(f1 - known.f1(theirs), *known.difference(theirs, predicted))
+        return HeadFigures(f1, known.accuracy(predicted), low, high, below)
 
     def _kl(self, answers: Answers) -> float:
         reference = self.yardsticks.reference
@@ -86,7 +99,7 @@ class Judge:
         if self.metric is None:
             return {}
         try:
-            found = self.metric(dict(self.workload.gold), dict(answers.heads))
+            found = self.metric({head: self._labels(head).labels for head in self.workload.gold}, dict(answers.heads))
             named = found if isinstance(found, Mapping) else {getattr(self.metric, "__name__", "metric"): found}
             return {str(name): float(value) for name, value in named.items()}
         except Exception as error:  # the user's own function, on NaN for one: the other rows have been measured
@@ -100,13 +113,10 @@ def find_metric(text: str) -> Metric:
     asked = arg("metric", text)
     if not colon or not module or not name:
         raise OnnxfixError(f"{asked} is not of the form MODULE:FUNCTION")
-    sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(from_here(module), name)
     except Exception as error:  # whatever the module does when it is imported
         raise OnnxfixError(f"{asked}: {type(error).__name__}: {one_line(error)}", "check the name") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
     if not callable(found):
         raise OnnxfixError(f"{asked} is not a function")
     metric: Metric = found

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxfix.eval.figures.metrics import NO_LABEL
 from onnxfix.eval.inputs.workload import Arrays, Workload
 from onnxfix.eval.run.machine import machine
 from onnxfix.nouns.errors import OnnxfixError, arg
@@ -105,10 +106,12 @@ def settings(
     workload: Workload, points: Sequence[Any], rounds: int, provider: str, threads: int, baseline: str = ""
 ) -> dict[str, Any]:
     """What the figures of a bench depend on beside its variants."""
-    digest = hashlib.sha256(workload.description.encode())
+    digest = hashlib.sha256(f"{workload.description} {dict(workload.padding)} {workload.pad_left}".encode())
     for batch in (*workload.rows, *(fixed.arrays for fixed in workload.fixed)):
         for name, array in batch.items():
             digest.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    for gold in workload.gold.values():  # answers are kept of labelled tokens alone
+        digest.update((gold != NO_LABEL).tobytes() if gold.ndim == 2 else b"")
     return {
         "data": digest.hexdigest(),
         "batch and length": [str(point) for point in points],

@@ -7,9 +7,13 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx_ir import Graph
+
 from onnxfix.eval.run.engine import Engine, Source
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
+
+from . import digest
 
 MEGABYTE = 1_000_000
 
@@ -30,29 +34,39 @@ class Variant:
     failure: str = ""
     """Why it could not even be made: a row all the same."""
     stamp: str = ""
-    """Of what a factory reads: changes when the checkpoint does."""
+    """Of what a factory reads: changes when the checkpoint or its code does."""
+
+    needs: tuple[str, ...] = ()
+    """Inputs that a torch module must be given."""
 
     def fingerprint(self) -> str:
-        """Changes when what is measured does: another file or factory, or another way to run it."""
+        """Changes when what is measured does: what is in the file and its data, the factory, or how it is run."""
         how = f"{self.engine} {self.failure} {self.stamp}"
         if isinstance(self.source, Path):
-            status = self.source.stat() if self.source.is_file() else None
-            what = f"{self.source} {status.st_size} {status.st_mtime_ns}" if status else str(self.source)
-        else:
-            try:
-                what = hashlib.sha256(pickle.dumps(self.source)).hexdigest()
-            except (pickle.PicklingError, AttributeError, TypeError):  # fails as a row of its own
-                what = self.name
-        return f"{how} {what}"
+            return f"{how} {self.source} {digest.of_model(self.source)}"
+        try:
+            what = hashlib.sha256(pickle.dumps(self.source)).hexdigest()
+        except (pickle.PicklingError, AttributeError, TypeError):  # fails as a row of its own
+            what = self.name
+        return f"{how} {what} {digest.of_code(self.source)}"
+
+    def inputs(self) -> list[str]:
+        """Input names of an ONNX file, or those that a torch module needs where that is known."""
+        graph = self._graph()
+        return [str(value.name) for value in graph.inputs] if graph is not None else list(self.needs)
 
     def file_outputs(self) -> list[str]:
         """Output names of an ONNX file; none for torch and for a file that cannot be read."""
+        graph = self._graph()
+        return [str(value.name) for value in graph.outputs] if graph is not None else []
+
+    def _graph(self) -> Graph | None:
         if not isinstance(self.source, Path) or self.failure:
-            return []
+            return None
         try:
-            return [str(value.name) for value in Model.open(self.source).graph.outputs]
+            return Model.open(self.source).graph
         except OnnxfixError:
-            return []
+            return None
 
     def file_bytes(self) -> int | None:
         """Bytes on disk of an ONNX file with its external data, of the file alone when it cannot be parsed.
@@ -65,12 +79,3 @@ class Variant:
             return Model.open(self.source).file_bytes
         except OnnxfixError:
             return self.source.stat().st_size if self.source.is_file() else None
-
-
-def stamp(folder: Path | None) -> str:
-    """Changes when a file of a checkpoint does: by names, sizes and times, without reading gigabytes."""
-    if folder is None or not folder.is_dir():
-        return ""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    found = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]

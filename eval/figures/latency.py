@@ -18,7 +18,8 @@ CONFIDENCE = 95.0
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the 95 % bootstrap interval of it; all NaN where nothing was measured."""
+    """A figure with the 95 % bootstrap interval of it; all NaN where nothing was measured, its ends where one round
+    was: batches of one round say nothing of what the next would be."""
 
     value: float = math.nan
     low: float = math.nan
@@ -74,8 +75,10 @@ def _median(figures: Seconds) -> Interval:
 
     Rounds first, since a disturbance lasts longer than a batch: batches of one round are not independent.
     """
-    rng = np.random.default_rng(0)
     rounds, batches = figures.shape
+    if rounds < 2:
+        return Interval(float(np.median(figures)))
+    rng = np.random.default_rng(0)
     chosen = rng.integers(0, rounds, (DRAWS, rounds))
     within = rng.integers(0, batches, (DRAWS, rounds, batches))
     drawn = np.median(figures[chosen[:, :, None], within].reshape(DRAWS, -1), axis=1)

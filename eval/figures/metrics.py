@@ -77,12 +77,13 @@ def accuracy(gold: Classes, predicted: Classes) -> float:
 def agreement(one: dict[str, Classes], other: dict[str, Classes]) -> float:
     """Share of rows on which the predictions of every head are equal; NaN without a common head or without rows.
 
-    Both map a head's name to its predicted class numbers, shape (rows,).
+    Both map a head's name to its predicted class numbers, shape (rows,). Heads of another number of rows, which are of
+    tokens, are compared among themselves: the lowest share counts.
     """
-    heads = [head for head in one if head in other]
-    if not heads or not len(one[heads[0]]):
-        return float("nan")
-    return float(np.mean(np.all([one[head] == other[head] for head in heads], axis=0)))
+    heads = [head for head in one if head in other and len(one[head])]
+    sizes = {len(one[head]) for head in heads}
+    equal = ([one[head] == other[head] for head in heads if len(one[head]) == size] for size in sizes)
+    return min((float(np.mean(np.all(each, axis=0))) for each in equal), default=float("nan"))
 
 
 class LogitDifference:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from .latency import Interval
+
 LAST = ("heads", "metrics", "result")  # fields that become columns of their own
 
 
@@ -13,17 +15,44 @@ LAST = ("heads", "metrics", "result")  # fields that become columns of their own
 class HeadFigures:
     """One classifier head against the gold labels: macro F1 and accuracy, 0 to 1.
 
-    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's.
+    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's; `below`: of its F1 less the reference's,
+    where it is lower than that by more than counts as the same.
     """
 
     f1: float
     accuracy: float
     low: float = math.nan
     high: float = math.nan
+    below: Interval = field(default_factory=Interval)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Times of one variant at one batch size and length; NaN where not measured."""
+
+    ms_per_sample: float = math.nan
+    """The median, with its 95 % bootstrap interval in `ms_low` to `ms_high`."""
+    ms_low: float = math.nan
+    ms_high: float = math.nan
+    ms_p95: float = math.nan
+    ms_p99: float = math.nan
+    samples_per_s: float = math.nan
+    ratio: float = math.nan
+    """Time by the baseline's on the same batches of the same rounds, with its 95 % bootstrap interval."""
+    ratio_low: float = math.nan
+    ratio_high: float = math.nan
+
+    @property
+    def median(self) -> Interval:
+        return Interval(self.ms_per_sample, self.ms_low, self.ms_high)
+
+    @property
+    def by_baseline(self) -> Interval:
+        return Interval(self.ratio, self.ratio_low, self.ratio_high)
 
 
 @dataclass(frozen=True)
-class BenchRow:
+class BenchRow(Times):
     """Figures are NaN where not measured: no data, no such device, or the variant failed (`failure` says why)."""
 
     variant: str
@@ -42,19 +71,8 @@ class BenchRow:
     size_mb: float = math.nan
     """Million bytes: the ONNX file with its data, or the weights of the torch module."""
     load_s: float = math.nan
-    ms_per_sample: float = math.nan
-    """The median, with its 95 % bootstrap interval in `ms_low` to `ms_high`."""
-    ms_low: float = math.nan
-    ms_high: float = math.nan
-    ms_p95: float = math.nan
-    ms_p99: float = math.nan
-    samples_per_s: float = math.nan
     round_ms: tuple[float, ...] = ()
     """The median of each round as it was measured."""
-    ratio: float = math.nan
-    """Time by the baseline's on the same batches of the same rounds, with its 95 % bootstrap interval."""
-    ratio_low: float = math.nan
-    ratio_high: float = math.nan
     round_ratios: tuple[float, ...] = ()
     joules_per_sample: float = math.nan
     memory_mb: float = math.nan
@@ -90,9 +108,7 @@ class BenchRow:
 
     def as_dict(self) -> dict[str, Any]:
         """Flat: `f1_<head>` and `accuracy_<head>` columns, None for what was not measured."""
-        flat: dict[str, Any] = {
-            name: _plain(getattr(self, name)) for name in self.__dataclass_fields__ if name not in LAST
-        }
+        flat: dict[str, Any] = {name: _plain(getattr(self, name)) for name in _columns(self) if name not in LAST}
         for head, figures in self.heads.items():
             flat[f"f1_{head}"] = _plain(figures.f1)
             flat[f"f1_{head}_low"], flat[f"f1_{head}_high"] = _plain(figures.low), _plain(figures.high)
@@ -102,25 +118,21 @@ class BenchRow:
 
 
 @dataclass(frozen=True)
-class BenchPoint:
+class BenchPoint(Times):
     """Times of one variant at one batch size and length; `length` None: the data's own. `failure` says why not."""
 
     variant: str
     batch: int
     length: int | None
     failure: str = ""
-    ms_per_sample: float = math.nan
-    ms_low: float = math.nan
-    ms_high: float = math.nan
-    ms_p95: float = math.nan
-    ms_p99: float = math.nan
-    samples_per_s: float = math.nan
-    ratio: float = math.nan
-    ratio_low: float = math.nan
-    ratio_high: float = math.nan
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {name: _plain(getattr(self, name)) for name in _columns(self)}
+
+
+def _columns(record: Times) -> list[str]:
+    """Its fields, what it is of before its times."""
+    return sorted(record.__dataclass_fields__, key=lambda name: name in Times.__dataclass_fields__)
 
 
 def _plain(value: Any) -> Any:

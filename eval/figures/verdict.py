@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .row import BenchRow
+from onnxfix.render.words import listed
+
+from .pace import between, is_known, is_surely_slower, is_tied, pace, reversed_pace
+from .row import BenchRow, HeadFigures
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Thresholds:
     same_rel_l2: float = 0.05
     """Without classes: a larger relative L2 error means other outputs (bfloat16 itself makes about 0.01)."""
     clear_ratio: float = 0.95
-    """Less than this share of the other's time is clearly less."""
+    """Less than this share of the other's time is clearly less, where the interval ends below 1: a tie otherwise."""
     clear_rounds: float = 0.8
     """Faster also means faster in this share of the rounds that ran next to each other."""
     clear_bytes: float = 0.8
@@ -53,10 +56,22 @@ def judged(rows: Sequence[BenchRow], baseline: str, reference: str, t: Threshold
     return tuple(found)
 
 
-def best(rows: Sequence[BenchRow]) -> BenchRow | None:
-    """The fastest of the rows that may be deployed and that none dominates."""
-    found = [row for row in rows if row.sound and not row.dominated_by]
-    return min(found, key=lambda row: row.ms_per_sample, default=None)
+def fastest(rows: Sequence[BenchRow]) -> list[BenchRow]:
+    """Of the rows that may be deployed and that none dominates the one of the lowest time, and behind it all those of
+    which nothing shows that they are slower."""
+    found = sorted((row for row in rows if row.sound and not row.dominated_by), key=lambda row: row.ms_per_sample)
+    return [row for row in found if row is found[0] or not is_surely_slower(row, found[0])]
+
+
+def which_is_fastest(found: Sequence[BenchRow]) -> str:
+    """Of `fastest`, in words: the one, those that are tied, or those that no interval tells apart."""
+    if not found:
+        return "no variant may be deployed"
+    names = listed([row.variant for row in found])
+    if len(found) == 1:
+        return f"fastest sound variant: {names}"
+    known = all(is_known(pace(row, found[0])) for row in found[1:])
+    return f"fastest sound variants, tied: {names}" if known else f"sound variants, none known to be faster: {names}"
 
 
 def _shortened(row: BenchRow) -> str:
@@ -89,26 +104,26 @@ def _sentence(
     role = "the reference" if row.variant == reference else "works"
     if base is None or not base.measured:
         return role
+    by = pace(row, base)
     if faster(row, base, t):
-        return f"faster than {baseline}{_at_same_f1(row, base, t)} ({1 / _pace(row, base):.1f}x)"
-    slowdown = _pace(row, base)
-    return f"{role}, {slowdown:.1f}x slower than {baseline}" if slowdown >= t.notable_slowdown else role
+        speed = reversed_pace(by)
+        return f"faster than {baseline}{_at_same_f1(row, base, t)} ({speed.value:.1f}x, {between(speed)})"
+    if is_tied(by):
+        return f"{role}, tied with {baseline} in time ({by.value:.2f} of it, {between(by)})"
+    if by.value >= t.notable_slowdown and by.low > 1:
+        return f"{role}, {by.value:.1f}x slower than {baseline} ({between(by)})"
+    return role
 
 
 def faster(row: BenchRow, other: BenchRow, t: Thresholds = THRESHOLDS) -> bool:
-    """Clearly lower median, and lower in most rounds: one disturbed round decides nothing."""
+    """Clearly lower median, with an interval that ends below 1, and lower in most rounds: one disturbed round decides
+    nothing."""
     to_baseline = bool(row.round_ratios and other.round_ratios)
     rounds = (row.round_ratios, other.round_ratios) if to_baseline else (row.round_ms, other.round_ms)
     pairs = list(zip(*rounds, strict=False))
     wins = sum(mine < theirs for mine, theirs in pairs)
-    return _pace(row, other) < t.clear_ratio and wins >= t.clear_rounds * len(pairs)
-
-
-def _pace(row: BenchRow, other: BenchRow) -> float:
-    """Time by the other's; through the baseline where both ran beside it, for they may not have run together."""
-    if math.isnan(row.ratio) or math.isnan(other.ratio):
-        return row.ms_per_sample / other.ms_per_sample
-    return row.ratio / other.ratio
+    by = pace(row, other)
+    return by.value < t.clear_ratio and by.high < 1 and wins >= t.clear_rounds * len(pairs)
 
 
 def _wrong(row: BenchRow, reference: BenchRow | None, name: str, t: Thresholds) -> str:
@@ -121,14 +136,22 @@ def _wrong(row: BenchRow, reference: BenchRow | None, name: str, t: Thresholds) 
     if losses:
         head = max(losses, key=lambda h: losses[h])
         if losses[head] > t.same_f1:
-            word = "accuracy collapse" if losses[head] > t.collapse_f1 else "loses accuracy"
-            return f"{word}: {head} F1 {_f1s(reference.heads[head].f1, row.heads[head].f1)}"
+            return _loss(head, reference.heads[head].f1, row.heads[head], t)
         return ""
     if row.agreement_with_reference < t.same_agreement:
         return f"other answers: the classes of {name} on {row.agreement_with_reference:.1%} of rows"
     if math.isnan(row.agreement_with_reference) and row.rel_l2_logits > t.same_rel_l2:
         return f"other outputs: relative L2 error {row.rel_l2_logits:.2g} against {name}"
     return ""
+
+
+def _loss(head: str, before: float, after: HeadFigures, t: Thresholds) -> str:
+    """A loss whose interval holds 0 may be none, and a row is not sound for that."""
+    below = after.below
+    word = "accuracy collapse" if before - after.f1 > t.collapse_f1 else "loses accuracy"
+    word, more = ("may lose accuracy", "; more rows would tell") if below.high >= 0 else (word, "")
+    interval = "" if math.isnan(below.low) else f" (95 % {below.low:+.4f} … {below.high:+.4f}{more})"
+    return f"{word}: {head} F1 {_f1s(before, after.f1)}{interval}"
 
 
 def _f1s(before: float, after: float) -> str:
@@ -142,12 +165,14 @@ def _dominator(
     """The fastest sound row that is no worse in time, memory, size and F1, and clearly faster or smaller in memory."""
     sound = [o for o in rows if o is not row and o.measured and not o.defect and not _wrong(o, reference, name, t)]
     better = [o for o in sound if _no_worse(o, row, t) and (faster(o, row, t) or _leaner(o, row, t))]
-    return min(better, key=lambda o: _pace(o, row), default=None)
+    return min(better, key=lambda o: pace(o, row).value, default=None)
 
 
 def _no_worse(one: BenchRow, other: BenchRow, t: Thresholds) -> bool:
+    by = pace(one, other)
     return (
-        _pace(one, other) <= 1 / t.clear_ratio
+        is_known(by)
+        and by.value <= 1 / t.clear_ratio
         and not faster(other, one, t)
         and not _leaner(other, one, t)
         and not other.size_mb < t.clear_bytes * one.size_mb
@@ -162,11 +187,12 @@ def _leaner(one: BenchRow, other: BenchRow, t: Thresholds) -> bool:
 
 
 def _compared(row: BenchRow, better: BenchRow, t: Thresholds) -> str:
-    parts = []
+    by, parts = pace(row, better), []
     if faster(better, row, t):
-        parts.append(f"{_pace(row, better):.1f}x slower")
+        parts.append(f"{by.value:.1f}x slower ({between(by)})")
     if _leaner(better, row, t):
-        parts.append(f"{row.main_memory_mb / max(better.main_memory_mb, 1.0):.1f}x the memory")
+        tied = f" in a tied time ({between(by)})" if is_tied(by) else ""
+        parts.append(f"{row.main_memory_mb / max(better.main_memory_mb, 1.0):.1f}x the memory{tied}")
     return ", ".join(parts)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 
 from .feeds import Feed, required_inputs
@@ -18,15 +18,18 @@ EXPECTED = "expected:"
 """What stands in front of the names of arrays that are answers, in the file beside an extracted part."""
 
 
-def load_feeds(path: Path | str, inputs: Collection[str] = ()) -> list[Feed]:
+def load_feeds(path: Path | str, inputs: Collection[str] = (), given_as: str = "feeds") -> list[Feed]:
     """Read one feed (arrays named as the inputs) or several (arrays named `FEED/INPUT`) from an .npz file.
 
-    `inputs`: the model's own, for names that hold a slash. Arrays of expected answers are left out.
+    `inputs`: the model's own, for names that hold a slash. Arrays of expected answers are left out. `given_as`: the
+    parameter that names the file.
     Raises OnnxfixError when the file is missing, no .npz, or holds pickled objects.
     """
     source = Path(path)
     if not source.is_file():
-        raise OnnxfixError(f"feeds file {source} does not exist", "write one with numpy.savez(FILE, input_name=array)")
+        raise OnnxfixError(
+            f"{arg(given_as, str(source))} does not exist", "write one with numpy.savez(FILE, input_name=array)"
+        )
     try:
         with np.load(source, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .demands import Axis, Demands, demands
 from .graph_limits import longest_sequence, table_rows
@@ -68,12 +69,13 @@ def make_feeds(
 ) -> list[Feed]:
     """Feeds for any model, the same for the same seed.
 
-    Named dimensions are equal across inputs and static ones are kept, and so is what the first readers of an input
-    demand. Token ids stay below the row count of the table they index, lengths within the graph's position table and
-    `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose padding then exceeds any local
-    attention window). `shapes`: of inputs that a caller states; `sizes`: of axes besides; `whole_mask`: a mask is as
-    long as cache and tokens together, whatever its dimension is called. Raises OnnxfixError for inputs that cannot be
-    made up (strings, sequences), and for shapes that do not fit; `feeds` of a file are the way out then.
+    Named dimensions are equal across inputs and static ones are kept, and so is what the graph bakes or the first
+    readers of an input demand. Token ids stay below the row count of the table they index, lengths within the graph's
+    position table and `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose padding
+    then exceeds any local attention window). `shapes`: of inputs that a caller states; `sizes`: of axes besides;
+    `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called. Raises OnnxfixError
+    for inputs that cannot be made up (strings, sequences), and for shapes that do not fit; `feeds` of a file are the
+    way out then.
     """
     inputs = required_inputs(model)
     stated = dict(shapes or {})
@@ -83,11 +85,12 @@ def make_feeds(
     cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
     names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
+    frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
     rng = np.random.default_rng(seed)
     feeds = []
     for plan in _plans(inputs, max(cap, 1)):
         plan = replace(plan, demands=found, names=names)
-        named = _named(inputs, plan, stated)
+        named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
         arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
         feeds.append(Feed(plan.name, arrays))
@@ -223,7 +226,7 @@ def _shape(
 def _size(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> int:
     """Size of a dynamic dimension; arithmetic such as `past_sequence_length + sequence_length` is that of its parts."""
     if not name:
-        return _by_axis(axis, value, plan)
+        return sizes.get(f"#{axis}", _by_axis(axis, value, plan))
     if name not in sizes:
         computed = _computed(name, axis, value, plan, sizes)
         sizes[name] = _fresh_size(name, axis, value, plan) if computed is None else computed

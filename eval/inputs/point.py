@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 
-from .workload import Arrays, Batch, Workload
+from .workload import DEFAULTS, Arrays, Batch, Workload
 
 TIMED_BATCHES = 8  # a round; the rest of the workload is for the metrics only
 TIMED_BATCHES_OF_A_LENGTH = 3  # batches of one length differ in their tokens alone
@@ -67,5 +67,6 @@ def of_length(workload: Workload, length: int, rows: int) -> Workload:
         while sum(len(row[names[0]]) for row in taken) < length:
             taken.append(workload.rows[position % len(workload.rows)])
             position += 1
-        made.append({name: np.concatenate([row[name] for row in taken])[:length] for name in names})
+        row = {name: np.concatenate([row[name] for row in taken])[:length] for name in names}
+        made.append({name: DEFAULTS[name](a) if name == "position_ids" else a for name, a in row.items()})
     return replace(workload, rows=tuple(made), gold={}, description=f"rows of {length} tokens")

@@ -11,8 +11,9 @@ import numpy as np
 from onnxfix.eval.figures.metrics import NO_LABEL, Classes
 from onnxfix.nouns.errors import OnnxfixError, arg
 
+from . import token_labels
 from .feeds import Feed
-from .workload import Arrays, Workload
+from .workload import Arrays, Workload, with_defaults
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,28 +33,47 @@ def load_workload(
     classes: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
     max_length: int | None = None,
+    given_as: str = "data",
 ) -> Workload:
     """Texts and labels of a table, tokenised with truncation in data order: a frame, or a .parquet, .csv, .tsv, .jsonl
-    or .ndjson file.
+    or .ndjson file, given as the parameter `given_as`.
 
     `labels` maps a head (output name) to the column of its labels, `classes` a head to its class names in logit order;
-    without class names the column must hold class numbers. An empty label is no label. `max_length` is in tokens, by
-    default the tokenizer's own limit, at most 512. Raises OnnxfixError for a missing column or an unknown label.
+    without class names the column must hold class numbers. An empty label is no label. Lists of labels are of words:
+    the text is a list of as many, or divided by blanks. `max_length` is in tokens, by default the tokenizer's own
+    limit, at most 512. Raises OnnxfixError for a missing column or an unknown label.
     """
-    frame, name = (read_table(data), data.name) if isinstance(data, Path) else (data, "the table")
+    frame, name = (read_table(data, given_as), data.name) if isinstance(data, Path) else (data, "the table")
     frame = frame.head(limit) if limit is not None else frame
     _require(frame, name, [text_column, *(labels or {}).values()])
+    if not len(frame):
+        raise OnnxfixError(f"{name} has no rows", f"give {arg(given_as)} a table with texts")
     if frame[text_column].null_count():
         raise OnnxfixError(f"{name}: column '{text_column}' has empty rows", "remove them")
     tokenizer = load_tokenizer(checkpoint)
     longest = max_length or token_limit(tokenizer)
-    gold = {h: gold_of(frame[c], h, (classes or {}).get(h)) for h, c in (labels or {}).items()}
+    named = classes or {}
+    of_words = {head for head, column in (labels or {}).items() if token_labels.are_lists(frame[column])}
+    texts: list[Any] = [str(text) for text in frame[text_column]]
+    if of_words or token_labels.are_lists(frame[text_column]):
+        texts = token_labels.words(frame[text_column])
+        if token_labels.needs_prefix(tokenizer):
+            tokenizer = load_tokenizer(checkpoint, add_prefix_space=True)
+        tokens = token_labels.encoded(tokenizer, texts, longest)
+    else:
+        tokens = tokenizer(texts, truncation=True, max_length=longest)
+    gold = {
+        head: token_labels.aligned(_of_words(frame[column], head, named.get(head)), texts, tokens, head)
+        if head in of_words
+        else gold_of(frame[column], head, named.get(head))
+        for head, column in (labels or {}).items()
+    }
     return Workload(
         description=f"{len(frame):,} rows of {name}, at most {longest} tokens each",
-        rows=_tokenise(tokenizer, [str(text) for text in frame[text_column]], longest),
+        rows=_rows(tokens, len(texts)),
         padding=_padding(tokenizer),
         pad_left=tokenizer.padding_side == "left",
-        classes=dict(classes or {}),
+        classes=dict(named),
         gold=gold,
     )
 
@@ -72,7 +92,9 @@ def made_up_text(
     words = np.array(sorted(set(range(tokenizer.vocab_size)) - set(tokenizer.all_special_ids)))
     lengths = rng.integers(SHORTEST_ROW, longest + 1, rows)
     # Decoded and tokenised again, then cut: rows are framed by the special tokens as real text is.
-    samples = [_tokenise(tokenizer, [tokenizer.decode(rng.choice(words, n))], int(n))[0] for n in lengths]
+    texts = [tokenizer.decode(rng.choice(words, n)) for n in lengths]
+    cut = (tokenizer([t], truncation=True, max_length=int(n)) for t, n in zip(texts, lengths, strict=True))
+    samples = [_rows(tokens, 1)[0] for tokens in cut]
     return Workload(
         description=f"{rows} made-up rows of up to {longest} tokens",
         rows=tuple(samples),
@@ -97,7 +119,7 @@ def text_feeds(workload: Workload, inputs: Mapping[str, Any], size: int = 8) -> 
     Raises OnnxfixError for an input that the tokenizer does not make.
     """
     feeds = []
-    for index, batch in enumerate(workload.batches(size)):
+    for index, batch in enumerate(with_defaults(workload, inputs).batches(size)):
         missing = sorted(set(inputs) - set(batch.arrays))
         if missing:
             raise OnnxfixError(f"the tokenizer does not make the input {missing[0]}", "give an .npz file of feeds")
@@ -106,8 +128,8 @@ def text_feeds(workload: Workload, inputs: Mapping[str, Any], size: int = 8) -> 
     return feeds
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """The table in a file, by its ending. Raises OnnxfixError when it cannot be read."""
+def read_table(path: Path, given_as: str = "data") -> pl.DataFrame:
+    """The table in a file, by its ending; `given_as`: the parameter. Raises OnnxfixError when it cannot be read."""
     import polars as pl
 
     readers: dict[str, Any] = {
@@ -118,7 +140,7 @@ def read_table(path: Path) -> pl.DataFrame:
         ".ndjson": pl.read_ndjson,
     }
     if not path.is_file():
-        raise OnnxfixError(f"{path} does not exist", f"check the path given with {arg('data')}")
+        raise OnnxfixError(f"{path} does not exist", f"check the path given with {arg(given_as)}")
     if path.suffix.lower() not in readers:
         raise OnnxfixError(f"{path.name}: cannot read '{path.suffix}' files", f"use one of {', '.join(readers)}")
     try:
@@ -128,14 +150,14 @@ def read_table(path: Path) -> pl.DataFrame:
     return frame
 
 
-def load_tokenizer(checkpoint: Path) -> Any:
+def load_tokenizer(checkpoint: Path, **options: Any) -> Any:
     """The checkpoint's AutoTokenizer, from its own folder only. Raises OnnxfixError."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise OnnxfixError("tokenising text needs transformers", "pip install 'onnxfix[torch]'") from error
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(checkpoint), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(checkpoint), local_files_only=True, **options)
     except (OSError, ValueError) as error:
         raise OnnxfixError(f"{checkpoint} has no tokenizer that loads: {error}", "save it there") from error
     if tokenizer.vocab_size <= len(set(tokenizer.all_special_ids)):
@@ -149,12 +171,9 @@ def token_limit(tokenizer: Any) -> int:
     return min(int(tokenizer.model_max_length), MAX_LENGTH)
 
 
-def _tokenise(tokenizer: Any, texts: Sequence[str], longest: int) -> tuple[Arrays, ...]:
-    if not texts:
-        return ()
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)
-    names = list(encoded.keys())
-    return tuple({name: np.asarray(encoded[name][i], dtype=np.int64) for name in names} for i in range(len(texts)))
+def _rows(tokens: Any, count: int) -> tuple[Arrays, ...]:
+    names = list(tokens.keys())
+    return tuple({name: np.asarray(tokens[name][i], dtype=np.int64) for name in names} for i in range(count))
 
 
 def _padding(tokenizer: Any) -> dict[str, int]:
@@ -165,6 +184,17 @@ def _require(frame: pl.DataFrame, table: str, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in frame.columns:
             raise OnnxfixError(f"{table} has no column '{column}'", f"its columns are {', '.join(frame.columns)}")
+
+
+def _of_words(column: pl.Series, head: str, names: Sequence[str] | None) -> list[Classes | None]:
+    """Class numbers a word, a row after the other; None for a row without a list."""
+    import polars as pl
+
+    rows = column.to_list()
+    flat = pl.Series([label for row in rows for label in row or ()], dtype=getattr(column.dtype, "inner", None))
+    ends = np.cumsum([len(row or ()) for row in rows])[:-1]
+    parts = np.split(gold_of(flat, head, names), ends)
+    return [None if row is None else part for row, part in zip(rows, parts, strict=True)]
 
 
 def gold_of(column: pl.Series, head: str, names: Sequence[str] | None) -> Classes:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxfix.eval.figures.metrics import Classes
+from onnxfix.eval.figures.metrics import NO_LABEL, Classes
 from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .feeds import Feed
 
 Arrays = dict[str, NDArray[Any]]
+DEFAULTS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "attention_mask": np.ones_like,
+    "token_type_ids": np.zeros_like,
+    "position_ids": lambda ids: np.arange(len(ids), dtype=np.int64),
+}
+"""What transformers gives a model that takes more than its tokenizer makes, by the token ids of a row."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Workload:
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Head (output name) → class names in logit order."""
     gold: Mapping[str, Classes] = field(default_factory=dict)
-    """Head → class number a row, shape (rows,), -1 where the row has no label."""
+    """Head → class number a row, shape (rows,), or a token, (rows, tokens of the longest); -1: no label."""
     fixed: tuple[Batch, ...] = ()
 
     def batches(self, size: int) -> list[Batch]:
@@ -54,6 +60,22 @@ class Workload:
         if not self.rows:
             raise OnnxfixError(f"{self.description} has no rows", f"name data with {arg('data')}")
         return [self._batch(self.rows[start : start + size]) for start in range(0, len(self.rows), size)]
+
+    def labelled(self, head: str, logits: NDArray[Any], first: int) -> NDArray[Any]:
+        """Of a batch's logits (rows, tokens, classes) those of labelled tokens, one row behind the other.
+
+        `first`: the number of its first row. Raises ValueError for an output that has no class a token.
+        """
+        count, longest = logits.shape[0], (logits.shape[1] if logits.ndim == 3 else 0)
+        rows = [len(next(iter(row.values()))) for row in self.rows[first : first + count]]
+        if longest != max(rows):
+            raise ValueError(f"labels of '{head}' are one a token, its shape is {logits.shape}")
+        kept = np.zeros((count, longest), dtype=np.bool_)
+        for row, (length, gold) in enumerate(zip(rows, self.gold[head][first : first + count], strict=True)):
+            start = longest - length if self.pad_left else 0
+            kept[row, start : start + length] = gold[:length] != NO_LABEL
+        found: NDArray[Any] = logits[kept]
+        return found
 
     def _batch(self, rows: Sequence[Arrays]) -> Batch:
         arrays = {}
@@ -67,6 +89,17 @@ class Workload:
         missing = [(int(want) - have) for want, have in zip(shape, array.shape, strict=True)]
         widths = [(n, 0) if self.pad_left else (0, n) for n in missing]
         return np.pad(array, widths, constant_values=self.padding.get(name, 0)) if any(missing) else array
+
+
+def with_defaults(workload: Workload, inputs: Collection[str]) -> Workload:
+    """The workload with those inputs that its rows lack and everybody fills in the same way."""
+    first = workload.rows[0] if workload.rows else {}
+    missing = [name for name in DEFAULTS if name in inputs and name not in first]
+    if not missing or not first:
+        return workload
+    ids = "input_ids" if "input_ids" in first else next(iter(first))
+    rows = (row | {name: DEFAULTS[name](row[ids]) for name in missing} for row in workload.rows)
+    return replace(workload, rows=tuple(rows))
 
 
 def bucketed(workload: Workload) -> Workload:

@@ -3,7 +3,8 @@
 ONNX Runtime's CPU provider does not compute in half precision. It casts to fp32 and drops the casts in between, at
 every optimisation level, so that 90,000 in an fp16 MatMul stays finite there. Here each node with half arguments
 becomes its fp32 form, which accumulates in fp32 as CUDA's kernels do, between casts that the runtime cannot drop: it
-removes a cast that undoes another one, but not across an `Identity`. Run the result with optimisation off.
+removes a cast that undoes another one, but not across an `Identity`. Reductions whose kernels hold a sum in half are
+written out first (`kernel_steps`). Run the result with optimisation off.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import is_standard, opset
+from onnxfix.surgery.sites.half import half_types
+
+from .kernel_steps import written_out
 
 HALVES = {"tensor(float16)": ir.DataType.FLOAT16, "tensor(bfloat16)": ir.DataType.BFLOAT16}
 
@@ -33,6 +37,7 @@ def emulated(model: Model) -> Model:
     without an fp32 form, and custom ones, stay as they are.
     """
     copy = model.clone()
+    written_out(copy)
     emulator = _Emulator(copy, infer(copy.ir))
     for graph in list(copy.graphs()):
         for node in list(graph):
@@ -58,13 +63,17 @@ class _Emulator:
         is_cast = node.op_type == "Cast" and is_standard(node)
         if not is_cast and not self._has_single_form(node):
             return
+        named = half_types.typed_by(node)
+        if named and named in node.attributes:  # it makes what it says, whatever it reads
+            node.attributes.add(ir.AttrInt64(named, ir.DataType.FLOAT))
         for index, value in enumerate(node.inputs):
             if value is not None and self.types.get(value) in HALVES:
                 node.replace_input_with(index, self._read(value, node, cast=not is_cast))
         # without half inputs (ConstantOfShape) the type of the result is the node's own, and already rounded
-        if not is_cast and any(v not in node.outputs for v in halves):
+        if not is_cast and (named or any(v not in node.outputs for v in halves)):
             for value in node.outputs:
-                if self.types.get(value) in HALVES:
+                # an output that is left out, as an LSTM's first where the last state is read alone, has no name
+                if value.name and self.types.get(value) in HALVES:
                     self._write(node, value)
 
     def _read(self, value: ir.Value, reader: ir.Node, cast: bool) -> ir.Value:

@@ -78,8 +78,8 @@ def harms(
                 break
             progress(f"find what half precision harms: feed {done + 1} of {len(feeds)}")
             found = runner.run(feed.arrays)
-            for node in watched:
-                squared, norm, lost, largest = found[f"{node.outputs[0].name}/figures"].tolist()
+            for node, value in watched:
+                squared, norm, lost, largest = found[f"{value.name}/figures"].tolist()
                 harm = Harm(label(node), float(np.sqrt(squared / (norm or 1.0))), int(lost), largest)
                 known = worst.get(harm.node)
                 worst[harm.node] = harm if known is None else _worse(known, harm)
@@ -105,22 +105,24 @@ def _worse(a: Harm, b: Harm) -> Harm:
     return Harm(a.node, max(a.loss, b.loss), max(a.lost, b.lost), max(a.largest, b.largest))
 
 
-def _probe(model: Model, half: str) -> tuple[Model, list[ir.Node]]:
+def _probe(model: Model, half: str) -> tuple[Model, list[tuple[ir.Node, ir.Value]]]:
+    """The graph of both, and the nodes that it measures, each with the output that stands for it."""
     probe = model.clone()
     types = infer(probe.ir)
     declare_spread(probe)
     twins = _Twins(probe, types, half)
-    watched = [node for node in list(probe.graph) if _is_watched(node, types)]
+    watched = [(node, value) for node in list(probe.graph) if (value := _watched(node, types)) is not None]
     probe.graph.outputs.clear()
-    for node in watched:
-        probe.graph.outputs.append(twins.add(node))
+    for node, value in watched:
+        probe.graph.outputs.append(twins.add(node, value))
     return probe, watched
 
 
-def _is_watched(node: ir.Node, types: ElementTypes) -> bool:
-    if node.op_type in _PLAIN or node.op_type in _CONTROL or not node.outputs or not node.outputs[0].name:
-        return False
-    return types.is_float32(node.outputs[0]) and any(types.is_float32(v) for v in node.inputs)
+def _watched(node: ir.Node, types: ElementTypes) -> ir.Value | None:
+    """The first float that a node makes, where it computes with floats; an LSTM's first output may be left out."""
+    if node.op_type in _PLAIN or node.op_type in _CONTROL or not any(types.is_float32(v) for v in node.inputs):
+        return None
+    return next((v for v in node.outputs if v.name and types.is_float32(v)), None)
 
 
 class _Twins:
@@ -130,17 +132,17 @@ class _Twins:
         self.dtype = data_type(half)
         self.rounded: dict[ir.Value, ir.Value] = {}
 
-    def add(self, node: ir.Node) -> ir.Value:
-        """A twin behind the node; its figures."""
+    def add(self, node: ir.Node, value: ir.Value) -> ir.Value:
+        """A twin behind the node; the figures of one output."""
         inputs = [self._input(v, node) if self.types.is_float32(v) else v for v in node.inputs]
         twin = ir.Node(
             node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs),
-            overload=node.overload, version=node.version, name=f"{node.outputs[0].name}/twin",
+            overload=node.overload, version=node.version, name=f"{value.name}/twin",
         )  # fmt: skip
         for original, copied in zip(node.outputs, twin.outputs, strict=True):
             copied.name = f"{original.name}/twin" if original.name else ""
-        made = self._round(twin.outputs[0], f"{node.outputs[0].name}/twin")
-        figures = spread_node(node.outputs[0], made[-1].outputs[0])
+        made = self._round(twin.outputs[node.outputs.index(value)], f"{value.name}/twin")
+        figures = spread_node(value, made[-1].outputs[0])
         node.append([twin, *made, figures])
         return figures.outputs[0]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from onnxfix.eval.run import session
 from onnxfix.eval.run.runners import LoadFailure, RunFailure
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.scratch import Scratch
 
 from .events import Event, by_run
 
@@ -68,8 +68,8 @@ def trace(
     that time holds all weights again. Raises LoadFailure and RunFailure with the runtime's own message about `name`,
     the file's where not given."""
     name = name or path.name
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        optimised = Path(folder) / "optimised.onnx"
+    with Scratch() as folder:
+        optimised = folder / "optimised.onnx"
         options = _profiling(session.options(level, threads, custom_op_libraries), optimised)
         opened = _open(path, options, provider, name)
         _run(opened, feeds, warmup, name)

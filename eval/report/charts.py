@@ -29,8 +29,8 @@ def colour(kind: str) -> str:
 
 
 def ratios(document: Document) -> str:
-    """Time by the baseline's, with its interval, a row each."""
-    rows = [(n, row) for n, row in measured(document) if row.get("ratio") is not None]
+    """Time by the baseline's, with its interval, a row each; rows of a single round have none and are left out."""
+    rows = [(n, row) for n, row in measured(document) if row.get("ratio_low") is not None]
     if len(rows) < 2:
         return ""
     shown = _labelled(rows)
@@ -100,7 +100,8 @@ def lines(document: Document, over: str) -> str:
         chosen[-1] = baseline
     shown = dict(zip(chosen, names(chosen), strict=True))
     values = [
-        {"v": shown[p["variant"]], "x": p[over], "y": p["ms_per_sample"], "a": p["ms_low"], "b": p["ms_high"],
+        {"v": shown[p["variant"]], "x": p[over], "y": p["ms_per_sample"],
+         "a": p["ms_low"] or p["ms_per_sample"], "b": p["ms_high"] or p["ms_per_sample"],
          "d": f"{p['variant']}\n{p['ms_per_sample']:.3g} ms/sample at {over} {p[over]}"}
         for p in points if p["variant"] in shown
     ]  # fmt: skip

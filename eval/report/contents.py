@@ -142,6 +142,11 @@ def number(value: float | None, form: str, ends: tuple[float | None, float | Non
     return Cell("0" if value == 0 and form.endswith("e") else format(value, form), below=between)
 
 
+def fastest(document: Document) -> list[str]:
+    """The names of the fastest variants that may be deployed, tied where there are several."""
+    return list(document.get("fastest") or [document["best"]]) if document["best"] else []
+
+
 def on_device(document: Document) -> bool:
     """Memory is of a device."""
     return any(row.get("vram_mb") is not None for row in document["rows"])
@@ -176,7 +181,7 @@ def _own(document: Document) -> list[str]:
 
 
 def _style(row: Row, document: Document) -> str:
-    if row["variant"] == document["best"]:
+    if row["variant"] in fastest(document):
         return "best"
     return "failed" if row["failure"] else "" if row.get("sound") else "flawed"
 

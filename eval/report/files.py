@@ -24,6 +24,7 @@ MODULES = 8  # of a profile in a terminal; the files hold 20
 WIDE = 150
 # REPORT.md last: who sees it finds the others.
 FILES = ("results.parquet", "summary.json", "REPORT.md")
+NAMES = (*FILES, "report.html")
 
 
 def write_report(report: BenchReport, folder: Path, page: str = "") -> list[Path]:

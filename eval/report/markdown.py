@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.eval.figures.verdict import THRESHOLDS
+from onnxfix.eval.figures.pace import is_tied
+from onnxfix.eval.figures.verdict import THRESHOLDS, which_is_fastest
 from onnxfix.nouns.runtime.provider import named
 from onnxfix.render.markdown import table
 from onnxfix.render.table import Table
@@ -18,15 +19,19 @@ if TYPE_CHECKING:
 
 
 def answer(report: BenchReport) -> str:
-    """Which variant to deploy, in a sentence."""
-    best, baseline = report.best, report.method.baseline
-    if best is None:
+    """Which variant to deploy, in a sentence, or which are tied."""
+    found, baseline = report.fastest, report.method.baseline
+    if not found:
         return "No variant can be deployed: each failed, has a defect or gives other answers"
-    said = f"Fastest sound variant: {best.variant}"
-    if best.variant == baseline or math.isnan(best.ratio):
+    said, first = which_is_fastest(found), found[0]
+    said = said[0].upper() + said[1:]
+    if first.variant == baseline or math.isnan(first.ratio):
         return said
-    between = f" ({best.ratio_low:.2f} … {best.ratio_high:.2f})" if not math.isnan(best.ratio_low) else ""
-    return f"{said}, {best.ratio:.2f}{between} times the time of {baseline}"
+    times = first.by_baseline
+    between = f" ({times.low:.2f} … {times.high:.2f})" if not math.isnan(times.low) else ""
+    tied = ", a tie" if is_tied(times) else ""
+    name = f"; {first.variant} takes" if len(found) > 1 else ","
+    return f"{said}{name} {times.value:.2f}{between} times the time of {baseline}{tied}"
 
 
 def markdown(report: BenchReport) -> str:
@@ -101,7 +106,9 @@ def method(report: BenchReport) -> list[str]:
         f"probabilities, nats): the worst output over all rows against {m.reference}. F1: macro over the classes "
         "present in labels or predictions; intervals of differences are of the same rows drawn for both.",
         f"Verdicts: F1 within {t.same_f1} is the same, a loss beyond {t.collapse_f1} a collapse; faster means below "
-        f"{t.clear_ratio:.0%} of the time and in {t.clear_rounds:.0%} of the rounds, leaner below "
+        f"{t.clear_ratio:.0%} of the time, with an interval that ends below 1, and in {t.clear_rounds:.0%} of the "
+        "rounds; two are tied in time when the interval of one by the other holds 1 (of two by the baseline, the ends "
+        "of one by the opposite ends of the other); leaner below "
         f"{t.clear_bytes:.0%} of the memory; dominated means not better in time, memory, size or F1, and clearly worse "
         "in time or memory.",
     ]

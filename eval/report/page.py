@@ -11,17 +11,17 @@ from onnxfix.nouns.rule import Rule
 from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, details, section, text
 from onnxfix.render.table import DASH
-from onnxfix.render.words import plural
+from onnxfix.render.words import listed, plural
 
 from . import charts, pareto, parts
 from .charts import measured
-from .contents import Document, Row, memory_mb, on_device
+from .contents import Document, Row, fastest, memory_mb, on_device
 
 
 def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rule]]) -> str:
     """The whole page. `method`: how it was measured, in sentences; `rules` by code: their documentation stands last."""
     best = next((row for row in document["rows"] if row["variant"] == document["best"]), None)
-    title = best["variant"] if best else "No variant is to be deployed"
+    title = listed(fastest(document)) or "No variant is to be deployed"
     body = [
         f"<header><h1>{text(title)}</h1><p>{text(_subtitle(document, best))}</p></header>",
         _tiles(document, best),
@@ -29,7 +29,7 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
         _plot(
             "Time against quality",
             "Numbers are those of the table below, the area of a bubble is memory. Pale variants are not to be "
-            "deployed; none beats those on the line in both.",
+            "deployed; by their medians none beats those on the line in both.",
             pareto.pareto(document),
             _kinds(document),
         ),
@@ -55,7 +55,9 @@ def _subtitle(document: Document, best: Row | None) -> str:
     where = f"{plural(len(rows), 'variant')} on {method['workload']}, {method['provider'].upper()}"
     if best is None:
         return f"{where}: each failed, has a defect, or answers otherwise than {method['reference']}"
-    return f"the fastest sound variant that none dominates, of {where}"
+    if len(fastest(document)) == 1:
+        return f"the fastest sound variant that none dominates, of {where}"
+    return f"tied: nothing shows which of these sound variants is the fastest, of {where}"
 
 
 def _tiles(document: Document, best: Row | None) -> str:
@@ -73,16 +75,18 @@ def _tiles(document: Document, best: Row | None) -> str:
 
 def _of_best(document: Document, best: Row) -> list[tuple[str, str, str]]:
     baseline = document["method"]["baseline"]
+    of = f" of {text(best['variant'])}" if len(fastest(document)) > 1 else ""
     tiles = [
         (
             "ms/sample",
             f"{best['ms_per_sample']:.3g}",
-            f"the median batch; {best['samples_per_s']:,.0f} samples a second over all",
+            f"the median batch{of}; {best['samples_per_s']:,.0f} samples a second over all",
         )
     ]
     if best.get("ratio") is not None and best["variant"] != baseline:
         low, high = best["ratio_low"], best["ratio_high"]
-        under = f"95 %: {low:.2f} … {high:.2f}" if low is not None else ""
+        tied = ", a tie" if low is not None and low <= 1 <= high else ""
+        under = f"95 %: {low:.2f} … {high:.2f}{tied}" if low is not None else ""
         tiles.append((f"time by that of {text(baseline)}", f"{best['ratio']:.2f}", under))
     heads = document.get("heads") or []
     scores = [best.get(f"f1_{head}") for head in heads]

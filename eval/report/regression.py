@@ -33,9 +33,10 @@ def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Re
     """Figures worse than in `earlier` by more than `tolerance` (0.1: 10 %), F1 by more than what counts as the same.
 
     Time is compared through the baseline variant where both benches have the same: its ratio is taken within one run,
-    so that a slower machine is no regression, and the baseline's own time is not compared. The interval of the ratio
-    must lie above what it was as well. A variant that worked and fails now, answers wrongly or is gone, is one. Raises
-    OnnxfixError for a file that is no such result, or of another provider.
+    so that a slower machine is no regression, and the baseline's own time is not compared. The intervals of both must
+    not overlap either, so that a bench of a single round, which has none, has no slower variant. A variant that worked
+    and fails now, answers wrongly or is gone, is one. Raises OnnxfixError for a file that is no such result, or of
+    another provider.
     """
     rows = read(earlier)
     check_alike(rows, report.method.provider, earlier)
@@ -82,15 +83,15 @@ def _compare(
 def _time(
     name: str, where: str, old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float, by_ratio: bool
 ) -> Iterator[Regression]:
-    column, unit = (
-        ("ratio", "× the baseline's time") if by_ratio and old.get("ratio") else ("ms_per_sample", "ms/sample")
-    )
-    least = "ratio_low" if column == "ratio" else "ms_low"
-    one, other, surely = old.get(column), new.get(column), new.get(least)
-    if one and other and other > one * (1 + tolerance) and (surely or other) > one:
-        yield Regression(
-            name, "time", one, other, f"{name}{where}: {one:.2f} → {other:.2f} {unit} ({other / one - 1:+.0%})"
-        )
+    column, ends, unit = (
+        ("ratio", "ratio", "× the baseline's time") if by_ratio and old.get("ratio") else
+        ("ms_per_sample", "ms", "ms/sample")
+    )  # fmt: skip
+    one, other, low, high = old.get(column), new.get(column), new.get(f"{ends}_low"), new.get(f"{ends}_high")
+    before = old.get(f"{ends}_high") or one
+    if one and other and low and other > one * (1 + tolerance) and low > before:
+        sure = f"{other / one - 1:+.0%}; 95 % {low:.2f} … {high or other:.2f}"
+        yield Regression(name, "time", one, other, f"{name}{where}: {one:.2f} → {other:.2f} {unit} ({sure})")
 
 
 def _same_baseline(rows: Sequence[Mapping[str, Any]], report: BenchReport) -> str:

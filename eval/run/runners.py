@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.process import deadline
 from onnxfix.nouns.runtime.provider import named
 
 from . import session
@@ -78,20 +79,25 @@ class OrtRunner:
         except Exception as error:  # the runtime raises a dozen types of its own, all direct subclasses of Exception
             raise LoadFailure(f"ONNX Runtime cannot load {model.name}: {one_line(error)}") from error
         self.output_names = [output.name for output in self.session.get_outputs()]
+        self._tensors = all(output.type.startswith("tensor(") for output in self.session.get_outputs())
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """Output name → array on the CPU. bfloat16 comes and goes as ml_dtypes.bfloat16 arrays."""
-        try:
-            how = session.run_options(shrink=self._shrinks)
-            if any(array.dtype.kind in "OUS" for array in feed.values()):  # the binding makes no OrtValue of strings
-                fed = {name: self._cast(name, array) for name, array in feed.items()}
-                found = self.session.run(self.output_names, fed, how)
-                return dict(zip(self.output_names, map(np.asarray, found), strict=True))
-            values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
-            outputs = self.session.run_with_ort_values(self.output_names, values, how)
-            arrays = [session.from_ort(output) for output in outputs]
-        except Exception as error:
-            raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
+        """Output name → array on the CPU. bfloat16 comes and goes as ml_dtypes.bfloat16 arrays.
+
+        A sequence of tensors is an array each, `NAME[0]` and so on; maps are arrays as `session.unpacked` makes them.
+        """
+        how = session.run_options(shrink=self._shrinks)
+        with deadline.stopping(f"a run of {self.name}", lambda: setattr(how, "terminate", True)):
+            try:
+                if not self._tensors or any(array.dtype.kind in "OUS" for array in feed.values()):
+                    # the binding makes no OrtValue of strings
+                    fed = {name: self._cast(name, array) for name, array in feed.items()}
+                    return session.unpacked(self.output_names, self.session.run(self.output_names, fed, how))
+                values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
+                outputs = self.session.run_with_ort_values(self.output_names, values, how)
+                arrays = [session.from_ort(output) for output in outputs]
+            except Exception as error:
+                raise RunFailure(f"{self.name} fails in ONNX Runtime: {one_line(error)}") from error
         return dict(zip(self.output_names, arrays, strict=True))
 
     def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:

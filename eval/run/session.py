@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.runtime.provider import named
 
 Level = Literal["all", "extended", "basic", "none"]
@@ -146,11 +146,40 @@ def from_ort(value: Any) -> np.ndarray[Any, Any]:
     return np.frombuffer(raw, dtype=extension).reshape(value.shape())
 
 
+def unpacked(names: Sequence[str], values: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """What a session of the Python binding returns, as arrays: sequences and maps are lists and dicts there.
+
+    Maps with equal keys are one array, a row a map, others one of all their values in turn; beside either is one of
+    keys, as `NAME keys`.
+    """
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for name, value in zip(names, values, strict=True):
+        maps = [value] if isinstance(value, dict) else value
+        if isinstance(maps, list) and maps and all(isinstance(each, dict) for each in maps):
+            found |= _of_maps(name, maps)
+        elif isinstance(value, list):
+            found |= {f"{name}[{index}]": np.asarray(each) for index, each in enumerate(value)}
+        elif value is not None:  # an optional that holds nothing
+            found[name] = np.asarray(value)
+    return found
+
+
+def _of_maps(name: str, maps: Sequence[Mapping[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    keys = sorted(maps[0])
+    if all(sorted(each) == keys for each in maps):
+        return {f"{name} keys": np.array(keys), name: np.array([[each[key] for key in keys] for each in maps])}
+    pairs = [(index, key, each[key]) for index, each in enumerate(maps) for key in sorted(each)]
+    return {
+        f"{name} keys": np.array([f"{index} {key}" for index, key, _ in pairs]),
+        name: np.array([v for *_, v in pairs]),
+    }
+
+
 @contextlib.contextmanager
 def on_disk(model: Model) -> Iterator[Path]:
     """A temporary file holding the model as it is in memory, for runtimes that load paths."""
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        yield model.save(Path(folder) / "model.onnx")
+    with Scratch() as folder:
+        yield model.write(folder / "model.onnx")
 
 
 @contextlib.contextmanager

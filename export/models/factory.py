@@ -6,15 +6,15 @@ The function is called with the checkpoint path when it takes an argument. It re
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.process.discovery import from_here
 
+from . import left_out
 from .text_inputs import TEXT_AXES, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
 
@@ -53,6 +53,7 @@ def of_module(made: Any, name: str) -> TorchModel:
         dynamic=axes,
         output_names=list(named_tensors(outputs, names)),
         example_is_given=len(parts) > 1,
+        notes=left_out.notes(outputs),
     )
 
 
@@ -60,15 +61,12 @@ def _resolve(factory: str) -> Callable[..., Any]:
     module_name, _, function_name = factory.partition(":")
     if not module_name or not function_name:
         raise OnnxfixError(f"{arg('factory', factory)} is not of the form module:function")
-    sys.path.insert(0, str(Path.cwd()))  # an installed command does not have the current folder on its path
     try:
-        function = getattr(importlib.import_module(module_name), function_name, None)
+        function = getattr(from_here(module_name), function_name, None)
     except ImportError as error:
         raise OnnxfixError(
             f"{arg('factory', factory)}: {error}", "run from the folder of the module or install it"
         ) from error
-    finally:
-        sys.path.pop(0)
     if not callable(function):
         raise OnnxfixError(f"module {module_name} has no function {function_name}")
     return function  # type: ignore[no-any-return]

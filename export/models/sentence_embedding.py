@@ -34,7 +34,7 @@ def from_sentence_transformer(checkpoint: Checkpoint, attn: str) -> TorchModel:
     if "last_hidden_state" not in base.output_names:
         raise OnnxfixError(f"{checkpoint.architecture} has no last_hidden_state to pool")
     embedding = _embedding_module(base.module, pooling, "Normalize" in kinds)
-    return replace(base, module=embedding, output_names=[OUTPUT], labels={})
+    return replace(base, module=embedding, output_names=[OUTPUT], labels={}, notes=())
 
 
 def _pooling(checkpoint: Checkpoint, folder: str) -> str:

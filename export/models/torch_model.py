@@ -30,6 +30,8 @@ class TorchModel:
     attn: str = ""
     example_is_given: bool = False
     """The example came from the user, so it is worth verifying on."""
+    notes: tuple[str, ...] = ()
+    """What whoever exports it must know: outputs that are left out."""
 
     @property
     def input_names(self) -> list[str]:

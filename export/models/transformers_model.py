@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 
+from . import left_out
 from .checkpoint import Checkpoint
 from .text_inputs import LENGTH, TEXT_AXES, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
@@ -23,7 +24,8 @@ def from_transformers(checkpoint: Checkpoint, attn: str) -> TorchModel:
     longest = longest_input(module.config)
     example = text_example(names, int(module.config.vocab_size), min(LENGTH, longest or LENGTH))
     with torch.inference_mode():
-        outputs = named_tensors(module(**example))
+        returned = module(**example)
+    outputs = named_tensors(returned)
     return TorchModel(
         module=module,
         example=example,
@@ -32,6 +34,7 @@ def from_transformers(checkpoint: Checkpoint, attn: str) -> TorchModel:
         labels=checkpoint.labels,
         longest=longest,
         attn=str(module.config._attn_implementation),
+        notes=left_out.notes(returned, left_out.of_cache(module, example, returned)),
     )
 
 

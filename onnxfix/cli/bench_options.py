@@ -80,5 +80,6 @@ options = together(
     click.option("--resume", is_flag=True, help="Go on with an interrupted bench of the same settings."),
     without("--no-verify", "verify", "With --sweep: make files without running them; the bench does."),
     _path("-o", "--output", default="bench", show_default=True, help="Folder of the report."),
+    click.option("--force", is_flag=True, help="Replace files in that folder that no bench made."),
     click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ SIZE = click.IntRange(1, 1_000_000)
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
     help="Write to a file, '-' for stdout. Default: stdout; for html, MODEL.html in the current folder.",
 )  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an existing file that is no report of onnxfix.")
 @click.option(
     "--fail-on", type=click.Choice(["error", "warning", "note", "never"]), default="error", show_default=True,
     help="Lowest severity that makes the exit code 1.",
@@ -52,34 +53,35 @@ SIZE = click.IntRange(1, 1_000_000)
     help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
 )  # fmt: skip
 @options.real_inputs
+@options.timeout
 @options.libraries
-def command(model: Path, form: str, output: Path | None, fail_on: str, **given: Any) -> int:
+def command(model: Path, form: str, output: Path | None, force: bool, fail_on: str, **given: Any) -> int:
     """Say why MODEL is slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
     running it."""
     from onnxfix.flows.diagnose import diagnose
 
-    destination = _destination(model, form, output)
+    destination = _destination(form, output, force, {"model": model, **given})
     with console.progress("diagnose") as advance:
         report = diagnose(model, **given, progress=advance)
     if destination is not None:
         write_report(destination, _RENDERERS[form](report), (model, *report.files))
-        click.echo(str(destination))
+        console.echo(str(destination))
     elif form == "text":
         from onnxfix.diagnose.report import text as in_text
 
         in_text.show(report, console.out())
     else:
-        click.echo(_RENDERERS[form](report).rstrip("\n"))
+        console.echo(_RENDERERS[form](report).rstrip("\n"))
     return 1 if report.fails(fail_on) else 0
 
 
-def _destination(model: Path, form: str, output: Path | None) -> Path | None:
+def _destination(form: str, output: Path | None, force: bool, read: Mapping[str, Any]) -> Path | None:
     """The file to write, None for stdout. A page is for a browser, so it becomes a file by itself."""
     if output is None and form == "html":
-        output = Path(f"{model.stem}.html")
+        output = Path(f"{read['model'].stem}.html")
     if output is None or str(output) == "-":
         return None
-    check_destination(output, ENDINGS[form])
+    check_destination(output, ENDINGS[form], read, force=force)
     return output
 
 

@@ -19,6 +19,7 @@ from .output import emit_json
 @click.option("--outputs", default="", metavar="NAME,...", help="Values that it ends at; default: the model's.")
 @click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs of MODEL to record on.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
+@options.timeout
 @options.libraries
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(model: Path, inputs: str, outputs: str, form: str, **given: Any) -> int:

@@ -13,6 +13,7 @@ import click
 
 from onnxfix import __version__
 from onnxfix.nouns.errors import OnnxfixError, spoken
+from onnxfix.nouns.process import deadline
 
 from . import voice
 
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gc.set_threshold(200_000, 20, 20)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders are cleared away
+    deadline.last_resort = _end
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     # Accept --debug behind the sub-command too: that is where people type it after a failure.
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             import traceback
 
-            click.echo(traceback.format_exc(), err=True)
+            _say(traceback.format_exc())
         _fail(_one_line(error))
     gc.freeze()  # the interpreter's last collection would look at every node again, for 0.4 s
     sys.exit(status if isinstance(status, int) else 0)
@@ -98,6 +100,22 @@ def _one_line(error: Exception) -> str:
     return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback"
 
 
+def _end(error: OnnxfixError) -> None:
+    """For native code that is late and listens to nothing: what would be done on the way out, and then no more."""
+    import atexit
+    import os
+
+    _say(f"onnxfix: error: {_one_line(error)}")
+    atexit._run_exitfuncs()  # temporary folders, and processes of ours
+    os._exit(2)
+
+
 def _fail(message: str) -> None:
-    click.echo(f"onnxfix: error: {message}", err=True)
+    _say(f"onnxfix: error: {message}")
     sys.exit(2)
+
+
+def _say(text: str) -> None:
+    from . import console
+
+    console.echo(text, err=True)

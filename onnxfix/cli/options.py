@@ -159,6 +159,12 @@ scripts = together(
 )
 """Functions of the user's own."""
 
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Give up after so long, and say at what. Default: a run of the model has a minute, and more with its weights.",
+)
 libraries = click.option("--custom-op-library", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
 target = click.Choice([each.name for each in providers()])
 bench_provider = click.Choice(["auto", *sorted(each.name for each in providers() if each.array_device)])

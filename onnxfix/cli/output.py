@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import click
+from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.render import shown
 
-from . import voice
+from . import console, voice
 
 
 def emit_json(document: object) -> None:
     """Print one JSON document on stdout."""
-    click.echo(json_text(document))
+    console.echo(json_text(document))
 
 
 def json_text(document: object) -> str:
@@ -23,12 +22,20 @@ def json_text(document: object) -> str:
     return shown.json_text(document, voice.option)
 
 
-def check_destination(path: Path, endings: tuple[str, ...], option: str = "-o") -> None:
-    """Refuse, before any work, a file whose ending is not a report's: a model must never become one."""
+def check_destination(
+    path: Path, endings: tuple[str, ...], read: Mapping[str, Any], *, keyword: str = "output", force: bool = False
+) -> None:
+    """Refuse, before any work, a file that is read, is no report of ours, or whose ending is none's: a model must never
+    become one. `read` are the call's other values, by keyword."""
+    from onnxfix.flows.outputs import keep_foreign, keep_inputs
+
+    option = "-o" if keyword == "output" else f"--{keyword}"
     if not path.parent.is_dir():
         raise OnnxfixError(f"folder {path.parent} does not exist", f"create it or name another file with {option}")
     if path.suffix.lower() not in endings:
         raise OnnxfixError(f"{path} does not end in {' or '.join(endings)}", f"name another file with {option}")
+    keep_inputs({keyword: path}, read)
+    keep_foreign(keyword, path, force)
 
 
 def write_report(path: Path, text: str, sources: Iterable[Path]) -> None:

@@ -58,6 +58,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @click.option("--diff", "show_diff", is_flag=True, help="List every change to the graph.")
+@options.timeout
 @options.libraries
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(model: Path | None, form: str, report_file: Path | None, show_diff: bool, **given: Any) -> int:
@@ -65,7 +66,8 @@ def command(model: Path | None, form: str, report_file: Path | None, show_diff: 
     from onnxfix.flows.repair.asked import repair
 
     if report_file:
-        check_destination(report_file, (".json",), "--report")
+        read = {"model": model or Path("model.onnx"), **given}
+        check_destination(report_file, (".json",), read, keyword="report", force=given["force"])
     with console.progress("repair") as advance:
         result = repair(model or Path("model.onnx"), **given, progress=advance)
     document = result.as_dict()
@@ -94,6 +96,8 @@ def _show(result: Repaired, show_diff: bool) -> None:
         out.print()
     name = str(result.output) if result.output else f"{result.source} (dry run: nothing written)"
     sizes = f"{quantity(result.source_bytes)} → {'' if result.output else 'about '}{quantity(result.result_bytes)}"
+    if result.due_bytes is not None and result.kind != "fp32":
+        sizes += f" ({quantity(result.due_bytes)} due)"
     out.print(f"[bold]{escape(name)}[/]  {sizes}, for {result.before.target['provider']}")
     for step, count in Counter(c.pass_name for c in result.outcome.changes).items():
         out.print(f"  {step}: {plural(count, 'change')}")

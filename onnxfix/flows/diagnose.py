@@ -82,13 +82,14 @@ def diagnose(
     text: str = "text",
     checkpoint: str | Path | None = None,
     custom_op_library: Sequence[str | Path] = (),
+    timeout: float | None = None,
     progress: Advance = lambda step: None,
 ) -> Diagnosis:
     """Say why a model is slow, wrong or not really quantized on a target, without a GPU.
 
     `batch` rows of `seq` tokens are what bytes and times are stated for. `against`: the float model that this one was
     quantized from; both are run, on `calibrate` (a path, a polars frame, or feeds) or made-up inputs, and the layers
-    that lose most are named. Raises OnnxfixError.
+    that lose most are named. `timeout`: seconds after which it gives up. Raises OnnxfixError.
     """
     from onnxfix.diagnose.placement.optimised import compiler
 
@@ -96,6 +97,7 @@ def diagnose(
     from onnxfix.diagnose import run
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.plan import Sizes
+    from onnxfix.nouns.process.deadline import limited
     from onnxfix.nouns.target import Target
 
     from .source import on_disk
@@ -103,12 +105,13 @@ def diagnose(
 
     at_least("batch", batch, 1, whole=True)
     at_least("seq", seq, 1, whole=True)
+    at_least("timeout", timeout, 0)
     where = Target.resolve(target, engine)
     folder = Path(checkpoint) if checkpoint is not None else None
-    with on_disk(model) as source:
-        opened = Model.open(source.path, tuple(map(Path, several(custom_op_library))))
-        measured = _measured(opened, against, calibrate, text, folder, progress)
-        report = run.diagnose(opened, where, progress, Sizes(batch, seq), against=measured)
+    with on_disk(model) as source, limited("diagnose", timeout, source.bytes, progress) as advance:
+        opened = Model.look(source.path, tuple(map(Path, several(custom_op_library))))
+        measured = None if opened.faults else _measured(opened, against, calibrate, text, folder, advance)
+        report = run.diagnose(opened, where, advance, Sizes(batch, seq), against=measured)
     shown = dict(vars(report))
     if source.given is not None:
         shown["model"] = {**report.model, "path": str(source.shown)}

@@ -12,6 +12,7 @@ from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult
 from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.render.shown import Shown, Summary
 
+from .outputs import keep_inputs, path_of
 from .values import one_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def export(
     one_of("exporter", exporter, Exporter)
     one_of("attn", attn, Literal["eager", "sdpa"])
     folder = Path(model) if isinstance(model, str | Path) else None
-    spec = ExportSpec(folder, Path(output), factory, exporter, optimize, opset, attn or "", verify, force)
+    destination = path_of("output", output) or Path()
+    keep_inputs({"output": destination}, {"checkpoint": folder})
+    spec = ExportSpec(folder, destination, factory, exporter, optimize, opset, attn or "", verify, force)
     given, source = None, factory or str(folder)
     if model is not None and folder is None:
         from onnxfix.export.models.factory import of_module

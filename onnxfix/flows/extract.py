@@ -12,13 +12,16 @@ import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model, staged
+from onnxfix.nouns.process.deadline import limited
 from onnxfix.nouns.provenance import KEY as PROVENANCE
+from onnxfix.nouns.weights.placing import place
 from onnxfix.render.shown import Shown, Summary
 from onnxfix.surgery.graphsurgeon.extraction import Border, border_of_names, border_of_scope, cut
 
 from .inputs import feeds_of_arrays
+from .outputs import keep_inputs, path_of
 from .source import on_disk
-from .values import several
+from .values import at_least, several
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -81,34 +84,41 @@ def extract(
     feeds: Feeds | None = None,
     force: bool = False,
     custom_op_library: Sequence[str | Path] = (),
+    timeout: float | None = None,
 ) -> Extracted:
     """Cut a part by torch scope, or between named values, run it on its recorded inputs, and write it.
 
     `feeds`: inputs of the whole model, made up where none are given. Beside `output` goes an `.npz` of the same name:
-    arrays `FEED/INPUT`, as `feeds` reads them, and `expected:FEED/OUTPUT`. Raises OnnxfixError, with nothing written,
-    for unknown names and for a part that does not answer bit for bit as it does inside the model.
+    arrays `FEED/INPUT`, as `feeds` reads them, and `expected:FEED/OUTPUT`. `timeout`: seconds after which it gives up;
+    where it is not given, a single run of the model has a minute, and more with large weights.
+
+    Raises OnnxfixError, with nothing written, for unknown names and for a part that does not answer bit for bit as it
+    does inside the model.
     """
     if bool(scope) == bool(inputs or outputs):
         said = f"a part is cut by {arg('scope')}, or by {arg('inputs')} and {arg('outputs')}"
         raise OnnxfixError(said, "give one of the two")
-    destination, libraries = Path(output), tuple(map(Path, several(custom_op_library)))
+    destination, libraries = path_of("output", output) or Path(), tuple(map(Path, several(custom_op_library)))
     inputs, outputs = several(inputs), several(outputs)
     if destination.suffix == ".npz" or not destination.name:
         raise OnnxfixError(f"{destination} is no name of a model", f"give another {arg('output')}, as in part.onnx")
-    if isinstance(feeds, str | Path) and destination.with_suffix(".npz").absolute() == Path(feeds).absolute():
-        raise OnnxfixError(f"{feeds} would be replaced by what is recorded", f"give another {arg('output')}")
+    read = {"model": model, "feeds": feeds, "custom_op_library": custom_op_library}
+    for file in (destination, destination.with_suffix(".npz")):
+        keep_inputs({"output": file}, read)
     for file in (destination, destination.with_suffix(".npz")):
         if file.exists() and not force:
             raise OnnxfixError(f"{file} exists", f"use {arg('force', True)}, or name another with {arg('output')}")
-    with on_disk(model) as source:
+    at_least("timeout", timeout, 0)
+    with on_disk(model) as source, limited("extract", timeout, source.bytes, lambda step: None):
         opened = Model.open(source.path, libraries)
         opened.refuse_overwrite(destination)
+        opened.refuse_foreign(destination, force)
         given = feeds_of_arrays(feeds, source.path, libraries)
         border = border_of_scope(opened, scope) if scope else border_of_names(opened, inputs, outputs)
-        return replace(_cut(opened, border, given, destination, scope), source=source.shown)
+        return replace(_cut(opened, border, given, destination, scope, force), source=source.shown)
 
 
-def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scope: str) -> Extracted:
+def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scope: str, force: bool) -> Extracted:
     recorded = output.with_suffix(".npz")
     runs = _runs(model, border, feeds)
     part = cut(model, border, _declared(model, runs))
@@ -117,12 +127,12 @@ def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scop
     if not output.parent.is_dir():
         raise OnnxfixError(f"folder {output.parent} does not exist", f"create it or name another with {arg('output')}")
     with staged(output.parent) as stage:
-        written = Model.open(part.save(stage / output.name), model.custom_op_libraries)
+        written = Model.open(part.write(stage / output.name), model.custom_op_libraries)
         _require_same(written, runs)
         arrays: dict[str, Any] = dict(_arrays(runs))
         np.savez(stage / recorded.name, **arrays)
-        for file in (*written.external_files, stage / recorded.name, written.path):
-            file.replace(output.with_name(file.name))
+        (stage / recorded.name).replace(recorded)
+        place(written.path, written.external_files, output, force=force)
     return Extracted(model.path, output, border.inputs, border.outputs, sum(1 for _ in part.nodes()), recorded)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,14 +22,22 @@ if TYPE_CHECKING:
 
 
 def feeds_of(
-    given: Inputs, model: Path, *, libraries: tuple[Path, ...] = (), checkpoint: Path | None, text: str, rows: int
+    given: Inputs,
+    model: Path,
+    *,
+    libraries: tuple[Path, ...] = (),
+    checkpoint: Path | None,
+    text: str,
+    rows: int,
+    given_as: str = "calibrate",
 ) -> list[Feed]:
-    """Feeds for a model. Of a table, the first `rows` texts, eight at a time. Raises OnnxfixError."""
-    if not _is_table(given):
-        return feeds_of_arrays(given, model, libraries)
+    """Feeds for a model. Of a table, the first `rows` texts, eight at a time. `given_as`: the parameter that errors
+    speak of. Raises OnnxfixError."""
+    table = table_of(given, given_as)
+    if table is None:
+        return feeds_of_arrays(given, model, libraries, given_as)
     from onnxfix.eval.inputs.feeds import required_inputs
     from onnxfix.eval.inputs.text_workload import load_workload, text_feeds
-    from onnxfix.nouns.errors import OnnxfixError, arg
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
@@ -36,25 +46,25 @@ def feeds_of(
     folder = checkpoint or (Path(recorded.checkpoint) if recorded and recorded.checkpoint else None)
     if folder is None:
         raise OnnxfixError("texts need the checkpoint's tokenizer", f"name its folder with {arg('checkpoint', 'DIR')}")
-    table = Path(given) if isinstance(given, str) else given
-    workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows)
+    workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows, given_as=given_as)
     return text_feeds(workload, {str(v.name): v.dtype for v in required_inputs(opened)})
 
 
-def feeds_of_arrays(given: Any, model: Path, libraries: tuple[Path, ...] = ()) -> list[Feed]:
-    """Feeds of an .npz file or of arrays in memory, checked against the model's inputs; none where none are given."""
+def feeds_of_arrays(given: Any, model: Path, libraries: tuple[Path, ...] = (), given_as: str = "feeds") -> list[Feed]:
+    """Feeds of an .npz file or of arrays in memory, checked against the model's inputs; none where None is given.
+
+    Raises OnnxfixError, also for an empty list: what is made up instead is nothing that somebody gave.
+    """
     if given is None:
         return []
     from onnxfix.eval.inputs.feed_files import check_feed, load_feeds
-    from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.nouns.model import Model
 
     opened = Model.open(model, libraries)
     if isinstance(given, str | Path):
-        feeds = load_feeds(given, [str(value.name) for value in opened.graph.inputs])
+        feeds = load_feeds(given, [str(value.name) for value in opened.graph.inputs], given_as)
     else:
-        several = [given] if isinstance(given, Mapping) else given
-        feeds = [Feed(f"feed {i + 1}", dict(arrays)) for i, arrays in enumerate(several)]
+        feeds = _in_memory(given, given_as)
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
@@ -81,7 +91,44 @@ def _stated(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(size) if size.isdecimal() else -1 for size in sizes.split("x") if sizes)
 
 
-def _is_table(given: Inputs) -> TypeGuard[str | Path | pl.DataFrame]:
+def table_of(given: Any, given_as: str) -> Path | pl.DataFrame | None:
+    """A table of texts, in a file or in memory; None for anything else. Raises OnnxfixError for what is nearly one."""
     if isinstance(given, str | Path):
-        return Path(given).suffix != ".npz"
-    return type(given).__module__.partition(".")[0] == "polars"
+        return Path(given) if Path(given).suffix != ".npz" else None
+    if type(given).__module__.partition(".")[0] != "polars":
+        return None
+    if type(given).__name__ != "DataFrame":
+        way = "collect() it" if hasattr(given, "collect") else "give the whole table"
+        raise OnnxfixError(f"{arg(given_as)} is a polars {type(given).__name__}, not a DataFrame", way)
+    frame: pl.DataFrame = given
+    return frame
+
+
+def _in_memory(given: Any, given_as: str) -> list[Feed]:
+    import numpy as np
+
+    from onnxfix.eval.inputs.feeds import Feed
+
+    several = [given] if isinstance(given, Mapping) else given
+    if not isinstance(several, Sequence) or not all(isinstance(arrays, Mapping) for arrays in several):
+        kind = next((type(each).__name__ for each in _items(several) if not isinstance(each, Mapping)), "")
+        of = f"of type {type(given).__name__}{f' of {kind}' if kind else ''}"
+        raise OnnxfixError(
+            f"{arg(given_as)} is {of}, which is no feed", f"a feed is {_FEED}, several are a list of such"
+        )
+    if not several:
+        raise OnnxfixError(f"{arg(given_as)} is empty", f"give {_FEED}, or leave it out")
+    for number, arrays in enumerate(several, start=1):
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                where = f"input '{name}' of feed {number} in {arg(given_as)}"
+                what = f"{where} is of type {type(array).__name__}, not an array"
+                raise OnnxfixError(what, "make it one with numpy.asarray, in the type that the model takes")
+    return [Feed(f"feed {i + 1}", dict(arrays)) for i, arrays in enumerate(several)]
+
+
+_FEED = "a dict of the model's inputs by name, numpy arrays"
+
+
+def _items(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, Sequence) and not isinstance(given, str | bytes) else ()

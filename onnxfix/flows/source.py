@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
+from onnxfix.nouns.process.scratch import Scratch
 
 if TYPE_CHECKING:
     import onnx
@@ -36,6 +37,12 @@ class Source:
         """The path that reports name: a temporary folder's is nobody's business."""
         return self.path if self.given is None else Path(NAME)
 
+    @property
+    def bytes(self) -> int:
+        """Of the file and those beside it that are called like it, 0 for one that is not there."""
+        files = self.path.parent.glob(f"{glob.escape(self.path.name)}*") if self.path.name else ()
+        return sum(file.stat().st_size for file in files if file.is_file())
+
     def alike(self, file: Path) -> Any:
         """A file's model with all its weights in memory, of the type that the caller gave."""
         import onnx
@@ -56,8 +63,8 @@ def on_disk(model: ModelLike) -> Iterator[Source]:
     if isinstance(model, str | Path):
         yield Source(Path(model))
         return
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        path = Path(folder) / NAME
+    with Scratch() as folder:
+        path = folder / NAME
         _write(model, path)
         yield Source(path, model)
 
@@ -86,6 +93,6 @@ def _write(model: Any, path: Path) -> None:
                 f"{_FILE}, or load it with its external data",
             )
     try:
-        Model(model.clone(), path.with_name("given.onnx")).save(path)
+        Model(model.clone(), path.with_name("given.onnx")).write(path)
     except RuntimeError as error:  # onnx-ir's, around whatever it met
         raise OnnxfixError(f"the model in memory is not a valid one: {one_line(error)}", _FILE) from error

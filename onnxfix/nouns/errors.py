@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .runtime import messages
+
 LONGEST_MESSAGE = 400
 Voice = Callable[[str, Sequence[Any]], str]
 """How somebody says a parameter of a name, set to one of the values (none: the parameter as such)."""
@@ -72,8 +74,5 @@ def one_line(error: BaseException, voice: Voice = python) -> str:
     """The message without the runtime's error number, its source paths and its line breaks, cut to 400 characters."""
     text = spoken(error.sentence, voice) if isinstance(error, OnnxfixError) else str(error)
     text = " ".join(text.split()) or type(error).__name__
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    text = re.sub(r"^(This is an invalid model\. |Load model from .*? failed:\s*)+", "", text)
-    # "<source file>:<line> <return type> <function>(<types>) [<condition> was false. ]<message>"
-    text = re.sub(r"\S*/onnxruntime/\S+:\d+ .*?\) (?:const )?(?=[A-Z`'])", "", text)
+    text = messages.plain(text) or type(error).__name__
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"

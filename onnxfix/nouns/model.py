@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from onnx_ir import Graph, Node  # inside the class, `ir` is its field
 
+from onnxfix.nouns.types.opening import check, plain, text
+from onnxfix.nouns.types.opening.fault import BrokenError, Fault
 from onnxfix.nouns.types.operators import bodies, graphs, opset, proto_graphs
 
 from .errors import OnnxfixError, arg
-from .weights import external_data, wire, writer
+from .process.scratch import staged as staged
+from .weights import external_data, pairs, placing, wire, writer
 
 # protobuf refuses messages of 2 GiB; past this the graph itself must stay well below, so weights go to a side file.
 INLINE_LIMIT_BYTES = 1_500_000_000
@@ -36,26 +36,44 @@ class Model:
     external_files: frozenset[Path] = frozenset()
     custom_op_libraries: tuple[Path, ...] = field(default=())
 
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the file; `ir` is then nothing but its versions."""
+    stated: int = 0
+    """Nodes that a broken file has."""
+
     @staticmethod
     def open(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
-        """Parse a file and check that its weights exist. Raises OnnxfixError with what to do when it cannot."""
+        """Parse a file and check that it is a model and that its weights exist. Raises OnnxfixError with what to do
+        when it cannot: a BrokenError where the file is broken and not just unreadable or incomplete."""
+        model = Model.look(path, custom_op_libraries)
+        if model.faults:
+            raise BrokenError(model.path, model.faults)
+        return model
+
+    @staticmethod
+    def look(path: Path | str, custom_op_libraries: tuple[Path, ...] = ()) -> Model:
+        """As `open`, and a broken file becomes a model that can say nothing but its faults."""
         source = Path(path)
         proto, mapped = _parse(source)
-        try:
-            model = ir.from_proto(proto)
-            if mapped is not None:
-                wire.attach(model, mapped)
-        except Exception as error:  # onnx-ir raises many types on malformed protobufs
-            raise OnnxfixError(f"{source} is not a valid ONNX model: {error}", "export it again") from error
+        faults = check.faults(proto)
+        if faults:
+            empty = ir.Graph((), (), nodes=(), opset_imports={i.domain: i.version for i in proto.opset_import})
+            broken = ir.Model(empty, ir_version=proto.ir_version)
+            return Model(broken, source, frozenset(), custom_op_libraries, faults, check.count(proto))
+        model = plain.from_proto(proto)
+        if mapped is not None:
+            wire.attach(model, mapped)
         forget_undeclared(model, proto)
         if not _is_sorted(model.graph, set()):
             # onnxruntime.transformers appends its casts; the runtime takes such files, a clone of them does not
-            _sort(model.graph, source)
+            model.graph.sort()
         ir.external_data.set_base_dir(model.graph, source.parent or Path())
         for function in model.functions.values():
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
         external = external_data.check(tensors(model), source)
         external_data.share(model)
+        pairs.check(proto, source)
+        model.metadata_props.pop(pairs.KEY, None)  # of this file alone
         return Model(model, source, external, custom_op_libraries)
 
     @property
@@ -88,13 +106,7 @@ class Model:
 
     def clone(self) -> Model:
         """An independent graph over the same (shared, read-only) weight tensors."""
-        try:
-            copy = self.ir.clone()
-        except Exception as error:  # onnx-ir raises RuntimeError around whatever it met
-            raise OnnxfixError(
-                f"{self.path} cannot be changed: its graph reads a value that nothing makes", "see 'onnxfix diagnose'"
-            ) from error
-        return Model(copy, self.path, self.external_files, self.custom_op_libraries)
+        return replace(self, ir=self.ir.clone())
 
     def fingerprint(self) -> str:
         """SHA-256 of the serialised graph: structure, attributes, types, metadata, and inline weights by content."""
@@ -102,45 +114,55 @@ class Model:
 
     def ir_bytes(self) -> bytes:
         """The deterministic protobuf of the graph; external weights stay references."""
-        data: bytes = ir.to_proto(self.ir).SerializeToString(deterministic=True)
+        data: bytes = plain.to_proto(self.ir).SerializeToString(deterministic=True)
         return data
 
-    def save(self, destination: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
-        """Write the model and, when large or external before, one `.data` file beside it; all or nothing.
+    def save(self, destination: Path | str, metadata: Mapping[str, str] | None = None, *, force: bool = False) -> Path:
+        """Write the model over what is there and, when large or external before, a data file beside it; all or nothing.
 
-        Raises OnnxfixError when the destination is the source or one of its data files.
+        Raises OnnxfixError when the destination is the source or one of its data files, and, but for `force`, where
+        data of something else lies in the place of its own.
         """
         target = Path(destination)
-        data_name = target.name + ".data"
         self.refuse_overwrite(target)
+        self.refuse_foreign(target, force)
         if not target.parent.is_dir():
             raise OnnxfixError(f"folder {target.parent} does not exist", f"create it or give another {arg('output')}")
         self.ir.metadata_props.update(metadata or {})
-        external = bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
         with staged(target.parent) as stage:
-            staged_file = stage / target.name
-            writer.write(self.ir, staged_file, data_name if external else None)
-            # data first: a reader that sees the new graph must find its weights
-            for name in (data_name, target.name):
-                if (stage / name).exists():
-                    (stage / name).replace(target.parent / name)
+            data = self._write(stage / target.name)
+            placing.place(stage / target.name, data, target, force=force)
         return target
+
+    def write(self, file: Path) -> Path:
+        """Write the model to a folder that nobody else looks into, without a word on what its data holds."""
+        for old in (file, placing.conventional(file)):
+            old.unlink(missing_ok=True)  # not written into: somebody may still have it mapped
+        self._write(file)
+        return file
+
+    def _write(self, file: Path) -> list[Path]:
+        """The data files that were written."""
+        data = placing.conventional(file)
+        writer.write(self.ir, file, data.name if self._external else None)
+        return [data] if data.exists() else []
+
+    @property
+    def _external(self) -> bool:
+        """Whether its weights lie beside the graph."""
+        return bool(self.external_files) or self.weights_bytes > INLINE_LIMIT_BYTES
+
+    def refuse_foreign(self, destination: Path, force: bool) -> None:
+        """Raise OnnxfixError where data of something else lies in the place of this model's own."""
+        if self._external:
+            placing.refuse_foreign(destination, force)
 
     def refuse_overwrite(self, destination: Path) -> None:
         """Raise OnnxfixError when a file to write, or the data file beside it, is one that this model was read from."""
-        for file in (destination, destination.with_name(destination.name + ".data")):
+        for file in (destination, placing.conventional(destination)):
             for source in (self.path, *self.external_files):
                 if file.exists() and source.exists() and file.samefile(source):
                     raise OnnxfixError(f"{file} belongs to the source model", f"give another {arg('output')}")
-
-
-def _sort(graph: Graph, source: Path) -> None:
-    try:
-        graph.sort()
-    except ValueError as error:
-        raise OnnxfixError(
-            f"{source} is not a valid ONNX model: its graph contains a cycle", "export it again"
-        ) from error
 
 
 def _is_sorted(graph: Graph, known: set[ir.Value]) -> bool:
@@ -162,21 +184,6 @@ def _walk(graph: Graph) -> Iterator[Node]:
         yield node
         for body in bodies(node):
             yield from _walk(body)
-
-
-@contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A temporary folder on the same file system as `folder`, so that moving out of it is one atomic rename."""
-    try:
-        stage = Path(tempfile.mkdtemp(prefix=".onnxfix-", dir=folder))
-    except OSError as error:
-        raise OnnxfixError(f"cannot write to {folder}: {error.strerror}", f"give another {arg('output')}") from error
-    try:
-        yield stage
-    except OSError as error:
-        raise OnnxfixError(f"writing to {folder} failed: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
@@ -207,6 +214,8 @@ def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
         try:
             skeleton, mapped = wire.read(source)
             proto = onnx.load_model_from_string(skeleton)
+            if not text.is_readable(proto):
+                proto = onnx.load_model_from_string(text.make_readable(skeleton, proto))
         except wire.MalformedError:  # the parser has the last word on what is a protobuf
             proto = onnx.load_model(source, format="protobuf", load_external_data=False)
     except PermissionError as error:
@@ -217,8 +226,6 @@ def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
             "check that the download or export finished",
         ) from error
     # Random text can parse as a protobuf of unknown fields only; a real model always states its IR version and a graph.
-    if proto.graph.sparse_initializer:
-        raise OnnxfixError(f"{source} holds sparse initializers, which are not supported", "make them dense")
     if not proto.ir_version or not proto.HasField("graph"):
         raise OnnxfixError(f"{source} is not an ONNX model: it holds no graph", "name an .onnx file")
     return proto, mapped

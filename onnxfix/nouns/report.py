@@ -38,7 +38,7 @@ class Report:
         return Report(
             model={
                 "path": str(model.path),
-                "nodes": sum(1 for _ in model.nodes()),
+                "nodes": model.stated or sum(1 for _ in model.nodes()),
                 "opset": model.opset,
                 "ir_version": model.ir.ir_version,
                 "weights_bytes": model.weights_bytes,

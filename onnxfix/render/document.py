@@ -27,6 +27,7 @@ def whole(title: str, styles: Iterable[str], body: Iterable[str], script: str = 
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="generator" content="onnxfix">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             f"<title>{text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>",

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import re
 
+from onnxfix.nouns.types.counts import listed as listed
 from onnxfix.nouns.types.counts import plural as plural
 
 # Control characters (a terminal would obey them) and marks that reverse the text after them.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+# What a terminal obeys, but for line ends and tabs.
+_CONTROL = re.compile(r"(?![\n\t])[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# What GitHub's runner obeys in the output of a step: `::error ::…` at the start of a line, `##[error]…` anywhere in it.
+_COMMAND = re.compile(r"^([^\S\n]*:)(?=:)|(##)(?=\[)", re.MULTILINE)
+
+
+def harmless(text: str) -> str:
+    """Lines that no terminal obeys, and no runner that reads what is printed. Blanks without width part its marks."""
+    return commandless(without_control(text))
+
+
+def commandless(text: str) -> str:
+    """Lines that GitHub's runner prints and does not obey."""
+    return _COMMAND.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)
+
+
+def without_control(text: str) -> str:
+    """Text of any number of lines without control characters."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def quantity(nbytes: int) -> str:

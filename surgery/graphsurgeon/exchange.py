@@ -20,6 +20,7 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxfix.nouns.model import Model, forget_undeclared
+from onnxfix.nouns.types.opening import plain
 from onnxfix.nouns.weights import weight_data
 
 _WEIGHT = "\0weight"
@@ -57,7 +58,7 @@ class Exchange:
         merged.ir_version = after.ir_version
         if merged == self._source:
             return None
-        model: ir.Model = ir.from_proto(merged)
+        model: ir.Model = plain.from_proto(merged)
         forget_undeclared(model, merged)
         for holder, name, tensor in _slots(model):
             if isinstance(tensor, ir.ExternalTensor) and tensor.location == _WEIGHT:
@@ -70,7 +71,7 @@ class Exchange:
         for holder, name, tensor in list(_slots(copy)):
             if tensor.dtype != ir.DataType.STRING:
                 _put(holder, name, self._reference(tensor, name))
-        return ir.to_proto(copy)
+        return plain.to_proto(copy)
 
     def _reference(self, tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
         self.weights.append(tensor)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.engines import quiet
 
@@ -30,12 +30,12 @@ def ranges(source: Path, inputs: Sequence[Inputs], method: Method, op_types: Seq
         "entropy": CalibrationMethod.Entropy,
         "percentile": CalibrationMethod.Percentile,
     }
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder, quiet():
+    with Scratch() as folder, quiet():
         try:
             calibrator = create_calibrator(
                 source,
                 list(op_types),
-                augmented_model_path=str(Path(folder) / "augmented.onnx"),
+                augmented_model_path=str(folder / "augmented.onnx"),
                 calibrate_method=kinds[method],
                 use_external_data_format=source.with_name(source.name + ".data").exists(),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process import deadline
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.weights.weight_data import Array
 
 from .calibration import Inputs
@@ -50,9 +51,9 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
 
     probe = model.clone()
     prefixes = _watch(probe, widths)
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+    with Scratch() as folder:
         # a model without a source, so that it may be saved anywhere
-        path = Model(probe.ir, Path("probe.onnx"), model.external_files).save(Path(folder) / "probe.onnx")
+        path = Model(probe.ir, Path("probe.onnx"), model.external_files).write(folder / "probe.onnx")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -61,7 +62,12 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
                 options.register_custom_ops_library(str(library))
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             names = [output.name for output in session.get_outputs()]
-            runs = [dict(zip(names, session.run(names, dict(each)), strict=True)) for each in inputs]
+            how = onnxruntime.RunOptions()
+            how.log_severity_level = 4
+            with deadline.stopping("a run on inputs of the calibration", lambda: setattr(how, "terminate", True)):
+                runs = [dict(zip(names, session.run(names, dict(each), how), strict=True)) for each in inputs]
+        except OnnxfixError:
+            raise
         except Exception as error:  # the runtime's own types, all direct subclasses of Exception
             raise OnnxfixError(f"calibration failed: {one_line(error)}", "give inputs that the model takes") from error
     return {name: _merged(prefix, runs) for name, prefix in prefixes.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.site import label
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
@@ -49,9 +49,9 @@ def quantize(editor: Editor, why: str, convert: Callable[[Path, Path], object]) 
     Large weights lie beside the first in a file `.data`, and have to beside the second. Raises OnnxfixError when the
     quantizer fails.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
+    with Scratch() as folder:
         detached = Model(editor.model.ir, Path("float.onnx"), editor.model.external_files)
-        source, result = detached.save(Path(folder) / "float.onnx"), Path(folder) / "int8.onnx"
+        source, result = detached.write(folder / "float.onnx"), folder / "int8.onnx"
         try:
             with quiet():
                 convert(source, result)

@@ -15,12 +15,13 @@ from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half.half_constants import HalfConstants
 from onnxfix.surgery.opset import raise_opset
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.half import half_plan
+from onnxfix.surgery.sites.half import half_plan, half_types
 from onnxfix.surgery.sites.half.half_plan import FLOAT, HalfOptions, HalfPlan
 from onnxfix.surgery.sites.half.half_types import touches_float
 
@@ -85,7 +86,7 @@ class _Conversion:
         self.types = types
         self.plan = plan
         self.constants = HalfConstants(editor)
-        self.casts: dict[tuple[ir.Value, str, ir.Graph], ir.Value] = {}
+        self.casts: dict[tuple[ir.Value, str], ir.Value] = {}
         self.now: dict[ir.Value, str] = {}
         """Type of each float value after the conversion; constants are left to their readers."""
 
@@ -98,9 +99,11 @@ class _Conversion:
                 self.now[given] = self.plan.half
         for node in nodes:
             self._retarget(node)
-            for index, value in enumerate(node.inputs):
-                if value is not None and self.types.is_float32(value):
-                    self._connect(node, index, value)
+            # all before one is replaced: what an input becomes depends on the others, as they were inferred
+            read = [(i, v, self._wanted(node, i)) for i, v in enumerate(node.inputs) if self.types.is_float32(v)]
+            for index, value, wanted in read:
+                assert value is not None
+                self._connect(node, index, value, wanted)
         self.constants.convert()
         for value, kind in self.now.items():
             is_input = value.producer() is None
@@ -113,9 +116,10 @@ class _Conversion:
 
     def _decide(self, node: ir.Node) -> None:
         kind = self.plan.kind(node)
+        single = half_types.stays_single(node, self.editor.model, self.types) if kind != FLOAT else set()
         for value in node.outputs:
             if self.types.is_float32(value):
-                self.now[value] = kind
+                self.now[value] = FLOAT if value in single else kind
 
     def _retarget(self, node: ir.Node) -> None:
         """Let the operators that name their output type name the new one."""
@@ -127,11 +131,15 @@ class _Conversion:
             return
         elif node.op_type == "Cast":
             self.editor.set_attribute(node, ir.AttrInt64("to", data_type(kind)))
+        elif named := half_types.typed_by(node):
+            self.editor.set_attribute(node, ir.AttrInt64(named, data_type(kind)))
+        elif node.op_type == "MatMulNBits" and integer(node, "accuracy_level", 0):
+            # in integers, which ONNX Runtime 1.31.1 gets wrong for fp16 on a CPU; CUDA does not read it
+            self.editor.set_attribute(node, ir.AttrInt64("accuracy_level", 0))
         elif node.op_type == "ConstantOfShape":
             self.editor.set_attribute(node, ir.AttrTensor("value", self.constants.fill_value(node, kind)))
 
-    def _connect(self, node: ir.Node, index: int, value: ir.Value) -> None:
-        wanted = self._wanted(node, index)
+    def _connect(self, node: ir.Node, index: int, value: ir.Value, wanted: str | None) -> None:
         if constant_tensor(value) is not None:
             self.constants.read(node, index, value, wanted or self.plan.half)
             return
@@ -143,10 +151,7 @@ class _Conversion:
         kind = self.plan.kind(node)
         if kind == FLOAT:
             return FLOAT
-        floats = [v for v in node.inputs if self.types.is_float32(v)]
-        if node.op_type in ("Cast", "CastLike"):
-            return None
-        if len(floats) == 1 and not any(self.types.is_float32(v) for v in node.outputs):
+        if half_plan.takes_any(node, self.types):
             return None
         schema = half_plan.schema_of(node, self.editor.model)
         if schema is None or not half_plan.accepts_half(schema, index, FLOAT, kind):
@@ -154,12 +159,12 @@ class _Conversion:
         return kind
 
     def _cast(self, value: ir.Value, kind: str, reader: ir.Node) -> ir.Value:
-        graph = reader.graph
-        assert isinstance(graph, ir.Graph)
-        key = (value, kind, graph)
+        """The cast of a value, one for all readers: it stands where the value is made, and bodies see it from there. A
+        second one in a body would be a second copy for what runs on the host."""
+        key = (value, kind)
         if key not in self.casts:
-            producer = value.producer()
-            local = producer is not None and producer.graph is graph
+            producer, graph = value.producer(), value.graph
+            assert isinstance(graph, ir.Graph)
             node = self.editor.new_node(
                 "Cast",
                 [value],
@@ -167,8 +172,8 @@ class _Conversion:
                 attributes={"to": data_type(kind)},
                 outputs=[f"{value.name}_{data_type(kind).name.lower()}"],
                 types=[kind],
-                after=producer if local else None,
-                graph=None if local else graph,
+                after=producer,
+                graph=graph if producer is None else None,
             )
             node.outputs[0].shape = value.shape
             self.casts[key] = node.outputs[0]

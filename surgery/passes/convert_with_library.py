@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +11,7 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
@@ -61,8 +61,8 @@ class ConvertWithLibrary:
             editor.notes.append("nothing was converted: no fp32 value that could and may be half")
             return
         editor.name_all()  # as in the source
-        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-            result = self._convert(prepared, Path(folder))
+        with Scratch() as folder:
+            result = self._convert(prepared, folder)
             return_from_functions(result, source, self.name)
             self._require_types(result)
             adopt(editor, result.ir, f"by {self.library}")
@@ -82,7 +82,7 @@ class ConvertWithLibrary:
             )
 
     def _convert(self, prepared: Model, folder: Path) -> Model:
-        source = prepared.save(folder / "float.onnx")
+        source = prepared.write(folder / "float.onnx")
         keep = self.options.io_types == "keep"
         result = Model.open(prepared_fp16(self.library, source, folder / "half.onnx", keep_io_types=keep))
         if result.external_files:

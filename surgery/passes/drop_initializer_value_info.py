@@ -15,7 +15,8 @@ class DropInitializerValueInfo:
 
     The dynamo exporter writes them. ONNX Runtime's `quantize_dynamic` turns `Gemm(transB=1)` into `MatMul` with a
     transposed weight and leaves the old entry, after which shape inference sees two shapes for one name:
-    "(1024) vs (7)". Graph inputs with a default value keep their type, which the specification requires.
+    "(1024) vs (7)". Initializers that are inputs (defaults) or outputs of a graph keep theirs, which the specification
+    requires.
     """
 
     name: ClassVar[str] = "drop-initializer-value-info"
@@ -25,5 +26,4 @@ class DropInitializerValueInfo:
     def apply(self, editor: Editor) -> None:
         for graph in editor.model.graphs():
             for value in graph.initializers.values():
-                if not value.is_graph_input():
-                    editor.drop_declaration(value)
+                editor.drop_declaration(value)

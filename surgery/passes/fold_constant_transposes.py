@@ -12,8 +12,10 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites.constants import Array, constant_tensor, mover
-from onnxfix.surgery.sites.linear import linears
+from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.sites.constants import Array, Trace, constant_tensor, mover
+from onnxfix.surgery.sites.linear import embeddings, linears, shared_weights
+from onnxfix.surgery.sites.linear.shared_weights import SMALL
 
 
 @dataclass(frozen=True)
@@ -23,31 +25,60 @@ class FoldConstantTransposes:
     Without its optimizer the dynamo exporter leaves every weight behind a `Transpose`. ONNX Runtime's quantizers skip
     such a product without a word: 2 of 26 on a small ModernBERT. The nodes between the weight and the product
     (`Transpose`, `Cast`, `Reshape`, `Identity`, `Squeeze`, `Unsqueeze`, `Flatten`) are evaluated once, and a weight
-    that several products share through equal nodes stays one weight.
+    that several products share through equal nodes stays one weight. One that something else reads as it is, an
+    embedding table that is the output layer too, stays as it is: folded it would be stored twice.
     """
 
     name: ClassVar[str] = "fold-constant-transposes"
     applicability: ClassVar[Applicability] = Applicability.EXACT
     repairs: ClassVar[tuple[str, ...]] = ("Q001",)
 
+    tied: Selection | None = None
+    """Of which linears to fold weights that embeddings read as well: those that a quantizer then takes, which makes
+    one weight of the two again."""
+
     def apply(self, editor: Editor) -> None:
         folded: dict[tuple[object, ...], ir.Value] = {}
-        for linear in linears.find(editor.model):
-            if linear.quantized or not (linear.weight.path or linear.weight.source.producer()):
-                continue
-            index = _weight_index(linear)
-            moves = [n for n in linear.weight.path if n.op_type != "Identity"]
-            key = (linear.weight.source, *map(_signature, moves))
-            if not moves and linear.weight.source.is_initializer():
-                folded[key] = linear.weight.source  # behind an Identity only, as layers that share weights are exported
+        found = [
+            x for x in linears.find(editor.model) if not x.quantized and (x.weight.path or x.weight.source.producer())
+        ]
+        taken = {x.node for x in self.tied.of(found, editor.model)} if self.tied is not None else set()
+        for linear in [x for x in found if not _would_double(x, found, taken)]:
+            moves, source = _moves(linear.weight), linear.weight.source
+            key = (source, *map(_signature, moves))
+            if not moves and source.is_initializer():
+                folded[key] = source  # behind an Identity only, as layers that share weights are exported
             if key not in folded:
                 made = _folded(editor, linear)
                 if made is None:
                     continue
                 folded[key] = made
+            index = _weight_index(linear)
             replaced = linear.node.inputs[index]
             editor.replace_input(linear.node, index, folded[key])
+            if not moves and not source.is_initializer() and not source.is_graph_output() and source.uses():
+                editor.replace_uses(source, folded[key])  # a Constant node: all its readers read the initializer
             _clean(editor, replaced)
+
+
+def _would_double(linear: linears.Linear, found: Sequence[linears.Linear], taken: set[ir.Node]) -> bool:
+    """Whether somebody goes on reading the weight as it is stored, or moved in another way: then two are stored."""
+    source, moves = linear.weight.source, _moves(linear.weight)
+    if not moves or linear.elements <= SMALL:
+        return False
+    alike = {
+        x.node
+        for x in found
+        if x.weight.source is source and list(map(_signature, _moves(x.weight))) == list(map(_signature, moves))
+    }
+    rest = shared_weights.others(source, alike)
+    if linear.node in taken and all(node in taken or embeddings.looks_up(node, source) for node in rest):
+        return source.is_graph_output()
+    return bool(rest) or source.is_graph_output()
+
+
+def _moves(weight: Trace) -> list[ir.Node]:
+    return [node for node in weight.path if node.op_type != "Identity"]
 
 
 def _weight_index(linear: linears.Linear) -> int:

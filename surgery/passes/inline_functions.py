@@ -8,6 +8,7 @@ from typing import ClassVar
 import onnx_ir.passes.common as common
 
 from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.types.inlining import inline
 from onnxfix.surgery.adoption import adopt
 from onnxfix.surgery.editor import Editor
 
@@ -17,7 +18,7 @@ class InlineFunctions:
     """Replace every call of a model-local function by its body.
 
     ONNX Runtime inlines them itself when it loads a model, so nothing changes at run time. onnx-ir's own inliner does
-    the work.
+    the work; the body of a function that is written in another operator set is converted to the model's.
     """
 
     name: ClassVar[str] = "inline-functions"
@@ -29,6 +30,6 @@ class InlineFunctions:
             return
         editor.name_all()
         inlined = editor.model.ir.clone()
-        common.InlinePass()(inlined)
+        inline(inlined)
         common.RemoveUnusedFunctionsPass()(inlined)  # type: ignore[no-untyped-call]
         adopt(editor, inlined, "function body")

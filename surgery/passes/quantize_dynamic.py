@@ -10,6 +10,7 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import engines
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.int8 import tied_tables
 from onnxfix.surgery.int8.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
 from onnxfix.surgery.sites.linear import linears
 
@@ -20,8 +21,9 @@ class QuantizeDynamic:
 
     The engine is `onnxruntime.quantization.quantize_dynamic`, for MatMul and Gemm alike (the dynamo exporter writes
     linears as either). Rotary angle products are excluded. Per-channel symmetric weights keep the error of a linear
-    near 1 %; per-tensor weights were measured several times worse. The result computes in `MatMulInteger`, for which
-    ONNX Runtime has no CUDA kernel for uint8 activations: this is a conversion for CPU.
+    near 1 %; per-tensor weights were measured several times worse. An embedding table that is the output layer, too, is
+    stored once: lookups read the integers and multiply each row by its scale. The result computes in `MatMulInteger`,
+    for which ONNX Runtime has no CUDA kernel for uint8 activations: this is a conversion for CPU.
 
     Measure: linears that compute in float.
     """
@@ -41,10 +43,12 @@ class QuantizeDynamic:
         if self.alone:
             quantize(editor, "by the quantizer alone", engines.runtime_int8_past_inference)
             return
-        wanted = {x.node for x in self.selection.in_float32(editor.model)}
+        found = self.selection.in_float32(editor.model)
+        wanted = {x.node for x in found}
         if not wanted:
             return
         editor.name_all()
+        ties = tied_tables.find(editor, found)
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
         nested = any(n.op_type in ("If", "Loop", "Scan") for n in editor.model.nodes())
         quantize(
@@ -52,6 +56,7 @@ class QuantizeDynamic:
             f"{len(wanted)} linears to int8",
             lambda source, result: self._call(source, result, left, nested),
         )
+        tied_tables.tie(editor, ties)
 
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))

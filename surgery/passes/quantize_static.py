@@ -13,12 +13,15 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.weights import weight_data
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.int8 import tied_tables
 from onnxfix.surgery.int8.calibration import Inputs, Method, ranges
 from onnxfix.surgery.int8.quantizer import ALL, PRODUCTS, Selection, has_side_file, quantize
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.linear import linears
+from onnxfix.surgery.sites.linear import embeddings, linears, shared_weights
+from onnxfix.surgery.sites.linear.shared_weights import SMALL
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class QuantizeStatic:
 
     def apply(self, editor: Editor) -> None:
         # only weights that stand at the product itself: no operator may be between it and its DequantizeLinear
-        found = [x.node for x in self.selection.in_float32(editor.model) if not x.weight.path]
+        taken = [x for x in self.selection.in_float32(editor.model) if not x.weight.path]
+        products = [x for x in taken if not _stays(editor, x, taken)]
+        found = [x.node for x in products]
         if found and not self.inputs:
             raise OnnxfixError(
                 "static quantization needs inputs to measure on", f"give them with {arg('calibrate', 'FILE')}"
@@ -59,8 +64,10 @@ class QuantizeStatic:
         own = {v.name for n in editor.model.nodes() if n.op_type == "DequantizeLinear" for v in n.outputs}
         left = [editor.named(n) for n in editor.model.nodes() if n.op_type in PRODUCTS and n not in wanted]
         names = {editor.named(node) for node in wanted}
+        ties = tied_tables.find(editor, [x for x in products if x.node in wanted])
         quantize(editor, f"{len(names)} linears to int8", lambda source, result: self._call(source, result, left))
         _keep_float(editor, names, own)
+        tied_tables.tie(editor, ties)
 
     def measure(self, model: Model) -> float:
         return float(sum(not x.quantized for x in linears.find(model)))
@@ -92,6 +99,22 @@ class QuantizeStatic:
         quantizer.model.save_model_to_file(str(result), has_side_file(source))
 
 
+def _stays(editor: Editor, linear: linears.Linear, taken: Collection[linears.Linear]) -> bool:
+    """Whether the quantizer does not come to a linear, or would leave its weight in float beside the integers."""
+    main = editor.model.graph
+    if linear.node.graph is not main:
+        editor.notes.append(f"{label(linear.node)} stays in float: it is in the body of an If, Loop or Scan")
+        return True
+    source = linear.weight.source
+    if linear.elements <= SMALL or source.is_graph_output():
+        return False
+    inside = {x.node for x in taken if x.node.graph is main}
+    rest = [n for n in shared_weights.others(source, inside) if not embeddings.looks_up(n, source)]
+    if rest:
+        editor.notes.append(f"{label(linear.node)} stays in float: {label(rest[0])} reads its weight in float")
+    return bool(rest)
+
+
 def _has_plain_bias(editor: Editor, node: ir.Node) -> bool:
     """Whether the bias of a Gemm is a vector with an entry a column, which the quantizer alone knows; a constant that
     is repeated or multiplied is made one first."""
@@ -111,6 +134,8 @@ def _has_plain_bias(editor: Editor, node: ir.Node) -> bool:
     made = editor.add_initializer(f"{bias.name}_vector", ir.Tensor(np.ascontiguousarray(vector)))
     editor.set_operator(node, "Gemm", attributes, inputs=3)
     editor.replace_input(node, 2, made)
+    if bias.is_initializer() and not bias.uses() and not bias.is_graph_output():
+        editor.drop_initializer(bias)
     return True
 
 

@@ -38,7 +38,7 @@ class WidenToFp32:
 
     name: ClassVar[str] = "widen-to-fp32"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
-    repairs: ClassVar[tuple[str, ...]] = ("P001", "P004")
+    repairs: ClassVar[tuple[str, ...]] = ("P001", "P004", "P005")
 
     def apply(self, editor: Editor) -> None:
         graph = editor.model.graph
@@ -91,7 +91,15 @@ def _widen_initializer(editor: Editor, value: ir.Value) -> None:
     tensor = value.const_value
     if tensor is not None and tensor.dtype in HALVES:
         made = Elementwise(tensor, ir.DataType.FLOAT, _wide, value.name or "")
-        editor.replace_tensor(value, made, "as FLOAT")
+        if not value.is_graph_output():
+            editor.replace_tensor(value, made, "as FLOAT")
+            return
+        # a weight that the graph returns keeps its type, and nodes read another one
+        readers = list(value.uses())
+        graph = value.graph if isinstance(value.graph, ir.Graph) else None
+        other = editor.add_initializer(f"{value.name}_float", made, graph) if readers else None
+        for node, index in readers:
+            editor.replace_input(node, index, other)
 
 
 def _widen_node(editor: Editor, node: ir.Node) -> None:

@@ -171,3 +171,24 @@ def test_the_report_says_that_heads_are_in_float(folder: Path) -> None:
     assert skipped["node"] == "MatMul_y" and "head" in skipped["reason"]
     shown = onnxfix("diagnose", "result.onnx", "--target", "cpu", cwd=folder).stdout
     assert "linears: 3, quantized: 2, heads in float: 1" in shown
+
+
+@pytest.mark.parametrize(("scheme", "stored"), [("fp16", "once"), ("dynamic", "once"), ("weight-only", "twice")])
+def test_a_tied_table_stays_one_and_the_size_due_is_stated(tmp_path: Path, scheme: str, stored: str) -> None:
+    """Looked up as it is and read by the output layer transposed, or stored a second time for that."""
+    table = np.random.default_rng(0).normal(0, 0.3, (2000, 64)).astype(np.float32)
+    head = "u = Transpose<perm = [1, 0]>(t)" if stored == "once" else "u = Identity(again)"
+    text = f"""g (int64[batch,sequence] ids) => (float[batch,sequence,2000] y) {{
+        e = Gather(t, ids)
+        {head}
+        y = MatMul(e, u)
+    }}"""
+    graphs.model(text, {"t": table} | ({"again": table.T.copy()} if stored == "twice" else {})).save(
+        tmp_path / "m.onnx"
+    )
+    wish = ["--precision", "fp16"] if scheme == "fp16" else ["--int8", scheme]
+    done = onnxfix("repair", "m.onnx", "-o", "out.onnx", *wish, "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (tmp_path / "out.onnx").stat().st_size == pytest.approx(said["due_bytes"], rel=0.05)
+    assert said["due_bytes"] < table.nbytes * (0.55 if scheme == "fp16" else 0.32)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxfix.diagnose.placement.shapes.shape_walk import shapes_at
+from onnxfix.diagnose.placement.shapes.known_shapes import shapes_at
 from onnxfix.eval.demo import CHECKPOINT
 from onnxfix.flows.repair.repair import Repaired
 from onnxfix.nouns.model import Model

@@ -21,9 +21,12 @@ from onnxfix.eval.numerics.compare import compare
 from onnxfix.eval.run.engines.pytorch import TorchRunner
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.export.models.build import load_torch
+from onnxfix.export.models.checkpoint import Checkpoint
+from onnxfix.export.models.transformers_model import from_transformers
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportFailure, ExportResult, ExportSpec
 from onnxfix.export.workarounds.optimizer_failure import optimize_or_keep
+from onnxfix.flows.export import export as in_python
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.provenance import Provenance
@@ -340,3 +343,40 @@ def test_command_prints_a_short_text(tmp_path: Path) -> None:
     assert outcome.exception is None
     assert "relative L2 error" in outcome.stdout
     assert "onnxfix diagnose" in outcome.stdout
+
+
+DECODERS = {
+    "GPT2LMHeadModel": ("past_key_values", lambda: transformers.GPT2Config(
+        vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=64)),
+    "LlamaForCausalLM": ("past_key_values", lambda: transformers.LlamaConfig(**SIZES, max_position_embeddings=64)),
+    "MambaForCausalLM": ("cache_params", lambda: transformers.MambaConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, state_size=4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_a_cache_that_is_left_out_is_said(architecture: str, tmp_path: Path) -> None:
+    name, config = DECODERS[architecture]
+    (note,) = from_transformers(Checkpoint.open(saved(tmp_path, architecture, config())), "").notes
+    assert f"left out of the file: {name}, so that each new token is computed with all before it" in note
+    assert "factory" in note, "the way out"
+
+
+def test_who_has_no_cache_says_nothing_of_it(modernbert: Path, tmp_path: Path) -> None:
+    config = transformers.BertConfig(**SIZES, max_position_embeddings=64)  # whose use_cache is True as well
+    bert = saved(tmp_path, "BertForSequenceClassification", config)
+    for folder in (modernbert, bert):
+        assert from_transformers(Checkpoint.open(folder), "").notes == ()
+
+
+def test_the_note_reaches_the_result_and_the_file(tmp_path: Path) -> None:
+    """Of a module in memory, whose cache is a tuple of its outputs' own."""
+    torch.manual_seed(0)
+    module = transformers.GPT2LMHeadModel(DECODERS["GPT2LMHeadModel"][1]()).eval()
+    example = {"input_ids": torch.ones(2, 7, dtype=torch.int64)}
+    made = in_python(module, example=example, output=tmp_path / "m.onnx", exporter="legacy", verify=False)
+    assert any("left out of the file: past_key_values" in note for note in made.notes)
+    assert list(made.outputs) == ["logits"]
+    record = Provenance.read(Model.open(made.path).ir)
+    assert record is not None and "factory='module:function'" in record.notes[0]
+    assert ("note", made.notes[0]) in made.lines()

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -22,7 +23,7 @@ LARGE = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
 
 
 def proto_with(*initializers: TensorProto, nodes: str = "y = MatMul(x, w)") -> onnx.ModelProto:
-    proto = graphs.proto_of(graphs.model(f"g (float[b,200] x) => (float[b,200] y) {{ {nodes} }}"))
+    proto = graphs.proto(f"g (float[b,200] x) => (float[b,200] y) {{ {nodes} }}")
     proto.graph.initializer.extend(initializers)
     return proto
 
@@ -189,7 +190,12 @@ def test_weights_behind_links_are_read_as_download_caches_hold_them(tmp_path: Pa
 def test_threads_read_the_weights_of_one_model(tmp_path: Path) -> None:
     """Many first looks at once: onnx-ir maps a file at the first one, and asserts that nobody else did meanwhile."""
     arrays = [dense(np.full((200, 200), number, np.float32), f"w{number}") for number in range(40)]
-    onnx.save_model(proto_with(*arrays), tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    onnx.save_model(
+        proto_with(*arrays, nodes="y = MatMul(x, w0)"),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="m.data",
+    )
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -205,14 +211,28 @@ def test_threads_read_the_weights_of_one_model(tmp_path: Path) -> None:
         sys.setswitchinterval(before)
 
 
-def test_sparse_initializers_are_refused(tmp_path: Path) -> None:
-    proto = proto_with(nodes="y = MatMul(x, w)")
-    values = helper.make_tensor("w", TensorProto.FLOAT, [1], [2.0])
-    indices = helper.make_tensor("i", TensorProto.INT64, [1], [5])
+@pytest.mark.parametrize("flat", [True, False])
+def test_sparse_weights_and_constants_become_dense(flat: bool, tmp_path: Path) -> None:
+    """As ONNX Runtime makes them on loading; indices are flat or one a dimension."""
+    proto = proto_with(nodes="s = MatMul(x, w) y = Add(s, c)")
+    values = helper.make_tensor("w", TensorProto.FLOAT, [2], [2.0, 3.0])
+    places = [5, 401] if flat else [0, 5, 2, 1]
+    indices = helper.make_tensor("i", TensorProto.INT64, [2] if flat else [2, 2], places)
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [200, 200]))
+    constant = helper.make_sparse_tensor(values, indices, [200, 200])
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["c"], sparse_value=constant))
     onnx.save(proto, tmp_path / "m.onnx")
-    with pytest.raises(OnnxfixError, match="sparse initializers"):
-        Model.open(tmp_path / "m.onnx")
+    model = Model.open(tmp_path / "m.onnx")
+    expected = np.zeros((200, 200), np.float32)
+    expected[0, 5], expected[2, 1] = 2, 3
+    np.testing.assert_array_equal(model.graph.initializers["w"].const_value.numpy(), expected)
+    (node,) = (n for n in model.graph if n.op_type == "Constant")
+    np.testing.assert_array_equal(node.attributes["value"].as_tensor().numpy(), expected)
+    x = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
+    source = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    (answer,) = source.run(None, {"x": x})
+    np.testing.assert_array_equal(graphs.run(model, {"x": x})["y"], answer)
+    np.testing.assert_allclose(answer, x @ expected + expected, rtol=1e-5)
 
 
 def test_nodes_in_any_order_are_sorted(tmp_path: Path) -> None:

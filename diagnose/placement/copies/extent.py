@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.diagnose.placement.origins import Origins
-from onnxfix.diagnose.placement.shapes.shape_walk import shapes_by_name
+from onnxfix.diagnose.placement.shapes.known_shapes import shapes_by_name
 from onnxfix.nouns.plan import Sizes
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.type_strings import data_type

@@ -7,10 +7,8 @@ selector that the CPU has: what else the CPU fuses CUDA does not.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -20,6 +18,7 @@ from onnxfix.diagnose.placement.optimised.compiler import shared
 from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.nouns.plan import Unfused
 from onnxfix.nouns.process.children import RefusedError
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.runtime.provider import Provider
 from onnxfix.nouns.site import first_output, label, scope_of
 from onnxfix.nouns.types.element_types import ElementTypes
@@ -66,8 +65,8 @@ def _ask(chosen: Sequence[Unit], types: ElementTypes, model: ir.Model) -> list[s
     """For each unit the operator that it is fused into, empty where it is not, or the runtime's message."""
     import onnx
 
-    with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-        source, result = Path(folder) / "units.onnx", Path(folder) / "fused.onnx"
+    with Scratch() as folder:
+        source, result = folder / "units.onnx", folder / "fused.onnx"
         probe(chosen, types, model, source)
         try:
             shared().compile(source, result, (), TIMEOUT_S, fused=True)

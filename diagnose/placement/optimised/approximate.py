@@ -6,13 +6,16 @@ provider, are left out: they change how many nodes there are, rarely a copy.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.inlining import inline
 from onnxfix.nouns.types.operators import BODIES, graphs, is_standard, opset
 from onnxfix.nouns.types.type_strings import data_type
 
@@ -27,7 +30,8 @@ _RANDOM = frozenset(
 def approximate(model: Model) -> ir.Model:
     """A copy of the file's graph, about as ONNX Runtime would partition it."""
     copy = model.ir.clone()
-    common.InlinePass()(copy)
+    with contextlib.suppress(OnnxfixError):  # calls that cannot be inlined stay
+        inline(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     _expand_cast_like(copy)
     for graph in list(graphs(copy.graph)):

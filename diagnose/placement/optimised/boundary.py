@@ -9,14 +9,17 @@ resident for a 1.6 GB model; 6 to 17 s and 3.1 GB with the weights).
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.children import CrashedError, RefusedError
+from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.nouns.types.inlining import inline
+from onnxfix.nouns.types.opening import plain
 
 from .compiler import shared
 from .weightless import write_weightless
@@ -51,8 +54,8 @@ class Pending:
 
     def __enter__(self) -> Pending:
         if self.count <= LARGEST_GRAPH:
-            self._folder = tempfile.TemporaryDirectory(prefix="onnxfix-")
-            self._source = Path(self._folder.name) / "model.onnx"
+            self._folder = Scratch()
+            self._source = self._folder.path / "model.onnx"
             self._result = self._source.with_name("boundary.onnx")
             write_weightless(self.model, self._source)
             shared().begin(self._source, self._result, self.model.custom_op_libraries)
@@ -64,7 +67,7 @@ class Pending:
             with contextlib.suppress(TimeoutError, CrashedError, RefusedError):
                 shared().finish(TIMEOUT_S)
         if self._begun:
-            self._folder.cleanup()
+            self._folder.close()
 
     def result(self) -> Boundary:
         """The boundary graph, waited for the first time."""
@@ -84,7 +87,7 @@ class Pending:
             return Boundary(_raw(self.model), error=f"the process that loads it {error}")
         except RefusedError as error:
             return Boundary(_raw(self.model), error=str(error))
-        return Boundary(ir.load(self._result))
+        return Boundary(plain.from_proto(onnx.load_model(self._result, load_external_data=False)))
 
 
 def boundary(model: Model) -> Boundary:
@@ -104,10 +107,8 @@ def _raw(model: Model) -> ir.Model:
     """The file's own graph with what ONNX Runtime does on every load: Constant nodes become initializers."""
     from onnx_ir.passes import common
 
-    try:
-        copy = model.ir.clone()
-    except Exception:  # a graph that reads what nothing makes cannot be copied; it can be looked at
-        return model.ir
-    common.InlinePass()(copy)
+    copy = model.ir.clone()
+    with contextlib.suppress(OnnxfixError):  # calls that cannot be inlined stay
+        inline(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     return copy

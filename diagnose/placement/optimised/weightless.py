@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.opening import plain
 from onnxfix.nouns.types.operators import graphs, proto_graphs
 
 # Larger tensors become external data. Level-1 rewrites read the values of scalars and axis lists only.
@@ -78,7 +79,7 @@ def write_weightless(model: Model, path: Path) -> None:
     with data.open("wb") as file:
         holes = Holes(data, file)
         with _emptied(model.ir, holes):
-            proto = ir.to_proto(model.ir)
+            proto = plain.to_proto(model.ir)
         for graph in proto_graphs(proto.graph):
             _lift_large_constants(graph)
             for node in graph.node:  # torch's stack traces are most of an export's graph: 6 of 7 MB for 28 layers

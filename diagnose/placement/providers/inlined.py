@@ -150,7 +150,7 @@ def _node(
     by_name = {v.name: v for v in outside}
     rest = [v for v in outside if v.name not in {i.name for i in original.inputs if i is not None}]
     inputs = tuple(_actual(formal, by_name, rest) for formal in original.inputs)
-    outputs = tuple(sorted(outputs, key=lambda v: [o.name for o in original.outputs].index(v.name)))
+    outputs = _in_order(outputs, [o.name for o in original.outputs])
     return PlannedNode(
         name=original.name or "",
         op_type=op_type,
@@ -161,6 +161,12 @@ def _node(
         order=roots[-1].order,
         expansion=tuple(members),
     )
+
+
+def _in_order(outputs: tuple[ir.Value, ...], names: list[str | None]) -> tuple[ir.Value, ...]:
+    """As the operator has them. A function within it may make what is no output of it: that of SoftmaxCrossEntropyLoss
+    calls NegativeLogLikelihoodLoss."""
+    return tuple(sorted((v for v in outputs if v.name in names), key=lambda v: names.index(v.name)))
 
 
 def _actual(formal: ir.Value | None, by_name: Mapping[str | None, ir.Value], rest: list[ir.Value]) -> ir.Value | None:

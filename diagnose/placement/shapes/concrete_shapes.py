@@ -7,25 +7,18 @@ inference knows no rule, as for contributed operators.
 
 from __future__ import annotations
 
-import ast
-import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types.opening import plain
 from onnxfix.nouns.types.operators import proto_graphs
+from onnxfix.surgery.sites.sizes.expressions import evaluate
 
 Shape = tuple[int, ...]
-
-_OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-}
 
 
 def inferred_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
@@ -41,13 +34,13 @@ def inferred_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Sha
         known = evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
-    inferred = _inferred(_fixed(ir.to_proto(model), stated, sizes))
+    inferred = _inferred(_fixed(plain.to_proto(model), stated, sizes))
     return {**{n: s for n, s in stated.items() if n not in repeated}, **inferred}
 
 
 def inferred_fed(model: ir.Model, fed: Mapping[str, Shape]) -> dict[str, Shape]:
     """What onnx's inference makes of a graph whose inputs have these shapes, by name; nothing that the file states."""
-    proto = ir.to_proto(model)
+    proto = plain.to_proto(model)
     for info in proto.graph.input:
         if info.name in fed:
             _restate(info.type.tensor_type, fed[info.name])
@@ -88,30 +81,8 @@ def _size(symbol: str, axis: int, sizes: Sizes) -> int:
 
 def evaluated(shape: ir.Shape, symbols: Mapping[str, int]) -> Shape | None:
     """A shape with numbers for its symbols; None where one of them is not known."""
-    sizes = [d if isinstance(d, int) else _evaluate(d.value, symbols) for d in shape]
+    sizes = [d if isinstance(d, int) else evaluate(d.value, symbols) for d in shape]
     return None if any(s is None for s in sizes) else tuple(s for s in sizes if s is not None)
-
-
-def _evaluate(text: str | None, symbols: Mapping[str, int]) -> int | None:
-    """The value of a symbol, or of a sum or product of symbols and numbers."""
-    if not text:
-        return None
-    if text in symbols:
-        return symbols[text]
-    try:
-        return _value(ast.parse(text, mode="eval").body, symbols)
-    except (SyntaxError, KeyError, TypeError, ZeroDivisionError, RecursionError):
-        return None
-
-
-def _value(node: ast.expr, symbols: Mapping[str, int]) -> int:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int):
-        return node.value
-    if isinstance(node, ast.Name):
-        return symbols[node.id]
-    if isinstance(node, ast.BinOp):
-        return _OPERATIONS[type(node.op)](_value(node.left, symbols), _value(node.right, symbols))
-    raise TypeError(ast.dump(node))
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:

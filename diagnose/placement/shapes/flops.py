@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxfix.nouns.plan import Flops, Sizes
 from onnxfix.surgery.sites.shapes.product_operations import is_product, operations
 
-from .shape_walk import shapes_at
+from .known_shapes import shapes_at
 
 
 def flops(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> Flops | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from onnxfix.eval.bench.bench import BenchReport
+from onnxfix.eval.figures.verdict import which_is_fastest
+from onnxfix.flows.outputs import keep_folder, keep_inputs, path_of
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.render.shown import Shown, Summary
+from onnxfix.render.words import plural
 
 from .data import Wanted
 
@@ -37,8 +40,8 @@ class Bench(BenchReport, Shown):
     files: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        best = f"the fastest sound one is {self.best.variant}" if self.best else "none may be deployed"
-        return f"<Bench of {len(self.rows)} variants on {self.method.provider}: {best}>"
+        count = plural(len(self.rows), "variant")
+        return f"<Bench of {count} on {self.method.provider}: {which_is_fastest(self.fastest)}>"
 
     def frame(self) -> pl.DataFrame:
         """One row a variant and point, as results.parquet has them."""
@@ -105,6 +108,7 @@ def bench(
     resume: bool = False,
     verify: bool = True,
     output: str | Path | None = None,
+    force: bool = False,
     voice: Voice = python,
     progress: Progress = silent,
 ) -> Bench:
@@ -114,25 +118,32 @@ def bench(
     `data`: texts (a path or a polars frame), `label` its columns of labels by output; else inputs are made up. `torch`:
     rows of torch fp32 and bf16, found by what `onnxfix export` recorded in a file (None: where there is such a
     record). `batch` and `seq` may be several: a grid. `baseline`: results.parquet of an earlier bench, whose figures
-    are compared within `tolerance` percent. Nothing is written unless `output` names a folder; `voice` says in it what
+    are compared within `tolerance` percent. Nothing is written unless `output` names a folder, in which only what a
+    bench made is replaced, unless `force` says so; `voice` says in it what
     failures tell to change.
 
     Raises OnnxfixError; a variant that fails is a row with its reason.
     """
     from onnxfix.eval.bench.quality import find_metric
+    from onnxfix.eval.report.files import NAMES
     from onnxfix.eval.report.regression import check_alike, read, regressions
 
     from .setup import setup
 
     at_least("rounds", rounds, 1, whole=True)
     at_least("threads", threads, 0, whole=True)
-    where = _provider(provider)
+    where, asked = _provider(provider), path_of("output", output)
+    if asked is not None:
+        named = {"models": models, "checkpoint": checkpoint, "data": data, "baseline": baseline}
+        for name in NAMES:
+            keep_inputs({"output": asked / name}, named)
+        keep_folder(asked, (*NAMES, "parts", *(["models"] if sweep else [])), force)
     own = find_metric(metric) if isinstance(metric, str) and metric else (metric or None)
     earlier = Path(baseline) if baseline is not None else None
     if earlier is not None:  # said before hours of work
         check_alike(read(earlier), where, earlier)
     with contextlib.ExitStack() as stack:
-        folder = Path(output or stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxfix-bench-")))
+        folder = asked or stack.enter_context(Scratch())
         files, names, modules = _given(models, stack)
         wanted = Wanted(
             models=files,
@@ -140,7 +151,7 @@ def bench(
             modules=modules,
             checkpoint=Path(checkpoint) if checkpoint is not None else None,
             factory=factory,
-            data=Path(data) if isinstance(data, str) else data,
+            data=_table(data),
             text=text,
             labels=_labels(label),
             limit=limit,
@@ -244,6 +255,19 @@ def _named(models: Benched | Sequence[Benched] | Mapping[str, Benched]) -> Itera
         yield from (("", model) for model in models)
     else:
         yield "", models
+
+
+def _table(data: Any) -> Path | pl.DataFrame | None:
+    from onnxfix.flows.inputs import table_of
+    from onnxfix.nouns.errors import OnnxfixError, arg
+
+    if data is None or isinstance(data, str | Path):
+        return Path(data) if data is not None else None
+    table = table_of(data, "data")
+    if table is None:
+        what = f"{arg('data')} is of type {type(data).__name__}, not a table"
+        raise OnnxfixError(what, "give a polars DataFrame, or the path of a .parquet, .csv, .tsv or .jsonl file")
+    return table
 
 
 def _labels(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:

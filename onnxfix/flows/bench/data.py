@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,10 +68,7 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
         raise OnnxfixError(
             "texts need the checkpoint's tokenizer", f"name the checkpoint with {arg('checkpoint', 'DIR')}"
         )
-    outputs = source.outputs if source else ()
-    for head in labels:
-        if outputs and head not in outputs:
-            raise OnnxfixError(f"the model has no output '{head}' to label", f"its outputs: {', '.join(outputs)}")
+    labels = _of_outputs(labels, _outputs(source, paths) or list(classes), classes)
     return load_workload(
         data,
         checkpoint=checkpoint,
@@ -81,6 +78,33 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
         limit=wanted.limit,
         max_length=wanted.max_length,
     )
+
+
+def _outputs(source: Provenance | None, paths: list[Path]) -> list[str]:
+    """Of the model, as its export recorded them or as the first file that can be read has them."""
+    from onnxfix.nouns.model import Model
+
+    if source is not None and source.outputs:
+        return list(source.outputs)
+    for path in paths:
+        with contextlib.suppress(OnnxfixError):
+            return [str(value.name) for value in Model.open(path).graph.outputs]
+    return []
+
+
+def _of_outputs(labels: dict[str, str], outputs: list[str], classes: Collection[str]) -> dict[str, str]:
+    """Labels by the output that they are of. A column alone is of the one output there is, or that has classes."""
+    unknown = [head for head in labels if outputs and head not in outputs]
+    candidates = [name for name in outputs if name in classes] or outputs
+    if unknown and len(labels) == len(candidates) == 1 and labels[unknown[0]] == unknown[0]:
+        return {candidates[0]: unknown[0]}
+    if unknown:
+        column = labels[unknown[0]]
+        raise OnnxfixError(
+            f"the model has no output '{unknown[0]}' to label; its outputs: {', '.join(outputs)}",
+            f"say which with {arg('label', *(f'{output}={column}' for output in outputs[:3]))}",
+        )
+    return labels
 
 
 def _made_up(

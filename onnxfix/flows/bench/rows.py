@@ -111,12 +111,14 @@ def variants(
 
 def module_variant(row: SweepRow, source: Provenance) -> Variant:
     """The row on the torch module of the source."""
-    from onnxfix.eval.bench.variant import Variant, stamp
+    from onnxfix.eval.bench.digest import of_checkpoint, of_code
+    from onnxfix.eval.bench.variant import Variant
     from onnxfix.export.models.build import load_torch
 
     factory = functools.partial(load_torch, replace(source, attn=row.engine.attention or source.attn))
-    changes = stamp(Path(source.checkpoint) if source.checkpoint else None)
-    return Variant(row.name, row.engine, factory, stamp=changes)
+    code = of_code(source.factory) if source.factory else ""
+    read = of_checkpoint(Path(source.checkpoint) if source.checkpoint else None)
+    return Variant(row.name, row.engine, factory, stamp=read + code, needs=source.inputs)
 
 
 def _file_variant(row: SweepRow, shop: Workshop, provider: str, calibration: Callable[[Path], Path]) -> Variant:

@@ -127,15 +127,19 @@ def _modules(modules: Mapping[str, torch.nn.Module], files: Sequence[Variant]) -
 
     A module travels to the process that runs it by pickle: its class has to be importable there.
     """
+    from onnxfix.eval.bench.digest import of_code
     from onnxfix.eval.bench.variant import Variant
     from onnxfix.eval.run.engines.pytorch import PyTorch
 
     outputs = next((names for names in (v.file_outputs() for v in files) if names), ["output"])
     found = []
     for name, module in modules.items():
-        takes = [n for n, p in inspect.signature(module.forward).parameters.items() if p.kind not in _GATHERED]
+        parameters = inspect.signature(module.forward).parameters.values()
+        takes = [p.name for p in parameters if p.kind not in _GATHERED]
+        needs = tuple(p.name for p in parameters if p.name in takes and p.default is p.empty)
         gives = list(getattr(module, "output_names", outputs))
-        found.append(Variant(name, PyTorch(), functools.partial(_as_it_is, module, takes, gives)))
+        source = functools.partial(_as_it_is, module, takes, gives)
+        found.append(Variant(name, PyTorch(), source, stamp=of_code(type(module)), needs=needs))
     return found
 
 

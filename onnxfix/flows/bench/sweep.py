@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, arg
-from onnxfix.nouns.model import staged
+from onnxfix.nouns.model import Model, staged
 from onnxfix.nouns.process.progress import Progress, silent
 
 from .data import Wanted, workload
@@ -53,8 +53,10 @@ def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
 def calibration(rows: Workload, model: Path) -> Path:
     """At most 128 rows spread evenly over the workload, for ranges of static int8: feeds of the model, beside it."""
     from onnxfix.eval.bench.profiling import fitted
+    from onnxfix.eval.inputs.workload import with_defaults
 
-    batches = rows.batches(CALIBRATION_BATCH)
+    inputs = {str(value.name) for value in Model.open(model).graph.inputs}
+    batches = with_defaults(rows, inputs).batches(CALIBRATION_BATCH)
     count = min(len(batches), CALIBRATION_ROWS // CALIBRATION_BATCH)
     chosen = [fitted(model, batches[i].arrays) for i in np.linspace(0, len(batches) - 1, count).round().astype(int)]
     arrays = {f"{i}/{name}": array for i, feed in enumerate(chosen) for name, array in feed.items()}

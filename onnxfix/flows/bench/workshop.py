@@ -104,15 +104,17 @@ class Workshop:
 
     def _is_made(self, path: Path, given: Sequence[str]) -> bool:
         note = self._notes().get(path.name)
-        return note is not None and note == self._record(given, "") and path.is_file()
+        return note is not None and note == self._record(path, given, "") and path.is_file()
 
-    def _record(self, given: Sequence[str], failure: str) -> dict[str, Any]:
-        """What a file is made by and from; a failure is tried again, for its cause may be gone."""
-        from onnxfix.eval.bench.variant import stamp
+    def _record(self, path: Path, given: Sequence[str], failure: str) -> dict[str, Any]:
+        """A file, and what it is made by and from; a failure is tried again, for its cause may be gone."""
+        from onnxfix.eval.bench.digest import of_checkpoint, of_code, of_model
         from onnxfix.eval.run.machine import machine
 
         versions = {name: version for name, version in machine("cpu").items() if name in PACKAGES}
-        return {"given": list(given), "checkpoint": stamp(self.checkpoint), "with": versions, "failure": failure}
+        read = of_checkpoint(self.checkpoint) + (of_code(self.factory) if self.factory else "")
+        made = of_model(path)
+        return {"given": list(given), "checkpoint": read, "with": versions, "failure": failure, "file": made}
 
     def _notes(self) -> dict[str, dict[str, Any]]:
         try:
@@ -122,7 +124,7 @@ class Workshop:
         return found
 
     def _note(self, path: Path, given: Sequence[str], failure: str) -> None:
-        notes = self._notes() | {path.name: self._record(given, failure)}
+        notes = self._notes() | {path.name: self._record(path, given, failure)}
         stage = self.folder / f".{RECORD}"
         stage.write_text(json.dumps(notes, indent=1), encoding="utf-8")
         stage.replace(self.folder / RECORD)

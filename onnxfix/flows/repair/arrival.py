@@ -21,7 +21,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import constant_tensor
-from onnxfix.surgery.sites.half import leaks, norms
+from onnxfix.surgery.sites.half import large_sums, leaks, norms
 
 _THETA_KEYS = frozenset({"rope_theta", "global_rope_theta", "local_rope_theta", "rotary_emb_base", "rope_base"})
 
@@ -47,6 +47,8 @@ def reason_to_widen(model: Model, wish: Wish, found: set[str], types: ElementTyp
         return "fp32 that leaked from rotary angles"
     if any(site.halves(types) for site in norms.find(model)):
         return "the squares of norms in half precision"
+    if any(large_sums.in_half(model, types)):
+        return "sums of many values in half precision"
     if found - {HALVES[wish.precision]}:
         return "another half precision than was asked for"
     if lacking := _lacking(model, wish, types):

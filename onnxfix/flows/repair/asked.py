@@ -71,6 +71,7 @@ def repair(
     script: Scripted | Sequence[Scripted] = (),
     script_last: Scripted | Sequence[Scripted] = (),
     custom_op_library: Sequence[str | Path] = (),
+    timeout: float | None = None,
     progress: Advance = lambda step: None,
 ) -> Repaired:
     """Repair a model, convert its precision or quantize it; verify the result against it; then write it.
@@ -83,7 +84,8 @@ def repair(
     long as `verify_budget` gigabytes of activations allow (default: what the machine does).
     `max_error` is the largest relative L2 error that is still written. `script` are functions of your own (or
     `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on what
-    repair made. `progress` is told each step.
+    repair made. `timeout`: seconds after which it gives up; where it is not given, a single run of the model has a
+    minute, and more with large weights. `progress` is told each step.
 
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
@@ -92,8 +94,10 @@ def repair(
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays, shapes_of
+    from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
     from onnxfix.flows.values import at_least, one_of, several
+    from onnxfix.nouns.process.deadline import limited
     from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
     from onnxfix.surgery.recipes import Wish
@@ -119,9 +123,14 @@ def repair(
     at_least("max_error", max_error, 0)
     at_least("verify_budget", verify_budget, 0)
     made_up = MadeUp(int((verify_budget or 0) * GB), shapes_of(input))
+    written, log = path_of("output", output), path_of("search_log", search_log)
+    read = {"model": model, "feeds": feeds, "calibrate": calibrate, "script": script, "script_last": script_last}
+    read |= {"checkpoint": checkpoint, "custom_op_library": custom_op_library}
+    keep_inputs({"output": written, "search_log": log}, read)
+    at_least("timeout", timeout, 0)
     libraries = tuple(map(Path, several(custom_op_library)))
     folder = Path(checkpoint) if checkpoint is not None else None
-    with on_disk(model) as source:
+    with on_disk(model) as source, limited("repair", timeout, source.bytes, progress) as progress:
         held: list[Feed] = []
         if calibrate is not None:
             if int8 == "weight-only" or (not int8 and precision == "fp32"):
@@ -153,8 +162,8 @@ def repair(
                 io_types=io_types,
             ),
         )
-        destination = Path(output) if output is not None else job.default_output(source.path, wish)
-        searched = _search(wish, destination, search, metric, max_error, Path(search_log) if search_log else None)
+        destination = written or job.default_output(source.path, wish)
+        searched = _search(wish, destination, search, metric, max_error, log)
         done = job.repair(
             source.path,
             wish,

@@ -30,7 +30,7 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 from onnxfix.surgery.sites import random_numbers
 
-from . import arrival, escalation
+from . import arrival, copies, escalation
 from .answers import MadeUp
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
@@ -81,10 +81,12 @@ class Job:
         file: Path,
         progress: Callable[[str], None],
         checkpoint: Path | None = None,
+        source_plan: Callable[[], Plan] | None = None,
         runs: bool = False,
         made_up: MadeUp | None = None,
     ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
+        self.source_plan = source_plan
         self.source, self.checkpoint, self.made_up = model, checkpoint, made_up or MadeUp()
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
@@ -110,7 +112,7 @@ class Job:
 
     def _fp32(self, steps: Recipe, called: str) -> tuple[Model, Outcome]:
         wide, outcome = steps.apply(self.source, self.progress)
-        file = wide.save(self.file.with_name(f"{called}-{self.file.name}"))
+        file = wide.write(self.file.with_name(f"{called}-{self.file.name}"))
         return Model.open(file, self.source.custom_op_libraries), outcome
 
     @functools.cached_property
@@ -126,11 +128,31 @@ class Job:
         return self.model if widened or not self.halves else self._fp32(arrival.exact_widening(), "meant")[0]
 
     def attempt(self, wish: Wish) -> Attempt:
-        """Run the passes on a copy and write it. Raises OnnxfixError when nothing came of it."""
+        """Run the passes on a copy and write it, without a copy more than the source has where that can be. Raises
+        OnnxfixError when nothing came of it."""
+        made = self._attempt(wish)
+        if self.source_plan is None or wish.precision not in HALVES or wish.target.provider.is_host:
+            return made
+        source, tried = self.source_plan(), made
+        fewest = more = copies.added(self.plans.of(made.result), source)
+        for _ in range(copies.ROUNDS):
+            kept = copies.beside(tried.result, self.plans.of(tried.result), source) if more else ()
+            if not kept:
+                break
+            try:
+                tried = self._attempt(escalation.keeping(tried.wish, kept))
+            except NothingHalfError:
+                break
+            more = copies.added(self.plans.of(tried.result), source)
+            if more < fewest:
+                made, fewest = tried, more
+        return made if made is tried else self._attempt(made.wish)  # each attempt takes the place of the one before
+
+    def _attempt(self, wish: Wish) -> Attempt:
         steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(self.model, self.progress)
         if wish.int8:
-            _require_quantized(draft)
+            _require_quantized(draft, self.model, outcome.notes)
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
@@ -143,12 +165,12 @@ class Job:
         """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,
         so both happen at once, and the model is written again where they did find something."""
         with ThreadPoolExecutor(1) as background:
-            writing = background.submit(draft.clone().save, self.file)
+            writing = background.submit(draft.clone().write, self.file)
             result, outcome = last.apply(draft, self.progress)
             self.progress("write")
             writing.result()
         if outcome.changes:
-            result.save(self.file)
+            result.write(self.file)
         return outcome
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
@@ -239,7 +261,7 @@ class Job:
         tried = [(done.wish, first, "")]
         for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound, self.progress):
             self.progress(f"keep {more.what} in fp32")
-            wish = escalation.keeping(self.wish, more.nodes)
+            wish = escalation.keeping(done.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again
                 tried.append((wish, held.emulated(self.attempt(wish).result), more.what))
             if tried[-1][1].error <= aim:
@@ -301,13 +323,20 @@ def _content(tensor: ir.TensorProtocol) -> str:
     return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
 
 
-def _require_quantized(result: Model) -> None:
+def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
     """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
-    from onnxfix.surgery.sites.linear import linears
+    from onnxfix.surgery.sites.linear import embeddings, linears
 
-    found = linears.find(result)
-    if any(x.quantized for x in found):
+    found, tables = linears.find(result), list(embeddings.find(result))
+    done = sum(x.quantized for x in found) + sum(x.quantized for x in tables)
+    before = [*linears.find(source), *embeddings.find(source)]
+    if done > sum(x.quantized for x in before):
         return
-    why = found[0].reason if found else "no MatMul or Gemm has a constant weight"
-    where = f"{len(found)} linears were skipped, the first because " if found else ""
+    skipped = [x for x in found if not x.quantized]
+    if before and not skipped and found:
+        said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
+        raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
+    why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
+    why = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), why)
+    where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
     raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")

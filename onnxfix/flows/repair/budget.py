@@ -85,7 +85,7 @@ def needed_bytes(model: Model, feed: Feed, half: bool) -> int:
 
     `half`: the run is an emulation of half precision, beside which the same values stand in fp32.
     """
-    from onnxfix.diagnose.placement.shapes.shape_walk import shapes_fed
+    from onnxfix.diagnose.placement.shapes.known_shapes import shapes_fed
 
     fed = {name: tuple(array.shape) for name, array in feed.arrays.items()}
     shapes = shapes_fed(model.ir, fed, complete=model.weights_bytes < COPIED)

@@ -12,7 +12,8 @@ from onnxfix.nouns.site import label
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
-from onnxfix.surgery.passes.convert_to_half import HALVES
+from onnxfix.surgery.passes.convert_to_half import BFLOAT16_SINCE, HALVES
+from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.surgery.sites.half import residual
 from onnxfix.surgery.sites.half.upstream import carriers, with_arithmetic_before
@@ -91,6 +92,8 @@ def prepared(model: Model, wish: Wish) -> Model:
     """The fp32 model as a conversion finds it: the structure repaired, masks within range, under the same names."""
     base, _ = recipe(replace(wish, precision="fp32", half=type(wish.half)()), model).apply(model)
     run(ClampMaskConstants(), base)
+    if wish.precision == "bf16":
+        run(RaiseOpset(BFLOAT16_SINCE), base)  # else the nodes of the conversion have other names, and no bf16 form
     return base
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from onnxfix import __version__
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model, staged
+from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.weights.placing import place
 from onnxfix.nouns.weights.writer import append_metadata
 from onnxfix.render.shown import Shown, Summary
 from onnxfix.render.table import Column
@@ -28,6 +30,7 @@ from onnxfix.surgery.recipes import Wish
 from .answers import MadeUp
 from .attempts import KEY, Job
 from .search import Answer, SearchWish
+from .size_due import due, said
 from .verification import LIMITS
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ class Repaired(Shown):
     source_bytes: int
     result_bytes: int
     search: Answer | None = None
+    due_bytes: int | None = None
+    """What the result would take with each weight once and in the type that was asked for; None where unknown."""
     memory: Any = None
     """The result of a model in memory, of the type that was given."""
 
@@ -109,6 +114,7 @@ class Repaired(Shown):
             "verified": self.verified,
             "source_bytes": self.source_bytes,
             "result_bytes": self.result_bytes,
+            "due_bytes": self.due_bytes,
             "search": self.search.as_dict() if self.search else None,
         }
 
@@ -148,12 +154,14 @@ def repair(
     destination = output or default_output(source, wish)
     _check_destination(destination, source, force)
     model.refuse_overwrite(destination)
+    model.refuse_foreign(destination, force)
     progress("diagnose")
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
-        earlier = background.submit(_diagnosed, model.clone(), wish.target)
+        earlier = background.submit(copy_context().run, _diagnosed, model.clone(), wish.target)
         runs = bool(search or calibration)
-        job = Job(model, wish, folder / destination.name, progress, checkpoint, runs, made_up)
+        name = folder / destination.name
+        job = Job(model, wish, name, progress, checkpoint, lambda: earlier.result().plan, runs, made_up)
         if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None
@@ -169,11 +177,14 @@ def repair(
         before = earlier.result()
         append_metadata(done.result.path, _metadata(done.steps, wish, verified))
         size = done.result.file_bytes
-        written = None if dry_run else _move(done.result, destination)
-    kind = wish.kind
+        written = None if dry_run else destination
+        if written:
+            place(done.result.path, done.result.external_files, written, force=force)
+    kind, wanted = wish.kind, due(model, wish)
+    outcome = Outcome(done.outcome.changes, (*done.outcome.notes, *said(wanted, model.file_bytes, size, wish)))
     return Repaired(
-        source, written, kind, done.steps, done.outcome, before, after, comparisons, verified, model.file_bytes, size,
-        answer,
+        source, written, kind, done.steps, outcome, before, after, comparisons, verified, model.file_bytes, size,
+        answer, wanted,
     )  # fmt: skip
 
 
@@ -209,20 +220,13 @@ def _check_destination(destination: Path, source: Path, force: bool) -> None:
 def _stage(destination: Path, dry_run: bool) -> Iterator[Path]:
     """A folder to write to first: beside the destination, so that moving is one rename, or anywhere for a dry run."""
     if dry_run:
-        with tempfile.TemporaryDirectory(prefix="onnxfix-") as folder:
-            yield Path(folder)
+        with Scratch() as folder:
+            yield folder
         return
     if not destination.parent.is_dir():
         raise OnnxfixError(f"folder {destination.parent} does not exist", f"create it or give another {arg('output')}")
     with staged(destination.parent) as folder:
         yield folder
-
-
-def _move(result: Model, destination: Path) -> Path:
-    """Data first: a reader that sees the new graph must find its weights."""
-    for file in (*result.external_files, result.path):
-        file.replace(destination.with_name(file.name))
-    return destination
 
 
 def _is_ours(path: Path) -> bool:

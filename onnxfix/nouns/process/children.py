@@ -16,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError
 
+from . import deadline
+from .scratch import Scratch
 from .serving import read, write
 
 # Long enough for 7 billion parameters on a slow disk; what takes longer hangs.
@@ -67,7 +70,7 @@ class Child:
     """
 
     def __init__(self, worker: str, environment: Mapping[str, str] | None = None, factories: bool = False) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="onnxfix-", ignore_cleanup_errors=True)
+        self._scratch = Scratch()
         # appended to: reading it must not move where the child writes
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  lives as long as the process, closed with it
         try:
@@ -76,12 +79,12 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env={**os.environ, "TMPDIR": self._scratch.name, **(environment or {})},
+                env={**_clean(), "TMPDIR": str(self._scratch.path), **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:
             self._log.close()
-            self._scratch.cleanup()
+            self._scratch.close()
             raise OnnxfixError(f"no process can be started: {error.strerror or error}") from error
 
     def __enter__(self) -> Child:
@@ -98,13 +101,20 @@ class Child:
             write(self._process.stdin, pickle.dumps(request))
 
     def answer(self, limit_s: float = LONGEST_S) -> Any:
-        """What the worker returned. Raises RefusedError, and CrashedError or TimeoutError, after which it is gone.
+        """What the worker returned. Raises RefusedError, and CrashedError or TimeoutError, after which it is gone, as
+        after LateError, where the job that it works for has no more time.
 
-        The text of these two is one clause: `was ended by SIGKILL (out of memory?)`, `did not answer within 60 s`.
+        The text of the second two is one clause: `was ended by SIGKILL (out of memory?)`, `did not answer within 60 s`.
         """
         assert self._process.stdout is not None
-        with self._deadline(limit_s):
-            answer = read(self._process.stdout)
+        job = deadline.current()
+        try:
+            with self._deadline(limit_s if job is None else min(limit_s, job.left())):
+                answer = read(self._process.stdout)
+        except TimeoutError as error:
+            if job is not None and job.left() < limit_s and time.monotonic() >= job.until:
+                raise job.error() from error
+            raise
         if answer is None:
             raise self._crash()
         succeeded, said = pickle.loads(answer)
@@ -134,7 +144,7 @@ class Child:
         for stream in filter(None, (self._process.stdin, self._process.stdout, self._log)):
             with contextlib.suppress(OSError):
                 stream.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     @contextlib.contextmanager
     def _deadline(self, limit_s: float) -> Iterator[None]:
@@ -177,6 +187,16 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
                 self._process.kill()
+
+
+def _clean() -> dict[str, str]:
+    """Our environment without what makes a Python start elsewhere or run something first; so for what the child starts.
+
+    It gets our search path as it is, so that PYTHONPATH is not missed. PYTHONHOME stays: this process found its
+    standard library with it.
+    """
+    taken = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONDEBUG", "PYTHONVERBOSE")
+    return {name: value for name, value in os.environ.items() if name not in taken} | {"PYTHONSAFEPATH": "1"}
 
 
 def _search_path(factories: bool) -> list[str]:

@@ -45,6 +45,8 @@ class Provider:
     """Operators whose kernels wait for the device, which no capture as a graph survives; None where none is made."""
     fuses_pairs: bool = False
     """Whether ONNX Runtime fuses QuantizeLinear and DequantizeLinear for it; others read the pairs themselves."""
+    flat_blocks: bool = False
+    """Whether its lookups take the flat index over the block size as the block, and 0 for a missing zero point."""
     refuses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Schemes of `--int8` that do not run on it: why, after `--int8 SCHEME does not run `, and what to do."""
     symmetric: bool = False

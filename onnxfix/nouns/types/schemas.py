@@ -8,8 +8,8 @@ installed ONNX Runtime (`get_all_operator_schema`, which needs no GPU).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Option = Literal["single", "optional", "variadic"]
@@ -36,6 +36,11 @@ class Schema:
     outputs: tuple[Formal, ...]
     allowed: dict[str, frozenset[str]]
     deprecated: bool = False
+    takes: tuple[int, int] = (0, 1 << 31)
+    """Least and most inputs."""
+    makes: tuple[int, int] = (0, 1 << 31)
+    attributes: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    """Type (`INT`, `TENSOR`) of each attribute, and whether a node must have it. Kernel tables hold none."""
 
     def input_formal(self, index: int) -> Formal | None:
         return _formal_at(self.inputs, index)
@@ -85,7 +90,14 @@ def _from_onnx(op_type: str, domain: str, opset: int) -> Schema | None:
         outputs=tuple(_onnx_formal(p) for p in raw.outputs),
         allowed={c.type_param_str: frozenset(c.allowed_type_strs) for c in raw.type_constraints},
         deprecated=raw.deprecated,
+        **_interface(raw),
     )
+
+
+def _interface(raw: Any) -> dict[str, Any]:
+    attributes = {name: (str(a.type).rsplit(".", 1)[-1], bool(a.required)) for name, a in raw.attributes.items()}
+    bounds = {"takes": (raw.min_input, raw.max_input), "makes": (raw.min_output, raw.max_output)}
+    return {**bounds, "attributes": attributes}
 
 
 def _formal(parameter: Any, type_str: str, homogeneous: bool) -> Formal:
@@ -114,6 +126,7 @@ def _from_runtime() -> dict[tuple[str, str], tuple[Schema, ...]]:
                 outputs=tuple(_runtime_formal(p) for p in raw.outputs),
                 allowed={c.type_param_str: frozenset(c.allowed_type_strs) for c in raw.type_constraints},
                 deprecated=bool(raw.deprecated),
+                **_interface(raw),
             )
         )
     return {key: tuple(schemas) for key, schemas in found.items()}

@@ -52,6 +52,10 @@ class SharedTensor(ir.ExternalTensor):
 
     _lock = threading.RLock()
 
+    def _check_path_containment(self) -> None:
+        """`check` has refused what leads out of the folder. A second hard link is what backups and caches make, and
+        ONNX Runtime loads such files; onnx-ir does not."""
+
     def numpy(self) -> np.ndarray[Any, Any]:
         with self._lock:
             return super().numpy()
@@ -68,10 +72,15 @@ class SharedTensor(ir.ExternalTensor):
 def share(model: ir.Model) -> None:
     """Let threads read the weights of a model, and read them where a link leads: onnx-ir refuses to leave a folder that
     download caches link out of."""
-    for graph in graphs(model.graph):
-        for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = _shared(value.const_value)
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        for graph in graphs(root):
+            for value in graph.initializers.values():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    value.const_value = _shared(value.const_value)
+            for node in graph:
+                for name, given in list(node.attributes.items()):
+                    if given.type == ir.AttributeType.TENSOR and isinstance(given.value, ir.ExternalTensor):
+                        node.attributes[name] = ir.AttrTensor(name, _shared(given.value))
 
 
 def _shared(tensor: ir.ExternalTensor) -> SharedTensor:

@@ -170,6 +170,36 @@ def _read_varint(file: int, at: int, end: int) -> tuple[int, int]:
     raise MalformedError(f"no number ends at byte {at}")
 
 
+def split(data: bytes) -> Iterator[tuple[int, bytes, bytes | None]]:
+    """(field number, the whole field, its content where it has a length) of every field of a parsed message."""
+    at = 0
+    while at < len(data):
+        start = at
+        key, at = _varint_in(data, at)
+        content, kind = None, key & 7
+        if kind == _BYTES:
+            length, at = _varint_in(data, at)
+            content = data[at : at + length]
+            at += length
+        elif kind == 0:
+            _, at = _varint_in(data, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise MalformedError(f"wire type {kind} at byte {start}")
+        yield key >> 3, data[start:at], content
+
+
+def _varint_in(data: bytes, at: int) -> tuple[int, int]:
+    result = 0
+    for index in range(10):
+        byte = data[at + index]
+        result |= (byte & 0x7F) << 7 * index
+        if not byte & 0x80:
+            return result, at + index + 1
+    raise MalformedError(f"no number ends at byte {at}")
+
+
 def varint(number: int) -> bytes:
     """An unsigned number in base 128, least significant group first."""
     out = bytearray()

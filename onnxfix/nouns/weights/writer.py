@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.types.opening import plain
 from onnxfix.nouns.types.operators import graphs
 
 from .weight_data import array, pieces
@@ -54,7 +55,7 @@ def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
             value.const_value = _reference(tensor, data_name or "here", offset, value.name or "")
         for value, outside in taken.items():
             value.const_value = _inside(outside)
-        proto = ir.to_proto(model)
+        proto = plain.to_proto(model)
     finally:
         for value, tensor in (*zip(weights, tensors, strict=True), *taken.items()):
             value.const_value = tensor

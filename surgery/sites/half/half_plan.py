@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -12,24 +12,21 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.attention import attention_scores, rotary
 from onnxfix.surgery.sites.attention.rotary import ANGLE_OPS
-from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
-from . import norms
+from . import integer_floats, large_sums, norms
 from .block_list import BlockList
-from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, touches_float
+from .half_types import FLOAT, accepts_half, intrinsic, kernel_type, schema_of, takes_any, touches_float
+from .movement import NAMED, close_casts, close_movement
+from .upstream import arithmetic_before
 
-__all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of"]
+__all__ = ["FLOAT", "LIKES", "HalfOptions", "HalfPlan", "accepts_half", "plan", "schema_of", "takes_any"]
 
-# Shape-only operators: in whatever type their input is, so that they never need a cast of their own.
-MOVEMENT = frozenset(
-    "Reshape Transpose Unsqueeze Squeeze Expand Tile Slice Concat Split Gather Identity Flatten GatherElements "
-    "GatherND DepthToSpace SpaceToDepth Pad".split()
-)
-# They hand on a part of a tensor, or more than it.
-SHRINKING = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split"})
-GROWING = frozenset({"Expand", "Tile", "Pad"})
+SMALL_CONSTANT = 4096
+"""Elements of a constant that may stay in fp32 with what is computed from it."""
 LIKES = ("rotary", "norms", "softmax", "mask")
 """What `keep_fp32_like` can name."""
 
@@ -83,18 +80,33 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
     _keep_named(model, options, made)
     _keep_like(model, types, options, made)
     made.add(_index_cones(model, types), "float that becomes an index")
+    chosen = [node for node in model.nodes() if node.op_type == "NonMaxSuppression"]
+    made.add(arithmetic_before(chosen, types), "boxes and scores that are chosen by")
+    numbers = integer_floats.find(model, types)
+    angles = {n for site in rotary.find(model, types) for n in site.nodes} if not options.keep_rotary_fp32 else set()
+    made.add((node for node in numbers.arithmetic if node not in angles), integer_floats.REASON)
+    made.add(numbers.scaled, integer_floats.SCALED)
+    _keep_sums(model, types, made)
+    made.add(_folded(model, types), "constant arithmetic, which is folded in fp32")
     for node in model.nodes():
         if not touches_float(node, types) or node in made.keep:
             continue
         reason = intrinsic(node, model, types, half)
-        # these name the type they make: what matters is who reads it
-        named = node.op_type in ("Cast", "CastLike", "ConstantOfShape")
-        kind, lacking = (half, "") if reason or named else kernel_type(node, model, types, target, half)
+        kind, lacking = (half, "") if reason or node.op_type in NAMED else kernel_type(node, model, types, target, half)
         if reason or kind == FLOAT:
             made.add([node], reason or lacking)
         elif kind != half:
             made.other[node] = kind
-    _close_movement(model, types, made)
+    _keep_comparisons(model, types, made, options)
+    casts = set(numbers.casts)
+
+    def needs(node: ir.Node, index: int) -> bool:
+        schema = schema_of(node, model)
+        return schema is not None and not takes_any(node, types) and not accepts_half(schema, index, FLOAT, half)
+
+    close_casts(model, types, made, casts, integer_floats.REASON, needs)
+    close_movement(model, types, made, needs)
+    close_casts(model, types, made, casts, integer_floats.REASON, needs)
     return made
 
 
@@ -126,6 +138,51 @@ def _keep_like(model: Model, types: ElementTypes, options: HalfOptions, made: Ha
             made.add(found[like], reason)
 
 
+def _folded(model: Model, types: ElementTypes) -> Iterator[ir.Node]:
+    """What ONNX Runtime computes from constants when it loads a model: on the CPU, which has few half kernels, so that
+    in half it would be computed at every run. Large results are left: in fp32 they would be stored twice as large."""
+    known: set[ir.Value] = set()
+    for node in model.nodes():
+        if not node.inputs or not all(v is None or v in known or _is_small(v) for v in node.inputs):
+            continue
+        known.update(node.outputs)
+        if node.op_type not in NAMED and any(types.is_float32(v) for v in node.inputs):
+            yield node
+
+
+def _is_small(value: ir.Value) -> bool:
+    tensor = constant_tensor(value)
+    return tensor is not None and tensor.size <= SMALL_CONSTANT
+
+
+def _keep_sums(model: Model, types: ElementTypes, made: HalfPlan) -> None:
+    found = [site for site in large_sums.find(model, types) if types.is_float32(site.node.inputs[0])]
+    for site in found:
+        made.add([site.node], site.reason)
+    made.add(large_sums.divisions(model, [site.node for site in found]), "division of a sum that half does not hold")
+
+
+def _keep_comparisons(model: Model, types: ElementTypes, made: HalfPlan, options: HalfOptions) -> None:
+    """A comparison with what is fp32 anyway, or with a number that half does not hold, answers as before in fp32."""
+    for node in model.nodes():
+        if node.op_type in integer_floats.COMPARISONS and not all(
+            _is_half(v, types, made, options) for v in node.inputs if types.is_float32(v)
+        ):
+            made.add([node], "comparison of fp32 values")
+
+
+def _is_half(value: ir.Value | None, types: ElementTypes, made: HalfPlan, options: HalfOptions) -> bool:
+    """Whether a value is what half says of it: made by a half node, or a constant that half holds exactly."""
+    assert value is not None
+    array = small_array(value, limit=16)
+    if array is not None:
+        return bool((array.astype(data_type(made.half).numpy()).astype(array.dtype) == array).all())
+    node = value.producer()
+    if node is None:
+        return options.io_types == "half" and value.graph is not None
+    return node not in made.keep
+
+
 def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
     """Float arithmetic whose result is cast to an integer: a position bucket off by one is another embedding row."""
     cone: dict[ir.Node, None] = {}
@@ -146,37 +203,3 @@ def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
 
 def _is_integer(type_string: str | None) -> bool:
     return type_string is not None and type_string.startswith(("tensor(int", "tensor(uint"))
-
-
-def _close_movement(model: Model, types: ElementTypes, made: HalfPlan) -> None:
-    """Data movement next to fp32 nodes: no cast to half and back around a Reshape, and casts of the smaller tensor."""
-    pending = [n for n in model.nodes() if n.op_type in MOVEMENT]
-    while pending:
-        node = pending.pop()
-        if node in made.keep:
-            continue
-        producers = [v.producer() for v in node.inputs if v is not None and _is_activation(v, types)]
-        readers = [c for v in node.outputs for c in v.consumers()]
-        reason = _movement_reason(node, made, producers, readers)
-        if reason:
-            made.keep[node] = reason
-            pending.extend(n for n in (*producers, *readers) if n is not None and n.op_type in MOVEMENT)
-
-
-def _is_activation(value: ir.Value, types: ElementTypes) -> bool:
-    return types.is_float32(value) and constant_tensor(value) is None
-
-
-def _movement_reason(node: ir.Node, made: HalfPlan, producers: list[ir.Node | None], readers: list[ir.Node]) -> str:
-    """Why data movement should be in fp32, empty when it should be in half. A graph input, fp32, has no producer."""
-    if not producers or not readers:
-        return ""
-    from_fp32 = all(n is None or n in made.keep for n in producers)
-    to_fp32 = all(n in made.keep for n in readers)
-    if to_fp32 and (from_fp32 and any(n is not None for n in producers)):
-        return "between two fp32 nodes"
-    if from_fp32 and node.op_type in SHRINKING and not to_fp32:
-        return "cast to half behind it, where the tensor is smaller"
-    if to_fp32 and node.op_type in GROWING:
-        return "cast to fp32 in front of it, where the tensor is smaller"
-    return ""

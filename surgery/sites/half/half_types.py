@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types import schemas
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.operators import opset
-from onnxfix.surgery.sites.constants import small_array
+from onnxfix.nouns.types.operators import STANDARD, opset
+from onnxfix.nouns.weights import weight_data
+from onnxfix.surgery.sites.constants import constant_tensor, small_array
 from onnxfix.surgery.sites.linear.linears import QUANT_OPS
 
 FLOAT = "tensor(float)"
@@ -18,12 +20,21 @@ BF16 = "tensor(bfloat16)"
 LARGEST_FP16 = 65504.0
 SMALLEST_HALF = 2.0**-25  # half of the smallest subnormal: what is below rounds to zero
 
-# Sums over a dynamic axis of activations: 2,048 values of 32 already pass 65,504, the largest fp16 number.
-SUMS = frozenset({"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "ReduceProd", "ReduceLogSumExp"})
 # Operators whose small constant guards a division or a logarithm.
 GUARDS = frozenset({"Add", "Sub", "Max", "Clip", "Div", "Mul", "Pow"})
 # A finite constant between fp16's end and this is a scale; beyond, or negative, it says "never" to a softmax.
 LARGEST_SCALE = 1e8
+# The smallest fp16 number with all its bits.
+SMALLEST_NORMAL = 2.0**-14
+# Operators of ai.onnx whose attribute names the type of what they make.
+TYPED_BY = {
+    "RandomNormal": "dtype",
+    "RandomUniform": "dtype",
+    "RandomNormalLike": "dtype",
+    "RandomUniformLike": "dtype",
+}
+# Packed weights with float scales: all that they compute is in the type of these.
+WEIGHT_ONLY = {"MatMulNBits": 2, "GatherBlockQuantized": 2}
 _CONTROL = frozenset({"If", "Loop", "Scan"})
 
 
@@ -34,10 +45,8 @@ def intrinsic(node: ir.Node, model: Model, types: ElementTypes, half: str) -> st
         return "control flow passes fp32 in and out of its bodies"
     if any(t is not None and not t.startswith("tensor(") for t in touched):
         return "tensor sequence"
-    if node.op_type in QUANT_OPS:
+    if node.op_type in QUANT_OPS and not _is_weight_only(node):
         return "quantized operator"
-    if node.op_type in SUMS:
-        return "sum that can pass 65,504"
     schema = schema_of(node, model)
     if schema is None:
         return f"operator {node.domain or 'ai.onnx'}::{node.op_type} is unknown here"
@@ -47,7 +56,7 @@ def intrinsic(node: ir.Node, model: Model, types: ElementTypes, half: str) -> st
         return ""
     if not _schema_permits(node, schema, types, half):
         return f"{node.op_type} has no {half} form in opset version {schema.since}"
-    return _unfit_constant(node) if half == FP16 else ""
+    return (_unfit_constant(node) or _unfit_scales(node)) if half == FP16 else ""
 
 
 def touches_float(node: ir.Node, types: ElementTypes) -> bool:
@@ -75,6 +84,13 @@ def accepts_half(schema: schemas.Schema, index: int, known: str | None, half: st
     """Whether a float32 input may become half by the operator's schema."""
     formal = schema.input_formal(index)
     return known == FLOAT and formal is not None and half in schema.allowed.get(formal.type_str, frozenset())
+
+
+def takes_any(node: ir.Node, types: ElementTypes) -> bool:
+    """Whether a node reads its float in any type, as no other depends on it: Cast, Shape, IsNaN."""
+    floats = [v for v in node.inputs if types.is_float32(v)]
+    alone = len(floats) == 1 and not any(types.is_float32(v) for v in node.outputs)
+    return alone or node.op_type in ("Cast", "CastLike")
 
 
 def opset_of(node: ir.Node, model: Model) -> int:
@@ -109,17 +125,64 @@ def _unfit_constant(node: ir.Node) -> str:
     return ""
 
 
+def stays_single(node: ir.Node, model: Model, types: ElementTypes) -> set[ir.Value]:
+    """Float outputs that stay fp32 when the node computes in half: no float input decides their type. The mean and
+    the deviation of a norm are such."""
+    schema = schema_of(node, model)
+    if schema is None or node.op_type in ("Cast", "CastLike", "ConstantOfShape") or typed_by(node):
+        return set()
+    bound = _bound(node, schema, types)
+    return {
+        value
+        for index, value in enumerate(node.outputs)
+        if types.is_float32(value) and (f := schema.output_formal(index)) is not None and f.type_str not in bound
+    }
+
+
+def typed_by(node: ir.Node) -> str:
+    """The attribute that names the type of a node's result; empty for operators whose inputs decide it."""
+    return TYPED_BY.get(node.op_type, "") if node.domain in STANDARD else ""
+
+
 def _schema_permits(node: ir.Node, schema: schemas.Schema, types: ElementTypes, half: str) -> bool:
-    """Every float output must follow a type variable that admits half and that a float input binds."""
-    bound = {
+    """Each float output that is used must follow a type variable that admits half and that a float input binds, or an
+    attribute; others that are fp32 in any case do no harm beside one that is so."""
+    bound = _bound(node, schema, types)
+    floats = [(v, schema.output_formal(i)) for i, v in enumerate(node.outputs) if v.name and types.is_float32(v)]
+    follows = False
+    for _, formal in floats:
+        if formal is None:
+            return False
+        if formal.type_str in bound or typed_by(node):
+            if half not in schema.allowed.get(formal.type_str, ()):
+                return False
+            follows = True
+        elif FLOAT not in schema.allowed.get(formal.type_str, {formal.type_str}):
+            return False
+    return follows or not floats
+
+
+def _bound(node: ir.Node, schema: schemas.Schema, types: ElementTypes) -> set[str]:
+    """Type variables that float inputs decide."""
+    return {
         formal.type_str
         for i, v in enumerate(node.inputs)
         if types.is_float32(v) and (formal := schema.input_formal(i)) is not None and formal.homogeneous
     }
-    for index, value in enumerate(node.outputs):
-        formal = schema.output_formal(index)
-        if not types.is_float32(value):
-            continue
-        if formal is None or formal.type_str not in bound or half not in schema.allowed.get(formal.type_str, ()):
-            return False
-    return True
+
+
+def _is_weight_only(node: ir.Node) -> bool:
+    return node.domain == "com.microsoft" and node.op_type in WEIGHT_ONLY
+
+
+def _unfit_scales(node: ir.Node) -> str:
+    """Scales of packed weights that lose bits in half, or overflow: each is a factor of a whole block."""
+    if not _is_weight_only(node):
+        return ""
+    tensor = constant_tensor(node.inputs[WEIGHT_ONLY[node.op_type]])
+    array = np.abs(weight_data.array(tensor).astype(np.float32)) if tensor is not None else None
+    if array is None:
+        return "its scales are made at run time"
+    if array.max(initial=0) > LARGEST_FP16 or ((array > 0) & (array < SMALLEST_NORMAL)).any():
+        return "its scales are beyond the range of half"
+    return ""

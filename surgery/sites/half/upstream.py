@@ -35,8 +35,13 @@ def carriers(model: Model, types: ElementTypes, beyond: Iterable[ir.Value]) -> l
 def with_arithmetic_before(model: Model, types: ElementTypes, labels: Iterable[str]) -> list[str]:
     """The named nodes and, in front of each that is no product, the float nodes back to products, norms and tables."""
     wanted = set(labels)
+    return [label(node) for node in arithmetic_before([n for n in model.nodes() if label(n) in wanted], types)]
+
+
+def arithmetic_before(nodes: Iterable[ir.Node], types: ElementTypes) -> list[ir.Node]:
+    """The same of nodes."""
     found: dict[ir.Node, None] = {}
-    pending = [node for node in model.nodes() if label(node) in wanted]
+    pending = list(nodes)
     while pending:
         node = pending.pop()
         if node in found:
@@ -48,7 +53,7 @@ def with_arithmetic_before(model: Model, types: ElementTypes, labels: Iterable[s
             producer = value.producer() if value is not None and types.is_float32(value) else None
             if producer is not None and producer.op_type not in PRODUCTS and _passes(producer):
                 pending.append(producer)
-    return [label(node) for node in found]
+    return list(found)
 
 
 def _passes(node: ir.Node) -> bool:

@@ -65,6 +65,16 @@ def find(model: Model, types: ElementTypes | None = None) -> list[Linear]:
     return [linear for node in model.nodes() if node not in angles and (linear := _linear(node)) is not None]
 
 
+def weight_type(linear: Linear) -> ir.DataType:
+    """The type in which a product reads its weight, which a Cast may have made of the stored one."""
+    casts = [node for node in linear.weight.path if node.op_type == "Cast"]
+    if casts:
+        return ir.DataType(casts[-1].attributes["to"].as_int())
+    tensor = constant_tensor(linear.weight.source)
+    assert tensor is not None
+    return tensor.dtype
+
+
 def is_quantized(model: Model) -> bool:
     """Somebody has run a quantizer: quantized operators exist, or ONNX Runtime's quantizer left its name."""
     return model.ir.producer_name == "onnx.quantize" or any(n.op_type in QUANT_OPS for n in model.nodes())

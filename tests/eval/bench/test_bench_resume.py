@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import bench_models as models
+import onnx
 import pytest
 
+from onnxfix.eval.bench import digest
 from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
@@ -132,3 +136,59 @@ def test_a_failure_is_tried_again(tmp_path: Path) -> None:
     marker.touch()
     after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
     assert after.rows[1].measured and after.rows[1].ratio > 0
+
+
+def _swap(file: Path, content: bytes) -> None:
+    """Other content in a file of the same size and times, as `cp -p` and rsync leave it."""
+    status = file.stat()
+    assert len(content) == status.st_size
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("changed", ["b.onnx.data", "b.onnx"])
+def test_other_weights_of_the_same_size_and_time_are_measured_again(changed: str, tmp_path: Path) -> None:
+    """A negated kernel: the verdict of the first bench would be that of a model which is not there any more."""
+    for name, factor in (("a", 1.0), ("b", 1.0), ("negated/b", -1.0)):
+        path = tmp_path / f"{name}.onnx"
+        path.parent.mkdir(exist_ok=True)
+        model = onnx.load(models.save_onnx(path, kernel_factor=factor))
+        if changed.endswith(".data"):
+            onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+    given = [Variant(name, OnnxRuntime(), tmp_path / f"{name}.onnx") for name in ("a", "b")]
+    where = {"points": [Point(8)], "rounds": 2, "threads": 1, "folder": tmp_path / "bench"}
+    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    same = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    assert [row.round_ms for row in same.rows] == [row.round_ms for row in before.rows], "nothing is measured again"
+    _swap(tmp_path / changed, (tmp_path / "negated" / changed).read_bytes())
+    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    assert before.rows[1].sound and not after.rows[1].sound
+    assert after.rows[1].rel_l2_logits > 1 and after.rows[0].round_ms == before.rows[0].round_ms
+
+
+def test_a_checkpoint_and_code_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "checkpoint"
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}]')
+    code = tmp_path / "own_factory.py"
+    files = [folder / "tokenizer.json", folder / "1_Pooling" / "config.json", code]
+    for file in files:
+        file.write_text("one")
+    monkeypatch.chdir(tmp_path)
+    seen = {(digest.of_checkpoint(folder), digest.of_code("own_factory:make"))}
+    for file in files:
+        _swap(file, b"two")
+        seen.add((digest.of_checkpoint(folder), digest.of_code("own_factory:make")))
+    assert len(seen) == 4, "each file counts"
+    (folder / "bench").mkdir()
+    (folder / "bench" / "summary.json").write_text("{}")
+    assert (digest.of_checkpoint(folder), digest.of_code("own_factory:make")) in seen, "a report beside it does not"
+
+
+def test_other_padding_is_another_workload(tmp_path: Path) -> None:
+    given = [Variant("a", OnnxRuntime(), models.save_onnx(tmp_path / "a.onnx"))]
+    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
+    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    padded = replace(models.workload(16), padding={"input_ids": 7})
+    with pytest.raises(OnnxfixError, match="another data"):
+        run_bench(given, padded, resume=True, **where)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.text_workload import gold_of, load_workload, made_up_text
-from onnxfix.eval.inputs.workload import Workload, feed_workload
+from onnxfix.eval.inputs.workload import Workload, feed_workload, with_defaults
 from onnxfix.nouns.errors import OnnxfixError
 
 transformers = pytest.importorskip("transformers")
@@ -98,6 +98,20 @@ def test_made_up_rows_are_framed_padded_and_the_same_again(checkpoint: Path) -> 
 def test_left_padding() -> None:
     rows = ({"x": np.array([1, 2])}, {"x": np.array([3])})
     assert Workload("w", rows, {"x": 7}, pad_left=True).batches(2)[0].arrays["x"].tolist() == [[1, 2], [7, 3]]
+
+
+def test_inputs_that_a_tokenizer_leaves_out_are_filled_as_transformers_does() -> None:
+    rows = tuple({"input_ids": np.arange(3 + i)} for i in range(2))
+    names = ["input_ids", "attention_mask", "token_type_ids", "position_ids"]
+    (batch,) = with_defaults(Workload("rows", rows), names).batches(2)
+    assert list(batch.arrays) == names
+    assert batch.arrays["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]], "padding is not attended"
+    assert not batch.arrays["token_type_ids"].any() and batch.arrays["token_type_ids"].shape == (2, 4)
+    assert batch.arrays["position_ids"].tolist() == [[0, 1, 2, 0], [0, 1, 2, 3]]
+    long = timed_batches(with_defaults(Workload("rows", rows), names), Point(2, 6))[0]
+    assert long.arrays["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5]] * 2, "rows of several have one count"
+    given = Workload("rows", tuple(row | {"token_type_ids": np.ones_like(row["input_ids"])} for row in rows))
+    assert with_defaults(given, ["input_ids", "token_type_ids", "x"]) is given, "what is there stays, x has no default"
 
 
 def test_feeds_stay_as_they_are() -> None:

@@ -49,11 +49,13 @@ def test_a_slower_machine_is_none(earlier: Path) -> None:
 
 
 def test_slower_against_the_baseline_is(earlier: Path) -> None:
-    slow = replace(MODEL, ratio=0.7, ratio_low=0.66)
-    assert said(earlier, slow) == ["model: 0.50 → 0.70 × the baseline's time (+40%)"]
+    slow = replace(MODEL, ratio=0.7, ratio_low=0.66, ratio_high=0.75)
+    assert said(earlier, slow) == ["model: 0.50 → 0.70 × the baseline's time (+40%; 95 % 0.66 … 0.75)"]
     assert said(earlier, slow, tolerance=0.5) == []
     noisy = replace(slow, ratio_low=0.4)
     assert said(earlier, noisy) == [], "its interval holds what it was"
+    assert said(earlier, replace(slow, ratio_low=0.51)) == [], "and what it may have been: 0.48 … 0.52"
+    assert said(earlier, replace(slow, ratio_low=float("nan"))) == [], "a single round has no interval"
 
 
 def test_other_figures(earlier: Path) -> None:
@@ -69,8 +71,8 @@ def test_other_figures(earlier: Path) -> None:
 
 
 def test_a_length_of_the_sweep(earlier: Path) -> None:
-    assert said(earlier, MODEL, long=replace(LONG, ratio=0.9, ratio_low=0.85)) == [
-        "model at 16 × 512 tokens: 0.60 → 0.90 × the baseline's time (+50%)"
+    assert said(earlier, MODEL, long=replace(LONG, ratio=0.9, ratio_low=0.85, ratio_high=0.95)) == [
+        "model at 16 × 512 tokens: 0.60 → 0.90 × the baseline's time (+50%; 95 % 0.85 … 0.95)"
     ]
 
 

@@ -324,3 +324,76 @@ def test_bf16_without_a_kernel_is_fp32_and_the_session_has_no_copy() -> None:
     assert types_of(model)["c"] == "float" and types_of(model)["h"] == "bfloat16"
     plan = forecast(model, CUDA)
     assert not plan.copies and not plan.failures and {n.provider for n in plan.nodes} == {"CUDAExecutionProvider"}
+
+
+def test_packed_weights_become_half_with_their_scales() -> None:
+    """q4 → q4f16: products, lookup and norm, whose outputs between the first and the sum are left out."""
+    blocks = {
+        "q": RNG.integers(0, 256, (32, 2, 16)).astype(np.uint8),
+        "scales": RNG.uniform(0.005, 0.02, (32, 2)).astype(np.float32),
+        "table": RNG.integers(0, 256, (50, 64)).astype(np.uint8),
+        "steps": RNG.uniform(0.005, 0.02, (50, 2)).astype(np.float32),
+        "zeros": np.full((50, 2), 128, np.uint8),
+        "gain": np.ones(64, np.float32),
+    }
+    text = """g (int64[n] ids) => (float[n,32] y, float[n,64] r) {
+        e = com.microsoft.GatherBlockQuantized<bits = 8, block_size = 32, gather_axis = 0, quantize_axis = 1>(
+            table, ids, steps, zeros)
+        h, , , r = com.microsoft.SkipSimplifiedLayerNormalization(e, e, gain)
+        y = com.microsoft.MatMulNBits<K = 64, N = 32, bits = 4, block_size = 32, accuracy_level = 4>(h, q, scales)
+    }"""
+    model = converted(graphs.model(text, blocks))
+    kinds = {name: str(v.const_value.dtype) for name, v in model.graph.initializers.items()}
+    assert kinds == dict.fromkeys(("scales", "steps", "gain"), "FLOAT16") | dict.fromkeys(
+        ("q", "table", "zeros"), "UINT8"
+    )
+    feed = {"ids": np.arange(7)}
+    wanted, found = graphs.run(graphs.model(text, blocks), feed), graphs.run(model, feed)
+    assert all(graphs.rel_l2(wanted[name], found[name]) < 1e-2 for name in wanted)
+
+
+def test_scales_that_lose_bits_in_half_stay() -> None:
+    blocks = {
+        "q": RNG.integers(0, 256, (32, 2, 16)).astype(np.uint8),
+        "scales": np.full((32, 2), 1e-6, np.float32),
+        "w": WEIGHTS["w"],
+    }
+    text = """g (float[n,64] x, float[n,8] z) => (float[n,32] y, float[n,8] v) {
+        y = com.microsoft.MatMulNBits<K = 64, N = 32, bits = 4, block_size = 32>(x, q, scales)
+        v = MatMul(z, w)
+    }"""
+    model = graphs.model(text, blocks)
+    outcome = graph_pass.run(ConvertToHalf(CUDA), model)
+    assert model.graph.initializers["scales"].const_value.numpy().dtype == np.float32
+    assert any("beyond the range of half" in note for note in outcome.notes)
+
+
+def test_an_output_that_no_input_decides_stays_fp32_beside_a_half_one() -> None:
+    """The mean of a norm, which somebody reads."""
+    text = """g (float[n,8] x) => (float[n,8] y, float[n,1] m) {
+        h = MatMul(x, w)
+        n, mean = LayerNormalization(h, gain)
+        y = Relu(n)
+        m = Neg(mean)
+    }"""
+    weights = {"w": WEIGHTS["w"], "gain": np.ones(8, np.float32)}
+    model = converted(graphs.model(text, weights))
+    assert types_of(model)["n"] == "float16"
+    x = RNG.normal(size=(5, 8)).astype(np.float32)
+    wanted, found = graphs.run(graphs.model(text, weights), {"x": x}), graphs.run(model, {"x": x})
+    assert all(graphs.rel_l2(wanted[name], found[name]) < 5e-3 for name in wanted)
+
+
+def test_the_type_that_an_attribute_names_becomes_half() -> None:
+    text = """g (float[n,8] x) => (float[n,8] y) {
+        h = MatMul(x, w)
+        a = RandomNormalLike<dtype = 1>(h)
+        b = RandomUniformLike(h)
+        c = Mul(a, b)
+        y = Mul(c, nothing)
+    }"""
+    model = graphs.model(text, {"w": WEIGHTS["w"], "nothing": np.zeros(1, np.float32)})
+    outcome = graph_pass.run(ConvertToHalf(CUDA), model)
+    assert not any("kept in fp32" in note for note in outcome.notes)
+    assert {types_of(model)[name] for name in "abc"} == {"float16"}
+    assert not graphs.run(model, {"x": np.ones((3, 8), np.float32)}, "all")["y"].any()

@@ -5,6 +5,7 @@ import numpy as np
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
+from onnxfix.surgery.int8.quantizer import ALL
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 
 PASS = FoldConstantTransposes()
@@ -67,3 +68,16 @@ def test_casts_are_evaluated_to_the_type_the_product_read() -> None:
     (weight,) = model.graph.initializers.values()
     assert weight.const_value is not None and weight.const_value.numpy().dtype == np.float32
     np.testing.assert_allclose(graphs.run(model, feed)["y"], expected, rtol=1e-6)
+
+
+def test_a_table_that_an_embedding_reads_too_stays_one() -> None:
+    text = """g (int64[n] ids) => (float[n,100] y) {
+        e = Gather(t, ids)
+        u = Transpose<perm = [1, 0]>(t)
+        y = MatMul(e, u)
+    }"""
+    table = {"t": np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32)}
+    assert not graph_pass.run(PASS, graphs.model(text, table)).changes
+    model = graphs.model(text, table)
+    graph_pass.run(FoldConstantTransposes(ALL), model)
+    assert sorted(model.graph.initializers) == ["t", "t_folded"], "a quantizer makes one of the two"

@@ -50,12 +50,37 @@ def test_shared_weights_stay_shared_and_outputs_keep_their_names() -> None:
     assert all(graphs.rel_l2(wanted[name], found[name]) < 1e-6 for name in wanted)
 
 
-@pytest.mark.parametrize("attributes", ["alpha = 0.5", "beta = 2.0", "transA = 1"])
-def test_a_gemm_that_does_more_stays_and_is_named(attributes: str) -> None:
+@pytest.mark.parametrize(
+    "attributes", ["alpha = 0.5", "beta = 2.0", "beta = 0.0", "transA = 1, transB = 1, alpha = 3.0"]
+)
+def test_factors_and_transposes_are_written_out(attributes: str) -> None:
     text = f"""g (float[8,8] x) => (float[8,8] y) {{ y = Gemm<{attributes}>(x, w, bias) }}"""
-    model = graphs.model(text, {"w": RNG.normal(size=(8, 8)).astype(np.float32), "bias": WEIGHTS["bias"]})
-    outcome = graph_pass.run(PASS, model)
-    assert not outcome.changes and "stays a Gemm" in outcome.notes[0]
+    weights = {"w": RNG.normal(size=(8, 8)).astype(np.float32), "bias": WEIGHTS["bias"]}
+    model, x = graphs.model(text, weights), RNG.normal(size=(8, 8)).astype(np.float32)
+    graph_pass.run(PASS, model)
+    assert "Gemm" not in graphs.op_types(model)
+    wanted = graphs.run(graphs.model(text, weights), {"x": x})["y"]
+    assert graphs.rel_l2(wanted, graphs.run(model, {"x": x})["y"]) < 1e-6
+
+
+def test_a_weight_that_something_else_reads_is_stored_once() -> None:
+    """As it is by a MatMul, transposed by a Gemm in front and by one in the body of an If."""
+    text = """g (float[n,32] x, bool c) => (float[n,32] y) {
+        a = MatMul(x, w)
+        b = Gemm<transB = 1>(a, w)
+        y = If (c) <
+            then_branch = t () => (float[n,32] p) { p = Gemm<transB = 1>(b, w) },
+            else_branch = e () => (float[n,32] q) { q = Gemm<alpha = 0.5>(b, w) }
+        >
+    }"""
+    weights = {"w": RNG.normal(size=(32, 32)).astype(np.float32)}
+    model, x = graphs.model(text, weights), RNG.normal(size=(5, 32)).astype(np.float32)
+    graph_pass.run(PASS, model)
+    assert "Gemm" not in graphs.op_types(model)
+    assert [v.const_value.size for v in model.graph.initializers.values() if v.const_value.size > 1] == [1024]
+    for c in (True, False):
+        feed = {"x": x, "c": np.array(c)}
+        assert graphs.rel_l2(graphs.run(graphs.model(text, weights), feed)["y"], graphs.run(model, feed)["y"]) < 1e-6
 
 
 def test_blocked_nodes_stay() -> None:

@@ -10,8 +10,9 @@ from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.int8 import block_quantization
 from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
-from onnxfix.surgery.sites.linear import linears
+from onnxfix.surgery.sites.linear import linears, table_blocks
 
 CUDA, CPU = Target.resolve("cuda"), Target.resolve("cpu")
 PASS = QuantizeWeights(CUDA)
@@ -116,3 +117,67 @@ def test_table_blocks_hold_zeros_extremes_and_a_broken_last_block() -> None:
     assert np.array_equal(whole[7], np.zeros(40, np.float32))
     assert np.abs(whole - table).max(axis=1)[8] <= 1e4 / 127 / 2
     assert graphs.rel_l2(table[9:], whole[9:]) < 8e-3
+
+
+@pytest.mark.parametrize(("width", "block"), [(96, 32), (576, 64), (768, 128), (16, 16), (48, 16), (100, None)])
+def test_a_table_takes_blocks_that_divide_its_rows_or_stays(width: int, block: int | None) -> None:
+    """Where CUDA's kernel divides the flat index by the block: microsoft/onnxruntime#32663."""
+    text = f"g (int64[n] ids) => (float[n,{width}] e) {{ e = Gather(table, ids) }}"
+    model = graphs.model(text, {"table": RNG.normal(size=(70000 // width, width)).astype(np.float32)})
+    outcome = graph_pass.run(PASS, model)
+    found = list(table_blocks.find(model))
+    if block is None:
+        assert not found and not outcome.changes and "100" in outcome.notes[0]
+    else:
+        assert found[0].block == block and not found[0].mixes_rows and not found[0].guesses_zero
+
+
+TIED = {
+    "behind a Transpose": """g (int64[n] ids) => (float[n,700] y) {
+        e = Gather(t, ids)
+        u = Transpose<perm = [1, 0]>(t)
+        y = MatMul(e, u)
+    }""",
+    "looked up behind one": """g (int32[n] ids) => (float[n,700] y) {
+        u = Transpose(t)
+        e = Gather(u, ids)
+        y = MatMul(e, t)
+    }""",
+    "twice, by a Gemm and in a branch": """g (int64[n] ids, bool c) => (float[n,700] y) {
+        i = Identity(t)
+        e = Gather(t, ids)
+        f = Gather(i, ids)
+        s = Add(e, f)
+        y = If (c) <
+            then_branch = a () => (float[n,700] p) { p = Gemm<transB = 1>(s, t) },
+            else_branch = b () => (float[n,700] q) { q = Gemm<transB = 1, alpha = 0.5>(s, t) }
+        >
+    }""",
+}
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("text", TIED.values(), ids=TIED)
+def test_a_table_that_is_the_output_layer_too_is_stored_once(text: str, bits: int) -> None:
+    table = RNG.normal(size=(700, 96)).astype(np.float32)
+    weights = {"t": table.T.copy() if "Gather(u" in text else table}
+    model = graphs.model(text, weights)
+    graph_pass.run(GemmToMatMul(), model)
+    graph_pass.run(QuantizeWeights(CUDA, bits), model)
+    assert not {"MatMul", "Gather"} & set(graphs.op_types(model))
+    large = [v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value.size >= 700 * 96]
+    assert large == [700 * 96], "one table of bytes"
+    ids = IDS[0].astype(np.int32 if "int32" in text else np.int64)
+    feed = {"ids": ids, **({"c": np.array(False)} if "bool c" in text else {})}
+    wanted, found = (graphs.run(m, feed)["y"] for m in (graphs.model(text, weights), model))
+    assert graphs.rel_l2(wanted, found) < 1.2e-2
+    assert np.allclose(graphs.run(model, feed, "all")["y"], found, rtol=1e-3, atol=1e-3)
+
+
+def test_a_weight_that_something_else_reads_in_float_stays() -> None:
+    text = """g (float[n,96] x) => (float[n,200] y, float[96,200] z) {
+        y = MatMul(x, w)
+        z = Neg(w)
+    }"""
+    outcome = graph_pass.run(PASS, model := graphs.model(text, {"w": WEIGHTS["w"]}))
+    assert graphs.op_types(model) == ["MatMul", "Neg"] and "Neg" in outcome.notes[0]

@@ -1,4 +1,4 @@
-"""Shapes of all values at one batch and sequence, by one walk that also follows the arithmetic on shapes.
+"""Shapes of all values at one size of each input, by one walk that also follows the arithmetic on shapes.
 
 onnx's own inference takes 0.15 s for ModernBERT-large and stops at a Slice whose bounds the graph computes, as the
 TorchScript exporter writes them; with numbers for all sizes such bounds are numbers too. 0.03 s.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.plan import Sizes
 from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from .concrete_shapes import evaluated, inferred_fed, inferred_shapes, size_of, stated_shapes
 from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
 
@@ -38,54 +36,11 @@ _ARITHMETIC: dict[str, Callable[..., Numbers]] = {
 }
 
 
-def shapes_at(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[ir.Value, Shape]:
-    """The shape of each value as far as it is known; `recorded`: what the file says, by name.
-
-    Bodies of control flow are walked once, with the values that they capture.
+class Walk:
+    """`shapes` of values as far as known, and the `numbers` that small integer ones hold; `stated`: what is taken from
+    the file where nothing computes it, by name. Bodies of control flow are walked once, with the values they capture.
     """
-    walk = _Walk(stated_shapes(model.graph, sizes, recorded))
-    for value in model.graph.inputs:
-        if value.shape is not None:
-            walk.shapes[value] = tuple(size_of(d, axis, sizes) for axis, d in enumerate(value.shape))
-    walk.graph(model.graph)
-    return walk.shapes
 
-
-def shapes_fed(model: ir.Model, fed: Mapping[str, Shape], complete: bool = True) -> dict[ir.Value, Shape]:
-    """The shape of each value as far as it is known, with inputs of these shapes, by name. `complete`: onnx's own
-    inference is asked for what the walk leaves open, which takes a copy of the weights."""
-    symbols = {
-        dimension.value: size
-        for value in model.graph.inputs
-        for dimension, size in zip(value.shape or (), fed.get(value.name or "", ()), strict=False)
-        if not isinstance(dimension, int) and dimension.value
-    }
-    recorded = ((v.name or "", v.shape) for node in model.graph.all_nodes() for v in node.outputs)
-    stated = {n: known for n, s in recorded if s is not None and (known := evaluated(s, symbols)) is not None}
-    walk = _Walk(stated)
-    for value in model.graph.inputs:
-        if value.name and value.name in fed:
-            walk.shapes[value] = fed[value.name]
-    walk.graph(model.graph)
-    open_values = [v for node in model.graph.all_nodes() for v in node.outputs if v not in walk.shapes and v.name]
-    if complete and open_values:
-        found = inferred_fed(model, fed)
-        walk.shapes.update((value, found[value.name]) for value in open_values if value.name in found)
-    return walk.shapes
-
-
-def shapes_by_name(
-    names: Collection[str], model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Shape]
-) -> dict[str, Shape]:
-    """The shapes of at least these values, as far as known: onnx's inference is asked for what the walk leaves open."""
-    found: dict[str, set[Shape]] = {}
-    for value, shape in shapes_at(model, sizes, recorded).items():
-        found.setdefault(value.name or "", set()).add(shape)
-    known = {name: shapes.pop() for name, shapes in found.items() if len(shapes) == 1}  # branches may share a name
-    return known if all(name in known for name in names) else inferred_shapes(model, sizes, recorded) | known
-
-
-class _Walk:
     def __init__(self, stated: Mapping[str, Shape]) -> None:
         self.stated = stated
         self.shapes: dict[ir.Value, Shape] = {}
@@ -155,6 +110,10 @@ class _Walk:
             whole_shape = shapes[0]
             end = node.attributes["end"].as_int() if "end" in node.attributes else None
             return None if whole_shape is None else np.array(whole_shape[integer(node, "start", 0) : end], np.int64)
+        if node.op_type == "CastLike" and numbers[1] is not None and numbers[0] is None:
+            tensor = constant_tensor(node.inputs[0])  # a float, which no shape is made of before it is cast
+            small = tensor is not None and tensor.size == 1 and not isinstance(tensor, ir.ExternalTensor)
+            return tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None

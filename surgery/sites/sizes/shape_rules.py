@@ -22,8 +22,8 @@ FastGelu Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LayerNormalizatio
 Not QuantizeLinear QuickGelu RMSNormalization Reciprocal Relu RotaryEmbedding Round ScatterElements ScatterND
 Sigmoid Sign SimplifiedLayerNormalization Sin SkipLayerNormalization SkipSimplifiedLayerNormalization Softmax
 Softplus Sqrt Tanh Trilu"""
-_BROADCAST = """Add And BitwiseAnd BitwiseOr Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow
-Sub Where Xor"""
+BROADCAST = """Add And BitwiseAnd BitwiseOr Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow
+Sub Where Xor""".split()
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2")
 
 
@@ -70,6 +70,8 @@ def _unsqueeze(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[
 
 def _reduce(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]) -> Shape | None:
     x, axes = shapes[0], _axes(node, numbers)
+    if x is not None and axes is None and len(node.inputs) < 2 and not integer(node, "noop_with_empty_axes", 0):
+        axes = tuple(range(len(x)))
     if x is None or axes is None:
         return None
     gone, keep = {a % len(x) for a in axes}, integer(node, "keepdims", 1)
@@ -118,16 +120,38 @@ def _tile(_: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers 
     return None if x is None or times is None else tuple(d * int(n) for d, n in zip(x, times, strict=True))
 
 
+def _gather_nd(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
+    data, ids = shapes[:2]
+    if data is None or ids is None:
+        return None
+    return (*ids[:-1], *data[integer(node, "batch_dims", 0) + ids[-1] :])
+
+
+def _recurrent(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
+    """The first output: every step's state, (length, directions, batch, hidden)."""
+    x, directions = shapes[0], 2 if _text(node, "direction") == "bidirectional" else 1
+    hidden = integer(node, "hidden_size", 0)
+    if x is None or not hidden or len(x) != 3:
+        return None
+    return (x[0], x[1], directions, hidden) if integer(node, "layout", 0) else (x[0], directions, x[1], hidden)
+
+
+def _text(node: ir.Node, name: str) -> str:
+    return node.attributes[name].as_string() if name in node.attributes else ""
+
+
 SHAPES: dict[str, Rule] = {
     **dict.fromkeys(_SAME.split(), lambda node, shapes, numbers: shapes[0]),
-    **dict.fromkeys(_BROADCAST.split(), lambda node, shapes, numbers: broadcast(shapes)),
+    **dict.fromkeys(BROADCAST, lambda node, shapes, numbers: broadcast(shapes)),
     **PRODUCTS,
     **dict.fromkeys(("Gather", "GatherBlockQuantized"), _gather),
     **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
     "Concat": _concat,
     "ConstantOfShape": lambda node, shapes, numbers: None if numbers[0] is None else tuple(map(int, numbers[0])),
     "Expand": _expand,
     "Flatten": _flatten,
+    "GatherND": _gather_nd,
     "GatherElements": lambda node, shapes, numbers: shapes[1],
     "Reshape": _reshape,
     "Shape": lambda node, shapes, numbers: None if shapes[0] is None else (len(shapes[0]),),

@@ -1,0 +1,147 @@
+"""Deadline: the time that a job has, which stage it is in, and what is stopped when the time is over.
+
+Each kind of work ends in its own way: Python's own by an exception in the thread that the job runs in, a child process
+by its death, a run of ONNX Runtime by its terminate flag, which stops an endless Loop at its next node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from onnxfix.nouns.errors import OnnxfixError, arg
+
+from .progress import Advance
+
+LONGEST_S = 4 * 3600.0
+"""A job for which nothing was said: 7 billion parameters on a slow disk take an hour."""
+# One run of a model in a job for which nothing was said. The bundled model takes 2 s for 2,048 tokens with every node
+# rounded to half precision; the rest is for machines that do other things as well. The second figure is 2 MB a second.
+RUN_S, BYTES_A_SECOND = 60.0, 2e6
+# What native code that cannot be stopped may still take, before the process is ended by `last_resort`.
+GRACE_S = 15.0
+
+last_resort: Callable[[OnnxfixError], None] | None = None
+"""What a program that is nothing but the job does when even that did not help: end itself. None in a library."""
+
+
+class LateError(OnnxfixError):
+    """A stage did not end in time."""
+
+    def __init__(self, what: str, limit_s: float) -> None:
+        longer = f"give it longer with {arg('timeout', 'SECONDS')}"
+        super().__init__(f"{what} did not end within {limit_s:.3g} s", longer)
+
+
+class _Late(BaseException):
+    """Raised within the thread that is late; no `except Exception` of a library's quirks may take it for one."""
+
+
+@dataclass
+class Deadline:
+    """Of one job. `stage`: what it does now."""
+
+    limit_s: float
+    run_s: float
+    stage: str
+    until: float
+    thread: int = field(default_factory=threading.get_ident)
+    open: bool = True
+    late: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def error(self) -> LateError:
+        return LateError(self.stage, self.limit_s)
+
+    def left(self) -> float:
+        """Seconds, at least a thousandth: what waits for none waits for ever."""
+        return max(self.until - time.monotonic(), 1e-3)
+
+    def interrupt(self) -> None:
+        with self.lock:
+            if self.open:
+                self.late = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(_Late))
+
+    def end(self) -> None:
+        """Nothing in Python got through."""
+        if self.open and last_resort is not None:
+            last_resort(self.error())
+
+
+_CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+
+
+def current() -> Deadline | None:
+    """Of the job that this thread, or the context it was started with, works for."""
+    return _CURRENT.get()
+
+
+@contextlib.contextmanager
+def limited(job: str, timeout: float | None, nbytes: int, progress: Advance) -> Iterator[Advance]:
+    """A block that ends within `timeout` seconds, or raises LateError with its stage; `nbytes`: size of the model.
+
+    Yields what to call with the name of each stage, which tells `progress`. Without a timeout only a single run of the
+    model has a limit that somebody could notice.
+    """
+    limit = LONGEST_S if timeout is None else timeout
+    run = RUN_S + nbytes / BYTES_A_SECOND if timeout is None else limit
+    deadline = Deadline(limit, run, job, time.monotonic() + limit)
+    timers = [threading.Timer(limit, deadline.interrupt), threading.Timer(limit + GRACE_S, deadline.end)]
+    token = _CURRENT.set(deadline)
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+
+    def advance(step: str) -> None:
+        deadline.stage = f"{job}: {step}"
+        if deadline.late:
+            raise deadline.error()
+        progress(step)
+
+    try:
+        try:
+            yield advance
+        finally:
+            _CURRENT.reset(token)
+            for timer in timers:
+                timer.cancel()
+            with deadline.lock:
+                deadline.open = False
+            if deadline.late:  # on its way to this thread, and to be met here and nowhere else
+                time.sleep(1.0)
+    except _Late:
+        raise deadline.error() from None
+
+
+@contextlib.contextmanager
+def stopping(what: str, stop: Callable[[], None]) -> Iterator[None]:
+    """A block that is one run of a model: `stop` is called when it is late, and LateError is raised when it has ended.
+
+    Nothing is limited where no job is.
+    """
+    deadline = _CURRENT.get()
+    if deadline is None:
+        yield
+        return
+    limit, fired = min(deadline.run_s, deadline.left()), threading.Event()
+
+    def late() -> None:
+        fired.set()
+        stop()
+
+    timer = threading.Timer(limit, late)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if fired.is_set():
+            said = deadline.limit_s if deadline.left() <= 1e-3 else deadline.run_s
+            raise LateError(f"{deadline.stage}: {what}", said)

@@ -1,0 +1,118 @@
+"""Axes that are declared dynamic and work at one size alone: a number of the export stands in the graph.
+
+Found by walking the graph at sizes of no meaning: the first node that refuses them names numbers that would fit. A size
+is baked if the graph fits at it, whatever the other axes are, and at no other: smaller ones, multiples and neighbours
+are tried, so that limits (a table of 512 positions) and steps (sides of 32 pixels) are none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from .probe import Axis, Misfit, Probe, Sizes, free_axes, generic, probe
+
+_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Baked:
+    """An axis that works at `size` alone, and the node that refuses others."""
+
+    axis: Axis
+    size: int
+    misfit: Misfit
+    sizes: Sizes
+    """Sizes of all axes at which the graph fits."""
+
+
+def find(graph: ir.Graph) -> list[Baked]:
+    """The axes of a graph's inputs that are frozen; none where nothing is known. One walk for a graph that is sound."""
+    axes = free_axes(graph)
+    first = _Search(graph, axes, 0).run()
+    second = _Search(graph, axes, 1).run() if first else {}
+    agreed = [found for name, found in first.items() if name in second and second[name].size == found.size]
+    return [found for found in agreed if not any(_fits(graph, found, size) for size in _others(found))]
+
+
+def _fits(graph: ir.Graph, found: Baked, size: int) -> bool:
+    return not probe(graph, {**found.sizes, found.axis.name: size}).misfits
+
+
+def _others(found: Baked) -> list[int]:
+    """Other sizes that would work were the axis free, or bound to a step or to a limit."""
+    c, generic_size = found.size, 7 * max(d for d in found.sizes.values())
+    near = (c // 2, c - 1, c + 1, c + 2, c + 16, 2 * c, 3 * c, 10 * c, 1, 2, 3, 32, 64, 96, 160, generic_size)
+    return sorted({size for size in near if size > 0} - {c})
+
+
+class _Search:
+    """Sizes at which the graph fits, from generic ones: each step gives one axis a number, or the size of another."""
+
+    def __init__(self, graph: ir.Graph, axes: list[Axis], turn: int) -> None:
+        self.graph, self.axes = graph, axes
+        self.sizes = generic(axes, turn)
+        self.order = {node: index for index, node in enumerate(graph.all_nodes())}
+        self.found: dict[str, Baked] = {}
+        self.open = {axis.name for axis in axes}
+
+    def run(self) -> dict[str, Baked]:
+        """By name; empty where no sizes are found at which the graph fits."""
+        at = probe(self.graph, self.sizes)
+        for _ in range(_STEPS):
+            if not at.misfits:
+                return {name: replace(found, sizes=self.sizes) for name, found in self.found.items()}
+            at_next = self._step(at)
+            if at_next is None:
+                return {}
+            at = at_next
+        return {}
+
+    def _step(self, at: Probe) -> Probe | None:
+        """The number that lets the walk get furthest past the first misfit; else the axis that must equal another."""
+        missed = at.misfits[0]
+        best: tuple[int, str, int, Probe] | None = None
+        for name in self.open:
+            for size in self._candidates(name, missed, at):
+                tried = probe(self.graph, {**self.sizes, name: size})
+                reached = self._reached(tried)
+                if reached > self.order[missed.node] and (best is None or reached > best[0]):
+                    best = reached, name, size, tried
+        if best is None:
+            return None
+        _, name, size, tried = best
+        equal = [axis for axis in self.axes if axis.name != name and self.sizes[axis.name] == size]
+        if not equal:
+            axis = next(axis for axis in self.axes if axis.name == name)
+            self.found[name] = Baked(axis, size, missed, {})
+        self.open.discard(name)
+        self.sizes = {**self.sizes, name: size}
+        return tried
+
+    def _reached(self, at: Probe) -> int:
+        return self.order[at.misfits[0].node] if at.misfits else len(self.order)
+
+    def _candidates(self, name: str, missed: Misfit, at: Probe) -> list[int]:
+        """What an axis would have to be for two numbers of the node to agree, one of which holds it as a factor."""
+        size = self.sizes[name]
+        numbers = sorted(set(_numbers(missed.node, at)))
+        held = [n // size for n in numbers if n and n % size == 0]
+        found = {n // factor for n, factor in itertools.product(numbers, held) if n > 0 and n % factor == 0}
+        return sorted(found - {size})[:_STEPS]
+
+
+def _numbers(node: ir.Node, at: Probe) -> Iterator[int]:
+    """All sizes at a node: of its operands' axes, of the whole operands, and those that it is told."""
+    for value in node.inputs:
+        if value is None:
+            continue
+        shape = at.shapes.get(value, ())
+        yield from (*shape, math.prod(shape))
+        told = at.numbers.get(value)
+        if told is not None and told.dtype.kind in "iu":
+            sizes = [int(n) for n in told.reshape(-1)]
+            yield from (*sizes, math.prod(n for n in sizes if n > 0))

@@ -1,0 +1,1 @@
+"""Broken models by the thousand: mutations of small real graphs, and what every command answers to them."""

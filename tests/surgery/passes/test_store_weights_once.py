@@ -1,0 +1,66 @@
+"""Equal matrices become one."""
+
+import graphs
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
+
+PASS = StoreWeightsOnce()
+SQUARE = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+SQUARE[5, 5] = np.nan
+WEIGHTS = {"w": SQUARE, "turned": SQUARE.T.copy(), "again": SQUARE, "turned_too": SQUARE.T.copy(), "other": -SQUARE}
+
+
+def BAD() -> Model:
+    """Equal, transposed, transposed again, and one that is neither."""
+    return graphs.model(
+        """g (float[n,40] x) => (float[n,40] y) {
+        a = MatMul(x, w)
+        b = MatMul(a, turned)
+        c = MatMul(b, again)
+        d = MatMul(c, turned_too)
+        y = MatMul(d, other)
+    }""",
+        WEIGHTS,
+    )
+
+
+def SOUND() -> Model:
+    return graphs.model("g (float[n,40] x) => (float[n,40] y) { y = MatMul(x, w) }", {"w": SQUARE})
+
+
+def test_one_is_left_and_one_transpose() -> None:
+    model = BAD()
+    graph_pass.run(PASS, model)
+    assert sorted(model.graph.initializers) == ["other", "w"]
+    assert graphs.op_types(model).count("Transpose") == 1
+
+
+def test_a_weight_that_is_an_output_stays() -> None:
+    text = "g (float[n,40] x) => (float[n,40] y, float[40,40] v) { a = MatMul(x, w)  y = MatMul(a, v) }"
+    assert not graph_pass.run(PASS, graphs.model(text, {"w": SQUARE, "v": SQUARE})).changes
+
+
+def test_a_copy_in_a_branch_goes_and_one_in_each_branch_stays() -> None:
+    text = """g (float[n,40] x, bool c) => (float[n,40] y) {
+        a = MatMul(x, w)
+        y = If (c) <
+            then_branch = t () => (float[n,40] p) { p = MatMul(a, inner) },
+            else_branch = e () => (float[n,40] q) { q = MatMul(a, other) }
+        >
+    }"""
+    model = graphs.model(text, {"w": WEIGHTS["other"]})
+    for body, name, array in zip(list(model.graphs())[1:], ("inner", "other"), (-SQUARE.T, SQUARE), strict=True):
+        old = next(v for node in body for v in node.inputs if v is not None and v.name == name)
+        value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array)))
+        body.register_initializer(value)
+        for user, index in list(old.uses()):
+            user.replace_input_with(index, value)
+    feed = {"x": np.ones((2, 40), np.float32), "c": np.array(True)}
+    wanted = graphs.run(model, feed)["y"]
+    graph_pass.run(PASS, model)
+    assert [sorted(graph.initializers) for graph in model.graphs()] == [["w"], [], ["other"]]
+    np.testing.assert_array_equal(graphs.run(model, feed)["y"], wanted)
