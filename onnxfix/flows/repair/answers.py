@@ -3,7 +3,6 @@ them."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ SHORTER = LENGTHS[2:]
 # images, windows of samples and frames.
 COMMON_SIZES = (48, 32, 64, 80, 128, 224, 256, 512, 16, 40, 96, 112, 160, 192, 299, 320, 384, 400, 480, 640, 768, 1024)
 _TRIED_S = 20.0
-_NODE = re.compile(r"Name:'(?P<name>[^']*)'")
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,7 @@ def _way_out(model: Model, failure: OnnxfixError, feeds: Sequence[Feed], can_sta
 def _blamed(model: Model, message: str) -> ir.Value | None:
     """The input that the node named in a message is fewest nodes behind; the only one where no node is named."""
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
-    found = _NODE.search(message)
-    node = next((n for n in model.nodes() if found and label(n) == found["name"]), None)
+    node = next((n for n in model.nodes() if f"{n.op_type} '{label(n)}'" in message), None)
     pending: list[Any] = [v for v in node.inputs if v is not None] if node is not None else []
     seen = set(pending)
     while pending:
