@@ -69,6 +69,13 @@ def test_nothing_is_said_where_all_of_it_fits(tmp_path: Path) -> None:
     assert found.said == "" and max(feed.arrays["input_ids"].shape[1] for feed in found.feeds) == 2048
 
 
+def test_what_takes_too_long_is_run_on_shorter_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxfix.flows.repair.answers.SLOW_S", 0.15)
+    found = answered(additive(), tmp_path, MadeUp(memory=1_000_000_000))
+    longest = max(feed.arrays["input_ids"].shape[1] for feed in found.feeds)
+    assert longest < 1024 and "took" in found.said and f"; at {longest:,} tokens: " in found.said
+
+
 @pytest.mark.parametrize("length", [64, 256])
 def test_bytes_are_those_of_the_largest_values_at_once(length: int) -> None:
     feed = Feed("one", {"input_ids": np.zeros((1, length), np.int64)})

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.deadline import LateError
 from onnxfix.nouns.site import label
 
 from . import budget
@@ -28,6 +29,8 @@ SHORTER = LENGTHS[2:]
 # images, windows of samples and frames.
 COMMON_SIZES = (48, 32, 64, 80, 128, 224, 256, 512, 16, 40, 96, 112, 160, 192, 299, 320, 384, 400, 480, 640, 768, 1024)
 _TRIED_S = 20.0
+# Seconds that the source may take for all feeds: several such runs follow, and emulated ones take three times that.
+SLOW_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,56 @@ def answers(
             return Answers([*given, *more], Recorded(source, [feed.arrays for feed in (*given, *more)]))
         except RunFailure as error:
             raise OnnxfixError(error.message.marked, _way_out(model, error, given, False)) from error
-    failure: RunFailure | None = None
-    tried: list[Feed] = []
+    try:
+        return _made_up(model, source, lengths, more, how, can_state)
+    except OnnxfixError:
+        if not more:
+            raise
+    # real inputs will do where none can be made up
+    return Answers(list(more), Recorded(source, [feed.arrays for feed in more]))
+
+
+def _made_up(
+    model: Model, source: Runner, lengths: Sequence[int], more: Sequence[Feed], how: MadeUp, can_state: bool
+) -> Answers:
+    """On the first candidates that the source takes, and soon enough where shorter ones are to be had."""
+    from onnxfix.eval.run.runners import Recorded, RunFailure
+
+    failure: tuple[RunFailure, list[Feed]] | None = None
+    late: LateError | None = None
+    found: Answers | None = None
+    slow, below = "", None
     for feeds, said in _candidates(model, source, lengths, how):
+        every, reach, begun = [*feeds, *more], _reach(feeds), time.monotonic()
+        if below is not None and reach >= below:
+            continue  # not enough shorter than what was too slow
         try:
-            every = [*feeds, *more]
-            return Answers(every, Recorded(source, [feed.arrays for feed in every]), said)
+            found = Answers(every, Recorded(source, [feed.arrays for feed in every]), said)
         except RunFailure as error:
-            failure, tried = failure or error, tried or feeds
-    if more:  # real inputs will do where none can be made up
-        return Answers(list(more), Recorded(source, [feed.arrays for feed in more]))
+            failure = failure or (error, feeds)
+            continue
+        except LateError as error:
+            late = late or error
+            below = reach // 16  # what never ends is not waited for eight times
+            slow = slow or f"{reach:,} did not end in time"
+            continue
+        took = time.monotonic() - begun
+        if slow:
+            found = replace(found, said=f"; at {reach:,} tokens: {slow}")
+        if took <= SLOW_S:
+            return found
+        slow, below = slow or f"{reach:,} took {took:.0f} s a time", reach
+    if found is not None:
+        return found
+    if late is not None:
+        raise late
     assert failure is not None
-    raise OnnxfixError(failure.message.marked, _way_out(model, failure, tried, can_state))
+    raise OnnxfixError(failure[0].message.marked, _way_out(model, *failure, can_state))
+
+
+def _reach(feeds: Sequence[Feed]) -> int:
+    """The longest second axis, which of tokens is the length."""
+    return max((size for feed in feeds for array in feed.arrays.values() for size in array.shape[1:2]), default=0)
 
 
 def _candidates(model: Model, source: Runner, lengths: Sequence[int], how: MadeUp) -> Iterator[tuple[list[Feed], str]]:
@@ -110,7 +151,7 @@ def _fitting(model: Model, lengths: Sequence[int], how: MadeUp) -> tuple[Sequenc
     for index, longest in enumerate(lengths):
         feeds = make_feeds(model, longest=longest, shapes=how.shapes)
         need = max((budget.needed_bytes(model, feed, how.half) for feed in feeds), default=0)
-        reach = max((size for feed in feeds for a in feed.arrays.values() for size in a.shape[1:2]), default=0)
+        reach = _reach(feeds)
         if need <= most or longest == lengths[-1]:
             what = f"; at {reach:,} tokens: {said}" if said and reach < reached else ""
             return lengths[index:], what
