@@ -21,11 +21,14 @@ _SEEDS = 1 << 20
 
 
 def seeded(model: Model) -> Model:
-    """A copy in which what draws has a seed, made of the name of what it draws: two versions of a model draw alike."""
+    """A copy in which what draws has a seed, its own or one made of the name of what it draws: two versions of a model
+    draw alike."""
     import onnx_ir as ir
 
     copy = model.clone()
     for node in random_numbers.drawing(copy):
+        if "seed" in node.attributes:
+            continue
         seed = zlib.crc32(first_output(node).encode()) % _SEEDS
         node.attributes.add(ir.AttrFloat32("seed", float(seed)))
     return copy
