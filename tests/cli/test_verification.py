@@ -126,13 +126,13 @@ MASKED = """g (int64[b,s] input_ids, int64[b,s] attention_mask) => (float[b,s,16
 }"""
 
 
-def masked(bias: str) -> Model:
+def masked(bias: str, text: str = MASKED) -> Model:
     rng = np.random.default_rng(0)
     weights = {name: (rng.standard_normal((16, 16)) * 0.2).astype(np.float32) for name in "wu"}
     weights["table"] = rng.standard_normal((50, 16)).astype(np.float32)
     numbers = {"zero": 0.0, "never": -np.inf, "one": 1.0}
     weights |= {name: np.array(number, np.float32) for name, number in numbers.items() if name in bias}
-    return graphs.model(MASKED % bias, weights, opset=17)
+    return graphs.model(text % bias, weights, opset=17)
 
 
 def test_a_source_that_makes_nan_is_named_with_the_node(tmp_path: Path) -> None:
@@ -145,6 +145,20 @@ def test_a_source_without_nan_is_not(tmp_path: Path) -> None:
     source = masked("Where(seen, zero, never)")
     source.graph.initializers["never"].const_value = onnx_ir.tensor(np.array(-1e9, np.float32))
     assert repair(saved(source, tmp_path), precision="fp32").outcome.notes == ()
+
+
+def test_nan_of_a_mask_reaches_no_scale_of_dynamic_int8(tmp_path: Path) -> None:
+    done = repair(saved(masked("Where(seen, zero, never)"), tmp_path), int8="dynamic")
+    assert any(note.startswith("masks of -inf are -1e30") for note in done.outcome.notes)
+    assert all(c.sound and c.rel_l2 < 5e-2 for c in done.comparisons)
+
+
+def test_nan_that_no_constant_makes_refuses_dynamic_int8_for_that_reason(tmp_path: Path) -> None:
+    source = masked("Log(number)", MASKED.replace("bias =", "number = Cast <to = 1> (both) bias ="))
+    with pytest.raises(OnnxfixError) as caught:
+        repair(saved(source, tmp_path), int8="dynamic")
+    assert "the source itself makes NaN in" in str(caught.value) and "first in Softmax Softmax_p" in str(caught.value)
+    assert "max_error" not in str(caught.value)
 
 
 def test_weights_that_are_half_become_fp32_exactly_with_a_word(tmp_path: Path) -> None:
