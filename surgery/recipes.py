@@ -12,6 +12,7 @@ from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.int8.calibration import Inputs, Method
 from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.passes.bound_mask_infinities import BoundMaskInfinities
 from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
@@ -139,7 +140,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     if wish.migrate and wish.inputs:
         steps.append(MigrateOutliers(wish.inputs, symmetric, wish.int8 == "dynamic", selection))
     if wish.int8 == "dynamic":
-        return [*steps, QuantizeDynamic(selection, reduce_range=wish.reduce_range)]
+        return [*steps, BoundMaskInfinities(), QuantizeDynamic(selection, reduce_range=wish.reduce_range)]
     return [*steps, QuantizeStatic(wish.inputs, wish.method, symmetric, selection, wish.reduce_range)]
 
 

@@ -40,6 +40,16 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
 @click.option("--feeds", type=options.file, metavar="FILE.npz", help="Inputs to verify on.")
 @click.option(
+    "--input", multiple=True, metavar="NAME=SHAPE", help="Shape of an input that is made up, as in ids=1x128."
+)
+@click.option(
+    "--verify-budget",
+    type=float,
+    callback=_positive,
+    metavar="GB",
+    help="Memory for activations of made-up inputs, which are shortened for it; default: what the machine allows.",
+)
+@click.option(
     "--calibrate",
     type=options.file,
     metavar="FILE",

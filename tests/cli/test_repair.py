@@ -193,15 +193,11 @@ def test_external_data_stays_external_and_outputs_are_whole(folder: Path) -> Non
     assert Model.open(folder / "big.fp16.onnx").weights_bytes < Model.open(folder / "big.onnx").weights_bytes
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_a_quantization_that_would_do_nothing_is_refused_with_the_reason(tmp_path: Path, dtype: type) -> None:
-    kind = {np.float16: "float16", np.float64: "double"}[dtype]
-    model = graphs.model(
-        f"g ({kind}[b,32] x) => ({kind}[b,32] y) {{ y = MatMul(x, w) }}", {"w": RNG.normal(size=(32, 32)).astype(dtype)}
-    )
-    model.save(tmp_path / "model.onnx")
+def test_a_quantization_that_would_do_nothing_is_refused_with_the_reason(tmp_path: Path) -> None:
+    weights = {"w": RNG.normal(size=(32, 32))}
+    graphs.model("g (double[b,32] x) => (double[b,32] y) { y = MatMul(x, w) }", weights).save(tmp_path / "model.onnx")
     done = onnxfix("repair", "--int8", "dynamic", cwd=tmp_path)
-    assert done.returncode == 2 and f"its weight is {'FLOAT16' if dtype is np.float16 else 'DOUBLE'}" in done.stderr
+    assert done.returncode == 2 and "its weight is DOUBLE" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     converted = onnxfix("repair", "--precision", "fp16", cwd=tmp_path)
     assert "nothing was converted" in converted.stdout
