@@ -23,7 +23,7 @@ class TooNew:
 
     @property
     def is_defined(self) -> bool:
-        """Whether the installed onnx knows what the stated version says; else nobody can tell what an older one lacks."""
+        """Whether the installed onnx knows what the stated version says; else nobody can tell what an older lacks."""
         import onnx
 
         if self.domain is None:
