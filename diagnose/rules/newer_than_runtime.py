@@ -17,7 +17,8 @@ class NewerThanRuntime:
     Libraries write the newest version that they know: `onnx.helper.make_model` of onnx 1.23 states IR version 14, and
     ONNX Runtime 1.31 ends at 13. Mostly nothing in the model needs it. `onnxfix repair` writes older versions where the
     same operators have the same definition there, or onnx's version converter writes them anew and onnx's reference
-    evaluator gives the same answers; `lower-versions` is the pass. Or install a newer ONNX Runtime.
+    evaluator gives the same answers; `lower-versions` is the pass. Of a version that the installed onnx does not know
+    either, nobody can tell. Or install a newer ONNX Runtime.
     """
 
     code: ClassVar[str] = "K008"
@@ -33,6 +34,6 @@ class NewerThanRuntime:
                 message=f"{found} is newer than ONNX Runtime {subject.target.table.requested}, which knows "
                 f"{found.known}",
                 evidence={"stated": found.stated, "known": found.known, "domain": found.domain or ""},
-                repair="onnxfix repair MODEL --precision fp32",
-                applicability=Applicability.NUMERIC,
+                repair="onnxfix repair --precision fp32" if found.is_defined else "",
+                applicability=Applicability.NUMERIC if found.is_defined else Applicability.MANUAL,
             )

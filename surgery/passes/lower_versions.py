@@ -34,7 +34,9 @@ class LowerVersions:
 
     def apply(self, editor: Editor) -> None:
         for found in list(too_new(editor.model.ir)):
-            if found.domain is None:
+            if not found.is_defined:
+                editor.notes.append(f"{found} is unknown to onnx as well: left as it is")
+            elif found.domain is None:
                 _lower_format(editor, found)
             elif differing(editor.model, found):
                 convert_opset(editor, found.known, "this ONNX Runtime")

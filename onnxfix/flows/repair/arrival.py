@@ -87,8 +87,8 @@ def lowered(model: Model) -> tuple[Recipe, Model, Outcome] | None:
     """A model of versions that the runtime does not know, in ones that it does; None for all others. Raises
     OnnxfixError where that cannot be done, or not be shown to say the same."""
     found = list(too_new(model.ir))
-    if not found:
-        return None
+    if not found or not all(each.is_defined for each in found):
+        return None  # ONNX Runtime says it
     steps = Recipe((LowerVersions(),))
     made, outcome = steps.apply(model)
     if any(each.domain is not None and differing(model, each) for each in found):

@@ -21,6 +21,17 @@ class TooNew:
     stated: int
     known: int
 
+    @property
+    def is_defined(self) -> bool:
+        """Whether the installed onnx knows what the stated version says; else nobody can tell what an older lacks."""
+        import onnx
+
+        if self.domain is None:
+            return self.stated <= int(onnx.IR_VERSION)
+        defined = [s.since_version for s in onnx.defs.get_all_schemas() if s.domain == self.domain]
+        newest = onnx.defs.onnx_opset_version() if not self.domain else max(defined, default=0)
+        return self.stated <= int(newest)
+
     def __str__(self) -> str:
         what = "IR version" if self.domain is None else f"operator set {self.domain or 'ai.onnx'}"
         return f"{what} {self.stated}"

@@ -29,7 +29,13 @@ def test_it_names_what_is_too_new_and_what_is_known(ir_version: int, opset: int,
     known = newest_ir(99) if ir_version == 99 else newest_opset("", 99)
     assert set(found) == {"K004", "K008"}
     assert says in found["K008"].message and found["K008"].evidence["known"] == known
-    assert found["K008"].repair == "onnxfix repair MODEL --precision fp32"
+    assert found["K008"].repair == "", "onnx does not know it either"
+
+
+def test_what_onnx_knows_can_be_lowered() -> None:
+    model = graphs.model(TEXT, opset=newest_opset("", 99) + 1)
+    (found,) = [f for f in diagnose(model, Target.resolve("cuda")).findings if f.code == "K008"]
+    assert found.repair == "onnxfix repair --precision fp32" and found.applicability == "numeric"
 
 
 def test_the_newest_versions_are_the_newest_that_load() -> None:
