@@ -115,7 +115,8 @@ class _Search:
 
     def _makers(self, node: ir.Node, edits: tuple[Edit, ...]) -> Iterator[Edit]:
         """What makes rows in front of a node, the nearest first."""
-        pending, seen = [v.producer() for v in node.inputs if v is not None], set()
+        pending = [v.producer() for v in node.inputs if v is not None]
+        seen: set[ir.Node] = set()
         while pending and len(seen) < _NEARBY:
             maker = pending.pop(0)
             if maker is None or maker in seen:
