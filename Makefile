@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test oracle zoo gpu-bench check docs wheel clean
+N ?= 500
+SEED ?= 1
+
+.PHONY: demo test oracle zoo fuzz gpu-bench check docs wheel clean
 
 demo: $(READY)  ## export, diagnose, repair and bench the bundled model; ends in one table
 	$(BIN)/onnxfix demo
@@ -27,7 +30,7 @@ check: $(READY)  ## lint, format and types
 .PHONY: types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
-	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/corpus
+	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/fuzz tests/corpus
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile
@@ -35,6 +38,9 @@ build/typing: $(wildcard onnxfix/*) Makefile
 	ln -s $(CURDIR)/onnxfix/* $@/onnxfix/
 	ln -s $(CURDIR)/surgery $(CURDIR)/diagnose $(CURDIR)/export $(CURDIR)/eval $@/onnxfix/
 	touch $@
+
+fuzz: $(READY)  ## broken models through diagnose, and repair of some: N=20000 SEED=1; an hour for 20,000
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign -n $(N) --seed $(SEED)
 
 .PHONY: corpus
 corpus: $(READY)  ## the onnx package's 1,884 node cases through diagnose and repair, results held against the expected ones

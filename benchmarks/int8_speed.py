@@ -25,7 +25,7 @@ from statistics import median
 import numpy as np
 from process_cost import CommandFailedError, run
 
-from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
+from onnxfix.eval.bench.bench import BenchReport, Course, Variant, run_bench
 from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.inputs.workload import Batch, Workload
@@ -193,15 +193,10 @@ def _measured(given: argparse.Namespace, folder: Path) -> int:
     rows = workload(int(Checkpoint.open(source).config["vocab_size"]), given.batch, given.tokens)
     variants = [entry.variant for entry in made]
     # all in one group, so that each round holds every row
-    report = run_bench(
-        variants,
-        rows,
-        rounds=given.rounds,
-        points=[Point(given.batch)],
-        threads=given.threads,
-        baseline=made[0].against,
-        at_once=len(variants),
+    course = Course(
+        (Point(given.batch),), given.rounds, threads=given.threads, baseline=made[0].against, at_once=len(variants)
     )
+    report = run_bench(variants, rows, course)
     sys.stdout.write(table(report, made))
     machine = ", ".join(f"{name} {report.machine[name]}" for name in report.machine if name != "system")
     sys.stdout.write(f"{rows.description}, {given.rounds} rounds; load {os.getloadavg()[0]:.1f}; {machine}\n")

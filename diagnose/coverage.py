@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
@@ -30,12 +31,12 @@ def coverage(model: Model, types: ElementTypes, plan: Plan, target: Target) -> d
     tables = list(embeddings.find(model))
     filters = list(convolutions.find(model))
     sizes = [
-        *((x.node, x.elements, x.quantized) for x in products),
-        *((x.node, x.elements, x.quantized) for x in tables),
-        *((x.node, x.weight.elements, x.quantized) for x in filters),
+        *((x.node, x.elements, x.quantized, x.weight.source) for x in products),
+        *((x.node, x.elements, x.quantized, x.weight.source) for x in tables),
+        *((x.node, x.weight.elements, x.quantized, x.weight.source) for x in filters),
     ]
     kept = heads.find(products, model.graph) - {x.node for x in products if x.quantized}
-    total, done = sum(n for _, n, _ in sizes), sum(n for _, n, quantized in sizes if quantized)
+    total, done = sum(n for _, n, _, _ in sizes), sum(n for _, n, quantized, _ in sizes if quantized)
     return {
         "linears": len(products),
         "quantized": sum(x.quantized for x in products),
@@ -46,7 +47,7 @@ def coverage(model: Model, types: ElementTypes, plan: Plan, target: Target) -> d
         "convolutions_quantized": sum(x.quantized for x in filters),
         "weight_share": round(done / total, 4) if total else 0.0,
         "flops_share": _flops_share(plan),
-        "bytes_saved": sum(4 * n - _stored(node) for node, n, quantized in sizes if quantized),
+        "bytes_saved": _saved([(node, n, source) for node, n, quantized, source in sizes if quantized]),
         "providers": _providers(plan, target.ep_names()[0]),
         "skipped": [
             {"node": label(x.node), "reason": HEAD if x.node in kept and x.reason == "float" else x.reason}
@@ -62,13 +63,26 @@ def _flops_share(plan: Plan) -> float | None:
     return round(plan.flops.quantized / plan.flops.total, 4) if plan.flops.total else 0.0
 
 
-def _stored(node: ir.Node) -> int:
-    """Bytes of the constants that a quantized node reads, its bias included, which was there before."""
-    read = [v for v in node.inputs if v is not None]
-    behind = [
-        v for value in read if (p := value.producer()) is not None and p.op_type == "DequantizeLinear" for v in p.inputs
-    ]
-    return sum(tensor.nbytes for v in (*read, *behind) if (tensor := constant_tensor(v)) is not None)
+def _saved(quantized: Sequence[tuple[ir.Node, int, ir.Value]]) -> int:
+    """Bytes of fp32 weights less those of the constants that quantized nodes read, each counted once: the bias, which
+    was there before, too. Of each node: the numbers in its weight, and where that is stored."""
+    seen: set[ir.Value] = set()
+    saved = 0
+    for node, numbers, source in quantized:
+        read = [v for v in node.inputs if v is not None]
+        behind = [
+            v
+            for x in read
+            if (p := x.producer()) is not None and p.op_type == "DequantizeLinear"
+            for v in p.inputs
+            if v is not None
+        ]
+        saved += 4 * numbers if source not in seen else 0
+        for value in (source, *read, *behind):
+            if value not in seen and (tensor := constant_tensor(value)) is not None:
+                saved -= tensor.nbytes
+                seen.add(value)
+    return saved
 
 
 def _providers(plan: Plan, provider: str) -> dict[str, int]:

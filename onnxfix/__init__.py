@@ -21,7 +21,9 @@ if sys.argv[:1] == ["-m"] and "onnxfix" in sys.orig_argv and sys.path[:1] == [os
     if os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == _here:  # noqa: PTH100, PTH120
         sys.path.append(_here)
 
-from types import ModuleType
+# ONNX Runtime looks for it once, when it is imported: see nouns/runtime/onnx_runtime.py
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,19 +55,41 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-class _Room(ModuleType):
-    """A package that is called like the function of its name: `onnxfix.diagnose(...)` beside `onnxfix.diagnose.rules`.
+class _Door:
+    """A function of the door that a package shares its name with: `onnxfix.diagnose(...)` beside
+    `onnxfix.diagnose.rules`. To `help` and `inspect` it is the function, and what that lacks is the package's."""
 
-    Importing the package makes it an attribute of this one, whatever stood there before.
-    """
+    def __init__(self, name: str) -> None:
+        self.__name__, self.__module__ = name, "onnxfix.api"
+        self.__qualname__ = name
+        importlib.import_module(f"{__name__}.{name}")
+
+    @property
+    def __wrapped__(self) -> Any:
+        return getattr(importlib.import_module("onnxfix.api"), self.__name__)
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        doc: str | None = self.__wrapped__.__doc__
+        return doc
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        name = self.__name__.rpartition(".")[2]
-        return getattr(importlib.import_module("onnxfix.api"), name)(*args, **keywords)
+        return self.__wrapped__(*args, **keywords)
+
+    def __get__(self, instance: object, owner: type | None = None) -> _Door:
+        return self  # having this, it is a routine to pydoc
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__name__":  # of a copy under way
+            raise AttributeError(name)
+        return getattr(importlib.import_module(f"{__name__}.{self.__name__}"), name)
+
+    def __repr__(self) -> str:
+        return f"<function {__name__}.{self.__name__}, and the package of its parts>"
 
 
-for _name in ("diagnose", "export"):
-    importlib.import_module(f"{__name__}.{_name}").__class__ = _Room
+# After the packages, which importing makes attributes of this one.
+diagnose, export = _Door("diagnose"), _Door("export")
 
 
 def __getattr__(name: str) -> Any:

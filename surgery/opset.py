@@ -19,13 +19,19 @@ def raise_opset(editor: Editor, wanted: int, why: str) -> None:
     Raises OnnxfixError where onnx's converter fails: it works in memory, up to 2 GiB, and does not know the operators
     that ONNX Runtime alone has in ai.onnx.
     """
+    if editor.model.opset < wanted:
+        convert_opset(editor, wanted, why)
+
+
+def convert_opset(editor: Editor, wanted: int, why: str) -> None:
+    """The same to exactly that version, older or newer, but for functions, which the converter does not know."""
     from onnx import version_converter
 
     model, before = editor.model, editor.model.opset
-    if before >= wanted:
-        return
     editor.name_all()
     try:
+        if model.ir.functions and wanted < before:
+            raise ValueError("it does not convert local functions")
         if model.weights_bytes >= LARGEST_BYTES:
             raise ValueError(f"its weights have {model.weights_bytes:,} bytes and {LARGEST_BYTES:,} is its limit")
         copy = model.ir.clone()
@@ -35,7 +41,7 @@ def raise_opset(editor: Editor, wanted: int, why: str) -> None:
         raise OnnxfixError(
             f"{why} needs operator set {wanted}; this model has {before} and onnx's version converter fails: "
             f"{one_line(error)}",
-            f"export it with opset {wanted} or newer",
+            f"export it with opset {wanted}{' or newer' if wanted > before else ''}",
         ) from error
     adopt(editor, plain.from_proto(made), f"for operator set {wanted}")
     editor.notes.append(f"operator set {before} → {wanted}, which {why} needs")

@@ -12,6 +12,7 @@ from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.int8.calibration import Inputs, Method
 from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.passes.bound_mask_infinities import BoundMaskInfinities
 from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
@@ -19,6 +20,7 @@ from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
 from onnxfix.surgery.passes.correct_declared_shapes import CorrectDeclaredShapes
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
+from onnxfix.surgery.passes.einsum_to_matmul import EinsumToMatMul
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.free_baked_batch import FreeBakedBatch
@@ -125,7 +127,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
 def _quantization(wish: Wish, model: Model) -> list[Pass]:
     selection = Selection(_blocked(wish, model), wish.heads)
     # a DequantizeLinear with a scale a column needs operator set 13
-    steps: list[Pass] = [RaiseOpset()] if wish.int8 == "static" else []
+    steps: list[Pass] = [*([RaiseOpset()] if wish.int8 == "static" else []), EinsumToMatMul(selection)]
     tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
     # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
@@ -138,7 +140,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     if wish.migrate and wish.inputs:
         steps.append(MigrateOutliers(wish.inputs, symmetric, wish.int8 == "dynamic", selection))
     if wish.int8 == "dynamic":
-        return [*steps, QuantizeDynamic(selection, reduce_range=wish.reduce_range)]
+        return [*steps, BoundMaskInfinities(), QuantizeDynamic(selection, reduce_range=wish.reduce_range)]
     return [*steps, QuantizeStatic(wish.inputs, wish.method, symmetric, selection, wish.reduce_range)]
 
 

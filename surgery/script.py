@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, arg, one_line
+from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.site import Site
 
@@ -79,7 +79,7 @@ class Script:
             exchange = Exchange(editor.model)
         except Exception as error:  # the library raises anything on what it does not know
             raise OnnxfixError(
-                f"onnx_graphsurgeon cannot read the model: {one_line(error)}", f"leave {arg('script')} out"
+                f"onnx_graphsurgeon cannot read the model: {one_line(error)}", f"leave {self.name} out"
             ) from error
         result = self._result(exchange)
         if result is None:
@@ -94,7 +94,11 @@ class Script:
             editor.record("rewrite", Site(), "order of nodes, types or names of dimensions")
 
     def _result(self, exchange: Any) -> ir.Model | None:
-        with contextlib.redirect_stdout(sys.stderr):
+        from .graphsurgeon.exchange import quiet
+
+        self._require_one_parameter(exchange.graph)
+        # the library's own log is kept out: what matters of it is in the errors that it raises
+        with contextlib.redirect_stdout(sys.stderr), quiet():
             try:
                 returned = self.function(exchange.graph)
             except (Exception, SystemExit) as error:
@@ -108,8 +112,23 @@ class Script:
                 if model is not None:
                     model.graph.sort()
             except Exception as error:
-                raise OnnxfixError(f"{self.name} leaves an invalid graph: {one_line(error)}", _NOTHING) from error
+                raise OnnxfixError(
+                    f"{self.name} leaves an invalid graph: {one_line(_root(error))}", _NOTHING
+                ) from error
         return model
+
+    def _require_one_parameter(self, graph: Any) -> None:
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):  # of a function in C
+            return
+        try:
+            signature.bind(graph)
+        except TypeError as error:
+            raise OnnxfixError(
+                f"{self.name} takes {signature}, and is called with one onnx_graphsurgeon.Graph",
+                "give it one parameter, and all others a default",
+            ) from error
 
     def _failed(self, error: BaseException) -> OnnxfixError:
         """The innermost line of the script's own file, or of whatever file raised."""
@@ -129,6 +148,13 @@ class Script:
 
 
 _NOTHING = "correct it; nothing was written"
+
+
+def _root(error: BaseException) -> BaseException:
+    """What onnx-ir wraps in the names of its own functions."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _module(path: Path, content: bytes) -> ModuleType:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ def test_a_broken_model_in_memory_is_told_as_its_file_is(path: Path) -> None:
     proto.graph.node[-1].input[0] = "nobody"
     path.write_bytes(proto.SerializeToString())
     for given in (path, proto):
-        assert "does-not-load" in {f.name for f in onnxfix.diagnose(given).findings}
+        assert "broken-graph" in {f.name for f in onnxfix.diagnose(given).findings}
 
 
 def test_threads_that_end_leave_no_process(path: Path) -> None:
@@ -233,6 +234,87 @@ def test_packages_are_called_and_imported_whatever_comes_first() -> None:
             "assert onnxfix.explain('K001').name.startswith('K001')"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["diagnose", "export", "repair"])
+def test_help_and_signature_are_those_of_the_function(name: str) -> None:
+    """Also of the two whose package has the same name."""
+    import copy
+    import inspect
+    import pydoc
+
+    import onnxfix.api
+    import onnxfix.diagnose.rules as rules
+
+    here, there = getattr(onnxfix, name), getattr(onnxfix.api, name)
+    assert inspect.signature(here) == inspect.signature(there)
+    shown = pydoc.plain(pydoc.render_doc(here))
+    assert f"{name}(model: " in shown and there.__doc__.splitlines()[0] in shown and "PACKAGE CONTENTS" not in shown
+    assert onnxfix.diagnose.rules is rules and rules.__path__, "the package is there as before"  # type: ignore[attr-defined]
+    assert copy.copy(here) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        here.nothing  # noqa: B018
+
+
+WRONG: list[tuple[str, Callable[[], object], str]] = [
+    ("explain", lambda: onnxfix.explain(None), "code is of type NoneType, not text"),  # type: ignore[arg-type]
+    ("near", lambda: onnxfix.explain("sequence-op-copy"), r"did you mean sequence-op-copies.*\? docs/rules.md"),
+    ("model", lambda: onnxfix.export(3), "a model of type int is no torch module"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("call", "said"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])
+def test_errors_speak_of_what_python_has(call: Callable[[], object], said: str) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(onnxfix.OnnxfixError, match=said) as raised:
+        call()
+    assert "'onnxfix " not in str(raised.value) and "factory" not in str(raised.value)
+
+
+def test_weights_of_another_length_in_memory_are_said_of_the_model_in_memory() -> None:
+    """And not of the temporary file that it lies in; diagnose has it as a finding."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[2,4] x) => (float[2,4] y) { y = MatMul(x, w) }'
+    )
+    weight = onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    weight.raw_data = weight.raw_data[:40]
+    proto.graph.initializer.append(weight)
+    for model in (proto, onnx_ir.from_proto(proto)):
+        with pytest.raises(onnxfix.OnnxfixError) as raised:
+            onnxfix.repair(model)
+        assert str(raised.value).startswith(
+            "the model in memory is a broken model: weight 'w' of shape [4, 4] needs 64"
+        )
+        assert "see onnxfix.diagnose" in str(raised.value)
+        assert "broken-graph" in {finding.name for finding in onnxfix.diagnose(model).findings}
+
+
+def test_an_example_that_does_not_fit_is_said_in_python(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Sum(torch.nn.Module):  # type: ignore[name-defined,misc]
+        def forward(self, x: Any, y: Any) -> Any:
+            return x + y
+
+    class Text(torch.nn.Module):  # type: ignore[name-defined,misc]
+        def forward(self, x: Any) -> Any:
+            return {"said": "text"}
+
+    one, other = torch.ones(2, 3), torch.ones(5, 7)
+    for module, example, said in (
+        (Sum(), None, r"Sum.forward takes x, y, not a text input; give them by name: example="),
+        (Sum(), {}, "the example of Sum does not fit its forward, which takes x, y: missing a required argument: 'x'"),
+        (Sum(), {"x": one, "z": one}, "missing a required argument: 'y'; give these by name; the example has x, z"),
+        (Sum(), {"x": one, "y": one, "z": one}, "unexpected keyword argument 'z'"),
+        (Sum(), {"x": one, "y": other}, "Sum fails on its example: RuntimeError: The size of tensor"),
+        (Sum(), {"x": one, "y": 1}, "example is not a mapping of tensors: 'y' is of type int"),
+        (Sum(), (one, one), "example is of type tuple, not a mapping of tensors"),
+        (Text(), {"x": one}, "the module returns dict, not tensors"),
+    ):
+        with pytest.raises(onnxfix.OnnxfixError, match=said) as raised:
+            onnxfix.export(module, example=example, output=tmp_path / "m.onnx")
+        assert "factory" not in str(raised.value) and "kwargs" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_importing_imports_nothing_heavy() -> None:

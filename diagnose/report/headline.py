@@ -21,12 +21,13 @@ def file(report: Report) -> str:
 
 
 def engine(report: Report) -> str:
-    """`forecast for ONNX Runtime 1.31.1`"""
+    """`forecast for ONNX Runtime 1.31.1`, and who chose the target where nobody named one."""
     provider = named(str(report.target["provider"]))
+    chosen = ", as the file was made for it" if report.target.get("from") else ""
     if report.plan.engine == "measured" and provider.asks:
-        return f"measured with {provider.label}"
+        return f"measured with {provider.label}{chosen}"
     words = {"measured": "measured with", "unknown": "unknown to"}.get(report.plan.engine, "forecast for")
-    return f"{words} ONNX Runtime {report.target['onnxruntime']}"
+    return f"{words} ONNX Runtime {report.target['onnxruntime']}{chosen}"
 
 
 def nodes(report: Report) -> str:

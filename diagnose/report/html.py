@@ -13,6 +13,7 @@ from onnxfix.nouns.layer_noise import Against
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.rule import Rule
+from onnxfix.nouns.runtime.provider import named
 from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, data_block, details, section, table, text
 from onnxfix.render.words import plural
@@ -27,11 +28,12 @@ SHOWN = 8
 def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
     """The whole document. `rules` by code: their documentation stands under the findings."""
     name = PurePath(str(report.model["path"])).name
+    at_home = named(str(report.target["provider"])).is_host
     body = [
         f"<header><h1>{text(name)}</h1><p>{text(_subtitle(report))}</p></header>",
         _notices(report),
         _tiles(report),
-        legend.drawn(report.plan) if report.plan.nodes else "",
+        legend.drawn(report.plan, at_home=at_home) if report.plan.nodes else "",
         section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
         _layers(report.against),
         _copies(report.plan),

@@ -11,15 +11,17 @@ from onnxfix.render.markup import section
 from . import strip
 
 
-def drawn(plan: Plan) -> str:
-    """The section that the page's script draws into, with a key for everything that occurs."""
+def drawn(plan: Plan, *, at_home: bool = False) -> str:
+    """The section that the page's script draws into, with a key for everything that occurs. `at_home`: the host is what
+    was asked for, and not what is left."""
     kinds = {strip.kind(node) for node in plan.nodes}
     keys = "".join(_key(f".cell.{kind}", f"cell {kind}", label) for kind, label in _kinds().items() if kind in kinds)
     keys += _arrow_keys(plan.copies)
     hint = "One cell a node, in the order of the graph. Point at, touch or walk with the arrow keys."
     place = '<div id="strip" role="group" aria-label="Placement, one item a node"></div>'
     bare = "<noscript><p>The strip is drawn by this page's script; the tables below need none.</p></noscript>"
-    return section("Placement", hint, [f'<div class="legend">{keys}</div>{place}{bare}'])
+    classes = "legend at-home" if at_home else "legend"
+    return section("Placement", hint, [f'<div class="{classes}">{keys}</div>{place}{bare}'])
 
 
 def _arrow_keys(copies: Iterable[Copy]) -> str:

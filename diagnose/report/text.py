@@ -32,6 +32,8 @@ def show(report: Report, out: Console) -> None:
         out.print(terminal.table(tables.layers(report.against).first(LAYERS)))
     out.print()
     out.print(headline.summary(report))
+    if report.next_step:
+        out.print(f"next: {report.next_step}", soft_wrap=True, markup=False)
 
 
 def _headline(report: Report, out: Console) -> None:

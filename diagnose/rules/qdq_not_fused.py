@@ -9,6 +9,7 @@ from onnxfix.nouns.finding import Finding, Severity
 from onnxfix.nouns.plan import Unfused
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
+from onnxfix.surgery.sites.linear import linears
 
 SEVERITIES = {"fails": Severity.ERROR, "slow": Severity.WARNING, "rounds": Severity.NOTE}
 SAYS = {
@@ -35,8 +36,8 @@ class QdqNotFused:
     DequantizeLinear and a QuantizeLinear (LayerNormalization, Gelu) is a note: its input is rounded for nothing.
     TensorRT and OpenVINO read the pairs themselves and are not judged.
 
-    Repair: quantize the float original with `onnxfix repair --int8 dynamic` for a CPU and `--int8 weight-only` for
-    CUDA, or leave the operator out of `op_types_to_quantize`.
+    Repair: quantize linears of the float original with `onnxfix repair --int8 dynamic` for a CPU and `--int8
+    weight-only` for CUDA; leave other operators out of `op_types_to_quantize` for a CPU, or take fp16 for CUDA.
     """
 
     code: ClassVar[str] = "Q004"
@@ -46,7 +47,6 @@ class QdqNotFused:
         causes: dict[tuple[str, str, str], list[Unfused]] = {}
         for one in subject.plan.unfused:
             causes.setdefault((one.op_type, one.reason, one.harm), []).append(one)
-        kind = "weight-only" if "dynamic" in subject.target.provider.refuses else "dynamic"
         for (op_type, reason, harm), found in causes.items():
             first = found[0]
             yield Finding(
@@ -56,5 +56,16 @@ class QdqNotFused:
                 site=Site(first.scope, op_type, first.node, first.output),
                 message=f"{len(found)} × {op_type} {SAYS[harm]}: {reason}",
                 evidence={"count": len(found), "nodes": [x.node for x in found], "reason": reason},
-                repair=f"onnxfix repair --int8 {kind} on the float original" if harm != "rounds" else "",
+                repair=_repair(op_type, subject) if harm != "rounds" else "",
             )
+
+
+def _repair(op_type: str, subject: Subject) -> str:
+    """What makes an operator faster than this: integers where it is a linear, which are all that --int8 takes."""
+    provider = subject.target.provider
+    if op_type in ("MatMul", "Gemm", "Gather") and linears.find(subject.model, subject.types):
+        kind = "weight-only" if "dynamic" in provider.refuses else "dynamic"
+        return f"onnxfix repair --int8 {kind} on the float original"
+    if provider.is_host:
+        return f"quantize the float original without {op_type}: leave it out of op_types_to_quantize"
+    return "onnxfix repair --precision fp16 on the float original"

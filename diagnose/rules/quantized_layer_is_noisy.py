@@ -17,7 +17,7 @@ _REPAIRS = {
     "activation-outliers": "onnxfix repair --int8 static --calibrate FILE on the float original, which migrates them",
     "clipped-range": "calibrate on inputs like these, or --calibration minmax",
     "one-weight-scale": "onnxfix repair --int8 dynamic on the float original: one scale a column",
-    "not-a-linear": "onnxfix repair --int8 on the float original, which leaves it in float",
+    "not-a-linear": "onnxfix repair --int8 dynamic on the float original, which leaves it in float",
     "not-finite": "quantize the float original again: a scale in the file is broken, or the sums overflow",
     "few-bits": "keep it in float with --block-node, or find the fewest such layers with --search",
 }

@@ -12,14 +12,14 @@ from onnxfix.surgery.sites.linear import linears, shared_weights
 
 
 class WeightNotReached:
-    """A weight stands behind Transpose, Cast, Reshape or Identity, or in a Constant node, where quantizers do not look.
+    """A weight stands behind Transpose, Cast, Reshape or Identity, or in a Constant node or Einsum: quantizers skip it.
 
     ONNX Runtime's quantizers take a MatMul or Gemm only when its weight is an initializer, and skip all others without
     a word. In a dynamo export without optimizer every weight stands behind a `Transpose`: 2 of 26 linears were
     quantized on a small ModernBERT. A table that an embedding reads as it is, and the output layer through a
     `Transpose`, is a note: stored as the product reads it, it would be stored twice.
 
-    Repair: `onnxfix repair --int8 dynamic` folds the constants first.
+    Repair: `onnxfix repair --int8 dynamic` folds the constants first, and writes an Einsum as MatMul.
     """
 
     code: ClassVar[str] = "Q001"
@@ -31,7 +31,8 @@ class WeightNotReached:
         for linear in found:
             source = linear.weight.source
             in_constant_node = source.producer() is not None
-            if linear.quantized or not (linear.hidden_by or in_constant_node):
+            is_einsum = linear.node.op_type == "Einsum"
+            if linear.quantized or not (linear.hidden_by or in_constant_node or is_einsum):
                 continue
             yield Finding(
                 code=self.code,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,22 +17,21 @@ from onnxfix.eval.figures.verdict import THRESHOLDS, fastest, judged
 from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.workload import Workload, with_defaults
 from onnxfix.eval.run.machine import machine
-from onnxfix.nouns.errors import OnnxfixError, Voice, arg, python
+from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.process.scratch import Scratch
 
-from . import resume as parts_of
+from .course import AT_ONCE, Course
 from .probe import Probe
 from .progress import Progress
-from .quality import Judge, Metric, Yardsticks
-from .resume import Parts
-from .timing import AT_ONCE, time_all
+from .quality import Judge, Metric
+from .store import Store, settings
+from .timing import time_all
 from .trial import Timing, Trial
 from .variant import MEGABYTE, Variant
-from .worker import Settings
 
 SCHEMA = "onnxfix.bench/2"
 ONE_ROUND = "one round says nothing of how times vary: none is called faster or slower, two rounds or more can"
-__all__ = ["SCHEMA", "BenchReport", "Method", "Opinion", "Variant", "run_bench", "step_count"]
+__all__ = ["SCHEMA", "BenchReport", "Course", "Method", "Opinion", "Remarks", "Variant", "run_bench", "step_count"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,15 @@ class Opinion:
 
     defect: str = ""
     elsewhere: str = ""
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What is said of variants beside what was measured. `opinions` by name; `metric`: the task's own, beside F1."""
+
+    metric: Metric | None = None
+    opinions: Mapping[str, Opinion] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,82 +122,59 @@ class BenchReport:
 def run_bench(
     variants: Sequence[Variant],
     workload: Workload,
-    *,
-    points: Sequence[Point] = (Point(16),),
-    rounds: int = 5,
-    provider: Literal["cpu", "cuda"] = "cpu",
-    threads: int = 0,
-    baseline: str = "",
-    at_once: int = AT_ONCE,
-    metric: Metric | None = None,
-    opinions: Mapping[str, Opinion] | None = None,
-    notes: Sequence[str] = (),
-    folder: Path | None = None,
-    resume: bool = False,
-    voice: Voice = python,
-    progress: Progress | None = None,
+    course: Course = Course(),  # noqa: B008  frozen
+    remarks: Remarks = Remarks(),
+    progress: Progress = lambda step: None,
 ) -> BenchReport:
     """Measure every variant on the workload. A variant that fails is a row with its reason.
 
-    Each is first run alone for its memory and answers, then timed in turn with others, `at_once` beside the baseline.
-    The rows are about the first of `points`; answers come in its batches. What is measured is kept in `folder`, and
-    taken up from there with `resume`. `voice` says why a variant fails. `progress` is called `step_count` times. Raises
-    OnnxfixError for two variants of one name, no variant, no row, an unknown baseline.
+    Each is first run alone for its memory and answers, then timed in turn with others, beside the baseline. `progress`
+    is called `step_count` times. Raises OnnxfixError for two variants of one name, no variant, no row, an unknown
+    baseline.
     """
-    _check(variants, rounds, baseline)
-    if workload.fixed and len({point.batch for point in points}) > 1:
-        raise OnnxfixError(
-            f"{arg('batch')} cannot cut these inputs: they are batches as they are",
-            "give it one number, or use a checkpoint with a tokenizer",
-        )
-    advance = progress or (lambda step: None)
+    _check(variants, workload, course)
     workload = with_defaults(workload, {name for variant in variants for name in variant.inputs()})
-    timed = {point: timed_batches(workload, point) for point in points}
-    batches, settings = workload.batches(points[0].batch), Settings(provider, threads, voice)
+    timed = {point: timed_batches(workload, point) for point in course.points}
     trials = [Trial(variant) for variant in variants]
-    with _kept(folder) as place:
-        described = parts_of.settings(workload, points, rounds, provider, threads, baseline)
-        parts = Parts(place, described, resume=resume)
-        Probe(workload, batches, timed, settings).run(trials, parts, advance)
-        yardstick = _baseline(trials, baseline)
-        time_all(trials, timed, rounds, settings, yardstick, parts, advance, at_once)
-        while yardstick != (another := _baseline(trials, baseline)):
-            # a baseline that failed when it was timed is none, and ratios to it mean nothing
-            yardstick = another
-            time_all(trials, timed, rounds, settings, yardstick, parts, lambda step: None, at_once)
+    with _kept(course.folder) as place:
+        store = Store(place, settings(workload, course), resume=course.resume)
+        Probe(workload, workload.batches(course.points[0].batch), timed, course.settings).run(trials, store, progress)
+        baseline = _baseline(trials, course.baseline)
+        time_all(trials, timed, course, baseline, store, progress)
+        while baseline != (another := _baseline(trials, course.baseline)):
+            # the baseline failed while it was timed: another one takes its place, and all ratios are taken anew
+            baseline = another
+            time_all(trials, timed, course, baseline, store, lambda step: None)
+    return _report(trials, workload, course, baseline, remarks, len(timed[course.points[0]]))
+
+
+def _report(
+    trials: Sequence[Trial], workload: Workload, course: Course, baseline: str, remarks: Remarks, count: int
+) -> BenchReport:
+    """`count`: timed batches of the first point."""
     reference = next((t.answers.reference for t in trials if t.answers), "")
     answers = {t.name: t.answers for t in trials if t.answers and not t.failure}
-    judge = Judge(workload, Yardsticks(answers.get(yardstick), answers.get(reference)), metric)
-    pace = {point: _pace(trials, point) for point in points}
-    rows = [_row(trial, judge, points[0], pace, (opinions or {}).get(trial.name, Opinion())) for trial in trials]
-    count = len(timed[points[0]])
+    judge = Judge(workload, answers.get(baseline), answers.get(reference), remarks.metric)
+    pace = {point: _pace(trials, point) for point in course.points}
+    main, opinions = course.points[0], remarks.opinions
+    rows = [_row(trial, judge, main, pace, opinions.get(trial.name, Opinion())) for trial in trials]
     method = Method(
-        workload.description,
-        points[0].batch,
-        rounds,
-        count,
-        provider,
-        threads,
-        yardstick,
-        reference,
-        tuple(points),
-        at_once,
-    )
+        workload.description, main.batch, course.rounds, count, course.provider, course.threads, baseline, reference,
+        course.points, course.at_once,
+    )  # fmt: skip
     return BenchReport(
-        judged(rows, yardstick, reference),
+        judged(rows, baseline, reference),
         method,
-        machine(provider),
-        (*notes, *judge.notes, *([ONE_ROUND] if rounds == 1 else [])),
-        tuple(_point(trial, point, pace[point]) for trial in trials for point in points if not trial.failure),
+        machine(course.provider),
+        (*remarks.notes, *judge.notes, *([ONE_ROUND] if course.rounds == 1 else [])),
+        tuple(_point(t, point, pace[point]) for t in trials for point in course.points if not t.failure),
         judge.classes(answers),
     )
 
 
-def step_count(
-    variants: Sequence[Variant], workload: Workload, *, rounds: int, points: Sequence[Point] = (Point(16),)
-) -> int:
+def step_count(variants: Sequence[Variant], workload: Workload, course: Course) -> int:
     """How often `run_bench` reports progress: for each variant a load, each batch of answers and each round."""
-    return len(variants) * (1 + len(workload.batches(points[0].batch)) + rounds)
+    return len(variants) * (1 + len(workload.batches(course.points[0].batch)) + course.rounds)
 
 
 @contextlib.contextmanager
@@ -201,17 +186,22 @@ def _kept(folder: Path | None) -> Iterator[Path]:
         yield temporary
 
 
-def _check(variants: Sequence[Variant], rounds: int, baseline: str) -> None:
+def _check(variants: Sequence[Variant], workload: Workload, course: Course) -> None:
     names = [variant.name for variant in variants]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise OnnxfixError(f"two variants are named '{twice}'", "a report cannot tell them apart: rename one")
     if not names:
         raise OnnxfixError("nothing to bench", "name an ONNX file")
-    if rounds < 1:
-        raise OnnxfixError(f"{rounds} rounds measure nothing", f"give {arg('rounds')} a number from 1")
-    if baseline and baseline not in names:
-        raise OnnxfixError(f"no variant is named '{baseline}'", f"the names are: {', '.join(names)}")
+    if course.rounds < 1:
+        raise OnnxfixError(f"{course.rounds} rounds measure nothing", f"give {arg('rounds')} a number from 1")
+    if course.baseline and course.baseline not in names:
+        raise OnnxfixError(f"no variant is named '{course.baseline}'", f"the names are: {', '.join(names)}")
+    if workload.fixed and len({point.batch for point in course.points}) > 1:
+        raise OnnxfixError(
+            f"{arg('batch')} cannot cut these inputs: they are batches as they are",
+            "give it one number, or use a checkpoint with a tokenizer",
+        )
 
 
 def _baseline(trials: Sequence[Trial], named: str) -> str:
@@ -225,8 +215,8 @@ def _pace(trials: Sequence[Trial], point: Point) -> float:
     """Median milliseconds a sample of the baseline over all groups; NaN where it ran in none."""
     found: dict[bytes, Any] = {}
     for timing in (trial.timings.get(point) for trial in trials):
-        if timing is not None and timing.yardstick is not None:
-            found[timing.yardstick.tobytes()] = timing.yardstick * 1000 / np.asarray(timing.rows)
+        if timing is not None and timing.baseline is not None:
+            found[timing.baseline.tobytes()] = timing.baseline * 1000 / np.asarray(timing.rows)
     return float(np.median(np.concatenate(list(found.values())))) if found else math.nan
 
 
@@ -255,7 +245,7 @@ def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], o
         row,
         **vars(_times(timing, pace[main])),
         round_ms=latency(timing.seconds, timing.rows).round_ms,
-        round_ratios=round_ratios(timing.seconds, timing.yardstick) if timing.yardstick is not None else (),
+        round_ratios=round_ratios(timing.seconds, timing.baseline) if timing.baseline is not None else (),
         memory_mb=trial.memory.peak_rss / MEGABYTE,
         vram_mb=vram / MEGABYTE if vram is not None else math.nan,
         joules_per_sample=timing.joules if timing.joules is not None else math.nan,
@@ -277,9 +267,9 @@ def _times(timing: Timing, pace: float) -> Times:
     """
     measured = latency(timing.seconds, timing.rows)
     median, compared, times = measured.median, Interval(), 1.0
-    if timing.yardstick is not None:
-        itself = np.array_equal(timing.seconds, timing.yardstick)
-        compared = Interval(1.0, 1.0, 1.0) if itself else ratio(timing.seconds, timing.yardstick)
+    if timing.baseline is not None:
+        itself = np.array_equal(timing.seconds, timing.baseline)
+        compared = Interval(1.0, 1.0, 1.0) if itself else ratio(timing.seconds, timing.baseline)
         times = compared.value * pace / median.value
     return Times(
         ms_per_sample=median.value * times,

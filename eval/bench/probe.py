@@ -15,13 +15,13 @@ from onnxfix.eval.inputs.workload import Arrays, Batch, Workload
 from onnxfix.nouns.errors import spoken
 
 from .progress import Progress, stretch
-from .resume import Parts
+from .store import Store
 from .trial import Answers, Difference, Trial
 from .worker import Settings, VariantFailure, Worker
 
 
 class Probe:
-    """Probes the variants of one bench, the reference before all others, whose outputs `parts` keeps.
+    """Probes the variants of one bench, the reference before all others, whose outputs `store` keeps.
 
     The reference is the first that works of: torch fp32, any torch, the first in order. Outputs are matched by name, by
     position where the names differ.
@@ -32,40 +32,40 @@ class Probe:
     ) -> None:
         self._workload, self._batches, self._settings = workload, batches, settings
         first, *others = timed
-        # memory is that of the first point: at its own lengths, of the longest rows there are
+        # memory is stated for the first point; at the data's own lengths its longest rows may be in no timed batch
         self._first = _largest([*timed[first], *(batches if first.length is None else ())])
         sizes = {point: _largest(timed[point]) for point in others}
         self._point = max(sizes, key=lambda point: sizes[point].entries, default=None)
         self._most = sizes[self._point] if self._point is not None else self._first
 
-    def run(self, trials: Sequence[Trial], parts: Parts, progress: Progress) -> None:
-        """Fill in `opened`, `memory` and `answers`, or `failure`; what `parts` knows already is not run again."""
+    def run(self, trials: Sequence[Trial], store: Store, progress: Progress) -> None:
+        """Fill in `opened`, `memory` and `answers`, or `failure`; what `store` knows already is not run again."""
         names = _output_names(trials, self._workload)
         reference = _Reference()
         for trial in sorted(trials, key=lambda t: t.variant.engine.rank):
             with stretch(progress, 1 + len(self._batches), trial.name) as tick:
-                if not self._known(trial, reference, parts):
+                if not self._known(trial, reference, store):
                     if not reference.name:
-                        parts.drop_reference()
+                        store.drop_reference()
                     trial.failure = spoken(trial.variant.failure, self._settings.voice)
                     if not trial.failure:
                         tick(f"load {trial.name}")
-                        self._measure(trial, names, reference, parts, tick)
-                    parts.save(trial)
+                        self._measure(trial, names, reference, store, tick)
+                    store.save(trial)
                 if trial.answers and not reference.name:
                     reference = _Reference(trial.name, trial.variant.fingerprint())
 
-    def _known(self, trial: Trial, reference: _Reference, parts: Parts) -> bool:
+    def _known(self, trial: Trial, reference: _Reference, store: Store) -> bool:
         """Whether all of the variant is known, against this reference. A failure is not: its cause may be gone."""
-        if not parts.load(trial):
+        if not store.load(trial):
             return False
-        against = reference.fingerprint or trial.variant.fingerprint()
-        if not trial.failure and trial.answers and trial.answers.against == against:
+        wanted = reference.fingerprint or trial.variant.fingerprint()
+        if not trial.failure and trial.answers and trial.answers.reference_fingerprint == wanted:
             return True
         trial.forget()
         return False
 
-    def _measure(self, trial: Trial, names: Sequence[str], reference: _Reference, parts: Parts, tick: Progress) -> None:
+    def _measure(self, trial: Trial, names: Sequence[str], reference: _Reference, store: Store, tick: Progress) -> None:
         worker: Worker | None = None
         step = "does not load"
         try:
@@ -75,7 +75,7 @@ class Probe:
             step = "does not run"
             worker.warm(self._first.arrays)
             trial.memory = worker.memory()
-            trial.answers = self._answers(trial, worker, names, reference, parts, tick)
+            trial.answers = self._answers(trial, worker, names, reference, store, tick)
             self._reach(trial, worker)
         except (VariantFailure, ValueError) as failure:
             trial.failure = f"{step if isinstance(failure, VariantFailure) else 'wrong output'}: {failure}"
@@ -95,9 +95,9 @@ class Probe:
                 trial.missing[self._point] = f"does not run: {failure}"
 
     def _answers(
-        self, trial: Trial, worker: Worker, names: Sequence[str], reference: _Reference, parts: Parts, tick: Progress
+        self, trial: Trial, worker: Worker, names: Sequence[str], reference: _Reference, store: Store, tick: Progress
     ) -> Answers:
-        names = names or list(parts.reference(0) or ())
+        names = names or list(store.reference(0) or ())
         differences: dict[str, LogitDifference] = {}
         heads: dict[str, list[NDArray[np.float32]]] = {}
         done = 0
@@ -105,8 +105,8 @@ class Probe:
             tick(f"outputs of {trial.name}")
             outputs = _renamed(worker.run(batch.arrays), names)
             if not reference.name:
-                parts.save_reference(number, outputs)
-            expected = parts.reference(number) if reference.name else outputs
+                store.save_reference(number, outputs)
+            expected = store.reference(number) if reference.name else outputs
             for name, array in (expected or {}).items():
                 if name not in outputs:
                     raise VariantFailure(f"has no output '{name}' (its outputs: {', '.join(outputs)})")

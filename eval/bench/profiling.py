@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.workload import Arrays, Workload, with_defaults
 from onnxfix.eval.profile.op_profile import KEYS, Key, Profile, profile
 from onnxfix.eval.roofline.peak_rates import Peaks, measure_peaks
 from onnxfix.eval.roofline.roofline import Roofline, roofline
-from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.provider import named
 
@@ -28,23 +27,21 @@ def profiles(
     variants: Sequence[Variant],
     workload: Workload,
     point: Point,
+    settings: Settings = Settings(),  # noqa: B008  frozen
     *,
-    provider: Literal["cpu", "cuda"] = "cpu",
-    threads: int = 0,
-    voice: Voice = python,
     progress: Progress = lambda step: None,
 ) -> dict[str, dict[str, Any]]:
     """Variant name → its tables and roofline on the first timed batch, ready for JSON; or `failure`, one line.
 
     ONNX files in ONNX Runtime alone, each in a process of its own. `progress` is called once each.
     """
-    settings, found = Settings(provider, threads, voice), {}
-    peaks = measure_peaks(provider, threads)
+    found = {}
+    peaks = measure_peaks(settings.provider, settings.threads)
     filled = with_defaults(workload, {name for variant in variants for name in variant.inputs()})
     arrays = timed_batches(filled, point)[0].arrays
     for variant in variants:
         progress(f"profile of {variant.name}")
-        if not variant.failure and variant.engine.profiled(provider) is not None:
+        if not variant.failure and variant.engine.profiled(settings.provider) is not None:
             found[variant.name] = _in_process(variant, settings, arrays, peaks)
     return found
 
@@ -52,7 +49,7 @@ def profiles(
 def _in_process(variant: Variant, settings: Settings, arrays: Arrays, peaks: Peaks) -> dict[str, Any]:
     worker: Worker | None = None
     try:
-        # kernels are launched and not waited for otherwise: the profile would be of launches
+        # without this the runtime does not wait for kernels, and the profile is of their launches
         blocks_by = named(settings.provider).blocks_by
         worker = Worker(variant, settings, {blocks_by: "1"} if blocks_by else None)
         worker.ready()

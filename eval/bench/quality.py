@@ -24,19 +24,13 @@ labels of tokens, rows are the labelled tokens."""
 
 
 @dataclass(frozen=True)
-class Yardsticks:
-    """Whose answers others are compared with: `baseline` for agreement and F1, `reference` for logits."""
-
-    baseline: Answers | None
-    reference: Answers | None
-
-
-@dataclass(frozen=True)
 class Judge:
-    """Figures from answers. `metric`: a task's own, beside F1."""
+    """Figures from answers, compared in classes and F1 with those of the baseline, in logits with the reference's.
+    `metric`: a task's own, beside F1."""
 
     workload: Workload
-    yardsticks: Yardsticks
+    baseline: Answers | None
+    reference: Answers | None
     metric: Metric | None = None
     notes: list[str] = field(default_factory=list)
     """What the reader must know: variants that the metric fails on."""
@@ -44,8 +38,8 @@ class Judge:
     def figures(self, name: str, answers: Answers) -> dict[str, Any]:
         """The fields of the BenchRow of this name that answers decide."""
         predicted, differences = answers.predictions(), list(answers.differences.values())
-        base, reference = self.yardsticks.baseline, self.yardsticks.reference
-        shares = [agreement(o.predictions(), predicted) if o else math.nan for o in (base, reference)]
+        others = (self.baseline, self.reference)
+        shares = [agreement(o.predictions(), predicted) if o else math.nan for o in others]
         return {
             "heads": {h: self._head(h, answers) for h in self.workload.gold if h in predicted},
             "metrics": self._own(name, answers),
@@ -81,7 +75,7 @@ class Judge:
     def _head(self, head: str, answers: Answers) -> HeadFigures:
         known, predicted = self._labels(head), answers.predictions()[head]
         f1, low, high, below = known.f1(predicted), math.nan, math.nan, Interval()
-        base, reference = self.yardsticks.baseline, self.yardsticks.reference
+        base, reference = self.baseline, self.reference
         if base is not None and head in base.heads:
             low, high = known.difference(base.predictions()[head], predicted)
         if reference is not None and head in reference.heads:
@@ -91,7 +85,7 @@ class Judge:
         return HeadFigures(f1, known.accuracy(predicted), low, high, below)
 
     def _kl(self, answers: Answers) -> float:
-        reference = self.yardsticks.reference
+        reference = self.reference
         shared = [h for h in answers.heads if reference is not None and h in reference.heads]
         return max((kl_divergence(reference.heads[h], answers.heads[h]) for h in shared if reference), default=math.nan)
 
@@ -102,7 +96,7 @@ class Judge:
             found = self.metric({head: self._labels(head).labels for head in self.workload.gold}, dict(answers.heads))
             named = found if isinstance(found, Mapping) else {getattr(self.metric, "__name__", "metric"): found}
             return {str(name): float(value) for name, value in named.items()}
-        except Exception as error:  # the user's own function, on NaN for one: the other rows have been measured
+        except Exception as error:  # of the user's function, on NaN for example: only its figure is lost
             self.notes.append(f"the metric fails on {variant}: {type(error).__name__}: {one_line(error)}")
             return {}
 
@@ -115,7 +109,7 @@ def find_metric(text: str) -> Metric:
         raise OnnxfixError(f"{asked} is not of the form MODULE:FUNCTION")
     try:
         found = getattr(from_here(module), name)
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # importing runs the module, which may raise anything
         raise OnnxfixError(f"{asked}: {type(error).__name__}: {one_line(error)}", "check the name") from error
     if not callable(found):
         raise OnnxfixError(f"{asked} is not a function")

@@ -1,4 +1,4 @@
-"""Timing: variants in turn, round by round, in groups that fit in memory together with a yardstick."""
+"""Timing: variants in turn, round by round, in groups that fit in memory together with the baseline."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import numpy as np
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.inputs.workload import Batch
 
+from .course import Course
 from .progress import Progress, stretch
-from .resume import Parts
+from .store import Store
 from .trial import Timing, Trial
 from .worker import Settings, VariantFailure, Worker
 
-# Variants held beside the yardstick by default: an interrupted bench repeats one group at most.
-AT_ONCE = 4
-# Of what is free; the rest is for what grows while it runs.
+# Of the memory that is free; variants grow while they run.
 SHARE_OF_MEMORY = 0.7
 Batches = Mapping[Point, Sequence[Batch]]
 
@@ -46,50 +45,43 @@ class _Runner:
 
 
 def time_all(
-    trials: Sequence[Trial],
-    batches: Batches,
-    rounds: int,
-    settings: Settings,
-    yardstick: str,
-    parts: Parts,
-    progress: Progress,
-    at_once: int = AT_ONCE,
+    trials: Sequence[Trial], batches: Batches, course: Course, baseline: str, store: Store, progress: Progress
 ) -> None:
-    """Time every sound trial at every point; what `parts` knows already is not timed again.
+    """Time every sound trial at every point; what the store knows already is not timed again.
 
     The variants of a group are loaded side by side, and the order rotates by one each round, so that drift hits all
-    alike. The yardstick runs in every group, so that ratios to it are of the same rounds. A variant that fails at the
+    alike. The baseline runs in every group, so that ratios to it are of the same rounds. A variant that fails at the
     first point fails; at another, that point is missing.
     """
-    anchor = next((t for t in trials if t.name == yardstick), None)
-    beside = anchor.variant.fingerprint() if anchor is not None else ""
+    base = next((t for t in trials if t.name == baseline), None)
+    fingerprint = base.variant.fingerprint() if base is not None else ""
     waiting = []
     for trial in trials:
-        if any(timing.beside != beside for timing in trial.timings.values()):
-            trial.timings = {}  # ratios to what is the baseline no more
+        if any(timing.baseline_fingerprint != fingerprint for timing in trial.timings.values()):
+            trial.timings = {}  # ratios to another baseline than this one
         if trial.failure or trial.timings:
-            with stretch(progress, rounds, trial.name):
+            with stretch(progress, course.rounds, trial.name):
                 continue
         waiting.append(trial)
-    for group in groups([t for t in waiting if t is not anchor], anchor, anchor in waiting, at_once):
-        with stretch(progress, rounds * len([t for t in group if t in waiting]), "timed") as tick:
-            # the yardstick keeps the figures of its first group
+    for group in groups([t for t in waiting if t is not base], base, base in waiting, course.at_once):
+        with stretch(progress, course.rounds * len([t for t in group if t in waiting]), "timed") as tick:
+            # in all groups but its first the baseline runs for the others alone: a copy of its trial takes the figures
             runners = [_Runner(t if t in waiting else Trial(t.variant), missing={**t.missing}) for t in group]
-            _time_group(runners, batches, rounds, settings, tick)
-        _record(runners, yardstick, batches, rounds, beside)
+            _time_group(runners, batches, course, tick)
+        _record(runners, baseline, batches, course.rounds, fingerprint)
         for trial in group:
             if trial in waiting:
-                parts.save(trial)
+                store.save(trial)
         waiting = [t for t in waiting if t not in group]
 
 
-def groups(trials: Sequence[Trial], anchor: Trial | None, alone: bool, at_once: int) -> Iterator[list[Trial]]:
-    """Trials in the order given, `at_once` and no more than memory holds, with the anchor in front of each group.
+def groups(trials: Sequence[Trial], base: Trial | None, alone: bool, at_once: int) -> Iterator[list[Trial]]:
+    """Trials in the order given, `at_once` and no more than memory holds, with the baseline in front of each group.
 
-    `alone`: the anchor is timed even where there is nobody else.
+    `alone`: the baseline is timed even where there is nobody else.
     """
     room, room_vram = _free_memory(), _free_vram(trials)
-    first = [anchor] if anchor is not None and not anchor.failure else []
+    first = [base] if base is not None and not base.failure else []
     group: list[Trial] = []
     for trial in trials:
         wanted = [*first, *group, trial]
@@ -102,15 +94,15 @@ def groups(trials: Sequence[Trial], anchor: Trial | None, alone: bool, at_once: 
         yield [*first, *group]
 
 
-def _time_group(runners: Sequence[_Runner], batches: Batches, rounds: int, settings: Settings, tick: Progress) -> None:
+def _time_group(runners: Sequence[_Runner], batches: Batches, course: Course, tick: Progress) -> None:
     try:
-        _open(runners, settings)
+        _open(runners, course.settings)
         for point, timed in batches.items():
             for runner in runners:
                 with _caught(runner, point, next(iter(batches))) as worker:
                     if worker is not None and point not in runner.missing:
                         _warm(worker, timed)
-            for number in range(rounds):
+            for number in range(course.rounds):
                 _round(runners, point, timed, number, next(iter(batches)), tick)
     finally:
         for runner in runners:
@@ -173,8 +165,8 @@ def _caught(runner: _Runner, point: Point, first: Point) -> Iterator[Worker | No
             runner.fail(f"does not run: {failure}")
 
 
-def _record(runners: Sequence[_Runner], yardstick: str, batches: Batches, rounds: int, beside: str) -> None:
-    anchor = next((runner for runner in runners if runner.trial.name == yardstick), None)
+def _record(runners: Sequence[_Runner], baseline: str, batches: Batches, rounds: int, fingerprint: str) -> None:
+    base = next((runner for runner in runners if runner.trial.name == baseline), None)
     first = next(iter(batches))
     for runner in runners:
         trial = runner.trial
@@ -184,7 +176,7 @@ def _record(runners: Sequence[_Runner], yardstick: str, batches: Batches, rounds
         trial.missing |= {p: runner.failure for p in batches if runner.failure} | runner.missing
         for point, seconds in runner.seconds.items():
             rows = tuple(batch.rows for batch in batches[point])
-            theirs = anchor.seconds.get(point) if anchor is not None else None
+            theirs = base.seconds.get(point) if base is not None else None
             whole = theirs is not None and len(theirs) == len(seconds)
             if len(seconds) < rounds:
                 continue
@@ -195,7 +187,7 @@ def _record(runners: Sequence[_Runner], yardstick: str, batches: Batches, rounds
                 np.array(seconds),
                 np.array(theirs) if whole else None,
                 sum(spent) / (sum(rows) * len(seconds)) if spent else None,
-                beside,
+                fingerprint,
             )
             trial.missing.pop(point, None)
 

@@ -31,10 +31,10 @@ class Answers:
     """`heads`: output → logits float32 (rows, classes); `differences`: output → difference from the reference."""
 
     reference: str
+    """Name of the reference."""
     heads: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
-    against: str = ""
-    """The reference's fingerprint."""
+    reference_fingerprint: str = ""
 
     def predictions(self) -> dict[str, Classes]:
         """Head → predicted class numbers, shape (rows,)."""
@@ -43,17 +43,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of the variant and of the yardstick on the same batches of the same rounds: each (rounds, batches)."""
+    """Seconds of the variant and of the baseline on the same batches of the same rounds: each (rounds, batches)."""
 
     point: Point
     rows: tuple[int, ...]
     """Samples of each batch."""
     seconds: Seconds
-    yardstick: Seconds | None = None
+    baseline: Seconds | None = None
     joules: float | None = None
     """A sample, where the device counts energy."""
-    beside: str = ""
-    """Fingerprint of the yardstick."""
+    baseline_fingerprint: str = ""
 
 
 @dataclass(eq=False)
@@ -91,7 +90,7 @@ class Trial:
             "opened": asdict(self.opened) if self.opened else None,
             "memory": asdict(self.memory) if self.memory else None,
             "reference": self.answers.reference if self.answers else None,
-            "against": self.answers.against if self.answers else "",
+            "against": self.answers.reference_fingerprint if self.answers else "",
             "differences": {n: asdict(d) for n, d in self.answers.differences.items()} if self.answers else {},
             "timings": [_timing_as_dict(timing) for timing in self.timings.values()],
             "missing": [[asdict(point), reason] for point, reason in self.missing.items()],
@@ -115,19 +114,19 @@ def _timing_as_dict(timing: Timing) -> dict[str, Any]:
         "point": asdict(timing.point),
         "rows": list(timing.rows),
         "seconds": timing.seconds.tolist(),
-        "yardstick": timing.yardstick.tolist() if timing.yardstick is not None else None,
+        "yardstick": timing.baseline.tolist() if timing.baseline is not None else None,
         "joules": timing.joules,
-        "beside": timing.beside,
+        "beside": timing.baseline_fingerprint,
     }
 
 
 def _timing(stored: Mapping[str, Any]) -> Timing:
-    yardstick = stored["yardstick"]
+    baseline = stored["yardstick"]
     return Timing(
         Point(**stored["point"]),
         tuple(stored["rows"]),
         np.array(stored["seconds"]),
-        np.array(yardstick) if yardstick is not None else None,
+        np.array(baseline) if baseline is not None else None,
         stored["joules"],
         stored["beside"],
     )

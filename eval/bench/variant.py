@@ -46,7 +46,7 @@ class Variant:
             return f"{how} {self.source} {digest.of_model(self.source)}"
         try:
             what = hashlib.sha256(pickle.dumps(self.source)).hexdigest()
-        except (pickle.PicklingError, AttributeError, TypeError):  # fails as a row of its own
+        except (pickle.PicklingError, AttributeError, TypeError):  # its row will say that it cannot be sent
             what = self.name
         return f"{how} {what} {digest.of_code(self.source)}"
 

@@ -78,10 +78,10 @@ class Worker:
     """
 
     def __init__(self, variant: Variant, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
-        # the temporary folder of all: kernels that torch compiled are kept there for the next process
-        beside = {"TMPDIR": tempfile.gettempdir(), **(environment or {})}
+        # not the child's own temporary folder: torch keeps compiled kernels in it, for the next process to find
+        more = {"TMPDIR": tempfile.gettempdir(), **(environment or {})}
         self._variant, self._settings = variant, settings
-        self._child = Child("onnxfix.eval.bench.worker_process", beside, factories=not isinstance(variant.source, Path))
+        self._child = Child("onnxfix.eval.bench.worker_process", more, factories=not isinstance(variant.source, Path))
         self._child.send(("prepare", (variant.engine, settings.threads)))
 
     def ready(self) -> None:

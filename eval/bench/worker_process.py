@@ -54,7 +54,7 @@ class Host:
     def run(self, arrays: Arrays) -> Arrays:
         assert self._loaded is not None
         outputs = self._loaded.runner.run(self._loaded.inputs(arrays))
-        # bfloat16 arrays need ml_dtypes to be read; fp32 holds every bfloat16 and half value
+        # the parent may lack ml_dtypes, which bfloat16 arrays need; fp32 holds each of their values
         return {
             n: a if a.dtype.kind in "biuf" and a.dtype.isbuiltin else a.astype(np.float32) for n, a in outputs.items()
         }
@@ -87,7 +87,7 @@ class Host:
 
     def memory(self) -> Memory:
         vram, before = self._vram()[1], self._before.vram
-        # of the whole device: somebody else may have freed some
+        # the figure is of the whole device: it falls below the first one when another process frees memory
         more = max(vram - before, 0) if vram is not None and before is not None and self._on_device else None
         free = self._before.vram_free
         most = max(peak_rss() - self._before.peak_rss, 0)

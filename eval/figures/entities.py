@@ -18,7 +18,7 @@ Entity = tuple[str, int, int]
 """Type, first and last token."""
 Counts = NDArray[np.int64]
 """(rows, 3): entities found rightly, found, and there."""
-# Tags that go on with an entity, by the tag before them. seqeval knows L and U in its strict modes alone.
+# An entity goes on from one of the first to one of the second. seqeval knows L and U in its strict modes alone.
 _OPENS, _GOES_ON = frozenset("BI"), frozenset("IEL")
 
 

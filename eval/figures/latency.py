@@ -14,6 +14,9 @@ Seconds = NDArray[np.float64]
 """(rounds, batches)"""
 DRAWS = 2000
 CONFIDENCE = 95.0
+# Quantile 0.975 of Student's t by the number of rounds, from 2, by that of the normal distribution (1.96): how much
+# wider an interval of so few must be. From 11 on within 0.15 of 1.
+STUDENT = (6.48, 2.20, 1.62, 1.42, 1.31, 1.25, 1.21, 1.18, 1.15)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,10 @@ def percentile_interval(draws: NDArray[Any]) -> tuple[float, float]:
 def _median(figures: Seconds) -> Interval:
     """Median with an interval: rounds are drawn with replacement, and batches within each (Efron & Tibshirani 1993).
 
-    Rounds first, since a disturbance lasts longer than a batch: batches of one round are not independent.
+    Rounds first, since a disturbance lasts longer than a batch: batches of one round are not independent. Draws of few
+    rounds are nearer to each other than the rounds to come: of 2 rounds the plain interval holds the median one time in
+    two. So it is widened, by factors since all figures are positive, as Student's t is, and by the square root of
+    n / (n - 1), by which draws of n underestimate a spread.
     """
     rounds, batches = figures.shape
     if rounds < 2:
@@ -82,5 +88,7 @@ def _median(figures: Seconds) -> Interval:
     chosen = rng.integers(0, rounds, (DRAWS, rounds))
     within = rng.integers(0, batches, (DRAWS, rounds, batches))
     drawn = np.median(figures[chosen[:, :, None], within].reshape(DRAWS, -1), axis=1)
-    low, high = percentile_interval(drawn)
-    return Interval(float(np.median(figures)), low, high)
+    value = float(np.median(figures))
+    wider = (STUDENT[rounds - 2] if rounds - 2 < len(STUDENT) else 1.0) * math.sqrt(rounds / (rounds - 1))
+    low, high = (value * (end / value) ** wider for end in percentile_interval(drawn))
+    return Interval(value, low, high)

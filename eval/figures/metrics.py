@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 Classes = NDArray[np.int64]
 DRAWS = 1000
-DRAWN_AT_ONCE = 10_000_000  # rows of all draws in memory: 80 MB
-ENTRIES_AT_ONCE = 50_000_000  # of an output, in float64; a batch of token logits has 400 million
-NO_LABEL = -1  # gold class of a row that has none; such rows count in no metric
+DRAWN_AT_ONCE = 10_000_000  # weights in memory at once, rows × draws: 80 MB
+ENTRIES_AT_ONCE = 50_000_000  # of an output compared at once in float64; a batch of token logits has 400 million
+NO_LABEL = -1  # stands for the class of a row without a label, which counts in no metric
 
 
 def macro_f1(gold: Classes, predicted: Classes) -> float:
@@ -45,7 +45,7 @@ def f1_difference(gold: Classes, baseline: Classes, predicted: Classes) -> tuple
     if not len(gold):
         return float("nan"), float("nan")
     rng = np.random.default_rng(0)
-    # how often each row is drawn, draw by draw
+    # weights: how often each row occurs in each draw
     even, step = np.full(len(gold), 1 / len(gold)), max(1, DRAWN_AT_ONCE // len(gold))
     found = []
     for first in range(0, DRAWS, step):

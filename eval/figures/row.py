@@ -15,8 +15,8 @@ LAST = ("heads", "metrics", "result")  # fields that become columns of their own
 class HeadFigures:
     """One classifier head against the gold labels: macro F1 and accuracy, 0 to 1.
 
-    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's; `below`: of its F1 less the reference's,
-    where it is lower than that by more than counts as the same.
+    `low` to `high`: 95 % bootstrap interval of its F1 less the baseline's; `below`: less the reference's, where
+    it is lower than that by more than counts as the same.
     """
 
     f1: float

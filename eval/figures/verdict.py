@@ -37,7 +37,7 @@ class Thresholds:
 
 
 THRESHOLDS = Thresholds()
-LONGEST = 160  # characters of a failure in the table
+LONGEST = 160  # characters; a longer failure is cut in the table
 
 
 def judged(rows: Sequence[BenchRow], baseline: str, reference: str, t: Thresholds = THRESHOLDS) -> tuple[BenchRow, ...]:

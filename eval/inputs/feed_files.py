@@ -50,7 +50,8 @@ def load_feeds(path: Path | str, inputs: Collection[str] = (), given_as: str = "
 
 
 def check_feed(model: Model, feed: Feed) -> None:
-    """Raise OnnxfixError unless the feed's names, dtypes and shapes fit the model's inputs."""
+    """Raise OnnxfixError unless the feed's names, dtypes and shapes fit the model's inputs. Arrays of text become those
+    of Python strings, which the runtime takes."""
     inputs = {str(v.name): v for v in required_inputs(model)}
     optional = {str(v.name) for v in model.graph.inputs}
     missing = sorted(set(inputs) - set(feed.arrays))
@@ -69,6 +70,9 @@ def check_feed(model: Model, feed: Feed) -> None:
 
 def _check_array(value: ir.Value, feed: Feed, named: dict[str, int]) -> None:
     array = feed.arrays[str(value.name)]
+    if value.dtype == ir.DataType.STRING and array.dtype.kind in "US":
+        array = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+        feed.arrays[str(value.name)] = array = array.astype(object)
     where = f"input '{value.name}' of feed '{feed.name}'"
     if value.dtype is not None and array.dtype != value.dtype.numpy():
         raise OnnxfixError(f"{where} is {array.dtype}, the model takes {value.dtype.numpy()}", "convert it")

@@ -6,8 +6,9 @@ tokens), so that an axis an exporter froze cannot go unnoticed. Any other model 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.opening import plain
 from onnxfix.surgery.sites.sizes import baked_sizes
 
+from .demands import Axis, Demands, demands
 from .graph_limits import longest_sequence, table_rows
 
 LONG = 512
@@ -41,6 +44,14 @@ class _Plan:
     length: int
     side: int
     padded: bool = False
+    demands: Demands = field(default_factory=Demands)
+    names: frozenset[str] = frozenset()
+    """Of all dimensions: `batch-size` is one, and no difference of two."""
+
+    @property
+    def past(self) -> int:
+        """Positions of a cache: short, next to any length, and a size no other dimension has."""
+        return self.batch + 2
 
 
 def required_inputs(model: Model) -> list[ir.Value]:
@@ -48,25 +59,87 @@ def required_inputs(model: Model) -> list[ir.Value]:
     return [v for v in model.graph.inputs if v.name not in model.graph.initializers]
 
 
-def make_feeds(model: Model, *, seed: int = 0, longest: int | None = None) -> list[Feed]:
+def make_feeds(
+    model: Model,
+    *,
+    seed: int = 0,
+    longest: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    sizes: Mapping[Axis, int] | None = None,
+    whole_mask: bool = False,
+) -> list[Feed]:
     """Feeds for any model, the same for the same seed.
 
-    Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes. Token ids stay
-    below the row count of the table they index, lengths within the graph's position table and `longest` (512 when not
-    given; beyond that the padded feed grows to 300 tokens, whose padding then exceeds any local attention window).
-    Raises OnnxfixError for inputs that cannot be made up (strings, sequences); `feeds` of a file are the way out then.
+    Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes, and so is what
+    the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
+    the graph's position table and `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose
+    padding then exceeds any local attention window). `shapes`: of inputs that a caller states; `sizes`: of axes
+    besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called. Raises
+    OnnxfixError for inputs that cannot be made up (strings, sequences), and for shapes that do not fit; `feeds` of a
+    file are the way out then.
     """
     inputs = required_inputs(model)
+    stated = dict(shapes or {})
+    check_shapes(model, stated)
+    found = demands(model)
+    found.sizes.update(sizes or {})
     cap = min(n for n in (longest or LONG, longest_sequence(model)) if n)
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
-    frozen = {found.axis.name: found.size for found in baked_sizes.find(model.graph)}  # no other size runs
+    names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
+    frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
     rng = np.random.default_rng(seed)
     feeds = []
     for plan in _plans(inputs, max(cap, 1)):
-        sizes: dict[str, int] = dict(frozen)
-        arrays = {str(v.name): _array(v, plan, sizes, rows.get(v), rng) for v in inputs}
+        plan = replace(plan, demands=found, names=names)
+        named = frozen | _named(inputs, plan, stated)
+        fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
+        arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
         feeds.append(Feed(plan.name, arrays))
     return feeds
+
+
+def check_shapes(model: Model, stated: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise OnnxfixError unless shapes that a caller states are of inputs, and fit what the file says of them."""
+    inputs = {str(v.name): v for v in required_inputs(model)}
+    for name, shape in stated.items():
+        said = arg("input", f"{name}={'x'.join(map(str, shape))}")
+        if name not in inputs:
+            raise OnnxfixError(f"{said} names no input", f"the model's inputs are {', '.join(inputs) or 'none'}")
+        known = inputs[name].shape
+        if known is None:
+            continue
+        if len(known) != len(shape) or any(isinstance(d, int) and d != s for d, s in zip(known, shape, strict=True)):
+            raise OnnxfixError(f"{said} does not fit the input, which the file says is {known}", "give another shape")
+
+
+def _named(inputs: list[ir.Value], plan: _Plan, stated: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Sizes of dimension names that a caller's shapes, or the readers of an input, leave no choice about."""
+    named: dict[str, int] = {}
+    for value in inputs:
+        for axis, dim in enumerate(value.shape or ()):
+            if isinstance(dim, int) or not dim.value:
+                continue
+            if str(value.name) in stated:
+                named.setdefault(dim.value, stated[str(value.name)][axis])
+    for value in inputs:
+        for axis, dim in enumerate(value.shape or ()):
+            size = plan.demands.sizes.get((str(value.name), axis))
+            if size is not None and not isinstance(dim, int) and dim.value:
+                named.setdefault(dim.value, size)
+    return named
+
+
+def _whole_masks(
+    inputs: list[ir.Value], plan: _Plan, named: dict[str, int], stated: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of masks as long as cache and tokens together, where they are not stated."""
+    found: dict[str, tuple[int, ...]] = {}
+    for value in inputs:
+        last = value.shape[-1] if value.shape is not None and len(value.shape) else 1
+        if _role(value) == "mask" and not isinstance(last, int) and str(value.name) not in stated:
+            shape = _shape(value, plan, dict(named), {})
+            found[str(value.name)] = (*shape[:-1], plan.past + plan.length)
+    return found
 
 
 def _plans(inputs: list[ir.Value], cap: int) -> list[_Plan]:
@@ -102,16 +175,27 @@ def _role(value: ir.Value) -> str:
 
 
 def _array(
-    value: ir.Value, plan: _Plan, sizes: dict[str, int], rows: int | None, rng: np.random.Generator
+    value: ir.Value,
+    plan: _Plan,
+    sizes: dict[str, int],
+    rows: int | None,
+    rng: np.random.Generator,
+    stated: Mapping[str, tuple[int, ...]],
 ) -> np.ndarray[Any, Any]:
     dtype = value.dtype
     if not isinstance(value.type, ir.TensorType) or dtype is None or dtype == ir.DataType.STRING:
+        if plain.is_other(value) or isinstance(value.type, ir.SequenceType | ir.OptionalType):
+            kind = "map" if plain.is_other(value) else type(value.type).__name__.removesuffix("Type").lower()
+            raise OnnxfixError(
+                f"no feed can be made up for input '{value.name}': it is a {kind}, which no .npz holds either",
+                f"use {arg('verify', False)}",
+            )
         kind = "a string tensor" if dtype == ir.DataType.STRING else "not a tensor of known type"
         raise OnnxfixError(
             f"no feed can be made up for input '{value.name}': it is {kind}",
             f"give one with {arg('feeds', 'FILE.npz')}",
         )
-    shape = _shape(value, plan, sizes)
+    shape = _shape(value, plan, sizes, stated)
     role = _role(value)
     if role == "mask":
         return _mask(shape, plan).astype(dtype.numpy())
@@ -134,7 +218,11 @@ def _mask(shape: tuple[int, ...], plan: _Plan) -> np.ndarray[Any, Any]:
     return mask
 
 
-def _shape(value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> tuple[int, ...]:
+def _shape(
+    value: ir.Value, plan: _Plan, sizes: dict[str, int], stated: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
+    if str(value.name) in stated:
+        return stated[str(value.name)]
     dims = list(value.shape) if value.shape is not None else [ir.SymbolicDim(None)] * (2 if _role(value) else 1)
     return tuple(
         dim if isinstance(dim, int) else _size(str(dim.value or ""), axis, value, plan, sizes)
@@ -143,23 +231,54 @@ def _shape(value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> tuple[int, ..
 
 
 def _size(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> int:
-    """Size of a dynamic dimension; sums such as `past_sequence_length + sequence_length` are the sum of their parts."""
-    if "+" in name:
-        return sum(
-            int(part) if part.strip().isdigit() else _size(part.strip(), axis, value, plan, sizes)
-            for part in name.split("+")
-        )
+    """Size of a dynamic dimension; arithmetic such as `past_sequence_length + sequence_length` is that of its parts."""
     if not name:
         return sizes.get(f"#{axis}", _by_axis(axis, value, plan))
-    return sizes.setdefault(name, _fresh_size(name, axis, value, plan))
+    if name not in sizes:
+        computed = _computed(name, axis, value, plan, sizes)
+        sizes[name] = _fresh_size(name, axis, value, plan) if computed is None else computed
+    return sizes[name]
+
+
+def _computed(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> int | None:
+    """The number that a name stands for that is arithmetic on others; None for any other name."""
+    try:
+        tree = ast.parse(name.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+    def of(part: ast.expr) -> int:
+        if isinstance(part, ast.Constant) and isinstance(part.value, int):
+            return part.value
+        if isinstance(part, ast.Name):
+            return _size(part.id, axis, value, plan, sizes)
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv):
+            names = {each.id for each in (part.left, part.right) if isinstance(each, ast.Name)}
+            if not isinstance(part.op, ast.Add) and not names <= plan.names:
+                raise TypeError
+            left, right = of(part.left), of(part.right)
+            match part.op:
+                case ast.Add():
+                    return left + right
+                case ast.Sub():
+                    return max(left - right, 0)
+                case ast.Mult():
+                    return left * right
+            return left // max(right, 1)
+        raise TypeError
+
+    try:
+        return of(tree) if isinstance(tree, ast.BinOp) else None
+    except (TypeError, RecursionError):
+        return None
 
 
 def _fresh_size(name: str, axis: int, value: ir.Value, plan: _Plan) -> int:
     lowered = name.lower()
     if "batch" in lowered:
         return plan.batch
-    if "past" in lowered:
-        return plan.batch + 2  # short: a cache next to any length, and a size no other dimension has
+    if "past" in lowered or (str(value.name), axis) in plan.demands.grown:
+        return plan.past
     if "seq" in lowered or "length" in lowered:
         return plan.length
     if "height" in lowered or "width" in lowered:
@@ -169,6 +288,11 @@ def _fresh_size(name: str, axis: int, value: ir.Value, plan: _Plan) -> int:
 
 def _by_axis(axis: int, value: ir.Value, plan: _Plan) -> int:
     """Unnamed dimensions: axis 0 is the batch, axes of a text input the length, axes of an image its sides."""
+    place = (str(value.name), axis)
+    if place in plan.demands.sizes:
+        return plan.demands.sizes[place]
+    if place in plan.demands.grown:
+        return plan.past
     if axis == 0:
         return plan.batch
     rank = len(value.shape) if value.shape is not None else 2

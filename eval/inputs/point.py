@@ -11,7 +11,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .workload import DEFAULTS, Arrays, Batch, Workload
 
-TIMED_BATCHES = 8  # a round; the rest of the workload is for the metrics only
+TIMED_BATCHES = 8  # in each round; all other batches are run once, for the metrics
 TIMED_BATCHES_OF_A_LENGTH = 3  # batches of one length differ in their tokens alone
 
 
@@ -40,7 +40,7 @@ def timed_batches(workload: Workload, point: Point) -> list[Batch]:
     A short last batch only where there is no full one. Raises OnnxfixError where rows cannot be made that long.
     """
     if point.length is None:
-        if 0 < len(workload.rows) < point.batch:  # the same ones again
+        if 0 < len(workload.rows) < point.batch:  # fewer rows than a batch has: they are repeated
             repeated = [workload.rows[i % len(workload.rows)] for i in range(point.batch)]
             workload = replace(workload, rows=tuple(repeated))
         batches = workload.batches(point.batch)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_LENGTH = 512
 MADE_UP_ROWS = 64
 SHORTEST_ROW = 8
-IGNORED = -100  # the label that torch's losses leave out
+IGNORED = -100  # the label that means "none" to torch's losses
 
 
 def load_workload(
@@ -201,7 +201,7 @@ def gold_of(column: pl.Series, head: str, names: Sequence[str] | None) -> Classe
     """Class numbers of one head, -1 for no label: an empty one, -1, or -100, which trainers leave out."""
     number = {str(name): i for i, name in enumerate(names or ())}
     texts = [None if value is None or not str(value).strip() else str(value) for value in column]
-    # classes may be named 1 to 5: the names decide, where all labels are names
+    # classes may be named 1 to 5: labels that all are names are names, whatever their type
     named = bool(number) and all(text in number for text in texts if text is not None)
     if named or not column.dtype.is_integer():
         if not number:

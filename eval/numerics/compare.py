@@ -58,7 +58,10 @@ def difference(
         found = "no such output" if candidate is None else str(candidate.shape)
         text = f"reference {reference.shape}, candidate {found}"
         return OutputDifference(feed, output, reference.shape, math.nan, math.nan, False, 0, 0, shape_mismatch=text)
-    expected, actual = _as_float(reference), _as_float(candidate)
+    if reference.dtype.kind in "OSU":
+        expected, actual = _codes(reference, candidate)
+    else:
+        expected, actual = _as_float(reference), _as_float(candidate)
     finite = np.isfinite(expected)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
     if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:
@@ -106,6 +109,13 @@ def _macro_f1(wanted: Array, found: Array) -> float:
     hits = [np.count_nonzero((wanted == c) & (found == c)) for c in classes]
     sizes = [np.count_nonzero(wanted == c) + np.count_nonzero(found == c) for c in classes]
     return float(np.mean([2 * hit / size for hit, size in zip(hits, sizes, strict=True)]))
+
+
+def _codes(reference: Array, candidate: Array) -> tuple[Array, Array]:
+    """Strings as numbers, the same for the same string: a different one is all the difference that there is."""
+    both = np.concatenate([np.ravel(reference), np.ravel(candidate)]).astype(str)
+    numbers = np.unique(both, return_inverse=True)[1].astype(np.float64)
+    return numbers[: reference.size].reshape(reference.shape), numbers[reference.size :].reshape(candidate.shape)
 
 
 def _as_float(array: Array) -> Array:

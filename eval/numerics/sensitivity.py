@@ -7,8 +7,11 @@ overflow, an epsilon that is gone. What adds up over many nodes is not seen here
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +20,7 @@ from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.eval.run.session import on_disk
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.progress import Advance
 from onnxfix.nouns.site import label
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
@@ -29,7 +33,7 @@ LARGEST_FP16 = 65504.0
 # Nodes that hand values on, or make them without reading a float: rounding costs nothing there.
 _PLAIN = frozenset(
     "Reshape Transpose Unsqueeze Squeeze Expand Slice Concat Split Gather GatherND Identity Flatten Cast Constant "
-    "ConstantOfShape Range Tile Pad CastLike".split()
+    "ConstantOfShape Range Tile Pad CastLike RandomNormalLike RandomUniformLike Bernoulli".split()
 )
 _CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
@@ -51,16 +55,28 @@ class Harm:
         return f"loses more than {budget:g} of its result in half" if self.loss > budget else ""
 
 
-def harms(model: Model, half: str, feeds: Iterable[Feed]) -> list[Harm]:
+def harms(
+    model: Model,
+    half: str,
+    feeds: Sequence[Feed],
+    progress: Advance = lambda step: None,
+    limit_s: float = math.inf,
+) -> list[Harm]:
     """The worst over all feeds for every node of the main graph that computes with floats. `half`: a type string.
 
-    `model` computes in fp32. Raises what a runner raises.
+    `model` computes in fp32. No further feed is begun after `limit_s` seconds. Raises what a runner raises.
     """
     probe, watched = _probe(model, half)
+    if not watched:
+        return []
     worst: dict[str, Harm] = {}
+    begun = time.monotonic()
     with on_disk(probe) as path:
         runner = OrtRunner(path, level="none", custom_op_libraries=model.custom_op_libraries)
-        for feed in feeds:
+        for done, feed in enumerate(feeds):
+            if done and time.monotonic() - begun > limit_s:
+                break
+            progress(f"find what half precision harms: feed {done + 1} of {len(feeds)}")
             found = runner.run(feed.arrays)
             for node, value in watched:
                 squared, norm, lost, largest = found[f"{value.name}/figures"].tolist()
@@ -69,6 +85,20 @@ def harms(model: Model, half: str, feeds: Iterable[Feed]) -> list[Harm]:
                 worst[harm.node] = harm if known is None else _worse(known, harm)
         runner.close()
     return list(worst.values())
+
+
+def beyond(model: Model, found: Iterable[Harm], feeds: Iterable[Feed]) -> list[ir.Value]:
+    """Values of the main graph with entries beyond 65,504 on these feeds: inputs, and results by their harms."""
+    large = {harm.node for harm in found if harm.largest > LARGEST_FP16}
+    values = [value for node in model.graph if label(node) in large for value in node.outputs[:1]]
+    fed = {name for feed in feeds for name, array in feed.arrays.items() if _reaches(array) > LARGEST_FP16}
+    return [*values, *(value for value in model.graph.inputs if value.name in fed)]
+
+
+def _reaches(array: np.ndarray[Any, Any]) -> float:
+    if array.dtype.kind != "f" or not array.size:
+        return 0.0
+    return float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
 
 
 def _worse(a: Harm, b: Harm) -> Harm:

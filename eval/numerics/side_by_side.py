@@ -85,15 +85,17 @@ def profile(
     isolated: bool = False,
     only: Collection[str] | None = None,
     limit: float = OF_HALF,
+    clips: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Spread]:
     """Every float value of the main graph that both models have under one name, in the reference's order.
 
     The candidate is taken as it is: hand in an emulated one to see half precision. `isolated`: it reads the reference's
     values wherever both have one, so that each figure is what is lost since, and errors do not add up. `only`: names of
-    the values to measure; `limit`: numbers beyond it are taken for it. Of several feeds each value's worst counts.
-    Raises what a runner raises.
+    the values to measure; `limit`: numbers beyond it are taken for it; `clips`: by name, the range that all readers of
+    the candidate's value cut it to, behind which it is compared. Of several feeds each value's worst counts. Raises
+    what a runner raises.
     """
-    merged, pairs = _merged(reference, candidate, isolated, only, limit)
+    merged, pairs = _merged(reference, candidate, isolated, only, limit, clips or {})
     if not pairs:
         return []
     with on_disk(merged) as path:
@@ -124,7 +126,12 @@ def _inherited(value: ir.Value, errors: dict[ir.Value, float]) -> float:
 
 
 def _merged(
-    reference: Model, candidate: Model, isolated: bool, only: Collection[str] | None, limit: float
+    reference: Model,
+    candidate: Model,
+    isolated: bool,
+    only: Collection[str] | None,
+    limit: float,
+    clips: Mapping[str, tuple[float, float]],
 ) -> tuple[Model, list[ir.Value]]:
     """Both graphs in one, on the reference's inputs, with one vector of figures a value as its only outputs."""
     merged, other = reference.clone(), candidate.clone()
@@ -154,10 +161,24 @@ def _merged(
     declare_spread(merged, limit)
     merged.graph.outputs.clear()
     for value in pairs:
-        node = spread_node(value, theirs[f"{OTHER}{value.name}"])
+        found, bounds = theirs[f"{OTHER}{value.name}"], clips.get(value.name or "")
+        node = spread_node(value, _clipped(merged.graph, found, bounds) if bounds else found)
         merged.graph.append(node)
         merged.graph.outputs.append(node.outputs[0])
     return merged, pairs
+
+
+def _clipped(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.Value:
+    """A float32 value cut to a range."""
+    for op_type, bound in zip(("Max", "Min"), bounds, strict=True):
+        name = f"{value.name}/{op_type.lower()}"
+        limit = ir.Value(name=f"{name}/bound", const_value=ir.tensor(np.array(bound, np.float32)))
+        graph.register_initializer(limit)
+        node = ir.Node("", op_type, [value, limit], name=name)
+        node.outputs[0].name = name
+        graph.append(node)
+        value = node.outputs[0]
+    return value
 
 
 def _read_instead(value: ir.Value, other: ir.Value, types: ElementTypes, their_types: ElementTypes) -> None:

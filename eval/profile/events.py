@@ -89,7 +89,7 @@ def outermost(ran: ir.Model, events: Sequence[Event]) -> list[Event]:
     spans = [(e.start, e.start + e.duration) for e in events if e.name in control]
 
     def inside(event: Event) -> bool:
-        if event.name in inner and event.name in main:  # of two fused nodes only time tells which
+        if event.name in inner and event.name in main:  # fused nodes in both graphs: the event's time decides
             return any(start <= event.start and event.start + event.duration <= end for start, end in spans)
         return event.name in inner
 

@@ -141,7 +141,7 @@ def _profile(model: Model, traced: Traced, feeds: Feeds, runs: int, note: str) -
     return Profile(
         nodes=nodes,
         between_ms=between,
-        varying_ms=max(left, 0.0) if runs > 1 else 0.0,  # one run has a remainder of rounding alone
+        varying_ms=max(left, 0.0) if runs > 1 else 0.0,  # the remainder of a single run is rounding, and no variation
         wall_ms=wall,
         session_ms=float(np.median(_passes([run.session_ms for run in traced.runs], runs))),
         untraced_ms=float(np.median(_passes(traced.untraced_ms, runs))),
@@ -156,7 +156,7 @@ def _passes(figures: Sequence[float], runs: int) -> Any:
 
 
 def _nodes(model: Model, traced: Traced, feeds: Feeds, times: Mapping[str, tuple[Event, Any]]) -> list[NodeTime]:
-    # main graph last: names that an optimisation makes are unique in one graph only
+    # the main graph last, so that it wins: names that an optimisation makes may occur in a body as well
     by_name = {node.name: node for node in (*traced.graph.graph.all_nodes(), *traced.graph.graph)}
     where = scopes(traced.graph, model.ir)
     sizes = [sized(traced.graph, run, feed) for run, feed in zip(traced.runs, feeds, strict=False)]

@@ -71,7 +71,8 @@ def sized(model: ir.Model, run: TracedRun, feed: Mapping[str, Array], types: Ele
             if read is None or read in found:
                 continue
             constant = constant_tensor(read)
-            tensor = read.const_value if constant is None else constant  # a default that no feed overrides counts too
+            # an initializer that is an input too: its default value counts
+            tensor = read.const_value if constant is None else constant
             if tensor is not None:
                 found[read] = Tensor(tuple(tensor.shape.numpy()), tensor.dtype)
         event = events.get(node.name or "")
@@ -82,7 +83,7 @@ def sized(model: ir.Model, run: TracedRun, feed: Mapping[str, Array], types: Ele
 
 def _made(node: ir.Node, event: Event, types: ElementTypes | None) -> dict[ir.Value, Tensor]:
     values = [v for v in node.outputs if v.name]
-    if len(values) != len(event.made):  # optional outputs that were not made, or sequences: all but the first unsure
+    if len(values) != len(event.made):  # some outputs are absent or sequences: only the first is known to match
         values = values[:1]
     return _tensors(values, event.made, types)
 

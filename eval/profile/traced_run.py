@@ -117,7 +117,7 @@ def _profiling(options: Any, optimised: Path) -> Any:
     options.enable_profiling = True
     options.profile_file_prefix = str(optimised.with_name("profile"))
     options.optimized_model_filepath = str(optimised)
-    # a graph of more than 2 GB is no protobuf, so that weights stand beside it
+    # protobuf holds at most 2 GB: weights go into a file beside the graph
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     return options

@@ -9,13 +9,13 @@ from onnxfix.eval.run.engine import all_engines
 from onnxfix.render import axes
 from onnxfix.render.vega import INK, SERIES, SOFT, names, svg
 
-from .contents import Document, Row, memory_mb, on_device
+from .contents import Document, Entry, memory_mb, on_device
 
 BAND = 22
 MOST_LINES = 8
 
 
-def measured(document: Document) -> list[tuple[int, Row]]:
+def measured(document: Document) -> list[tuple[int, Entry]]:
     """Rows with a time, with the number that the table gives each."""
     rows = enumerate(document["rows"], start=1)
     return [(number, row) for number, row in rows if row.get("ms_per_sample") is not None]
@@ -125,9 +125,9 @@ def lines(document: Document, over: str) -> str:
     return svg(spec, f"time of {len(shown)} variants against {title}")
 
 
-def _ratio(point: Row) -> float:
+def _ratio(point: Entry) -> float:
     return float(point["ratio"] if point.get("ratio") is not None else point["ms_per_sample"])
 
 
-def _labelled(rows: Sequence[tuple[int, Row]]) -> list[str]:
+def _labelled(rows: Sequence[tuple[int, Entry]]) -> list[str]:
     return names([f"{number}  {row['variant']}" for number, row in rows])

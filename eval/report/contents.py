@@ -12,7 +12,8 @@ from typing import Any
 from onnxfix.render.table import DASH, Cell, Column, Line, Table, table
 
 Document = Mapping[str, Any]
-Row = Mapping[str, Any]
+Entry = Mapping[str, Any]
+"""A variant, a point, a profile or a part of one, as the document has it."""
 ASIDE = ("× baseline", "rel. L2")
 """Columns of the variants that only a page has room for, beside the task's own metrics."""
 FIGURES = (
@@ -96,7 +97,7 @@ def classes(document: Document) -> list[Table]:
     return found
 
 
-def profile_line(found: Row) -> str:
+def profile_line(found: Entry) -> str:
     """A profile in one line: the time of a batch, the least that this machine's peak rates allow, and the rates."""
     roof = found["roofline"]
     rates = f"{roof['gflops']:,.0f} GFLOP/s, {roof['gbs']:,.1f} GB/s"
@@ -104,7 +105,7 @@ def profile_line(found: Row) -> str:
     return f"{found['untraced_ms']:.1f} ms a batch, {_bounds(roof['gap']) or DASH} times the bound at {rates}{note}"
 
 
-def shares(found: Row, key: str) -> Table:
+def shares(found: Entry, key: str) -> Table:
     """Where the time of a profile goes, by one of SHARES."""
     gaps = {row["scope"]: row["gap"] for row in found["roofline"].get("scopes") or []} if key == "scope" else {}
     rows = (
@@ -152,11 +153,11 @@ def on_device(document: Document) -> bool:
     return any(row.get("vram_mb") is not None for row in document["rows"])
 
 
-def memory_mb(row: Row) -> float:
+def memory_mb(row: Entry) -> float:
     return float(row["vram_mb"] if row.get("vram_mb") is not None else row.get("memory_mb") or 0.0)
 
 
-def _variant(row: Row, heads: list[str], own: list[str]) -> list[Cell]:
+def _variant(row: Entry, heads: list[str], own: list[str]) -> list[Cell]:
     size, result = number(row.get("size_mb"), ",.1f"), Cell(row["result"])
     name = Cell(row["variant"], below=row.get("note") or "")
     if row["failure"]:
@@ -180,7 +181,7 @@ def _own(document: Document) -> list[str]:
     return [name.removeprefix("metric_") for name in found]
 
 
-def _style(row: Row, document: Document) -> str:
+def _style(row: Entry, document: Document) -> str:
     if row["variant"] in fastest(document):
         return "best"
     return "failed" if row["failure"] else "" if row.get("sound") else "flawed"
@@ -197,11 +198,11 @@ def _measured(document: Document) -> Document:
     return {**document, "rows": [row for row in document["rows"] if not row["failure"]]}
 
 
-def _point(point: Row) -> str:
+def _point(point: Entry) -> str:
     return f"{point['batch']} × {point['length']} tokens" if point["length"] else f"batch {point['batch']}"
 
 
-def _timed(point: Row | None) -> Cell:
+def _timed(point: Entry | None) -> Cell:
     if point is None:
         return Cell()
     if point["failure"]:

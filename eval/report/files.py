@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from onnxfix.eval.bench.bench import BenchReport
 
-MODULES = 8  # of a profile in a terminal; the files hold 20
+MODULES = 8  # rows of a profile that a terminal shows; the files have 20
 WIDE = 150
-# REPORT.md last: who sees it finds the others.
+# REPORT.md is written last, so that all other files are there once it is.
 FILES = ("results.parquet", "summary.json", "REPORT.md")
 NAMES = (*FILES, "report.html")
 

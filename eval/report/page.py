@@ -15,7 +15,7 @@ from onnxfix.render.words import listed, plural
 
 from . import charts, pareto, parts
 from .charts import measured
-from .contents import Document, Row, fastest, memory_mb, on_device
+from .contents import Document, Entry, fastest, memory_mb, on_device
 
 
 def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rule]]) -> str:
@@ -50,7 +50,7 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
     return whole("onnxfix bench", ["page.css", "bench_page.css"], body)
 
 
-def _subtitle(document: Document, best: Row | None) -> str:
+def _subtitle(document: Document, best: Entry | None) -> str:
     rows, method = document["rows"], document["method"]
     where = f"{plural(len(rows), 'variant')} on {method['workload']}, {method['provider'].upper()}"
     if best is None:
@@ -60,7 +60,7 @@ def _subtitle(document: Document, best: Row | None) -> str:
     return f"tied: nothing shows which of these sound variants is the fastest, of {where}"
 
 
-def _tiles(document: Document, best: Row | None) -> str:
+def _tiles(document: Document, best: Entry | None) -> str:
     rows = document["rows"]
     tiles = _of_best(document, best) if best else []
     failed, sound = sum(bool(row["failure"]) for row in rows), sum(bool(row.get("sound")) for row in rows)
@@ -73,7 +73,7 @@ def _tiles(document: Document, best: Row | None) -> str:
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
 
-def _of_best(document: Document, best: Row) -> list[tuple[str, str, str]]:
+def _of_best(document: Document, best: Entry) -> list[tuple[str, str, str]]:
     baseline = document["method"]["baseline"]
     of = f" of {text(best['variant'])}" if len(fastest(document)) > 1 else ""
     tiles = [
@@ -115,7 +115,7 @@ def _plot(title: str, hint: str, drawn: str, keys: str = "") -> str:
 
 def _kinds(document: Document) -> str:
     found = dict.fromkeys(row["kind"] for _, row in measured(document))
-    # an attribute of a drawing: the page's policy allows no style beside its sheet
+    # colour as an SVG attribute: the page's Content-Security-Policy allows no inline style
     circle = '<svg class="dot" viewBox="0 0 2 2"><circle cx="1" cy="1" r="1" fill="{}"/></svg>'
     dots = ((circle.format(charts.colour(kind)), kind) for kind in found)
     keys = "".join(f'<span class="key">{dot}{text(kind)}</span>' for dot, kind in dots)
@@ -130,7 +130,7 @@ def _codes(document: Document, rules: Mapping[str, type[Rule]]) -> dict[str, str
 
 def _rules(document: Document, rules: Mapping[str, type[Rule]]) -> str:
     entries = [
-        # inside: browsers open what an address leads into
+        # the id goes inside <details>: browsers open it when a link leads to something in it
         details(f"{code(number)} {text(name)}", f'<div id="{number}">{about(rules[number])}</div>')
         for number, name in _codes(document, rules).items()
     ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from onnxfix.nouns.runtime.provider import placed_on
+from onnxfix.nouns.runtime.provider import named, placed_on
 from onnxfix.render.markup import code, details, section, table, text
 from onnxfix.render.words import plural
 
 from . import contents, profile_charts
-from .contents import Document, Row
+from .contents import Document, Entry
 
 WIDE, HIGH = 1000.0, 22.0
 
@@ -43,7 +43,7 @@ def classes(document: Document) -> str:
 
 def profiles(document: Document) -> str:
     """Plots of where a batch's time goes, and how far each variant is from the machine's peak rates."""
-    found: dict[str, Row] = {n: p for n, p in (document.get("profiles") or {}).items() if "by" in p}
+    found: dict[str, Entry] = {n: p for n, p in (document.get("profiles") or {}).items() if "by" in p}
     if not found:
         return ""
     layers = profile_charts.layers(document)
@@ -74,10 +74,11 @@ def placements(document: Document) -> str:
     if any(run[2] for each in found.values() for run in each["runs"]):
         keys += '<span class="key"><i class="tick"></i>copies between device and host</span>'
     hint = "Nodes in the order in which ONNX Runtime runs them, by provider, as forecast from the graph."
-    return section("Placement", hint, [f'<div class="legend">{keys}</div>', *drawn]) if drawn else ""
+    classes = "legend at-home" if all(named(each["target"]).is_host for each in found.values()) else "legend"
+    return section("Placement", hint, [f'<div class="{classes}">{keys}</div>', *drawn]) if drawn else ""
 
 
-def _placement(name: str, number: int, found: Row) -> str:
+def _placement(name: str, number: int, found: Entry) -> str:
     shares = ", ".join(f"{count:,} on {placed_on(each).label}" for each, count in found["providers"].items())
     said = f"{found['target'].upper()}: {shares or 'does not load'}; {found['memcpy']:,} Memcpy"
     findings = "".join(_finding(f) for f in found["findings"])
@@ -87,7 +88,7 @@ def _placement(name: str, number: int, found: Row) -> str:
     return f'<article class="placement">{head}{_strip(found["runs"])}{below}</article>'
 
 
-def _finding(found: Row) -> str:
+def _finding(found: Entry) -> str:
     times = f" × {found['count']:,}" if found["count"] > 1 else ""
     repair = f" {code(found['repair'])}" if found.get("repair") else ""
     return (

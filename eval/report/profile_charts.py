@@ -8,7 +8,7 @@ from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.vega import LINE, SERIES, names, svg
 
 from .charts import BAND, MOST_LINES
-from .contents import Document, Row
+from .contents import Document, Entry
 
 OTHERS = "others"
 PALE = (LINE, "var(--panel)")
@@ -68,7 +68,7 @@ def layers(document: Document) -> str:
     every = sorted({name for found in times.values() for name in found}, key=lambda n: (n == OTHERS, _natural(n)))
     if len(every) < 2:
         return ""
-    # modules are told apart by their ends: `model.backbone.layers.3` among its like is `layers.3`
+    # labels drop what all modules begin with: of `model.backbone.layers.3` they keep `layers.3`
     short = dict(zip(every, names(_ends(every), 30), strict=True))
     shown = dict(zip(chosen, names(chosen), strict=True))
     values = [
@@ -120,6 +120,6 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
 
 
-def _part(part: Row) -> str:
+def _part(part: Entry) -> str:
     """`CUDA` for a provider; other names as they are."""
     return placed_on(part["name"]).label if part["name"] else "-"

@@ -11,7 +11,7 @@ from onnxfix.eval.bench.bench import BenchReport
 from onnxfix.eval.figures.verdict import THRESHOLDS
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 
-# Column → what it is called, and whether it counts against the tolerance as a ratio.
+# Column → what it is called in a sentence.
 SIZES = {"size_mb": "size", "memory_mb": "memory", "vram_mb": "VRAM"}
 
 
@@ -44,16 +44,18 @@ def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Re
     after = {(r["variant"], r["batch"], r["length"]): r for r in _now(report)}
     if not set(before) & set(after):
         raise OnnxfixError(f"{earlier} and this bench have no variant and batch in common", "name the right file")
-    beside = _same_baseline(rows, report)
+    baseline = _same_baseline(rows, report)
     return [
-        found for key, old in before.items() for found in _compare(old, after.get(key), report.heads, tolerance, beside)
+        found
+        for key, old in before.items()
+        for found in _compare(old, after.get(key), report.heads, tolerance, baseline)
     ]
 
 
 def _compare(
-    old: Mapping[str, Any], new: Mapping[str, Any] | None, heads: Sequence[str], tolerance: float, beside: str
+    old: Mapping[str, Any], new: Mapping[str, Any] | None, heads: Sequence[str], tolerance: float, baseline: str
 ) -> Iterator[Regression]:
-    """`beside`: the baseline of both."""
+    """`baseline`: that of both; empty where they differ."""
     name = str(old["variant"])
     if old.get("failure") or old.get("ms_per_sample") is None:
         return
@@ -64,8 +66,8 @@ def _compare(
     where = f" at {old['batch']} × {old['length']} tokens" if old["length"] else ""
     if old.get("sound") and new.get("sound") is False:
         yield Regression(name, "answers", None, None, f"{name} was sound and is not: {new['result']}")
-    if name != beside:
-        yield from _time(name, where, old, new, tolerance, bool(beside))
+    if name != baseline:
+        yield from _time(name, where, old, new, tolerance, bool(baseline))
     for column, word in SIZES.items():
         one, other = old.get(column), new.get(column)
         slack = THRESHOLDS.slack_mb if column != "size_mb" else 0.0

@@ -51,7 +51,7 @@ def measure_peaks(provider: Literal["cpu", "cuda"] = "cpu", threads: int = 0) ->
 
     Raises OnnxfixError where the provider is missing.
     """
-    # the CPU provider casts halves to fp32; CUDA multiplies int8 with int8 only
+    # halves on the CPU provider run as fp32; CUDA has int8 products of int8 with int8 only
     pairs = {"fp32": (ir.DataType.FLOAT,) * 2}
     on_host = named(provider).is_host
     if not on_host:

@@ -31,7 +31,7 @@ from onnxfix.surgery.sites.shapes.product_operations import (  # fmt: skip
 
 from .fused_regions import Flow, moved
 
-# Inputs of a lookup that are tables, the one with the numbers first: rows of them are read.
+# Which inputs of a lookup are tables, the values first: only the rows looked up are read, not the whole table.
 TABLES = {"Gather": (0,), "GatherElements": (0,), "GatherND": (0,), "GatherBlockQuantized": (0, 2, 3),
           "EmbedLayerNormalization": (2, 3, 4)}  # fmt: skip
 HALVES = {ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}

@@ -8,6 +8,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from onnxfix.nouns.runtime.onnx_runtime import runtime
 from onnxfix.nouns.runtime.provider import named
 
 from .engine import all_engines
@@ -60,6 +61,4 @@ def has_cuda() -> bool:
     """
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
         return False
-    import onnxruntime
-
-    return named("cuda").runtime_name in onnxruntime.get_available_providers()
+    return named("cuda").runtime_name in runtime().get_available_providers()

@@ -89,8 +89,10 @@ class OrtRunner:
         how = session.run_options(shrink=self._shrinks)
         with deadline.stopping(f"a run of {self.name}", lambda: setattr(how, "terminate", True)):
             try:
-                if not self._tensors:
-                    return session.unpacked(self.output_names, self.session.run(self.output_names, dict(feed), how))
+                if not self._tensors or any(array.dtype.kind in "OUS" for array in feed.values()):
+                    # the binding makes no OrtValue of strings
+                    fed = {name: self._cast(name, array) for name, array in feed.items()}
+                    return session.unpacked(self.output_names, self.session.run(self.output_names, fed, how))
                 values = {name: session.to_ort(self._cast(name, array)) for name, array in feed.items()}
                 outputs = self.session.run_with_ort_values(self.output_names, values, how)
                 arrays = [session.from_ort(output) for output in outputs]

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.nouns.runtime.onnx_runtime import runtime
 from onnxfix.nouns.runtime.provider import named
 
 Level = Literal["all", "extended", "basic", "none"]
@@ -44,7 +45,7 @@ FLOAT_TYPES = {
 
 def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequence[Path] = ()) -> Any:
     """Quiet SessionOptions. `threads` is the number of intra-op CPU threads, 0 for the runtime's default."""
-    import onnxruntime
+    onnxruntime = runtime()
 
     chosen = onnxruntime.SessionOptions()
     chosen.log_severity_level = FATAL
@@ -67,7 +68,7 @@ def open_session(model: Path, chosen: Any, provider: str = "cpu") -> Any:
 
     What TensorRT does not take runs on CUDA, as ONNX Runtime's documentation advises.
     """
-    import onnxruntime
+    onnxruntime = runtime()
 
     asked = named(provider)
     wanted = asked.runtime_name
@@ -93,7 +94,7 @@ def bound(session: Any, feed: Mapping[str, np.ndarray[Any, Any]], device: Litera
 
     bfloat16 and float8 inputs stay on the host: the Python binding moves only what numpy knows.
     """
-    import onnxruntime
+    onnxruntime = runtime()
 
     binding = session.io_binding()
     for name, array in feed.items():
@@ -115,7 +116,7 @@ def give_back_memory() -> None:
 def run_options(*, shrink: bool = False) -> Any:
     """Quiet RunOptions. `shrink` gives the arena's memory back after a run: a session that ran on
     short feeds first needs no more for the longest than one that ran on that alone (3.0 and not 3.3 GB)."""
-    import onnxruntime
+    onnxruntime = runtime()
 
     chosen = onnxruntime.RunOptions()
     chosen.log_severity_level = FATAL
@@ -126,7 +127,7 @@ def run_options(*, shrink: bool = False) -> Any:
 
 def to_ort(array: np.ndarray[Any, Any]) -> Any:
     """An OrtValue on the CPU; bfloat16 and float8 pass by their ONNX type number."""
-    import onnxruntime
+    onnxruntime = runtime()
 
     contiguous = np.require(array, requirements="C")  # keeps rank 0, which ascontiguousarray does not
     extension = EXTENSION_TYPES.get(contiguous.dtype)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import TRACEBACK, OnnxfixError, arg, one_line
 from onnxfix.nouns.process.discovery import from_here
 
 from . import left_out
-from .text_inputs import TEXT_AXES, text_example, text_input_names
+from .text_inputs import TEXT_AXES, WAY, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
 
 if TYPE_CHECKING:
@@ -27,24 +27,27 @@ def from_factory(factory: str, checkpoint: Path | None) -> TorchModel:
     return of_module(_call(_resolve(factory), factory, checkpoint), factory)
 
 
-def of_module(made: Any, name: str) -> TorchModel:
-    """Of a module, (module, example kwargs) or (module, example kwargs, axes). Raises OnnxfixError for anything else,
-    in which `name` says whose it is."""
+def of_module(made: Any, name: str, in_memory: bool = False) -> TorchModel:
+    """Of a module, (module, example kwargs) or (module, example kwargs, axes). Raises OnnxfixError for anything else.
+
+    `name` says whose it is; `in_memory`: given as `model` and `example`, and not by a function of that name.
+    """
     import torch
 
     parts = made if isinstance(made, tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], torch.nn.Module):
+        if in_memory:
+            raise OnnxfixError(f"a model of type {name} is no torch module", "give one, or the folder of a checkpoint")
         raise OnnxfixError(f"{name} returned {type(made).__name__}", "return a module or (module, example kwargs)")
     module = parts[0].float().eval()
     if len(parts) == 1:
-        inputs = text_input_names(module, segments=False)
+        inputs = text_input_names(module, segments=False, way=_MISSING if in_memory else WAY)
         example, axes = text_example(inputs, vocabulary=2), dict.fromkeys(inputs, TEXT_AXES)
     else:
-        example = _example(name, parts[1])
+        example = _example(name, parts[1], in_memory)
         axes = parts[2] if len(parts) == 3 else {name: _axes(name, tensor) for name, tensor in example.items()}
         example = {name: _no_single(tensor, axes.get(name, {})) for name, tensor in example.items()}
-    with torch.inference_mode():
-        outputs = module(**example)
+    outputs = _run(module, example, name)
     given = getattr(module, "output_names", None)
     names = list(given) if isinstance(given, (list, tuple)) else None
     return TorchModel(
@@ -55,6 +58,29 @@ def of_module(made: Any, name: str) -> TorchModel:
         example_is_given=len(parts) > 1,
         notes=left_out.notes(outputs),
     )
+
+
+_MISSING = "give them by name: example={name: tensor}"
+
+
+def _run(module: torch.nn.Module, example: Mapping[str, torch.Tensor], name: str) -> Any:
+    import torch
+
+    try:
+        inspect.signature(module.forward).bind(**example)
+    except TypeError as error:
+        takes = ", ".join(inspect.signature(module.forward).parameters) or "nothing"
+        raise OnnxfixError(
+            f"the example of {name} does not fit its forward, which takes {takes}: {error}",
+            f"give these by name; the example has {', '.join(example) or 'nothing'}",
+        ) from error
+    try:
+        with torch.inference_mode():
+            return module(**example)
+    except Exception as error:  # whatever a module does
+        raise OnnxfixError(
+            f"{name} fails on its example: {type(error).__name__}: {one_line(error)}", TRACEBACK
+        ) from error
 
 
 def _resolve(factory: str) -> Callable[..., Any]:
@@ -81,15 +107,21 @@ def _call(function: Callable[..., Any], factory: str, checkpoint: Path | None) -
         return function(checkpoint) if parameters and checkpoint is not None else function()
     except Exception as error:
         message = f"{factory} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise OnnxfixError(message, "its traceback shows where: 'onnxfix --debug' prints it") from error
+        raise OnnxfixError(message, TRACEBACK) from error
 
 
-def _example(factory: str, example: Any) -> dict[str, torch.Tensor]:
+def _example(name: str, example: Any, in_memory: bool) -> dict[str, torch.Tensor]:
     import torch
 
-    if not isinstance(example, Mapping) or not all(isinstance(v, torch.Tensor) for v in example.values()):
-        raise OnnxfixError(f"{factory}: the example is not a mapping of tensors", "return (module, {name: tensor})")
-    return {str(name): tensor for name, tensor in example.items()}
+    of = "example" if in_memory else f"{name}: the example"
+    give = "give {name: tensor}" if in_memory else "return (module, {name: tensor})"
+    if not isinstance(example, Mapping):
+        raise OnnxfixError(f"{of} is of type {type(example).__name__}, not a mapping of tensors", give)
+    other = next((each for each in example if not isinstance(example[each], torch.Tensor)), None)
+    if other is not None:
+        kind = type(example[other]).__name__
+        raise OnnxfixError(f"{of} is not a mapping of tensors: '{other}' is of type {kind}", give)
+    return {str(each): tensor for each, tensor in example.items()}
 
 
 def _axes(name: str, tensor: torch.Tensor) -> dict[int, str]:

@@ -16,12 +16,13 @@ PADDING = 3  # the example's last row is padded, so that a tracer records the ma
 TEXT_AXES = {0: "batch", 1: "sequence"}
 ALWAYS = ("input_ids", "attention_mask")
 WHEN_REQUIRED = ("token_type_ids", "position_ids")
+WAY = f"let a function return (module, example kwargs), and give it with {arg('factory', 'module:function')}"
 
 
-def text_input_names(module: torch.nn.Module, segments: bool) -> list[str]:
+def text_input_names(module: torch.nn.Module, segments: bool, way: str = WAY) -> list[str]:
     """Names in forward's order. `segments` says that the model has more than one segment embedding.
 
-    Raises OnnxfixError when forward requires something else, which only an example can describe.
+    Raises OnnxfixError when forward requires something else, which only an example can describe: `way` says how.
     """
     parameters = inspect.signature(module.forward).parameters
     required = [
@@ -33,7 +34,7 @@ def text_input_names(module: torch.nn.Module, segments: bool) -> list[str]:
     if unknown or "input_ids" not in parameters:
         raise OnnxfixError(
             f"{type(module).__name__}.forward takes {', '.join(unknown or parameters) or 'nothing'}, not a text input",
-            f"let a function return (module, example kwargs), and give it with {arg('factory', 'module:function')}",
+            way,
         )
     optional = [*ALWAYS, *(["token_type_ids"] if segments else [])]
     return [name for name in parameters if name in required or name in optional]

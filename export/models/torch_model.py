@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError
 
 if TYPE_CHECKING:
     import torch
@@ -60,13 +60,15 @@ def named_tensors(output: Any, names: list[str] | None = None) -> dict[str, torc
     import torch
 
     if isinstance(output, Mapping):
-        return {str(key): value for key, value in output.items() if isinstance(value, torch.Tensor)}
+        found = {str(key): value for key, value in output.items() if isinstance(value, torch.Tensor)}
+        if found:
+            return found
     values = list(output) if isinstance(output, (tuple, list)) else [output]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     if not tensors:
         raise OnnxfixError(
             f"the module returns {type(output).__name__}, not tensors",
-            f"wrap it in a function and give that with {arg('factory', 'module:function')}",
+            "export one around it whose forward returns tensors, in a tuple or by name",
         )
     if names is None:
         names = ["output"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxfix.nouns.errors import OnnxfixError, arg
+
 from . import console, voice
 from .bench_options import options
+from .options import file
 from .output import emit_json
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")
-@click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, metavar="[MODEL]...", type=file)
 @options
 def command(models: tuple[Path, ...], form: str, **given: Any) -> int:
     """Compare each MODEL with torch fp32 and bf16 (default: model.onnx here and the files onnxfix made from it).
@@ -32,7 +35,10 @@ def command(models: tuple[Path, ...], form: str, **given: Any) -> int:
     """
     from onnxfix.flows.bench.asked import bench
 
-    report = bench(models, **given, voice=voice.option, progress=console.progress)
+    try:
+        report = bench(models, **given, voice=voice.option, progress=console.progress)
+    except KeyboardInterrupt:
+        raise OnnxfixError("interrupted", f"{arg('resume', True)} goes on where it was") from None
     if form == "json":
         emit_json(report.as_dict())
     else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import bench_provider, together, without
+from .options import bench_provider, file, together, without
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -29,7 +28,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 def _path(*names: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(*names, type=click.Path(path_type=Path), **more)
+    return click.option(*names, type=file, **more)
 
 
 options = together(

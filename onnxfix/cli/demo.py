@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from . import bench, console
+from .options import file
 
 SETTINGS = {"sweep": ("seed", "repaired"), "rounds": 3, "batch": (16,), "bucket": True, "torchao": False}
 
 
 @click.command("demo", short_help="Do all of it on the bundled two-head ModernBERT and print one table.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default="onnxfix-demo", show_default=True)
+@click.option("-o", "--output", type=file, default="onnxfix-demo", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="Rows of the holdout to bench on.")
 @click.option("--force", is_flag=True, help="Replace files in that folder that no bench made.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

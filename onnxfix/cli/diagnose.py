@@ -26,8 +26,8 @@ SIZE = click.IntRange(1, 1_000_000)
 
 
 @click.command("diagnose", short_help="Say why a model is slow, wrong or not really quantized.")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", type=options.target, default="cuda", show_default=True)
+@click.argument("model", type=options.file)
+@click.option("--target", type=options.target, help="Default: what repair made MODEL for, else cuda.")
 @click.option("--engine", type=click.Choice(["auto", "forecast", "measured"]), default="auto", show_default=True)
 @click.option("--batch", type=SIZE, default=64, show_default=True, help="Rows that bytes are for.")
 @click.option("--seq", type=SIZE, default=512, show_default=True, help="Tokens of a row.")
@@ -45,11 +45,11 @@ SIZE = click.IntRange(1, 1_000_000)
     help="Lowest severity that makes the exit code 1.",
 )  # fmt: skip
 @click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FLOAT.onnx",
+    "--against", type=options.file, metavar="FLOAT.onnx",
     help="The float model that MODEL was quantized from: run both, and say which layers lose what, and why.",
 )  # fmt: skip
 @click.option(
-    "--calibrate", type=click.Path(path_type=Path), metavar="FILE",
+    "--calibrate", type=options.file, metavar="FILE",
     help="Real inputs for --against (.npz, or a table of texts). Default: made-up ones.",
 )  # fmt: skip
 @options.real_inputs

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", default="model.onnx", show_default=True, type=click.Path(path_type=Path), help="File to write."
-)
+@click.argument("checkpoint", required=False, type=options.file)
+@click.option("-o", "--output", default="model.onnx", show_default=True, type=options.file, help="File to write.")
 @click.option(
     "--exporter",
     type=click.Choice(["auto", "dynamo", "legacy"]),

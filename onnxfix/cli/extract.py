@@ -12,12 +12,12 @@ from .output import emit_json
 
 
 @click.command("extract", short_help="Cut a part out of a model, with the inputs it had inside it.")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="PART.onnx")
+@click.argument("model", type=options.file)
+@click.option("-o", "--output", required=True, type=options.file, metavar="PART.onnx")
 @click.option("--scope", default="", metavar="PATTERN", help="Torch modules, as in 'model.layers.3.*'.")
 @click.option("--inputs", default="", metavar="NAME,...", help="Values that the part begins at.")
 @click.option("--outputs", default="", metavar="NAME,...", help="Values that it ends at; default: the model's.")
-@click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs of MODEL to record on.")
+@click.option("--feeds", type=options.file, metavar="FILE.npz", help="Inputs of MODEL to record on.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @options.timeout
 @options.libraries

@@ -8,9 +8,35 @@ from typing import Any
 
 import click
 
-from onnxfix.nouns.runtime.provider import providers
+from onnxfix.nouns.runtime.provider import meant, providers
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class File(click.Path):
+    """A path that is no stream: a graph is looked at in several places at once, and what is written is whole or absent,
+    so that `-` would be a file of that name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "-":
+            self.fail("'-' is no file: standard input and output are not taken here; name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Target(click.Choice[str]):
+    """A provider by its name, or what was probably meant by another."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        near = meant(str(value))
+        if value not in self.choices and near in self.choices:
+            self.fail(f"'{value}' is no target; did you mean {near}? There are {', '.join(self.choices)}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+file = File()
 
 
 def together(*options: Decorator) -> Decorator:
@@ -128,7 +154,7 @@ search = together(
         show_default=True,
         help="What --search measures; argmax and f1 are against the source's choices.",
     ),
-    click.option("--search-log", type=click.Path(path_type=Path), metavar="FILE", help="Default: OUTPUT.search.jsonl."),
+    click.option("--search-log", type=file, metavar="FILE", help="Default: OUTPUT.search.jsonl."),
 )
 """Finding the few nodes that have to stay as they are."""
 
@@ -136,7 +162,7 @@ real_inputs = together(
     click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given."),
     click.option(
         "--checkpoint",
-        type=click.Path(path_type=Path),
+        type=file,
         metavar="DIR",
         help="Tokenizer of texts; default: the export's own.",
     ),
@@ -165,6 +191,6 @@ timeout = click.option(
     metavar="SECONDS",
     help="Give up after so long, and say at what. Default: a run of the model has a minute, and more with its weights.",
 )
-libraries = click.option("--custom-op-library", multiple=True, type=click.Path(path_type=Path), metavar="FILE.so")
-target = click.Choice([each.name for each in providers()])
-bench_provider = click.Choice(["auto", *sorted(each.name for each in providers() if each.array_device)])
+libraries = click.option("--custom-op-library", multiple=True, type=file, metavar="FILE.so")
+target = Target([each.name for each in providers()])
+bench_provider = Target(["auto", *sorted(each.name for each in providers() if each.array_device)])

@@ -23,8 +23,13 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 
 
 @click.command("repair", short_help="Repair a model, convert its precision or quantize it, and verify the result.")
-@click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: MODEL.fp16.onnx and the like.")
+@click.argument("model", type=options.file, required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=options.file,
+    help="Default: MODEL.fp16.onnx, MODEL.int8-dynamic.onnx, MODEL.w4.onnx and the like.",
+)
 @click.option(
     "--target",
     type=options.target,
@@ -33,10 +38,20 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @options.conversion
 @options.quantization
 @click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
-@click.option("--feeds", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs to verify on.")
+@click.option("--feeds", type=options.file, metavar="FILE.npz", help="Inputs to verify on.")
+@click.option(
+    "--input", multiple=True, metavar="NAME=SHAPE", help="Shape of an input that is made up, as in ids=1x128."
+)
+@click.option(
+    "--verify-budget",
+    type=float,
+    callback=_positive,
+    metavar="GB",
+    help="Memory for activations of made-up inputs, which are shortened for it; default: what the machine allows.",
+)
 @click.option(
     "--calibrate",
-    type=click.Path(path_type=Path),
+    type=options.file,
     metavar="FILE",
     help="Real inputs (.npz, or a table of texts): for ranges of --int8, and to keep what half precision harms.",
 )
@@ -44,7 +59,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @options.search
 @options.real_inputs
 @options.without("--no-verify", "verify", "Write without running the result; it says 'unverified' then.")
-@click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the JSON report to a file.")
+@click.option("--report", "report_file", type=options.file, help="Write the JSON report to a file.")
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @click.option("--diff", "show_diff", is_flag=True, help="List every change to the graph.")

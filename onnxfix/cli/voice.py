@@ -7,12 +7,16 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from onnxfix.nouns.errors import EITHER
+
 # What a shell passes on as it is: more than shlex.quote leaves alone, which quotes ^MatMul$.
 _PLAIN = re.compile(r"[\w@%+=:,./^-]+\$?")
 
 
 def option(name: str, values: Sequence[Any]) -> str:
     """A parameter as typed: `--precision fp16`, of switches only the name."""
+    if name == EITHER:
+        return str(values[1])
     dashed = name.replace("_", "-")
     if any(value is False for value in values):
         return f"--no-{dashed}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,7 @@ class Diagnosis(Report, Shown):
 def diagnose(
     model: ModelLike,
     *,
-    target: str = "cuda",
+    target: str | None = None,
     engine: str = "auto",
     batch: int = 64,
     seq: int = 512,
@@ -87,9 +87,10 @@ def diagnose(
 ) -> Diagnosis:
     """Say why a model is slow, wrong or not really quantized on a target, without a GPU.
 
-    `batch` rows of `seq` tokens are what bytes and times are stated for. `against`: the float model that this one was
-    quantized from; both are run, on `calibrate` (a path, a polars frame, or feeds) or made-up inputs, and the layers
-    that lose most are named. `timeout`: seconds after which it gives up. Raises OnnxfixError.
+    `target` is the one that repair made the model for, else cuda. `batch` rows of `seq` tokens are what bytes and
+    times are stated for. `against`: the float model that this one was quantized from; both are run, on `calibrate`
+    (a path, a polars frame, or feeds) or made-up inputs, and the layers that lose most are named. `timeout`:
+    seconds after which it gives up. Raises OnnxfixError.
     """
     from onnxfix.diagnose.placement.optimised import compiler
 
@@ -98,21 +99,32 @@ def diagnose(
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.plan import Sizes
     from onnxfix.nouns.process.deadline import limited
+    from onnxfix.nouns.provenance import made_for
+    from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
 
+    from .advice import addressed, next_step
     from .source import on_disk
     from .values import at_least, several
 
     at_least("batch", batch, 1, whole=True)
     at_least("seq", seq, 1, whole=True)
     at_least("timeout", timeout, 0)
-    where = Target.resolve(target, engine)
+    given = Target.resolve(target, engine) if target is not None else None
     folder = Path(checkpoint) if checkpoint is not None else None
     with on_disk(model) as source, limited("diagnose", timeout, source.bytes, progress) as advance:
         opened = Model.look(source.path, tuple(map(Path, several(custom_op_library))))
+        recorded = made_for(opened.ir) if given is None else ""
+        where = given or Target.resolve(recorded if recorded in map(str, providers()) else "cuda", engine)
         measured = None if opened.faults else _measured(opened, against, calibrate, text, folder, advance)
         report = run.diagnose(opened, where, advance, Sizes(batch, seq), against=measured)
+    original = Path(against) if isinstance(against, str | Path) else None
+    path = source.path if source.given is None else None
+    report = addressed(report, path, opened.custom_op_libraries, original)
+    report = replace(report, next_step=next_step(report, opened, path))
     shown = dict(vars(report))
+    if recorded == where.provider.name:
+        shown["target"] = {**report.target, "from": "the file's record"}
     if source.given is not None:
         shown["model"] = {**report.model, "path": str(source.shown)}
     return Diagnosis(**shown, files=(*opened.external_files, *opened.custom_op_libraries))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, either
 from onnxfix.render.shown import Shown, Summary
 
 
@@ -34,10 +35,18 @@ class Explanation(Shown):
 
 def explain(code: str) -> Explanation:
     """What a finding (`K001` or `sequence-op-copies`) or a pass (`convert-to-half`) is. Raises OnnxfixError."""
-    wanted = code.strip().lower()
-    found = next((entry for entry in documented() if wanted in entry.name.lower().split()), None)
+    if not isinstance(code, str):
+        raise OnnxfixError(
+            f"code is of type {type(code).__name__}, not text", "give one such as K001 or convert-to-half"
+        )
+    wanted, entries = code.strip().lower(), documented()
+    found = next((entry for entry in entries if wanted in entry.name.lower().split()), None)
     if found is None:
-        raise OnnxfixError(f"no rule or pass is called '{code}'", "'onnxfix explain' lists them")
+        names = {name.lower(): name for entry in entries for name in entry.name.split()}
+        near = [names[name] for name in difflib.get_close_matches(wanted, names, n=3)]
+        listing = either("docs/rules.md and docs/passes.md list them", "'onnxfix explain' lists them")
+        said = f"did you mean {' or '.join(near)}? {listing}" if near else listing
+        raise OnnxfixError(f"no rule or pass is called '{code}'", said)
     return found
 
 

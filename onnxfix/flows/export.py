@@ -97,12 +97,14 @@ def export(
 
         source = type(model).__name__
         whole = copy.deepcopy(model)  # it is put in eval mode and made fp32
-        given = of_module(whole if example is None else (whole, _in_fp32(example)), source)
+        given = of_module(whole if example is None else (whole, _in_fp32(example)), source, in_memory=True)
     return Exported(**vars(run.export(spec, progress, given)), source=source)
 
 
-def _in_fp32(example: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Inputs in the type of the copy that is exported."""
+def _in_fp32(example: Any) -> Any:
+    """Inputs in the type of the copy that is exported; anything else as it is, for whoever says what is wrong."""
+    if not isinstance(example, Mapping):
+        return example
     return {
         name: t.float() if hasattr(t, "is_floating_point") and t.is_floating_point() else t
         for name, t in example.items()

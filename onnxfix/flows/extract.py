@@ -141,7 +141,7 @@ def _runs(model: Model, border: Border, feeds: Sequence[Feed]) -> list[_Run]:
     from onnxfix.eval.run.runners import OrtRunner
     from onnxfix.eval.run.session import on_disk
 
-    from .repair.verification import usable_feeds
+    from .repair.answers import answers
 
     probe = model.clone()
     given = {v.name for v in probe.graph.inputs}
@@ -151,11 +151,11 @@ def _runs(model: Model, border: Border, feeds: Sequence[Feed]) -> list[_Run]:
     probe.graph.outputs.extend(values[name] for name in wanted)
     with on_disk(probe) as path:
         runner = OrtRunner(path, level="none", threads=1, custom_op_libraries=model.custom_op_libraries)
-        used, answers = usable_feeds(model, runner, feeds)
+        own = answers(model, runner, feeds)
         runner.close()
     found = []
-    for feed in used:
-        held = {**feed.arrays, **answers.run(feed.arrays)}
+    for feed in own.feeds:
+        held = {**feed.arrays, **own.reference.run(feed.arrays)}
         found.append(_Run(feed, {n: held[n] for n in border.inputs}, {n: held[n] for n in border.outputs}))
     return found
 

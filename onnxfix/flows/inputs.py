@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
     Feeds: TypeAlias = str | Path | Arrays | Sequence[Arrays]
     Inputs: TypeAlias = Feeds | pl.DataFrame
+    Shapes: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[int]]
 
 
 def feeds_of(
@@ -67,6 +68,27 @@ def feeds_of_arrays(given: Any, model: Path, libraries: tuple[Path, ...] = (), g
     for feed in feeds:
         check_feed(opened, feed)
     return feeds
+
+
+def shapes_of(given: Shapes) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs by name, of texts such as `ids=1x128` or of a mapping. Raises OnnxfixError."""
+    from onnxfix.flows.values import several
+    from onnxfix.nouns.errors import OnnxfixError, arg
+
+    if isinstance(given, Mapping):
+        texts = {f"{name}={'x'.join(map(str, shape))}": (str(name), tuple(shape)) for name, shape in given.items()}
+    else:
+        texts = {str(each): _stated(str(each)) for each in several(given)}
+    for text, (name, shape) in texts.items():
+        if not name or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape):
+            raise OnnxfixError(f"{arg('input', text)} is no shape", "write it as in " + arg("input", "ids=1x128"))
+    return dict(texts.values())
+
+
+def _stated(text: str) -> tuple[str, tuple[int, ...]]:
+    """`ids=1x128` in parts; -1 for a size that is no number, and nothing behind `=` is a single number."""
+    name, _, sizes = text.rpartition("=")
+    return name, tuple(int(size) if size.isdecimal() else -1 for size in sizes.split("x") if sizes)
 
 
 def table_of(given: Any, given_as: str) -> Path | pl.DataFrame | None:

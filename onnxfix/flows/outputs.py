@@ -30,7 +30,7 @@ def path_of(name: str, value: Any) -> Path | None:
     """The path that a keyword names, None for none. Raises OnnxfixError for what is no path, or empty."""
     if value is None:
         return None
-    if not isinstance(value, str | os.PathLike) or str(value) == "":
+    if not isinstance(value, str | os.PathLike) or str(value) in ("", "-"):
         raise OnnxfixError(f"{arg(name, value)} is no path", "name a file")
     return Path(value)
 
@@ -64,9 +64,10 @@ def keep_folder(folder: Path, files: Iterable[str], force: bool) -> None:
     if force or any(sign.is_file() for sign in signs) or _is_report(folder / "summary.json"):
         return
     for name in files:
-        if os.path.lexists(folder / name):
+        file = folder / name
+        if os.path.lexists(file) and not (file.is_dir() and not any(file.iterdir())):
             raise OnnxfixError(
-                f"{folder / name} exists and no bench made it",
+                f"{file} exists and no bench made it",
                 f"use {arg('force', True)}, or give another {arg('output')}",
             )
 

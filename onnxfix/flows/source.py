@@ -23,6 +23,7 @@ LARGEST_BYTES = 1 << 31
 _FILE = "give the path of the file instead"
 NAME = "model.onnx"
 """What a model without a file is called in reports."""
+IN_MEMORY = "the model in memory"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,13 @@ def on_disk(model: ModelLike) -> Iterator[Source]:
     with Scratch() as folder:
         path = folder / NAME
         _write(model, path)
-        yield Source(path, model)
+        try:
+            yield Source(path, model)
+        except OnnxfixError as error:
+            said = (error.message.marked, error.next_step.marked)
+            if any(str(path) in text for text in said):
+                raise OnnxfixError(*(text.replace(str(path), IN_MEMORY) for text in said)) from error
+            raise
 
 
 def _write(model: Any, path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from .runtime import messages
 
 LONGEST_MESSAGE = 400
+EITHER = "either"
+"""The name under which a voice is given words to choose from: Python's are the first, a command line's the second."""
 Voice = Callable[[str, Sequence[Any]], str]
 """How somebody says a parameter of a name, set to one of the values (none: the parameter as such)."""
 # Shift out, shift in: no name in a model holds them, and `str.split` takes neither for a blank.
@@ -22,9 +24,20 @@ def arg(name: str, *values: object) -> str:
     return f"\x0e{json.dumps([name, *values], default=str)}\x0f"
 
 
+def either(in_python: str, typed: str) -> str:
+    """Words in a message that each voice has its own of: a call, and a command."""
+    return arg(EITHER, in_python, typed)
+
+
 def python(name: str, values: Sequence[Any]) -> str:
     """The voice of Python: `int8='static' or 'dynamic'`."""
+    if name == EITHER:
+        return str(values[0])
     return f"{name}={' or '.join(map(repr, values))}" if values else name
+
+
+DIAGNOSE = either("onnxfix.diagnose", "'onnxfix diagnose'")
+TRACEBACK = either("its __cause__ shows where", "its traceback shows where: 'onnxfix --debug' prints it")
 
 
 def spoken(text: str, voice: Voice = python) -> str:

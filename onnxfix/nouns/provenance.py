@@ -9,6 +9,8 @@ from typing import Any
 import onnx_ir as ir
 
 KEY = "onnxfix.provenance"
+REPAIR = "onnxfix.repair"
+"""Metadata entry of what repair made: for which target, by which passes, how it was verified."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,12 @@ class Provenance:
         for name in ("notes", "inputs", "outputs", "feeds"):
             known[name] = tuple(known.get(name, ()))
         return Provenance(**known)
+
+
+def made_for(model: ir.Model) -> str:
+    """The target that repair made a model for; empty for any other model."""
+    try:
+        record = json.loads(model.metadata_props.get(REPAIR, "{}"))
+    except ValueError:
+        return ""
+    return str(record.get("target", "")) if isinstance(record, dict) else ""

@@ -25,6 +25,8 @@ class Report:
     quantization: Mapping[str, object]
     findings: tuple[Finding, ...]
     against: Against | None = None
+    next_step: str = ""
+    """A command, or a call of Python, for a model that nothing was found in."""
 
     @staticmethod
     def of(
@@ -77,4 +79,5 @@ class Report:
             **({"against": self.against.as_dict()} if self.against else {}),
             "findings": [f.as_dict() for f in self.findings],
             "summary": self.summary(),
+            **({"next": self.next_step} if self.next_step else {}),
         }

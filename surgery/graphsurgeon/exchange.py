@@ -8,6 +8,7 @@ values, and one that was only looked at is still the source's.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -27,6 +28,12 @@ _WEIGHT = "\0weight"
 """Location that marks a tensor of `Exchange.weights`; its offset is the place in that list."""
 
 
+def quiet() -> contextlib.AbstractContextManager[None]:
+    """Without the library's own log, which is printed."""
+    found: contextlib.AbstractContextManager[None] = G_LOGGER.suppress(G_LOGGER.CRITICAL + 1)
+    return found
+
+
 class Exchange:
     """One model on its way through onnx_graphsurgeon: `graph` is what a function may change."""
 
@@ -34,7 +41,7 @@ class Exchange:
         self.weights: list[ir.TensorProtocol] = []
         self.read: dict[int, tuple[np.ndarray[Any, Any], int]] = {}
         self._source = self._skeleton(model)
-        with G_LOGGER.suppress():
+        with quiet():
             self._before = _written(gs.import_onnx(_copy(self._source)))
             self.graph = gs.import_onnx(_copy(self._source))
             self._places: dict[str, int] = {}
@@ -47,7 +54,7 @@ class Exchange:
     def result(self, graph: Any) -> ir.Model | None:
         """The model that a graph stands for, None when it is the source as it was. Raises whatever the libraries raise
         on a graph that is none."""
-        with G_LOGGER.suppress():
+        with quiet():
             for constant in _constants(graph):
                 constant._values = self._sealed(constant)
             after = _written(graph)

@@ -20,7 +20,7 @@ from onnxfix.nouns.site import Site, scope_of
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.script import Script
-from onnxfix.surgery.sites.half.block_list import in_scope
+from onnxfix.surgery.sites.half.block_list import in_scope, near_scopes
 
 Dims = Sequence[int | str | None]
 
@@ -41,8 +41,8 @@ def border_of_scope(model: Model, pattern: str) -> Border:
         if inside is not None and node not in caught:
             _refuse_body(f"scope {scope_of(inside)}", node)
     if not caught:
-        scopes = dict.fromkeys(scope for n in model.nodes() if (scope := scope_of(n)))
-        raise OnnxfixError(f"{arg('scope', pattern)} catches no node of {model.path.name}", _near(pattern, scopes))
+        instead = near_scopes(pattern, model, f"name {arg('inputs')} and {arg('outputs')}")
+        raise OnnxfixError(f"{arg('scope', pattern)} catches no node of {model.path.name}", instead)
     caught = _with_between(model, caught)
     fixed = _constant_values(model)
     made = {value for node in caught for value in node.outputs}

@@ -8,12 +8,16 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.types.type_strings import data_type
+from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array, Elementwise
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import constant_attribute_tensor, constant_tensor
-from onnxfix.surgery.sites.half.half_types import FLOAT
+from onnxfix.surgery.sites.half.half_types import FLOAT, LARGEST_FP16
 
 from .rounding import to_half
+
+# Elements from which on a constant is not stored in two types: fp32 and half would take more than fp32 did.
+LARGE = 4096
 
 
 class HalfConstants:
@@ -59,9 +63,28 @@ class HalfConstants:
         name = f"{value.name}_{dtype.name.lower()}"
         # beside the original: a constant of a sub-graph is not visible outside it
         graph = value.graph if isinstance(value.graph, ir.Graph) else None
+        if tensor.size >= LARGE and _fits(tensor):
+            self._cast(value, kind, readers, name)
+            return
         made = self.editor.add_initializer(name, Elementwise(tensor, dtype, _rounding(dtype), name), graph)
         for node, index in readers:
             self.editor.replace_input(node, index, made)
+
+    def _cast(self, value: ir.Value, kind: str, readers: list[tuple[ir.Node, int]], name: str) -> None:
+        """A table that something reads in fp32 as well stays one: ONNX Runtime rounds it while it loads."""
+        producer, graph = value.producer(), value.graph
+        made = self.editor.new_node(
+            "Cast",
+            [value],
+            producer if producer is not None else readers[0][0],
+            attributes={"to": data_type(kind)},
+            outputs=[name],
+            types=[kind],
+            after=producer,
+            graph=graph if producer is None and isinstance(graph, ir.Graph) else None,
+        )
+        for node, index in readers:
+            self.editor.replace_input(node, index, made.outputs[0])
 
     def _constant_node(self, node: ir.Node, kind: str) -> None:
         tensor = constant_attribute_tensor(node)
@@ -71,6 +94,12 @@ class HalfConstants:
         self.editor.set_operator(node, "Constant", {"value": value}, inputs=0)
         if node.outputs[0].type is not None:
             self.editor.set_type(node.outputs[0], kind)
+
+
+def _fits(tensor: ir.TensorProtocol) -> bool:
+    """Whether a Cast gives what rounding does, which leaves nothing infinite."""
+    array = weight_data.array(tensor)
+    return bool((np.abs(array[np.isfinite(array)]) <= LARGEST_FP16).all()) and not np.isinf(array).any()
 
 
 def _rounding(dtype: ir.DataType) -> Callable[[Array], Array]:

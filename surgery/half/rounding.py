@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.runtime.onnx_runtime import runtime
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.sites.half.half_types import LARGEST_FP16
 
@@ -43,7 +44,7 @@ def to_fp16(array: Array) -> Array:
 @functools.cache
 def _cast() -> Any:
     """A session of one Cast. Threads may run it at the same time."""
-    import onnxruntime
+    onnxruntime = runtime()
 
     x, y = (ir.Value(name=n, shape=ir.Shape(["n"]), type=ir.TensorType(t)) for n, t in _ENDS)
     node = ir.Node("", "Cast", [x], [ir.AttrInt64("to", ir.DataType.FLOAT16)], outputs=[y])

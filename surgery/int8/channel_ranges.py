@@ -14,6 +14,7 @@ from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process import deadline
 from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.nouns.runtime.onnx_runtime import runtime
 from onnxfix.nouns.weights.weight_data import Array
 
 from .calibration import Inputs
@@ -47,7 +48,7 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
 
     One run an input, on the CPU without optimisation. Raises OnnxfixError when the model does not take the inputs.
     """
-    import onnxruntime
+    onnxruntime = runtime()
 
     probe = model.clone()
     prefixes = _watch(probe, widths)

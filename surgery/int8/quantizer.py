@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.errors import TRACEBACK, OnnxfixError, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.site import label
@@ -60,7 +60,7 @@ def quantize(editor: Editor, why: str, convert: Callable[[Path, Path], object]) 
         except Exception as error:  # the quantizers raise bare exceptions and assertion errors
             raise OnnxfixError(
                 f"ONNX Runtime's quantizer failed: {one_line(error)}",
-                "its traceback shows where: 'onnxfix --debug' prints it",
+                TRACEBACK,
             ) from error
         made = Model.open(result).ir
         ir.external_data.load_to_model(made)  # the files vanish with the folder
@@ -81,4 +81,4 @@ def _is_matrix(linear: linears.Linear) -> bool:
     tensor = constant_tensor(linear.weight.source)
     path, right = linear.weight.path, linear.node.inputs[1]
     stands = right is (path[-1].outputs[0] if path else linear.weight.source)
-    return stands and tensor is not None and len(tensor.shape) == 2
+    return linear.node.op_type in PRODUCTS and stands and tensor is not None and len(tensor.shape) == 2

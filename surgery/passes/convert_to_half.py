@@ -23,6 +23,7 @@ from onnxfix.surgery.opset import raise_opset
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.half import half_plan, half_types
 from onnxfix.surgery.sites.half.half_plan import FLOAT, HalfOptions, HalfPlan
+from onnxfix.surgery.sites.half.half_types import touches_float
 
 # Operator set in which Cast and arithmetic take bfloat16.
 BFLOAT16_SINCE = 13
@@ -69,7 +70,8 @@ class ConvertToHalf:
             editor.notes.append("nothing was converted: no fp32 value that could be half")
         for entry, caught in plan.caught.items():
             editor.notes.append(f"{entry} caught {plural(caught, 'node')}")
-        for reason, count in Counter(plan.keep.values()).most_common():
+        kept = Counter(reason for node, reason in plan.keep.items() if touches_float(node, types))
+        for reason, count in kept.most_common():
             editor.notes.append(f"kept in fp32: {plural(count, 'node')} ({reason})")
         if plan.other:
             editor.notes.append(f"in fp16: {plural(len(plan.other), 'node')} (no bf16 kernel, and none for fp32)")

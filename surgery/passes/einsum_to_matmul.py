@@ -14,7 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.int8.quantizer import ALL, Selection
-from onnxfix.surgery.sites.constants import mover
+from onnxfix.surgery.sites.constants import constant_tensor, mover
 from onnxfix.surgery.sites.linear import einsums, linears
 from onnxfix.surgery.sites.linear.einsums import REST, EinsumLinear
 
@@ -54,20 +54,14 @@ class EinsumToMatMul:
 
 def _sizes(found: EinsumLinear) -> dict[str, int] | None:
     """Length of each axis of the weight as it is read."""
-    tensor = found.weight.source.const_value
-    producer = found.weight.source.producer()
-    shape: tuple[int, ...] = ()
-    if tensor is not None:
-        shape = tuple(tensor.shape.numpy())
-    elif producer is not None and "value" in producer.attributes:
-        shape = tuple(producer.attributes["value"].value.shape.numpy())
-    array = np.broadcast_to(np.zeros((), np.int8), shape)
+    tensor = constant_tensor(found.weight.source)
+    assert tensor is not None
+    array = np.broadcast_to(np.zeros((), np.int8), tensor.shape.numpy())
     for node in found.weight.path:
-        move = mover(node) if node.op_type != "Cast" else None
-        if node.op_type != "Cast":
-            if move is None:
-                return None
-            array = move(array)
+        move = mover(node)
+        if move is None:
+            return None
+        array = array if node.op_type == "Cast" else move(array)
     return dict(zip(found.stored, array.shape, strict=True)) if array.ndim == len(found.stored) else None
 
 
@@ -91,7 +85,6 @@ class _Rewriting:
     def run(self) -> None:
         found, node = self.found, self.node
         activation, weight = node.inputs[1 - found.index], node.inputs[found.index]
-        output = node.outputs[0]
         assert activation is not None and weight is not None
         inner, outer = self._size(found.summed), self._size(found.added)
         left = self._moved(activation, found.given, (*found.kept, *found.summed))
@@ -103,12 +96,13 @@ class _Rewriting:
         self.editor.set_operator(node, "MatMul", {}, inputs=2)
         self.editor.replace_input(node, 0, left)
         self.editor.replace_input(node, 1, right)
-        now = (*found.kept, *found.added)
+        now, last = (*found.kept, *found.added), node
         if len(found.added) > 1:
-            self._behind("Reshape", [*([0] * len(found.kept)), *(self.sizes[x] for x in found.added)])
+            shape = [*([0] * len(found.kept)), *(self.sizes[x] for x in found.added)]
+            last = self._behind(last, "Reshape", self._constant(shape))
         if now != found.made:
-            self._behind("Transpose", [now.index(x) for x in found.made])
-        del output
+            last = self._behind(last, "Transpose")
+            self.editor.set_attribute(last, ir.AttrInt64s("perm", [now.index(x) for x in found.made]))
 
     def _size(self, labels: Sequence[str]) -> int:
         return int(np.prod([self.sizes[x] for x in labels], dtype=np.int64))
@@ -132,18 +126,13 @@ class _Rewriting:
         tensor = ir.Tensor(np.array(shape, dtype=np.int64))
         return self.editor.add_initializer(f"{self.node.outputs[0].name}_shape", tensor)
 
-    def _behind(self, op_type: str, numbers: Sequence[int]) -> None:
-        """Let all that read the last node read it reshaped or transposed."""
-        last = self.node if not hasattr(self, "last") else self.last
+    def _behind(self, last: ir.Node, op_type: str, *more: ir.Value) -> ir.Node:
+        """Let all that read a node read it reshaped or transposed."""
         output = last.outputs[0]
-        inputs = [None, self._constant(numbers)] if op_type == "Reshape" else [None]
-        made = self.editor.new_node(
-            op_type, inputs, self.node, outputs=[f"{output.name}_{op_type.lower()}"], after=last
-        )
-        if op_type == "Transpose":
-            self.editor.set_attribute(made, ir.AttrInt64s("perm", list(numbers)))
+        outputs = [f"{output.name}_{op_type.lower()}"]
+        made = self.editor.new_node(op_type, [None, *more], self.node, outputs=outputs, after=last)
         made.outputs[0].type, made.outputs[0].shape = output.type, output.shape
         output.shape = None
         self.editor.replace_uses(output, made.outputs[0])
         self.editor.replace_input(made, 0, output)
-        self.last = made
+        return made

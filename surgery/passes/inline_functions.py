@@ -18,7 +18,8 @@ class InlineFunctions:
     """Replace every call of a model-local function by its body.
 
     ONNX Runtime inlines them itself when it loads a model, so nothing changes at run time. onnx-ir's own inliner does
-    the work; the body of a function that is written in another operator set is converted to the model's.
+    the work. The body of a function that imports another operator set than the model is read by the model's, as the
+    runtime does.
     """
 
     name: ClassVar[str] = "inline-functions"

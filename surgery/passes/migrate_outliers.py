@@ -14,6 +14,7 @@ from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.int8 import tied_tables
 from onnxfix.surgery.int8.calibration import Inputs
 from onnxfix.surgery.int8.channel_ranges import channel_ranges
 from onnxfix.surgery.int8.outliers import Migration, best_migration
@@ -68,10 +69,15 @@ class MigrateOutliers:
             editor.notes.append(_in_words(readers[0], migration))
 
     def _groups(self, editor: Editor) -> dict[ir.Value, list[ir.Node]]:
-        """Each activation of the main graph, with the linears that read it and whose weights nobody else reads."""
+        """Each activation of the main graph, with the linears that read it and whose weights nobody else reads, an
+        embedding's lookup of the same table included."""
         groups: dict[ir.Value, list[ir.Node]] = {}
-        for linear in self.selection.in_float32(editor.model):
+        found = self.selection.in_float32(editor.model)
+        tied = {one.weight for one in tied_tables.find(editor, found)}
+        for linear in found:
             value, node = linear.node.inputs[0], linear.node
+            if linear.weight.source.name in tied:
+                continue
             if value is None or constant_tensor(value) is not None:  # learned queries: nothing to measure
                 continue
             if node.graph is editor.model.graph and _is_plain(node, linear.weight.source):

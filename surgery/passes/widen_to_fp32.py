@@ -38,7 +38,7 @@ class WidenToFp32:
 
     name: ClassVar[str] = "widen-to-fp32"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
-    repairs: ClassVar[tuple[str, ...]] = ("P001", "P005")
+    repairs: ClassVar[tuple[str, ...]] = ("P001", "P004", "P005")
 
     def apply(self, editor: Editor) -> None:
         graph = editor.model.graph

@@ -13,7 +13,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from onnxfix.eval.bench.bench import Variant, run_bench
+from onnxfix.eval.bench.bench import Course, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.files import write_report
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
@@ -66,7 +66,7 @@ def test_the_page_says_what_was_measured_and_where_nodes_run(script: Any, files:
         Variant("repaired", OnnxRuntime(), files / "legacy.precision-fp32.onnx"),
         Variant("wrong | broken", OnnxRuntime(), tmp_path / "absent.onnx"),
     ]
-    write_report(run_bench(given, models.workload(16), points=[Point(8)], rounds=2, threads=1), tmp_path)
+    write_report(run_bench(given, models.workload(16), Course(points=(Point(8),), rounds=2, threads=1)), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     placed = script.placements(files, "cpu")
     assert [(each.name, each.forecast, each.measured, each.differences) for each in placed] == [

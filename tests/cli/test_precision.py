@@ -91,6 +91,37 @@ def test_nodes_without_names_are_kept_as_others_are(tmp_path: Path) -> None:
     assert in_fp32(tmp_path / "again.onnx") == kept
 
 
+CARRIED = """g (float[b,s,16] x) => (float[b,s,16] y) <int64[1] last = {-1}> {
+    a = MatMul(x, w)
+    %s
+    q = Mul(d, d)
+    v = ReduceMean(q, last)
+    r = Sqrt(v)
+    n = Div(d, r)
+    y = MatMul(n, u)
+}"""
+
+
+@pytest.mark.parametrize(
+    "movers",
+    [
+        "d = Cast <to = 1> (a)",
+        "c = Cast <to = 1> (a) t = Transpose <perm = [0,1,2]> (c) d = Identity(t)",
+        "c = Concat <axis = -1> (a, a) p, d = Split <axis = -1, num_outputs = 2> (c)",
+    ],
+)
+@pytest.mark.parametrize(("scale", "kept"), [(20_000.0, True), (1.0, False)])
+def test_what_hands_on_an_overflow_is_kept_with_it(movers: str, scale: float, kept: bool, tmp_path: Path) -> None:
+    """The product passes 65,504 and the norm is in fp32: what stands between them must not be half."""
+    weights = {"w": (np.eye(16) * scale).astype(np.float32), "u": np.eye(16, dtype=np.float32)}
+    source = saved(graphs.model(CARRIED % movers, weights), tmp_path)
+    feeds = tmp_path / "real.npz"
+    np.savez(feeds, x=np.random.default_rng(1).standard_normal((20, 3, 16)).astype(np.float32))
+    document = answer(source, "--calibrate", feeds)
+    assert document["comparisons"][0]["sound"] and document["comparisons"][0]["rel_l2"] < 5e-3
+    assert ("a" in in_fp32(tmp_path / "model.fp16.onnx")) == kept
+
+
 def test_a_model_that_overflows_everywhere_is_not_called_half(tmp_path: Path) -> None:
     """Keeping all of it in fp32 would verify, and convert nothing."""
     text = "g (float[b,4] x) => (float[b,4] y) { a = Mul(x, big) b_ = Mul(a, big) y = Mul(b_, big) }"
@@ -169,15 +200,12 @@ def test_bf16_raises_the_operator_set_that_its_casts_need(tmp_path: Path) -> Non
 
 
 def test_calibration_inputs_do_where_none_can_be_made_up(tmp_path: Path) -> None:
-    """The model takes 5 columns times a multiple of 8 and does not say so."""
-    text = """g (float[b,n] x) => (float[m,8] y) {
-        r = Reshape(x, shape)
-        y = MatMul(r, w)
-    }"""
-    weights = {"w": RNG.normal(size=(40, 8)).astype(np.float32), "shape": np.array([-1, 40], np.int64)}
-    source = saved(graphs.model(text, weights), tmp_path)
+    """The model takes 777 columns in two inputs, which nothing says."""
+    text = "g (float[b,n] x, float[b,m] z) => (float[b,8] y) { c = Concat <axis = 1> (x, z) y = MatMul(c, w) }"
+    source = saved(graphs.model(text, {"w": RNG.normal(size=(777, 8)).astype(np.float32)}), tmp_path)
     assert onnxfix("repair", source).returncode == 2
-    np.savez(tmp_path / "real.npz", x=RNG.normal(size=(3, 80)).astype(np.float32))
+    x, z = (RNG.normal(size=(3, n)).astype(np.float32) for n in (700, 77))
+    np.savez(tmp_path / "real.npz", x=x, z=z)
     document = answer(source, "--calibrate", tmp_path / "real.npz")
     assert "on 1 feed" in document["verified"]
 

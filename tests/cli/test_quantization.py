@@ -192,3 +192,71 @@ def test_a_tied_table_stays_one_and_the_size_due_is_stated(tmp_path: Path, schem
     said = json.loads(done.stdout)
     assert (tmp_path / "out.onnx").stat().st_size == pytest.approx(said["due_bytes"], rel=0.05)
     assert said["due_bytes"] < table.nbytes * (0.55 if scheme == "fp16" else 0.32)
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """`model.onnx`: two layers without outliers."""
+    weights = {"up": RNG.normal(0, 0.2, (32, 64)), "down": RNG.normal(0, 0.2, (64, 32))}
+    graphs.model(
+        "g (float[batch,32] x) => (float[batch,32] y) { h = MatMul(x, up) a = Gelu(h) y = MatMul(a, down) }",
+        {name: array.astype(np.float32) for name, array in weights.items()},
+    ).save(tmp_path / "model.onnx")
+    return tmp_path
+
+
+WEIGHTS_ALONE = ("--int8", "weight-only", "--quantize-heads")
+
+
+def test_four_bits_say_their_error_the_limit_and_what_it_means(plain: Path) -> None:
+    four = onnxfix("repair", *WEIGHTS_ALONE, "--bits", "4", "-o", "w4.onnx", cwd=plain)
+    assert four.returncode == 0, four.stderr
+    verified = four.stdout.splitlines()[-1]
+    assert "(limit 0.3; argmax agrees in " in verified
+    assert float(verified.split("at most ")[1].split()[0]) > 0.1 and "warning: the result errs by 1" in four.stdout
+    eight = onnxfix("repair", *WEIGHTS_ALONE, "-o", "w8.onnx", cwd=plain)
+    assert "(limit 0.05; argmax agrees in" in eight.stdout and "warning:" not in eight.stdout
+
+
+def test_what_is_quantized_already_is_said(plain: Path) -> None:
+    assert onnxfix("repair", *WEIGHTS_ALONE, "-o", "w8.onnx", cwd=plain).returncode == 0
+    done = onnxfix("repair", "w8.onnx", "--int8", "dynamic", "-o", "again.onnx", cwd=plain)
+    assert done.returncode == 2 and "all 2 linears are quantized already" in done.stderr
+    assert not (plain / "again.onnx").exists()
+
+
+def test_half_of_int8_says_to_start_from_the_float_file(plain: Path) -> None:
+    wish = ("--int8", "dynamic", "--quantize-heads", "--no-verify", "-o", "d.onnx")
+    assert onnxfix("repair", *wish, cwd=plain).returncode == 0
+    done = onnxfix("repair", "d.onnx", "-o", "dh.onnx", "--no-verify", cwd=plain)
+    assert "2 linears compute in int8 and will stay so: for fp16 start from the float file" in done.stdout
+
+
+def test_a_larger_limit_is_advised_for_rounding_alone(plain: Path) -> None:
+    (plain / "mix.py").write_text("""
+def up(graph):
+    weight = graph.tensors()["up"]
+    weight.values = weight.values[:, ::-1].copy()
+""")
+    done = onnxfix("repair", *WEIGHTS_ALONE, "--script", "mix.py:up", cwd=plain)
+    assert done.returncode == 2 and "no rounding errs so much" in done.stderr and "--max-error" not in done.stderr
+    done = onnxfix("repair", *WEIGHTS_ALONE, "--max-error", "1e-4", cwd=plain)
+    assert done.returncode == 2 and "raise --max-error" in done.stderr
+
+
+def test_static_int8_names_what_lies_in_a_body(tmp_path: Path) -> None:
+    """ONNX Runtime's quantizer does not come there: the weight that both read would be stored in float and in int8."""
+    text = """g (float[n,32] x) => (float[n,32] y) {
+        a = MatMul(x, w)
+        s = ReduceMax<keepdims = 0>(a)
+        c = Cast<to = 9>(s)
+        y = If (c) <
+            then_branch = t () => (float[n,32] p) { p = MatMul(a, w) },
+            else_branch = e () => (float[n,32] q) { q = Neg(a) }
+        >
+    }"""
+    graphs.model(text, {"w": RNG.normal(size=(32, 32)).astype(np.float32)}).save(tmp_path / "model.onnx")
+    np.savez(tmp_path / "inputs.npz", x=RNG.normal(size=(9, 32)).astype(np.float32))
+    wish = ("--int8", "static", "--quantize-heads", "--calibrate", "inputs.npz")
+    done = onnxfix("repair", *wish, cwd=tmp_path)
+    assert done.returncode == 2 and "MatMul_p reads its weight in float" in done.stderr

@@ -17,7 +17,7 @@ from test_structure import below_cli
 
 from onnxfix.cli import voice
 from onnxfix.cli.main import COMMANDS
-from onnxfix.eval.bench.bench import run_bench
+from onnxfix.eval.bench.bench import Course, run_bench
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportSpec
 from onnxfix.flows.bench.data import Wanted
@@ -79,6 +79,12 @@ CASES: dict[str, tuple[list[str], str, Callable[[], object], str]] = {
         lambda: repair(Path(MODEL), wish(), max_error=0),
         "calibrate='FILE' and search=True keep what half precision harms, block_node what you name, or raise max_error",
     ),
+    "a command": (
+        ["repair", "--block-op", "Sigmoid"],
+        "catches no node of model.onnx; list node names with 'onnxfix diagnose --format json'",
+        lambda: repair(Path(MODEL), wish(ops=("Sigmoid",))),
+        "catches no node of model.onnx; onnxfix.diagnose(model).plan.nodes has the names of nodes",
+    ),
     "nothing to export": (
         ["export"],
         "give --factory module:function",
@@ -127,7 +133,7 @@ def test_rows_of_a_bench_whose_process_fails(folder: Path) -> None:
     """What went wrong is said in another process, in the words of who asked."""
     wanted = Wanted(models=(Path(MODEL),), factory="no_colon", torchao=False)
     found = setup(wanted)
-    row = run_bench(found.variants[:1], found.workload, rounds=1).rows[0]
+    row = run_bench(found.variants[:1], found.workload, Course(rounds=1)).rows[0]
     assert row.failure == "does not load: factory='no_colon' is not of the form module:function"
     asked = ("--factory", "no_colon", "--no-torchao", "--rounds", "1", "--provider", "cpu", "--format", "json")
     rows = json.loads(onnxfix("bench", MODEL, *asked).stdout)["rows"]

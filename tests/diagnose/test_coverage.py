@@ -46,8 +46,8 @@ def test_weights_in_blocks_count_scales_and_numbers_not_bytes(bits: int, linear_
     graph_pass.run(QuantizeWeights(CUDA, bits, 32), subject)
     found = coverage(subject, CUDA)
     assert (found["quantized"], found["embeddings_quantized"], found["weight_share"]) == (1, 1, 1.0)
-    scales = 4 * (64 * 32 + 1024 * 64) // 32
-    assert found["bytes_saved"] == 4 * (64 * 32 + 1024 * 64) - linear_bytes - 1024 * 64 - scales
+    scales, zero_points = 4 * (64 * 32 + 1024 * 64) // 32, 1024 * 64 // 32
+    assert found["bytes_saved"] == 4 * (64 * 32 + 1024 * 64) - linear_bytes - 1024 * 64 - scales - zero_points
     provider = "CUDAExecutionProvider"
     assert found["providers"] == {f"MatMulNBits on {provider}": 1, f"GatherBlockQuantized on {provider}": 1}
 
@@ -99,3 +99,43 @@ def test_what_a_pair_is_fused_into_runs_there(target: Target, activation: str, e
     }}"""
     weights = {"s": np.array(0.1, np.float32), "z": np.array(3, np.uint8), "w": np.ones((8, 4), np.int8)}
     assert coverage(graphs.model(text, weights), target)["providers"] == ({expected: 1} if expected else {})
+
+
+def test_integers_that_a_cast_and_a_product_scale_are_quantized() -> None:
+    """DequantizeLinear written out, without and with a zero point, the second behind a Transpose."""
+    text = """g (float[n,64] x) => (float[n,32] y) {
+        f = Cast<to = 1>(q)
+        w = Mul(f, s)
+        h = MatMul(x, w)
+        g = Cast<to = 1>(u)
+        z = Cast<to = 1>(zero)
+        d = Sub(g, z)
+        e = Mul(steps, d)
+        t = Transpose<perm = [1, 0]>(e)
+        y = MatMul(h, t)
+    }"""
+    weights = {
+        "q": RNG.integers(-127, 128, (64, 96)).astype(np.int8),
+        "s": RNG.uniform(0.01, 0.02, (1, 96)).astype(np.float32),
+        "u": RNG.integers(0, 256, (32, 96)).astype(np.uint8),
+        "zero": RNG.integers(100, 150, (32, 1)).astype(np.uint8),
+        "steps": RNG.uniform(0.01, 0.02, (32, 1)).astype(np.float32),
+    }
+    found = coverage(graphs.model(text, weights), CPU)
+    assert (found["linears"], found["quantized"], found["weight_share"]) == (2, 2, 1.0)
+    assert found["bytes_saved"] == 3 * (64 * 96 + 32 * 96)
+    weights["q"] = weights["q"].astype(np.float32)
+    assert coverage(graphs.model(text, weights), CPU)["quantized"] == 1, "a float weight that is scaled is none"
+
+
+def test_a_table_that_two_read_saves_its_bytes_once() -> None:
+    text = """g (int64[n] ids) => (float[n,1024] y) {
+        e = Gather(table, ids)
+        t = Transpose<perm = [1, 0]>(table)
+        y = MatMul(e, t)
+    }"""
+    subject = graphs.model(text, {"table": RNG.normal(size=TABLE).astype(np.float32)})
+    graph_pass.run(QuantizeWeights(CUDA, 8, 32), subject)
+    found = coverage(subject, CUDA)
+    assert (found["quantized"], found["embeddings_quantized"]) == (1, 1)
+    assert found["bytes_saved"] == 3 * 1024 * 64 - (4 + 1) * 1024 * 64 // 32

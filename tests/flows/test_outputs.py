@@ -132,7 +132,7 @@ def test_the_report_of_a_repair(folder: Path) -> None:
     assert json.loads(Path("own.json").read_text())["schema"] == "onnxfix.repair/1"
 
 
-@pytest.mark.parametrize("value", ["", 3, ["a.onnx"], b"a.onnx"])
+@pytest.mark.parametrize("value", ["", "-", 3, ["a.onnx"], b"a.onnx"])
 def test_what_is_no_path(value: Any, folder: Path) -> None:
     before = contents(folder)
     for call in (door.repair, door.bench, lambda m, output: door.extract(m, inputs="h", output=output)):

@@ -22,6 +22,7 @@ from pathlib import Path
 from fuzz.mutations import mutated, parses
 from fuzz.seeds import seeds
 
+WORKER = "fuzz.worker"
 DEADLINE_S = 60.0
 MOST_BYTES = 2 << 30
 DIAGNOSE = ("diagnose", "{}", "--format", "json")
@@ -92,7 +93,7 @@ class Worker:
         if self._process is None:
             path = os.pathsep.join(filter(None, sys.path))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fuzz.worker"],
+                [sys.executable, "-m", WORKER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -116,14 +117,14 @@ def one(number: int, seed: int, models: list[bytes]) -> bytes:
     return mutated(rng.choice(models), rng, models)
 
 
-def run(count: int, seed: int, export: bool = False, every: int = 0) -> Result:
-    """Diagnose every input, and repair one in some. `every`: print the counts after so many inputs."""
+def run(count: int, seed: int, export: bool = False, every: int = 0, often: int = OFTEN) -> Result:
+    """Diagnose every input, and repair one in `often`. `every`: print the counts after so many inputs."""
     result, worker = Result(), Worker()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         path = Path(folder) / "model.onnx"
         for number, data in inputs(count, seed, export):
             path.write_bytes(data)
-            commands = [DIAGNOSE, *([REPAIRS[number // OFTEN % len(REPAIRS)]] if number % OFTEN == 0 else ())]
+            commands = [DIAGNOSE, *([REPAIRS[number // often % len(REPAIRS)]] if number % often == 0 else ())]
             for command in commands:
                 found = worker.ask([part.format(path) for part in command])
                 _count(result, command, found, number, data)
@@ -147,12 +148,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--often", type=int, default=OFTEN, help="repair one in so many")
     parser.add_argument("--keep", type=int, help="write the input of this number to the current folder, and no more")
     given = parser.parse_args()
     if given.keep is not None:
         Path(f"fuzz-{given.seed}-{given.keep}.onnx").write_bytes(one(given.keep, given.seed, seeds(True)))
         return
-    result = run(given.n, given.seed, export=True, every=500)
+    result = run(given.n, given.seed, export=True, every=500, often=given.often)
     print(f"{given.n:,} inputs of seed {given.seed}\n{result.table()}")  # noqa: T201
     sys.exit(0 if result.is_sound else 1)
 

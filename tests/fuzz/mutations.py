@@ -169,9 +169,9 @@ def _other_attribute(rng: random.Random, model: onnx.ModelProto) -> None:
         given.ints[:] = [rng.choice(INTEGERS) for _ in given.ints]
     else:
         other = rng.choice(rng.choice(nodes).attribute)
-        name = given.name
-        given.CopyFrom(other)
-        given.name = name if rng.random() < 0.5 else other.name
+        copy = onnx.AttributeProto.FromString(other.SerializeToString())  # it may lie within the one that it replaces
+        copy.name = given.name if rng.random() < 0.5 else other.name
+        given.CopyFrom(copy)
 
 
 def _other_tensor(rng: random.Random, model: onnx.ModelProto) -> None:

@@ -204,3 +204,41 @@ def test_a_file_that_cannot_be_loaded_is_one_line(tmp_path: Path, text: str, ask
         Script.load(f"{file}{asked}")
     with pytest.raises(OnnxfixError, match="does not exist"):
         Script.load(str(tmp_path / "none.py"))
+
+
+def two_parameters(graph: gs.Graph, other: gs.Graph) -> None: ...
+
+
+def no_parameter() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "said"), [(two_parameters, "two_parameters takes "), (no_parameter, "no_parameter takes ()")]
+)
+def test_a_script_of_other_parameters_is_told_which_it_takes(function: Callable[..., Any], said: str) -> None:
+    with pytest.raises(OnnxfixError) as raised:
+        applied(function, scoped())
+    assert said in str(raised.value) and "one onnx_graphsurgeon.Graph" in str(raised.value)
+    assert ".py" not in str(raised.value), "no line of ours is blamed"
+
+
+def test_a_script_of_more_parameters_with_defaults_runs() -> None:
+    def shaped(graph: gs.Graph, *more: Any, deep: bool = False, **rest: Any) -> None:
+        assert not more and not rest and not deep
+        without_identities(graph)
+
+    assert applied(shaped, scoped())[1].changes
+
+
+def test_the_log_of_the_library_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    from onnx_graphsurgeon.logger import G_LOGGER
+
+    def loud(graph: gs.Graph) -> None:
+        G_LOGGER.warning("loud")
+        G_LOGGER.critical("louder")  # which raises as well
+
+    with pytest.raises(OnnxfixError, match="louder"):
+        applied(loud, scoped())
+    assert "loud" not in capfd.readouterr().err
+    G_LOGGER.warning("afterwards")
+    assert "afterwards" in capfd.readouterr().out, "others hear it as before"

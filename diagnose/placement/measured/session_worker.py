@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from onnxfix.nouns.runtime import onnx_runtime
+
 INFO = 1  # the copies by name are logged at this level
 
 
@@ -32,7 +34,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(request: dict[str, Any], planning: bool) -> Any:
-    import onnxruntime
+    onnxruntime = onnx_runtime.runtime()
 
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
@@ -49,7 +51,7 @@ def _options(request: dict[str, Any], planning: bool) -> Any:
 
 def _preload() -> None:
     """CUDA's libraries from NVIDIA's wheels, where torch brings them: the loader does not look there."""
-    import onnxruntime
+    onnxruntime = onnx_runtime.runtime()
 
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
+from onnxfix.nouns.runtime.onnx_runtime import runtime
+
+onnxruntime = runtime()
 
 
 def answer(request: tuple[Path, Path, list[Path], int | None]) -> None:

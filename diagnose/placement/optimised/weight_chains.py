@@ -21,8 +21,9 @@ Made = tuple[int, list[int]]
 
 def fold_weight_chains(graph: Any, take: Callable[[int], int]) -> None:
     """Replace nodes over weights by initializers, in place. `take` gives the offset of a new hole of some bytes."""
-    holes = {t.name: t for t in graph.initializer if t.external_data}
-    ints = {t.name: _integers(t) for t in graph.initializer if not t.external_data and t.data_type == ir.DataType.INT64}
+    holes = {t.name: t for t in graph.initializer if t.data_location == t.EXTERNAL}
+    here = [t for t in graph.initializer if t.data_location != t.EXTERNAL]
+    ints = {t.name: _integers(t) for t in here if t.data_type == ir.DataType.INT64}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].t.data_type == ir.DataType.INT64:
             ints[node.output[0]] = _integers(node.attribute[0].t)

@@ -119,10 +119,12 @@ def _emptied(model: ir.Model, holes: Holes) -> Iterator[None]:
 
 def _lift_large_constants(graph: Any) -> None:
     """Constant nodes become initializers, as ONNX Runtime makes them at every load: only those can be external."""
-    large = [n for n in graph.node if n.op_type == "Constant" and any(a.t.external_data for a in n.attribute)]
+    large = [
+        n for n in graph.node if n.op_type == "Constant" and any(a.t.data_location == a.t.EXTERNAL for a in n.attribute)
+    ]
     for node in large:
         tensor = graph.initializer.add()
-        tensor.CopyFrom(next(a.t for a in node.attribute if a.t.external_data))
+        tensor.CopyFrom(next(a.t for a in node.attribute if a.t.data_location == a.t.EXTERNAL))
         tensor.name = node.output[0]
     if large:
         names = {n.output[0] for n in large}

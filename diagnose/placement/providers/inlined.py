@@ -37,7 +37,7 @@ def regroup(
     values.update({v.name: v for n in region.nodes for v in (*n.inputs, *n.outputs) if v is not None and v.name})
     nodes = region.nodes
     calls = _Calls({n: shared_keys(n, originals, table) for n in nodes} if shared else {})
-    for key in _innermost_first(nodes, calls):
+    for key in _innermost_first(nodes, calls, originals):
         if known(key, table):
             nodes = _collapse(nodes, key, originals, table, calls)
     nodes = [as_called(node, originals, values) for node in nodes]
@@ -68,20 +68,38 @@ class _Calls:
         return self._read[node]
 
 
-def _innermost_first(nodes: list[PlannedNode], calls: _Calls) -> list[str]:
-    """Group names so that a group inside another one's body comes before it."""
+def _innermost_first(nodes: list[PlannedNode], calls: _Calls, originals: Mapping[str, ir.Node]) -> list[str]:
+    """Group names so that a group inside another one's body comes before it.
+
+    A node of one call reads a value of another one that is inside it, or that it is inside of and passed to, as
+    SoftmaxCrossEntropyLoss passes its logarithms on to NegativeLogLikelihoodLoss, which makes the loss.
+    """
+    makes = _makes(nodes, calls, originals)
     children: dict[str, set[str]] = {}
     for node in nodes:
         for key in calls.made(node):
             children.setdefault(key, set())
         for key in calls.read(node):
             children.setdefault(key, set())
-            for outer in calls.made(node) - {key}:
-                children[outer].add(key)
+            for other in calls.made(node) - {key}:
+                outer, inner = (key, other) if (other, operator_of(key)) in makes else (other, key)
+                children[outer].add(inner)
     ordered: dict[str, None] = {}
     for key in children:
         _visit(key, children, ordered, frozenset())
     return list(ordered)
+
+
+def _makes(nodes: list[PlannedNode], calls: _Calls, originals: Mapping[str, ir.Node]) -> set[tuple[str, str]]:
+    """(call, operator) where the call's result is an output that the file gives another operator."""
+    made = ((node, originals.get(v.name or "")) for node in nodes for v in node.outputs_named())
+    return {
+        (key, original.op_type)
+        for node, original in made
+        if original is not None
+        for key in calls.read(node) - calls.made(node)
+        if operator_of(key) != original.op_type
+    }
 
 
 def _visit(key: str, children: Mapping[str, set[str]], ordered: dict[str, None], above: frozenset[str]) -> None:
@@ -164,8 +182,7 @@ def _node(
 
 
 def _in_order(outputs: tuple[ir.Value, ...], names: list[str | None]) -> tuple[ir.Value, ...]:
-    """As the operator has them. A function within it may make what is no output of it: that of SoftmaxCrossEntropyLoss
-    calls NegativeLogLikelihoodLoss."""
+    """As the operator has them, without what a function within it makes for itself."""
     return tuple(sorted((v for v in outputs if v.name in names), key=lambda v: names.index(v.name)))
 
 

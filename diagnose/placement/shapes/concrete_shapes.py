@@ -31,17 +31,29 @@ def inferred_shapes(model: ir.Model, sizes: Sizes, recorded: Mapping[str, ir.Sha
     repeated = {name for name, count in names.items() if name and count > 1}
     stated = stated_shapes(model.graph, sizes, recorded)
     for value in _values(model):
-        known = _evaluated(value.shape, symbols) if value.shape is not None else None
+        known = evaluated(value.shape, symbols) if value.shape is not None else None
         if known is not None and value.name:
             stated[value.name] = known
     inferred = _inferred(_fixed(plain.to_proto(model), stated, sizes))
     return {**{n: s for n, s in stated.items() if n not in repeated}, **inferred}
 
 
+def inferred_fed(model: ir.Model, fed: Mapping[str, Shape]) -> dict[str, Shape]:
+    """What onnx's inference makes of a graph whose inputs have these shapes, by name; nothing that the file states."""
+    proto = plain.to_proto(model)
+    for info in proto.graph.input:
+        if info.name in fed:
+            _restate(info.type.tensor_type, fed[info.name])
+    for info in (*proto.graph.value_info, *proto.graph.output):
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
+    return _inferred(proto)
+
+
 def stated_shapes(graph: ir.Graph, sizes: Sizes, recorded: Mapping[str, ir.Shape]) -> dict[str, Shape]:
     """What the file says, with numbers for its symbols, by name."""
     symbols = _symbols(graph, sizes)
-    return {name: known for name, shape in recorded.items() if (known := _evaluated(shape, symbols)) is not None}
+    return {name: known for name, shape in recorded.items() if (known := evaluated(shape, symbols)) is not None}
 
 
 def size_of(dimension: int | ir.SymbolicDim, axis: int, sizes: Sizes) -> int:
@@ -67,7 +79,8 @@ def _size(symbol: str, axis: int, sizes: Sizes) -> int:
     return sizes.batch if axis == 0 else sizes.sequence
 
 
-def _evaluated(shape: ir.Shape, symbols: Mapping[str, int]) -> Shape | None:
+def evaluated(shape: ir.Shape, symbols: Mapping[str, int]) -> Shape | None:
+    """A shape with numbers for its symbols; None where one of them is not known."""
     sizes = [d if isinstance(d, int) else evaluate(d.value, symbols) for d in shape]
     return None if any(s is None for s in sizes) else tuple(s for s in sizes if s is not None)
 

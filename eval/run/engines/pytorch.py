@@ -60,7 +60,7 @@ class PyTorch(Engine):
     def load(self, source: Source, *, provider: str, threads: int, name: str) -> Loaded:
         assert not isinstance(source, Path)
         if self.attention == FLASH and importlib.util.find_spec("flash_attn") is None:
-            # transformers says so in three lines
+            # said here in one line: transformers takes three
             raise LoadFailure("flash-attn is not installed", "pip install flash-attn, on a CUDA machine")
         module, input_names, output_names = source()
         runner = TorchRunner(
@@ -112,7 +112,7 @@ class TorchRunner:
         _cast(module, self.dtype)
         change(module)
         if compiled:
-            # one graph for all shapes: a recompilation for each would be timed with the batch that asks for it
+            # one graph for all shapes: else each new shape would be compiled within the time of its batch
             self.module = torch.compile(self.module, dynamic=True)
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:

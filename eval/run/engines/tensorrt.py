@@ -21,4 +21,4 @@ class Tensorrt(OnnxRuntime):
         return (SweepRow("tensorrt fp16 (dynamo)", cls(), "dynamo", made),)
 
     def profiled(self, provider: str) -> dict[str, Any] | None:
-        return None  # a whole subgraph is one node there
+        return None  # its profile shows whole subgraphs as one node

@@ -21,6 +21,7 @@ from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites.constants import constant_tensor, mover
 from onnxfix.surgery.sites.linear import linears, quantized_weights
 
+from . import absorbed
 from .layer_causes import noise_cause
 
 if TYPE_CHECKING:
@@ -55,17 +56,17 @@ def against(
             f"{reference.path.name} and {quantized.path.name} have no value of one name in common",
             PAIR,
         )
-    watched = _behind_rounding(quantized, names)
+    watched, clips = _behind_rounding(quantized, names), absorbed.ranges(reference, quantized)
     progress("float and int8 side by side")
     summed = exact(quantized)
-    own = _spreads(reference, summed, taken, watched, isolated=True)
-    whole = _spreads(reference, summed, taken, watched)
+    own = _spreads(reference, summed, taken, watched, clips, isolated=True)
+    whole = _spreads(reference, summed, taken, watched, clips)
     layers = [LayerNoise(one.site, _snr(one), _snr(other)) for one, other in zip(own, whole, strict=True)]
     progress("as on a CPU without VNNI")
     without, error_without = saturated(quantized), None
     if len(without.graph) != len(quantized.graph):  # something can saturate
         error_without = _output_error(reference, without, taken)
-        narrow = {x.site.value: _snr(x) for x in _spreads(reference, without, taken, watched, isolated=True)}
+        narrow = {x.site.value: _snr(x) for x in _spreads(reference, without, taken, watched, clips, isolated=True)}
         layers = [replace(x, without_vnni=narrow.get(x.site.value)) for x in layers]
     progress("causes")
     layers.sort(key=lambda layer: layer.snr)
@@ -79,20 +80,27 @@ def noisiest(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> list[
     """Labels of the reference's linears by what each loses itself, the most first; without those that are not found."""
     names = _shared(reference, quantized)
     watched = _behind_rounding(quantized, names)
-    found = _spreads(reference, quantized, list(feeds)[:FEEDS], watched, isolated=True)
+    clips = absorbed.ranges(reference, quantized)
+    found = _spreads(reference, quantized, list(feeds)[:FEEDS], watched, clips, isolated=True)
     ours = _by_landing(reference, names)
     worst = sorted(found, key=_snr)
     return [label(ours[x.site.value].node) for x in worst if x.site.value in ours]
 
 
 def _spreads(
-    reference: Model, candidate: Model, feeds: Sequence[Feed], only: Collection[str], *, isolated: bool = False
+    reference: Model,
+    candidate: Model,
+    feeds: Sequence[Feed],
+    only: Collection[str],
+    clips: absorbed.Ranges,
+    *,
+    isolated: bool = False,
 ) -> list[Spread]:
     from onnxfix.eval.numerics.side_by_side import OF_FLOAT, profile
     from onnxfix.eval.run.runners import LoadFailure, RunFailure
 
     try:
-        return profile(reference, candidate, *feeds, isolated=isolated, only=only, limit=OF_FLOAT)
+        return profile(reference, candidate, *feeds, isolated=isolated, only=only, limit=OF_FLOAT, clips=clips)
     except (LoadFailure, RunFailure) as error:
         raise OnnxfixError(
             f"{candidate.path.name} cannot be held against {reference.path.name}: {one_line(error)}", PAIR
@@ -155,8 +163,13 @@ def _explained(
         and constant_tensor(x.node.inputs[0]) is None
     }
     rows = activation_rows(reference, inputs, feeds) if inputs else {}
+    makers = {str(v.name): node.op_type for node in quantized.graph for v in node.outputs}
     return [
-        replace(layer, cause=_cause(ours.get(layer.site.value), theirs.get(layer.site.value), names, rows, layer))
+        replace(
+            layer,
+            cause=absorbed.cause(layer, makers.get(layer.site.value, ""))
+            or _cause(ours.get(layer.site.value), theirs.get(layer.site.value), names, rows, layer),
+        )
         for layer in layers
     ]
 
@@ -242,8 +255,11 @@ def _landing(node: ir.Node, names: Collection[str]) -> str:
 def _weight(linear: linears.Linear) -> Array | None:
     """The float weight as the product reads it: [channels, columns]."""
     tensor = constant_tensor(linear.weight.source)
-    if tensor is None or linear.node.inputs[1] is not (
-        linear.weight.path[-1].outputs[0] if linear.weight.path else linear.weight.source
+    if (
+        tensor is None
+        or linear.node.op_type not in linears.FLOAT_PRODUCTS
+        or linear.node.inputs[1]
+        is not (linear.weight.path[-1].outputs[0] if linear.weight.path else linear.weight.source)
     ):
         return None
     array = weight_data.array(tensor)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     import torch as pytorch
 
+    from onnxfix.eval.bench.course import Course
     from onnxfix.eval.bench.quality import Metric
     from onnxfix.eval.inputs.point import Point
     from onnxfix.flows.source import ModelLike
@@ -124,6 +125,7 @@ def bench(
 
     Raises OnnxfixError; a variant that fails is a row with its reason.
     """
+    from onnxfix.eval.bench.course import Course
     from onnxfix.eval.bench.quality import find_metric
     from onnxfix.eval.report.files import NAMES
     from onnxfix.eval.report.regression import check_alike, read, regressions
@@ -166,13 +168,22 @@ def bench(
             verify=verify,
         )
         found = setup(wanted, progress)
-        points = _grid(batch, seq)
-        how = {"threads": threads, "baseline": ratio_to, "at_once": at_once, "resume": resume, "voice": voice}
-        report = _run(found, points, rounds, where, own, folder, how, progress)
+        course = Course(
+            points=_grid(batch, seq),
+            rounds=rounds,
+            provider=where,
+            threads=threads,
+            baseline=ratio_to,
+            at_once=at_once,
+            folder=folder,
+            resume=resume,
+            voice=voice,
+        )
+        report = _run(found, course, own, progress)
         if profile:
             if output is not None:  # what has been measured must not be lost to what follows
                 report.write(folder)
-            report = replace(report, profiles=_profiles(found, report, where, threads, voice, progress))
+            report = replace(report, profiles=_profiles(found, report, course, progress))
         if earlier is not None:
             worse = regressions(report, earlier, tolerance / 100)
             report = replace(report, regressions=[each.as_dict() for each in worse])
@@ -182,52 +193,22 @@ def bench(
         return replace(report, files=tuple(written))
 
 
-def _run(
-    found: Setup,
-    points: tuple[Point, ...],
-    rounds: int,
-    provider: Literal["cpu", "cuda"],
-    metric: Metric | None,
-    folder: Path,
-    how: Mapping[str, Any],
-    progress: Progress,
-) -> Bench:
-    from onnxfix.eval.bench.bench import run_bench, step_count
+def _run(found: Setup, course: Course, metric: Metric | None, progress: Progress) -> Bench:
+    from onnxfix.eval.bench.bench import Remarks, run_bench, step_count
 
-    with progress("bench", step_count(found.variants, found.workload, rounds=rounds, points=points)) as advance:
-        report = run_bench(
-            found.variants,
-            found.workload,
-            points=points,
-            rounds=rounds,
-            provider=provider,
-            metric=metric,
-            opinions=found.opinions,
-            notes=found.notes,
-            folder=folder,
-            progress=advance,
-            **how,
-        )
+    remarks = Remarks(metric, found.opinions, tuple(found.notes))
+    with progress("bench", step_count(found.variants, found.workload, course)) as advance:
+        report = run_bench(found.variants, found.workload, course, remarks, advance)
     return Bench(**{**vars(report), "diagnoses": found.diagnoses})
 
 
-def _profiles(
-    found: Setup,
-    report: BenchReport,
-    provider: Literal["cpu", "cuda"],
-    threads: int,
-    voice: Voice,
-    progress: Progress,
-) -> dict[str, dict[str, Any]]:
+def _profiles(found: Setup, report: BenchReport, course: Course, progress: Progress) -> dict[str, dict[str, Any]]:
     from onnxfix.eval.bench.profiling import profiles
 
     sound = {row.variant for row in report.rows if row.measured}
     variants = [variant for variant in found.variants if variant.name in sound]
     with progress("profile", len(variants)) as advance:
-        main = report.method.points[0]
-        return profiles(
-            variants, found.workload, main, provider=provider, threads=threads, voice=voice, progress=advance
-        )
+        return profiles(variants, found.workload, course.points[0], course.settings, progress=advance)
 
 
 def _given(

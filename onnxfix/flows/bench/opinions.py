@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnxfix.flows.advice import addressed
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.report import Report
@@ -36,9 +37,9 @@ def opinion(path: Path, provider: str, elsewhere: str = "") -> tuple[Opinion, di
     from onnxfix.eval.bench.bench import Opinion
 
     model = Model.open(path)
-    report = diagnose(model, Target.resolve(provider))
+    report = addressed(diagnose(model, Target.resolve(provider)), path)
     meant = str(repair_record(path).get("target") or elsewhere) if elsewhere else provider
-    other = diagnose(model, Target.resolve(meant)) if meant != provider else report
+    other = addressed(diagnose(model, Target.resolve(meant)), path) if meant != provider else report
     here, there = defect(report), defect(other)
     praise = _praise(other) if elsewhere and not here and not there else ""
     return Opinion(here, there if there != here else praise), document(other)

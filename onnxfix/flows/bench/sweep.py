@@ -36,7 +36,7 @@ def sweep(wanted: Wanted, progress: Progress = silent) -> Setup:
     source = Provenance(checkpoint=str(checkpoint or ""), factory=wanted.factory)
     rows = workload(wanted, source, [])
     if not wanted.resume:
-        from onnxfix.eval.bench.resume import FOLDER
+        from onnxfix.eval.bench.store import FOLDER
 
         # else a bench cut off while files are made would go on with the figures of the one before
         shutil.rmtree(wanted.output / FOLDER, ignore_errors=True)

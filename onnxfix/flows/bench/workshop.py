@@ -61,7 +61,7 @@ class Workshop:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.reuse:  # else an interruption would leave old files that look made
-            (self.folder / RECORD).unlink(missing_ok=True)
+            (self.folder / RECORD).write_text("{}", encoding="utf-8")  # and it says whose the folder is
 
     def export(self, name: str) -> Made:
         """An export of the checkpoint by one of EXPORTS."""

@@ -11,7 +11,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
-    from onnxfix.flows.inputs import Feeds, Inputs
+    from onnxfix.flows.inputs import Feeds, Inputs, Shapes
     from onnxfix.flows.source import ModelLike
     from onnxfix.nouns.process.progress import Advance
     from onnxfix.surgery.recipes import Wish
@@ -57,6 +57,8 @@ def repair(
     prepare: bool = True,
     max_error: float | None = None,
     feeds: Feeds | None = None,
+    input: Shapes = (),
+    verify_budget: float | None = None,
     calibrate: Inputs | None = None,
     search: bool = False,
     metric: Metric = "rel-l2",
@@ -74,14 +76,16 @@ def repair(
 ) -> Repaired:
     """Repair a model, convert its precision or quantize it; verify the result against it; then write it.
 
-    A file's result is written beside it, as `model.fp16.onnx`, or to `output`; that of a model in memory is
-    `Repaired.model` unless `output` names a file. The source is never changed. `target` is cuda, and cpu with `int8`
-    dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a polars frame, or feeds: input
-    name → array) are real inputs, for ranges of int8 and to find what half precision harms; `feeds` are verified on.
-    `max_error` is the largest relative L2 error that is still written. `script` are functions of your own (or
-    `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on what
-    repair made. `timeout`: seconds after which it gives up; where it is not given, a single run of the model has a
-    minute, and more with large weights. `progress` is told each step.
+    A file's result is written beside it, as `model.fp16.onnx` or `model.int8-dynamic.onnx`, or to `output`; that of
+    a model in memory is `Repaired.model` unless `output` names a file. The source is never changed. `target` is
+    cuda, and cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a
+    polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find what half precision
+    harms; `feeds` are verified on. Without them inputs are made up, of the shapes in `input` (`"ids=1x128"`, several
+    of these, or name → shape) and as long as `verify_budget` gigabytes of activations allow (default: what the
+    machine does). `max_error` is the largest relative L2 error that is still written. `script` are functions of your
+    own (or `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on
+    what repair made. `timeout`: seconds after which it gives up; where it is not given, a single run of the model has
+    a minute, and more with large weights. `progress` is told each step.
 
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
@@ -89,7 +93,8 @@ def repair(
     from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
-    from onnxfix.flows.inputs import feeds_of, feeds_of_arrays
+    from onnxfix.flows.advice import addressed
+    from onnxfix.flows.inputs import feeds_of, feeds_of_arrays, shapes_of
     from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
     from onnxfix.flows.values import at_least, one_of, several
@@ -101,6 +106,9 @@ def repair(
     from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
     from . import repair as job
+    from .answers import MadeUp
+    from .budget import GB
+    from .naming import default_output
 
     for name, value, known in (
         ("precision", precision, Precision),
@@ -115,6 +123,8 @@ def repair(
     ):
         one_of(name, value, known)
     at_least("max_error", max_error, 0)
+    at_least("verify_budget", verify_budget, 0)
+    made_up = MadeUp(int((verify_budget or 0) * GB), shapes_of(input))
     written, log = path_of("output", output), path_of("search_log", search_log)
     read = {"model": model, "feeds": feeds, "calibrate": calibrate, "script": script, "script_last": script_last}
     read |= {"checkpoint": checkpoint, "custom_op_library": custom_op_library}
@@ -154,7 +164,7 @@ def repair(
                 io_types=io_types,
             ),
         )
-        destination = written or job.default_output(source.path, wish)
+        destination = written or default_output(source.path, wish)
         searched = _search(wish, destination, search, metric, max_error, log)
         done = job.repair(
             source.path,
@@ -169,8 +179,11 @@ def repair(
             dry_run=dry_run,
             force=force,
             custom_op_libraries=libraries,
+            made_up=made_up,
             progress=progress,
         )
+        named = done.output or source.path if source.given is None or output is not None else None
+        done = replace(done, after=addressed(done.after, named, libraries))
         if source.given is None or output is not None:
             return replace(done, source=source.shown)
         memory = source.alike(done.output) if done.output is not None else None

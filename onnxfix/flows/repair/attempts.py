@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,24 +18,32 @@ from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
+from onnxfix.nouns.provenance import REPAIR
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import BODIES
+from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
+from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
+from onnxfix.surgery.sites import random_numbers
 
-from . import arrival, copies, escalation, other_batches
+from . import arrival, copies, escalation, interface, other_batches
+from .answers import MadeUp
 from .search import Answer, SearchWish, search
 from .search_problems import REASON
-from .verification import Check, Verification, in_words, require_typed
+from .verification import Check, Verification, in_figures, in_words, require_typed, rough
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
 
 
-KEY = "onnxfix.repair"
+# Products of integers, whose activations are quantized as well.
+INTEGER_SUMS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
+KEY = REPAIR
 """Metadata entry of a result, which says what was done and how it was verified."""
 
 
@@ -76,25 +85,64 @@ class Job:
         progress: Callable[[str], None],
         checkpoint: Path | None = None,
         source_plan: Callable[[], Plan] | None = None,
+        runs: bool = False,
+        made_up: MadeUp | None = None,
     ) -> None:
         self.model, self.wish, self.file, self.progress = model, wish, file, progress
         self.source_plan = source_plan
+        self.source, self.checkpoint, self.made_up = model, checkpoint, made_up or MadeUp()
         self.plans = Plans(wish.target)
         self.notes: list[str] = []
         self.before: tuple[Recipe, Outcome] = Recipe(()), Outcome()
         self.kind = wish.kind
-        why = arrival.reason_to_widen(model, wish)
+        self._lower()
+        self.inlined = Recipe((InlineFunctions(),)).apply(self.model)[0] if self.model.ir.functions else self.model
+        types = infer(self.inlined.ir)
+        self.halves = arrival.halves_of(self.inlined, types)
+        why = arrival.reason_to_widen(self.inlined, wish, self.halves, types, runs)
         if why:
-            self._widen(why, checkpoint)
+            self._widen(why)
 
-    def _widen(self, why: str, checkpoint: Path | None) -> None:
+    def _widen(self, why: str) -> None:
         """Go on from the model's own numbers in fp32, which the result is then compared with."""
-        steps = arrival.widening(checkpoint)
-        wide, outcome = steps.apply(self.model, self.progress)
-        file = self.file.with_name(f"reference-{self.file.name}")
-        self.model = Model.open(wide.write(file), self.model.custom_op_libraries)
-        self.notes.append(f"arrived with {why}: made fp32 and converted anew, compared with its own weights in fp32")
+        steps = arrival.widening(self.checkpoint)
+        self.model, outcome = self._fp32(steps, "widened")
+        weights = (tensor for tensor in tensors(self.source.ir) if tensor.size > 1)
+        rounded = sum(1 for tensor in weights if elem_string(tensor.dtype) in self.halves)
+        lost = f", exactly; what rounding took of {plural(rounded, 'weight')} cannot be brought back" if rounded else ""
+        anew = " and converted anew, compared with its own weights in fp32" if self.wish.precision in HALVES else lost
+        self.notes.append(f"arrived with {why}: made fp32{anew}")
+        self.before = Recipe((*self.before[0].passes, *steps.passes)), _joined(self.before[1], outcome)
+
+    def _lower(self) -> None:
+        """Go on from the model in versions that the runtime knows, which the result is then compared with."""
+        found = arrival.lowered(self.model)
+        if found is None:
+            return
+        steps, made, outcome = found
+        file = self.file.with_name(f"lowered-{self.file.name}")
+        self.model = self.source = Model.open(made.save(file), self.model.custom_op_libraries)
+        said = ", ".join(change.detail for change in outcome.changes if change.verb == "lower")
+        self.notes.append(f"arrived newer than this ONNX Runtime: {said or 'converted'}, compared with that")
         self.before = steps, outcome
+        self.before = steps, outcome
+
+    def _fp32(self, steps: Recipe, called: str) -> tuple[Model, Outcome]:
+        wide, outcome = steps.apply(self.source, self.progress)
+        file = wide.write(self.file.with_name(f"{called}-{self.file.name}"))
+        return Model.open(file, self.source.custom_op_libraries), outcome
+
+    @functools.cached_property
+    def meant(self) -> Model:
+        """What results are compared with: the model or, where it has values in half precision, its own numbers in fp32.
+
+        Half arithmetic of its own can be wrong (squares beyond 65,504), and the CPU provider has no kernels for all of
+        bfloat16.
+        """
+        widened = self.model is not self.source
+        if not widened and not self.halves and random_numbers.drawing(self.inlined):
+            return self.inlined  # what draws has other names in a function's body
+        return self.model if widened or not self.halves else self._fp32(arrival.exact_widening(), "meant")[0]
 
     def attempt(self, wish: Wish) -> Attempt:
         """Run the passes on a copy and write it, without a copy more than the source has where that can be. Raises
@@ -125,7 +173,7 @@ class Job:
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
-        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_half(wish, draft), *further.notes)
+        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_int8(wish, self.model), *further.notes)
         passes = (*self.before[0].passes, *steps.passes, *last.passes)
         written = Model.open(self.file, self.model.custom_op_libraries)
         return Attempt(wish, Recipe(passes), Outcome(changes, notes), written)
@@ -145,14 +193,14 @@ class Job:
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
         self.progress("calibrate")
-        kept, worst = escalation.harmed(self.model, self.wish, feeds)
+        kept, worst = escalation.harmed(self.model, self.wish, feeds, self.progress)
         self.wish = escalation.keeping(self.wish, kept)
         many = plural(len(feeds), "feed")
         self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
-        held = Verification(self.model, self.model.path, self._check(False, asked.limit), feeds)
+        held = Verification(self.meant, self.meant.path, self._check(False, asked.limit), feeds)
         if self._may_saturate():  # else what is found is what this CPU saturates
             self.wish = replace(self.wish, reduce_range=True)
             self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
@@ -164,7 +212,7 @@ class Job:
         return answer
 
     def _check(self, exact: bool, limit: float) -> Check:
-        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse)
+        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse, made_up=self.made_up)
 
     def verified(
         self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()
@@ -174,9 +222,11 @@ class Job:
         `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
         """
         done = self.attempt(self.wish)
+        if self.wish.scripts or self.wish.scripts_last:
+            interface.require_same(self.model, done.result, self.wish)
         self.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
-        held = Verification(self.model, self.model.path, check, feeds, more)
+        held = Verification(self.meant, self.meant.path, check, feeds, more)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)
@@ -186,10 +236,18 @@ class Job:
             held.require(comparison, done.result)
             emulated = (comparison,)
         done, measured = self._within_16_bits(done, held)
+        done = self._told_of_source(done, held)
+        if (own := held.not_a_number()) is not None:
+            first = f", first in {own[0]}" if own[0] else ""
+            done = _noted(done, f"the source itself makes {own[1]}{first}: compared where it is finite")
         comparisons = (*emulated, *measured)
         for comparison in comparisons:
             held.require(comparison, done.result)
-        words = in_words(comparisons, check, len(held.feeds))
+        for note in rough(comparisons, check):
+            done = _noted(done, note)
+        words = in_words(comparisons, held)
+        if self.halves:
+            words += ", against the source widened to fp32"
         if axes := other_batches.freed(self.model, done.result):
             error = other_batches.error(axes, self.model, done.result, held.feeds, held.reference)
             if error > limit:
@@ -225,10 +283,14 @@ class Job:
         """The first attempt that errs no more than `aim`; if there is none, the plain one if it is within the limit,
         since fp32 that does not help is only slow, or else the one that errs least."""
         first = held.emulated(done.result)
+        if first.error > aim and self.halves and self.model is self.source:
+            self._widen("half arithmetic that errs")
+            done = self.attempt(self.wish)
+            first = held.emulated(done.result)
         if first.error <= aim:
             return done, first
         tried = [(done.wish, first, "")]
-        for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound):
+        for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound, self.progress):
             self.progress(f"keep {more.what} in fp32")
             wish = escalation.keeping(done.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again
@@ -241,6 +303,22 @@ class Job:
         made = self.attempt(wish)  # again, as each attempt takes the place of the one before
         note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
         return (_noted(made, note) if what else made), comparison
+
+    def _told_of_source(self, done: Attempt, held: Verification) -> Attempt:
+        """With a word on a source that is wrong in its own half arithmetic, where that was not kept as it is."""
+        if not self.halves or self.model is self.source:
+            return done
+        self.progress("run the source in half precision")
+        with contextlib.suppress(OnnxfixError):  # types in conflict, or operators without an fp32 form: not to be run
+            own = held.emulated(self.inlined, staged=False)
+            if own.error > max(escalation.AIMS[kind] for kind, name in HALVES.items() if name in self.halves):
+                figure = f"is off by {own.rel_l2:.1e}" if own.sound else f"makes {in_figures(own)}"
+                return _noted(done, f"the source itself {figure} in its own half arithmetic")
+        return done
+
+
+def _joined(first: Outcome, second: Outcome) -> Outcome:
+    return Outcome((*first.changes, *second.changes), (*first.notes, *second.notes))
 
 
 def _noted(attempt: Attempt, note: str) -> Attempt:
@@ -280,14 +358,18 @@ def _content(tensor: ir.TensorProtocol) -> str:
     return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
 
 
-def _still_half(wish: Wish, model: Model) -> tuple[str, ...]:
-    """A note when fp32 was asked for and weights arrived in half precision."""
-    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    count = sum(1 for tensor in tensors(model.ir) if tensor.dtype in halves and tensor.size > 1)
-    if wish.int8 or wish.precision != "fp32" or not count:
+def _still_int8(wish: Wish, model: Model) -> tuple[str, ...]:
+    """A note when half precision is asked of linears that compute in integers."""
+    from onnxfix.surgery.sites.linear import linears
+
+    found = [x for x in linears.find(model) if x.quantized] if wish.precision in HALVES and not wish.int8 else []
+    count = sum(
+        x.node.op_type in INTEGER_SUMS or (not x.reason and x.node.op_type in ("MatMul", "Gemm")) for x in found
+    )
+    if not count:
         return ()
-    held = f"{plural(count, 'weight')} {'is' if count == 1 else 'are'} in half precision and will stay so"
-    return (f"{held}: what rounding took cannot be brought back",)
+    said = f"{plural(count, 'linear')} {'computes' if count == 1 else 'compute'} in int8 and will stay so"
+    return (f"{said}: for {wish.precision} start from the float file that it was quantized from",)
 
 
 def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
@@ -296,14 +378,15 @@ def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> No
 
     found, tables = linears.find(result), list(embeddings.find(result))
     done = sum(x.quantized for x in found) + sum(x.quantized for x in tables)
-    before = [*linears.find(source), *embeddings.find(source)]
-    if done > sum(x.quantized for x in before):
+    before = [x.quantized for x in linears.find(source)] + [x.quantized for x in embeddings.find(source)]
+    if done > sum(before):
         return
     skipped = [x for x in found if not x.quantized]
     if before and not skipped and found:
         said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
         raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
     why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
-    why = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), why)
+    left = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), "")
     where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
-    raise OnnxfixError(f"nothing was quantized: {where}{why}", "nothing was written; int8 needs float weights")
+    advice = f"{arg('int8', 'weight-only', 'dynamic')} may reach it" if left else "int8 needs float weights"
+    raise OnnxfixError(f"nothing was quantized: {where}{left or why}", f"nothing was written; {advice}")

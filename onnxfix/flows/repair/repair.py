@@ -27,7 +27,9 @@ from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 
+from .answers import MadeUp
 from .attempts import KEY, Job
+from .naming import default_output
 from .search import Answer, SearchWish
 from .size_due import due, said
 from .verification import LIMITS
@@ -118,11 +120,6 @@ class Repaired(Shown):
         }
 
 
-def default_output(source: Path, wish: Wish) -> Path:
-    """`model.onnx` → `model.fp16.onnx`, beside the input."""
-    return source.with_name(f"{source.stem}.{wish.kind}.onnx")
-
-
 def repair(
     source: Path,
     wish: Wish,
@@ -137,13 +134,15 @@ def repair(
     dry_run: bool = False,
     force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
+    made_up: MadeUp | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
     """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified.
 
     `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
     stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
-    `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded.
+    `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded. `made_up`: how
+    inputs are made up where none are given.
     """
     from onnxfix.diagnose.run import diagnose
 
@@ -156,8 +155,9 @@ def repair(
     with ThreadPoolExecutor(1) as background, _stage(destination, dry_run) as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
         earlier = background.submit(copy_context().run, _diagnosed, model.clone(), wish.target)
+        runs = bool(search or calibration)
         name = folder / destination.name
-        job = Job(model, wish, name, progress, checkpoint, lambda: earlier.result().plan)
+        job = Job(model, wish, name, progress, checkpoint, lambda: earlier.result().plan, runs, made_up)
         if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None

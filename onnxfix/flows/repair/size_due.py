@@ -42,7 +42,7 @@ def said(due_bytes: int | None, source_bytes: int, result_bytes: int, wish: Wish
     if wish.precision == "fp32" and not wish.int8:
         return ()
     over = due_bytes is not None and result_bytes > SHARE * due_bytes + LEAST
-    if result_bytes >= source_bytes:
+    if result_bytes >= source_bytes and (due_bytes is None or SHARE * due_bytes < source_bytes):
         return (
             "the result is no smaller than its source: what stays in float, and the nodes around the rest, take it",
         )

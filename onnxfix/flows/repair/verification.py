@@ -6,15 +6,19 @@ That provider computes half precision in fp32, so half models are also run in an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, Sentence, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.sites import random_numbers
+
+from .answers import LENGTHS, SHORTER, MadeUp, answers
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -24,17 +28,15 @@ if TYPE_CHECKING:
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
 LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
 HALVES = ("fp16", "bf16")
+# Twice what 8 bits may lose: from here on a quantized result is said to be rough.
+ROUGH = 0.1
 # Beyond these an integer result is another one, and no rough one: unlike numbers of one size differ by 1.4, and a
 # transposed or permuted weight gave 0.9.
 LARGEST_ROUNDING, LEAST_COSINE = 0.5, 0.85
 # A source that differs from itself by more draws random numbers; threads may sum in another order.
 REPEATED = 1e-6
-# Tokens of the longest feed for half precision: rotary angles in half are right for the first few hundred positions.
-LONG = 2048
 # Weights from here on: two sessions of twice that size would not fit beside each other on a small machine.
 LARGE_BYTES = 1 << 30
-# Lengths to try when the source refuses made-up feeds: position tables that the graph does not show as such.
-SHORTER = (None, 256, 64, 16)
 _ADVICE = (
     f"nothing was written; {arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms, "
     f"{arg('block_node')} what you name, or raise {arg('max_error')}"
@@ -52,6 +54,8 @@ class Check:
     precision: str
     padding: bool = True
     """Whether rows of padding are compared, too: an operator may answer something else there, which nothing reads."""
+    made_up: MadeUp = field(default_factory=MadeUp)
+    """How inputs are made up where none are given."""
 
     @property
     def half(self) -> bool:
@@ -67,61 +71,84 @@ class Verification:
     def __init__(
         self, model: Model, source: Path, check: Check, given: Sequence[Feed] = (), more: Sequence[Feed] = ()
     ) -> None:
-        from onnxfix.eval.run.runners import LoadFailure, OrtRunner
+        from onnxfix.eval.run.runners import LoadFailure
 
         self.model, self.source, self.check = model, source, check
+        self.drawing = random_numbers.drawing(model)
+        self._not_a_number: Site | Literal[False] | None = False
         try:
-            runner = OrtRunner(
-                source, level="none", threads=self._threads, custom_op_libraries=self._libraries, name="source",
-                frugal=self._frugal,
-            )  # fmt: skip
+            runner = self._runner(model, source, "none", self._threads, "source")
+            lengths = LENGTHS if check.half else SHORTER
+            found = answers(model, runner, given, lengths, more, replace(check.made_up, half=check.half))
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message.marked}",
-                f"see 'onnxfix diagnose', or use {arg('verify', False)}",
+                f"see {DIAGNOSE}, or use {arg('verify', False)}",
             ) from error
-        lengths = (LONG, *SHORTER) if check.half else SHORTER
-        self.feeds, self.reference = usable_feeds(model, runner, given, lengths, more)
-        _require_repeatable(runner, self.reference, self.feeds[0])
+        self.feeds, self.reference, self.shortened = found.feeds, found.reference, found.said
+        _require_repeatable(model, runner, self.reference, self.feeds[0])
         runner.close()
 
     def emulated(self, result: Model, *, staged: bool = True) -> Comparison:
         """A half model with every node rounded to its type. `staged`: it lies in its file as it is, weights and all."""
         from onnxfix.eval.numerics.emulator import emulated
+        from onnxfix.eval.run.seeded import seeded
         from onnxfix.eval.run.session import beside, on_disk
 
+        how = "half precision emulated node by node"
+        if self.drawing:
+            return self._compare(self.reference, emulated(seeded(result)), result.path, "none", how)
         rounded = emulated(result)
         with beside(rounded, result.path) if staged else on_disk(rounded) as path:
-            return self._compare(self.reference, path, "none", "half precision emulated node by node")
+            return self._compare(self.reference, rounded, path, "none", how)
 
     def plain(self, result: Model) -> Comparison:
         """A result in memory on the CPU provider without optimisation."""
         from onnxfix.eval.run.session import on_disk
 
         with on_disk(result) as path:
-            return self._compare(self.reference, path, "none")
+            return self._compare(self.reference, result, path, "none")
 
     def on_cpu(self, result: Model) -> tuple[Comparison, ...]:
-        """Without optimisation and with all of it; nothing for a bf16 model that the CPU provider lacks kernels for."""
+        """Without optimisation and with all of it; nothing for a half model that the CPU provider lacks kernels for."""
         from onnxfix.eval.run.load_check import require_survival
-        from onnxfix.eval.run.runners import LoadFailure, OrtRunner
+        from onnxfix.eval.run.runners import LoadFailure
 
         require_survival(result.path, self._libraries)
         reference = self.reference
         if not self.check.half:
-            reference = OrtRunner(
-                self.source, level="all", threads=1, custom_op_libraries=self._libraries, name="source",
-                frugal=self._frugal,
-            )  # fmt: skip
+            reference = self._runner(self.model, self.source, "all", 1, "source")
         try:
-            optimised = self._compare(reference, result.path, "all")
+            optimised = self._compare(reference, result, result.path, "all")
         except LoadFailure as error:
-            if self.check.precision == "bf16" and "Could not find an implementation" in str(error):
-                return ()
+            if self.check.half and "Could not find an implementation" in str(error):
+                return ()  # of bfloat16 or half: the emulation has run it
             raise OnnxfixError(
                 f"the repaired model does not load: {error.message.marked}", "nothing was written"
             ) from error
-        return self._compare(self.reference, result.path, "none"), optimised
+        return self._compare(self.reference, result, result.path, "none"), optimised
+
+    def not_a_number(self) -> tuple[Site | None, str] | None:
+        """Where the source makes NaN by itself, and how many in which output; None where its outputs hold none."""
+        import numpy as np
+
+        for feed in self.feeds:
+            for name, array in self.reference.run(feed.arrays).items():
+                count = int(np.count_nonzero(np.isnan(array))) if array.dtype.kind == "f" else 0
+                if count:
+                    said = f"NaN in {count:,} of {array.size:,} entries of output {name} on the {feed.name} feed"
+                    return self._first_nan(feed), said
+        return None
+
+    def _first_nan(self, feed: Feed) -> Site | None:
+        from onnxfix.eval.numerics import not_a_number
+
+        if self._not_a_number is False:
+            try:
+                self._not_a_number = not_a_number.first(self.model, feed)
+            except OnnxfixError:  # operators without a kernel, or a graph that is too large with all that is counted
+                self._not_a_number = None
+        return self._not_a_number
 
     def require(self, comparison: Comparison, result: Model) -> None:
         """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
@@ -133,13 +160,28 @@ class Verification:
             )
         if self.check.exact and "optimisation none" in comparison.how and not comparison.identical:
             raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
+        if comparison.worst.new_nonfinite and self.check.kind.startswith("int"):
+            self._refuse_spread_nan(comparison)
         if not comparison.within(self.check.limit):
             blamed = self._blame(comparison, result) if self.check.half else ""
             raise OnnxfixError(
-                f"the repaired model differs from the source by {_words(comparison)} "
+                f"the repaired model differs from the source by {in_figures(comparison)} "
                 f"(limit {self.check.limit:g}){blamed}",
                 _advice(comparison, self.check.half),
             )
+
+    def _refuse_spread_nan(self, comparison: Comparison) -> None:
+        """One scale for a whole activation: a single NaN in it makes all of it NaN. Raises OnnxfixError."""
+        own = self.not_a_number()
+        if own is None:
+            return
+        site, said = own
+        raise OnnxfixError(
+            f"the source itself makes {said}{f', first in {site}' if site else ''}; integers take one scale for a "
+            f"whole activation, so that {in_figures(comparison)} follow where the source is finite",
+            "nothing was written; mask with the lowest finite number and not with -inf in the export, or give inputs "
+            f"without such rows with {arg('feeds', 'FILE.npz')}",
+        )
 
     @property
     def _threads(self) -> int:
@@ -155,14 +197,21 @@ class Verification:
     def _libraries(self) -> tuple[Path, ...]:
         return self.model.custom_op_libraries
 
-    def _compare(self, reference: Runner, result: Path, level: Literal["none", "all"], how: str = "") -> Comparison:
-        from onnxfix.eval.numerics.compare import compare
+    def _runner(self, model: Model, file: Path, level: Literal["none", "all"], threads: int, name: str) -> Runner:
+        """What runs a file, in which `model` lies; with seeds where the source draws random numbers."""
         from onnxfix.eval.run.runners import OrtRunner
+        from onnxfix.eval.run.seeded import SeededRunner, seeded
 
-        candidate = OrtRunner(
-            result, level=level, threads=self._threads, custom_op_libraries=self._libraries, name="repaired",
-            cast_floats=True, frugal=self._frugal,
-        )  # fmt: skip
+        how: dict[str, Any] = {"level": level, "threads": threads, "name": name, "frugal": self._frugal}
+        how |= {"custom_op_libraries": self._libraries, "cast_floats": name != "source"}
+        return SeededRunner(seeded(model), **how) if self.drawing else OrtRunner(file, **how)
+
+    def _compare(
+        self, reference: Runner, model: Model, result: Path, level: Literal["none", "all"], how: str = ""
+    ) -> Comparison:
+        from onnxfix.eval.numerics.compare import compare
+
+        candidate = self._runner(model, result, level, self._threads, "repaired")
         how = how or f"ONNX Runtime CPU, optimisation {level}{', one thread' if self._threads == 1 else ''}"
         comparison = compare(
             reference, candidate, self.feeds, valid_only=self.check.half or not self.check.padding, how=how
@@ -176,10 +225,11 @@ class Verification:
         """The node at which the two part, empty where no single one can be named."""
         from onnxfix.eval.numerics.emulator import emulated
         from onnxfix.eval.numerics.side_by_side import profile, worst
+        from onnxfix.eval.run.seeded import seeded
 
         feed = next((f for f in self.feeds if f.name == comparison.worst.feed), self.feeds[0])
         try:
-            found = worst(profile(self.model, emulated(result), feed))
+            found = worst(profile(seeded(self.model), emulated(seeded(result)), feed))
         except OnnxfixError:  # a graph that cannot be joined with itself: custom operators, unnamed values
             return ""
         if found is None:
@@ -213,62 +263,63 @@ def require_typed(result: Model) -> None:
         raise OnnxfixError(f"the conversion left a type conflict: {conflicts[0].message}", "please report this")
 
 
-def _require_repeatable(source: Runner, reference: Runner, feed: Feed) -> None:
+def _require_repeatable(model: Model, source: Runner, reference: Runner, feed: Feed) -> None:
     """A model that answers differently each time cannot be compared with anything. Raises OnnxfixError."""
     from onnxfix.eval.numerics.compare import compare
 
     again = compare(reference, source, [feed])
-    if not again.sound or again.rel_l2 > REPEATED:
-        raise OnnxfixError(
-            f"the source model does not repeat its own outputs (they differ by {again.rel_l2:.1e}): it draws random "
-            "numbers, as an export in training mode does",
-            f"export it in eval mode, or use {arg('verify', False)}",
-        )
+    if again.sound and again.rel_l2 <= REPEATED:
+        return
+    training = random_numbers.training(model)
+    where = f": {Site.of_node(training[0])} is in training mode" if training else ""
+    raise OnnxfixError(
+        f"the source model does not repeat its own outputs (they differ by {again.rel_l2:.1e}){where}",
+        f"{'export it in eval mode' if training else 'find what draws random numbers in it'}, "
+        f"or use {arg('verify', False)}",
+    )
 
 
-def usable_feeds(
-    model: Model,
-    source: Runner,
-    given: Sequence[Feed] = (),
-    lengths: Sequence[int | None] = SHORTER,
-    more: Sequence[Feed] = (),
-) -> tuple[list[Feed], Runner]:
-    """Feeds and the source's answers: the given ones, or made-up ones, shorter when the first are too long for it, and
-    `more` of them besides."""
-    from onnxfix.eval.inputs.feeds import make_feeds
-    from onnxfix.eval.run.runners import Recorded, RunFailure
-
-    failure = ""
-    for longest in lengths:
-        try:
-            feeds = [*(given or make_feeds(model, longest=longest)), *more]
-            return feeds, Recorded(source, [feed.arrays for feed in feeds])
-        except OnnxfixError as error:
-            if not isinstance(error, RunFailure) and not more:
-                raise
-            failure = failure or error.message
-            if given:
-                break
-    if more and not given:  # real inputs will do where none can be made up
-        return list(more), Recorded(source, [feed.arrays for feed in more])
-    raise OnnxfixError(failure, f"give inputs that the model takes with {arg('feeds', 'FILE.npz')}")
-
-
-def in_words(comparisons: Sequence[Comparison], check: Check, feeds: int) -> str:
+def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
     """How a result was verified, in one sentence."""
     how = "on CPU"
-    if check.half:
+    if held.check.half:
         ran = len(comparisons) > 1
         how = "every node rounded to its type" + (", and on CPU" if ran else "; no session could run it on this CPU")
-    on = plural(feeds, "feed")
+    on = plural(len(held.feeds), "feed")
     silent = sorted({name for c in comparisons for name in c.never_compared})
     but = f"; never finite and so not compared: {', '.join(silent)}" if silent else ""
+    if held.drawing:
+        drawn = f"{Site.of_node(held.drawing[0])}{' and others' * (len(held.drawing) > 1)}"
+        but += f"; with the same random numbers of {drawn} in both"
+    but += held.shortened
     if all(c.identical for c in comparisons):
         return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
-    return f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e} on {on}, {how}{but}"
+    error = f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e}"
+    return f"{error}{_meaning(comparisons, held.check)} on {on}, {how}{but}"
 
 
-def _words(comparison: Comparison) -> str:
+def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
+    """Of quantized weights: the limit, and in how many rows the largest entry is still the same one."""
+    if check.kind not in ("int8", "int4"):
+        return ""
+    shares = [d.argmax_agreement for c in comparisons for d in c.differences if d.argmax_agreement is not None]
+    share = min(shares, default=0.0)
+    rows = "all rows" if share == 1 else f"at least {int(100 * share)} % of rows"
+    agree = f"; argmax agrees in {rows}" if shares else ""
+    return f" (limit {check.limit:g}{agree})"
+
+
+def rough(comparisons: Sequence[Comparison], check: Check) -> tuple[str, ...]:
+    """A warning on an error that is within the limit of 4 bits and that nobody would call right."""
+    error = max((c.rel_l2 for c in comparisons), default=0.0)
+    if check.kind != "int4" or error <= ROUGH:
+        return ()
+    advice = f"{arg('bits', 8)}, a smaller {arg('block_size')}, or {arg('search', True)} on real inputs err less"
+    return (Sentence(f"warning: the result errs by {100 * error:.0f} % of its size; {advice}"),)
+
+
+def in_figures(comparison: Comparison) -> str:
+    """What is wrong with the worst output of a comparison."""
     worst = comparison.worst
     if worst.shape_mismatch:
         return f"shape in output {worst.output}: {worst.shape_mismatch}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from onnxfix.nouns.runtime.onnx_runtime import runtime
 from onnxfix.nouns.types import schemas
 
 UNKNOWN_TYPE = ""
@@ -125,9 +126,7 @@ def _constrained_type(
 
 
 def _installed() -> str:
-    import onnxruntime
-
-    version: str = onnxruntime.__version__
+    version: str = runtime().__version__
     return version
 
 

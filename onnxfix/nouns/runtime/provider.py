@@ -5,6 +5,7 @@ Imports nothing heavy: the command line lists providers before anything is loade
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ class Provider:
     """ONNX Runtime's name: `CUDAExecutionProvider`."""
     label: str
     """For people: `TensorRT`."""
+    aliases: tuple[str, ...] = ()
+    """What people call it besides, in lower case; none of them is taken, and each is answered with the name."""
     colours: tuple[str, str] = ("var(--other)", "var(--other)")
     """Of its nodes in a page, on white and on black."""
     behind: tuple[str, ...] = ()
@@ -82,7 +85,20 @@ def named(name: str) -> Provider:
     for each in providers():
         if each.name == name:
             return each
-    raise OnnxfixError(f"unknown target '{name}'", f"name one of {', '.join(map(str, providers()))}")
+    near = meant(name)
+    guess = f"did you mean '{near}'? There are" if near else "name one of"
+    raise OnnxfixError(f"unknown target '{name}'", f"{guess} {', '.join(map(str, providers()))}")
+
+
+def meant(text: str) -> str:
+    """The name of the provider that somebody probably means; empty where nobody can tell."""
+    names = {
+        alias.lower(): each.name
+        for each in providers()
+        for alias in (each.name, each.label, each.runtime_name, *each.aliases)
+    }
+    near = difflib.get_close_matches(str(text).lower(), names, 1, 0.7)
+    return names[near[0]] if near else ""
 
 
 def placed_on(runtime_name: str) -> Provider:

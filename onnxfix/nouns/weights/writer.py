@@ -50,20 +50,34 @@ def write(model: ir.Model, path: Path, data_name: str | None = None) -> None:
     offsets = list(_offsets(tensors, bool(data_name)))
     # what is not streamed goes into the graph, also where it lies in a data file now
     taken = {v: v.const_value for v in every if v not in places and isinstance(v.const_value, ir.ExternalTensor)}
+    constants = list(_outside(model))
     try:
         for value, tensor, offset in zip(weights, tensors, offsets, strict=True):
             value.const_value = _reference(tensor, data_name or "here", offset, value.name or "")
         for value, outside in taken.items():
             value.const_value = _inside(outside)
+        for node, given in constants:
+            node.attributes.add(ir.AttrTensor(given.name, _inside(given.value), doc_string=given.doc_string))
         proto = plain.to_proto(model)
     finally:
         for value, tensor in (*zip(weights, tensors, strict=True), *taken.items()):
             value.const_value = tensor
+        for node, given in constants:
+            node.attributes.add(given)
     if data_name:
         path.write_bytes(proto.SerializeToString())
         _stream(path.with_name(data_name), list(zip(offsets, tensors, strict=True)))
     else:
         _write_inline(proto, path, {v.name or "": t for v, t in zip(weights, tensors, strict=True)})
+
+
+def _outside(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
+    """Tensors of attributes that lie in a data file now."""
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        for node in root.all_nodes():
+            for given in list(node.attributes.values()):
+                if given.type == ir.AttributeType.TENSOR and isinstance(given.value, ir.ExternalTensor):
+                    yield node, given
 
 
 def append_metadata(path: Path, metadata: Mapping[str, str]) -> None:

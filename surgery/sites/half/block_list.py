@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError, arg, either
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label, scope_of
 
@@ -39,19 +40,19 @@ class BlockList:
             compiled = _compiled(pattern)
             hit = [n for n in model.nodes() if compiled.search(label(n)) or compiled.search(scope_of(n))]
             found[arg("block_node", pattern)] = hit
-        for pattern in self.scopes:
-            inside = [n for n in model.nodes() if in_scope(scope_of(n), pattern)]
-            found[_scope(pattern)] = inside
+        scopes = {arg("block_scope", pattern): pattern for pattern in self.scopes}
+        for entry, pattern in scopes.items():
+            found[entry] = [n for n in model.nodes() if in_scope(scope_of(n), pattern)]
         for entry, nodes in found.items():
             if not nodes:
-                raise OnnxfixError(
-                    f"{entry} catches no node of {model.path.name}", _advice(model, entry in map(_scope, self.scopes))
-                )
+                advice = near_scopes(scopes[entry], model, f"use {arg('block_node')}") if entry in scopes else _NAMES
+                raise OnnxfixError(f"{entry} catches no node of {model.path.name}", advice)
         return found
 
 
-def _scope(pattern: str) -> str:
-    return arg("block_scope", pattern)
+_NAMES = either(
+    "onnxfix.diagnose(model).plan.nodes has the names of nodes", "list node names with 'onnxfix diagnose --format json'"
+)
 
 
 def in_scope(scope: str, pattern: str) -> bool:
@@ -74,10 +75,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         ) from error
 
 
-def _advice(model: Model, scoped: bool) -> str:
-    scopes = list(dict.fromkeys(s for n in model.nodes() if (s := scope_of(n))))
-    if not scoped:
-        return "list node names with 'onnxfix diagnose --format json'"
-    if not scopes:
-        return f"this file names no torch modules; use {arg('block_node')}"
-    return f"a scope of it is {scopes[len(scopes) // 2]}"
+def near_scopes(pattern: str, model: Model, instead: str) -> str:
+    """What to name for a pattern that catches no module: those nearest to it, or something else (`instead`) where the
+    file names none."""
+    own = list(dict.fromkeys(scope for n in model.nodes() if (scope := scope_of(n))))
+    scopes = list(dict.fromkeys(parent for scope in own for parent in _parents(scope)))
+    ends = [scope for scope in scopes if scope.endswith(f".{pattern}")][:3]
+    near = ends or difflib.get_close_matches(pattern, scopes, n=3, cutoff=0.4) or own[len(own) // 2 :][:1]
+    return f"near it are {', '.join(near)}" if near else f"this file names no torch modules; {instead}"

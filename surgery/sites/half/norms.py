@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import small_array
 
@@ -16,7 +17,11 @@ OPERATORS = frozenset(
     "LayerNormalization RMSNormalization SimplifiedLayerNormalization SkipLayerNormalization GroupNormalization "
     "SkipSimplifiedLayerNormalization InstanceNormalization BatchNormalization LpNormalization GroupNorm".split()
 )
+HALVES = ("tensor(float16)", "tensor(bfloat16)")
 _MEANS = frozenset({"ReduceMean", "ReduceSum"})
+# Reductions that square for themselves; the last takes the root as well.
+_SQUARING = frozenset({"ReduceSumSquare", "ReduceL2"})
+_ONWARD = frozenset("Add Sqrt Pow Reciprocal Max Clip Div Mul Expand Cast Unsqueeze Reshape Sub".split())
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,31 @@ class NormSite:
     """The nodes of one written-out norm, from the square (and the mean it is taken around) to the division."""
 
     nodes: tuple[ir.Node, ...]
+    sums: tuple[ir.Value, ...]
+    """The square where it is a value of its own, and its sum or mean: what overflows in half."""
+
+    def halves(self, types: ElementTypes) -> list[ir.Value]:
+        """Of `sums`, what is computed in half precision."""
+        return [value for value in self.sums if types.get(value) in HALVES]
 
 
 def find(model: Model) -> Iterator[NormSite]:
-    """RMSNorm, LayerNorm and L2 norms by structure: a mean of squares that ends in a square root."""
+    """RMSNorm, LayerNorm and L2 norms by structure: a sum or mean of squares that ends in a square root."""
     for node in model.nodes():
-        if node.op_type in _MEANS and is_standard(node) and (square := _square(node.inputs[0])):
-            forward = _to_division(node)
-            if forward:
-                yield NormSite((*_centre(square), square, node, *forward))
+        if not is_standard(node) or not node.inputs:
+            continue
+        if node.op_type in _MEANS:
+            squares = _squares(node.inputs[0])
+        elif node.op_type in _SQUARING:
+            squares = []
+        else:
+            continue
+        forward = _to_division(node) if squares is not None else []
+        if squares is None or not forward:
+            continue
+        centre = _centre(squares[0].inputs[0] if squares else node.inputs[0])
+        sums = (*(square.outputs[0] for square in squares), node.outputs[0])
+        yield NormSite((*centre, *squares, node, *forward), sums)
 
 
 def operators(model: Model) -> list[ir.Node]:
@@ -40,21 +61,24 @@ def operators(model: Model) -> list[ir.Node]:
     return [node for node in model.nodes() if node.op_type in OPERATORS]
 
 
-def _square(value: ir.Value | None) -> ir.Node | None:
+def _squares(value: ir.Value | None) -> list[ir.Node] | None:
+    """The square that a value is, and a Cast of it where there is one; None for what is no square."""
     node = value.producer() if value is not None else None
     if node is None or node.graph is None:
         return None
+    if node.op_type == "Cast":
+        before = _squares(node.inputs[0])
+        return [*before, node] if before and before[-1].op_type != "Cast" else None
     if node.op_type == "Mul" and node.inputs[0] is node.inputs[1]:
-        return node
-    if node.op_type == "Pow":
-        exponent = small_array(node.inputs[1], limit=1)
-        return node if exponent is not None and exponent.size == 1 and float(exponent.reshape(-1)[0]) == 2.0 else None
-    return None
+        return [node]
+    return [node] if node.op_type == "Pow" and _is_number(node.inputs[1], 2.0) else None
 
 
-def _centre(square: ir.Node) -> list[ir.Node]:
-    """Sub and its ReduceMean in front of the square: LayerNorm's subtraction of the mean."""
-    centred = square.inputs[0].producer() if square.inputs[0] is not None else None
+def _centre(value: ir.Value | None) -> list[ir.Node]:
+    """ReduceMean and Sub in front of the square: LayerNorm's subtraction of the mean."""
+    centred = value.producer() if value is not None else None
+    if centred is not None and centred.op_type == "Cast":
+        return _centre(centred.inputs[0])
     if centred is None or centred.op_type != "Sub" or centred.inputs[1] is None:
         return []
     mean = centred.inputs[1].producer()
@@ -64,7 +88,7 @@ def _centre(square: ir.Node) -> list[ir.Node]:
 def _to_division(mean: ir.Node) -> list[ir.Node]:
     """mean → (+ epsilon) → Sqrt or Pow(0.5, -0.5) → (Reciprocal) → Div or Mul; empty when there is no square root."""
     chain: list[ir.Node] = []
-    rooted = False
+    rooted = mean.op_type == "ReduceL2"
     current = mean
     while len(chain) < 8:
         readers = current.outputs[0].consumers()
@@ -73,7 +97,7 @@ def _to_division(mean: ir.Node) -> list[ir.Node]:
         reader = readers[0]
         if rooted and all(r.op_type in ("Div", "Mul") for r in readers) and not _is_reciprocal(reader, current):
             return [*chain, *readers]
-        if len(readers) > 1 or reader.op_type not in ("Add", "Sqrt", "Pow", "Reciprocal", "Max", "Clip", "Div", "Mul"):
+        if len(readers) > 1 or reader.op_type not in _ONWARD:
             break
         rooted = rooted or reader.op_type in ("Sqrt", "Pow")
         chain.append(reader)
@@ -83,7 +107,14 @@ def _to_division(mean: ir.Node) -> list[ir.Node]:
 
 def _is_reciprocal(node: ir.Node, root: ir.Node) -> bool:
     """1 / root, as TorchScript writes rsqrt: the norm goes on behind it."""
-    if node.op_type != "Div" or node.inputs[1] is not root.outputs[0]:
-        return False
-    numerator = small_array(node.inputs[0], limit=1)
-    return numerator is not None and numerator.size == 1
+    return node.op_type == "Div" and node.inputs[1] is root.outputs[0] and _is_constant(node.inputs[0])
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    array = small_array(value, limit=1)
+    return array is not None and array.size == 1
+
+
+def _is_number(value: ir.Value | None, number: float) -> bool:
+    array = small_array(value, limit=1)
+    return array is not None and array.size == 1 and float(array.reshape(-1)[0]) == number

@@ -1,4 +1,5 @@
-"""What a node that needs its inputs in fp32 needs as well: the arithmetic in front of it, up to the products."""
+"""What a node that needs fp32 needs as well: the arithmetic in front of it, up to the products, and behind it whatever
+hands its values on."""
 
 from __future__ import annotations
 
@@ -12,6 +13,23 @@ from onnxfix.nouns.types.element_types import ElementTypes
 
 # Products sum in fp32 and round their result once; an activation that they make is as good as half gets.
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "FusedMatMul", "Attention"})
+# They hand values on as they are: a value beyond 65,504 is beyond it behind them, too.
+CARRIERS = frozenset(
+    "Reshape Transpose Unsqueeze Squeeze Expand Slice Concat Split Gather GatherND GatherElements Identity Flatten "
+    "Cast CastLike Tile Pad DepthToSpace SpaceToDepth".split()
+)
+
+
+def carriers(model: Model, types: ElementTypes, beyond: Iterable[ir.Value]) -> list[str]:
+    """Labels of the nodes that hand on the values `beyond`, directly or behind one another."""
+    found: dict[ir.Node, None] = {}
+    pending = list(beyond)
+    while pending:
+        for reader in pending.pop().consumers():
+            if reader.op_type in CARRIERS and reader not in found and types.is_float32(reader.outputs[0]):
+                found[reader] = None
+                pending.extend(reader.outputs)
+    return [label(node) for node in found]
 
 
 def with_arithmetic_before(model: Model, types: ElementTypes, labels: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -12,6 +12,8 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
+
+from . import einsums
 
 FLOAT_PRODUCTS = frozenset({"MatMul", "Gemm"})
 # Operators that are a linear layer computed in integers or over packed weights, with the index of the weight input.
@@ -26,6 +28,7 @@ INTEGER_PRODUCTS = {
     "QAttention": 1,
     "QMoE": 2,
 }
+SMALL_INTEGERS = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4)
 QUANT_OPS = frozenset(INTEGER_PRODUCTS) | {
     "QuantizeLinear",
     "DequantizeLinear",
@@ -65,6 +68,10 @@ def find(model: Model, types: ElementTypes | None = None) -> list[Linear]:
     return [linear for node in model.nodes() if node not in angles and (linear := _linear(node)) is not None]
 
 
+_EINSUM = "it is an Einsum, which no quantizer knows"
+_EINSUM_OF_MANY = "its Einsum is no product of a matrix"
+
+
 def weight_type(linear: Linear) -> ir.DataType:
     """The type in which a product reads its weight, which a Cast may have made of the stored one."""
     casts = [node for node in linear.weight.path if node.op_type == "Cast"]
@@ -84,6 +91,11 @@ def _linear(node: ir.Node) -> Linear | None:
     if node.op_type in INTEGER_PRODUCTS:
         weight = _weight_input(node, INTEGER_PRODUCTS[node.op_type])
         return Linear(node, weight, True) if weight is not None else None
+    if (einsum := einsums.find(node)) is not None:
+        why = (
+            "it is an Einsum, which no quantizer knows" if einsum.is_matrix else "its Einsum is no product of a matrix"
+        )
+        return Linear(node, einsum.weight, False, why)
     if node.op_type not in FLOAT_PRODUCTS or not is_standard(node):
         return None
     for index in (1, 0) if node.op_type == "MatMul" else (1,):
@@ -104,20 +116,33 @@ def _weight_input(node: ir.Node, index: int) -> Trace | None:
 
 
 def _dequantized(node: ir.Node, index: int) -> Trace | None:
-    """The constant behind a DequantizeLinear (weight of a QDQ model), through data movement."""
-    value = node.inputs[index] if index < len(node.inputs) else None
-    for producer in _producers(value):
+    """The integers behind a DequantizeLinear (weight of a QDQ model), or behind the Cast and Mul that are one written
+    out, through data movement."""
+    value, scaled = node.inputs[index] if index < len(node.inputs) else None, False
+    while value is not None and (producer := value.producer()) is not None:
         if producer.op_type == "DequantizeLinear":
             return trace(producer.inputs[0])
+        if producer.op_type in ("Mul", "Div", "Sub", "Add") and is_standard(producer):
+            scaled = scaled or producer.op_type in ("Mul", "Div")
+            value = _larger_constant(producer)
+        elif producer.op_type in ("Transpose", "Reshape", "Identity", "Cast"):
+            stored = trace(producer.inputs[0]) if producer.op_type == "Cast" and scaled else None
+            tensor = constant_tensor(stored.source) if stored is not None else None
+            if tensor is not None and tensor.dtype in SMALL_INTEGERS:
+                return stored
+            value = producer.inputs[0]
+        else:
+            return None
     return None
 
 
-def _producers(value: ir.Value | None) -> Iterator[ir.Node]:
-    while value is not None and (producer := value.producer()) is not None:
-        yield producer
-        if producer.op_type not in ("Transpose", "Reshape", "Identity", "Cast"):
-            return
-        value = producer.inputs[0]
+def _larger_constant(node: ir.Node) -> ir.Value | None:
+    """The operand that a constant scales or shifts: of two constants the one with more elements."""
+    traces = [trace(value) for value in node.inputs]
+    if all(found is None for found in traces):
+        return None
+    sizes = [found.elements if found is not None else math.inf for found in traces]
+    return node.inputs[0 if sizes[0] >= sizes[1] else 1]
 
 
 def _through(node: ir.Node | None) -> str:

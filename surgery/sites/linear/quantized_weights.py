@@ -129,11 +129,17 @@ def _activation_range(value: ir.Value | None) -> tuple[float, float] | None:
     """What the QuantizeLinear in front of an activation's DequantizeLinear can hold."""
     while value is not None and (producer := value.producer()) is not None:
         if producer.op_type == "DequantizeLinear":
-            return _range(_array(producer, 1), _array(producer, 2))
+            return represented(producer)
         if producer.op_type not in ("Reshape", "Transpose", "Identity"):
             return None
         value = producer.inputs[0]
     return None
+
+
+def represented(node: ir.Node) -> tuple[float, float] | None:
+    """The least and the largest number that the integers of a QuantizeLinear or DequantizeLinear stand for; None where
+    its scale is none or several."""
+    return _range(_array(node, 1), _array(node, 2))
 
 
 def _range(scale: Array | None, zero: Array | None) -> tuple[float, float] | None:

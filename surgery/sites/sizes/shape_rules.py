@@ -57,15 +57,19 @@ def _reshape(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Nu
 
 def _squeeze(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]) -> Shape | None:
     x, axes = shapes[0], _axes(node, numbers)
-    if x is None or (axes is None and len(node.inputs) > 1):
-        return None
+    if not x or (axes is None and len(node.inputs) > 1):
+        return x or None
     gone = {i for i, d in enumerate(x) if d == 1} if axes is None else {a % len(x) for a in axes}
     return tuple(d for i, d in enumerate(x) if i not in gone)
 
 
 def _unsqueeze(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]) -> Shape | None:
     x, axes = shapes[0], _axes(node, numbers)
-    return None if x is None or axes is None else np.expand_dims(np.empty(x, np.bool_), tuple(axes)).shape
+    if x is None or axes is None:
+        return None
+    rank, rest = len(x) + len(axes), iter(x)
+    new = {axis % rank for axis in axes}
+    return tuple(1 if i in new else next(rest) for i in range(rank)) if len(new) == len(axes) else None
 
 
 def _reduce(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]) -> Shape | None:
@@ -74,7 +78,7 @@ def _reduce(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Num
         axes = tuple(range(len(x)))
     if x is None or axes is None:
         return None
-    gone, keep = {a % len(x) for a in axes}, integer(node, "keepdims", 1)
+    gone, keep = {a % max(len(x), 1) for a in axes}, integer(node, "keepdims", 1)
     return tuple(1 if i in gone else d for i, d in enumerate(x) if keep or i not in gone)
 
 

@@ -68,6 +68,8 @@ class Walk:
             self.numbers[value] = tensor.numpy()
 
     def _node(self, node: ir.Node) -> None:
+        if not node.outputs:
+            return
         numbers = [None if v is None else self.numbers.get(v) for v in node.inputs]
         shapes = [None if v is None else self.shapes.get(v) for v in node.inputs]
         self._keep(node, self._computed(node, shapes, numbers))
@@ -85,7 +87,7 @@ class Walk:
             self.shapes |= dict.fromkeys(node.outputs[1:], ())
 
     def _split(self, node: ir.Node, shape: Shape | None, numbers: Sequence[Numbers | None]) -> None:
-        if shape is None:
+        if not shape:
             return
         axis = integer(node, "axis", 0) % len(shape)
         parts = wholes(node, "split") or (tuple(map(int, numbers[1])) if len(numbers) > 1 and numbers[1] is not None

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import graphs
 import onnx
 import pytest
 from oracle.compare import differences
@@ -65,6 +66,22 @@ def test_forecast_is_what_the_runtime_does(oracle: Oracle, tmp_path: Path, seed:
 def test_forecast_with_local_functions(oracle: Oracle, tmp_path: Path, seed: int) -> None:
     path = saved(seed, tmp_path, functions=True)
     assert bool(differences(planned(path), oracle.plan(path))) is (seed in DIFFERENT_WITH_FUNCTIONS)
+
+
+LOSSES = """g (float[3,5] x, int64[3] t) => (float l, float[3,5] p, float k) {{
+    l, p = SoftmaxCrossEntropyLoss<reduction = "mean"{ignored}>(x, t) {more} }}"""
+
+
+@pytest.mark.parametrize("opset", [12, 13, 20])
+@pytest.mark.parametrize("ignored", ["", ", ignore_index = 1"])
+@pytest.mark.parametrize("more", ["k = Identity(l)", "k = NegativeLogLikelihoodLoss(p, t)"])
+def test_a_call_that_passes_its_value_to_one_within(
+    oracle: Oracle, tmp_path: Path, opset: int, ignored: str, more: str
+) -> None:
+    """A loss and its logarithms: the body calls NegativeLogLikelihoodLoss, as the graph may do besides."""
+    model = graphs.model(LOSSES.format(ignored=ignored, more=more), opset=opset, ir_version=8)
+    path = model.save(tmp_path / "model.onnx")
+    assert differences(planned(path), oracle.plan(path)) == []
 
 
 def test_later_optimisations_seldom_change_the_number_of_copies(

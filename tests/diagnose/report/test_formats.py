@@ -35,11 +35,14 @@ def test_a_model_that_does_not_load_is_said_to(tmp_path: Path, form: str) -> Non
 def test_output_writes_a_file_and_prints_its_path(tmp_path: Path, form: str) -> None:
     model = rendered_models.saved("gated", tmp_path)
     file = tmp_path / f"report{FORMATS[form]}"
-    file.write_text("an older report")
+    (tmp_path / "models").mkdir()
+    sound = rendered_models.saved("sound", tmp_path / "models")
+    older = onnxfix("diagnose", sound, "--format", form, "-o", "-").stdout
+    file.write_text(older, encoding="utf-8")
     done = onnxfix("diagnose", model, "--format", form, "-o", file)
-    assert (done.returncode, done.stdout) == (1, f"{file}\n")
+    assert (done.returncode, done.stdout) == (1, f"{file}\n") and file.read_text(encoding="utf-8") != older
     assert file.read_text(encoding="utf-8") == onnxfix("diagnose", model, "--format", form, "-o", "-").stdout
-    assert sorted(tmp_path.iterdir()) == sorted([model, file])
+    assert sorted(tmp_path.iterdir()) == sorted([model, file, sound.parent])
 
 
 def test_a_page_is_named_after_the_model_in_the_current_folder(tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ def test_not_even_a_model_that_is_named_like_a_report(tmp_path: Path) -> None:
     before = model.read_bytes()
     for arguments in ([], ["-o", model], ["-o", tmp_path / "link.html"]):
         done = onnxfix("diagnose", model, "--format", "html", *arguments, cwd=tmp_path)
-        assert done.returncode == 2 and "belongs to the model" in done.stderr
+        assert done.returncode == 2 and "is read by this very call" in done.stderr
     assert model.read_bytes() == before
 
 

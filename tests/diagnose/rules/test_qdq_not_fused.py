@@ -87,11 +87,9 @@ def model(head: str, body: str) -> Model:
     """A QDQ graph with the weights that it reads."""
     words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
     read = {name: array for name, array in WEIGHTS.items() if name in words}
-    made = graphs.model(f"{head} {{ {body} }}", read, opset=21)
-    if "narrow" not in words:
-        return made
-    proto = graphs.proto_of(made)
-    proto.graph.initializer.append(NARROW)
+    proto = graphs.proto(f"{head} {{ {body} }}", read, opset=21)
+    if "narrow" in words:
+        proto.graph.initializer.append(NARROW)
     return graphs.opened(proto)
 
 
@@ -226,3 +224,12 @@ def test_the_cuda_provider_fuses_the_same(tmp_path: Path) -> None:
     assert len(logs) == len(paths) and "Failed to" not in done.stderr
     changed = {name for name, log in zip(FUSED, logs, strict=True) if "QDQSelectorActionTransformer modified: 1" in log}
     assert changed == ON_CUDA - {"integers without pairs"}
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_no_int8_is_advised_for_a_convolution(target: str) -> None:
+    """--int8 takes linears alone and ends in an error on a model without one."""
+    (convolution,) = found(model(*UNFUSED["a convolution whose result stays"][:2]), target)
+    (linear,) = found(BAD(), target)
+    assert "--int8" not in convolution.repair and convolution.repair
+    assert "--int8" in linear.repair

@@ -7,14 +7,17 @@ from pathlib import Path
 import graphs
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
+from onnxfix.diagnose.run import diagnose
 from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.flows.against import against as measurement
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.layer_noise import Against
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
@@ -132,3 +135,41 @@ def test_unrelated_models_are_refused() -> None:
     other = graphs.model("g (float[batch,64] x) => (float[batch,64] z) { z = Relu(x) }")
     with pytest.raises(OnnxfixError, match="no value of one name"):
         held(other, BAD())
+
+
+@pytest.mark.parametrize("activation", ["r = Relu(a)", "r = Clip(a, low, high)"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_activation_that_the_quantizer_took_away_is_compared_behind_its_clip(activation: str, broken: bool) -> None:
+    """The name of the Relu is that of the Gemm's result, which is not clipped yet; most of it is negative. Broken: one
+    of its scales is three times as large."""
+    text = f"g (float[n,32] x) => (float[n,8] y) {{ a = Gemm(x, w, b) {activation} y = MatMul(r, v) }}"
+    rng = np.random.default_rng(1)
+    weights = {"w": rng.normal(size=(32, 64)) / 6, "b": np.full(64, -0.5), "v": rng.normal(size=(64, 8)) / 8}
+    limits = {"low": np.float32(0), "high": np.float32(6)} if "Clip" in activation else {}
+    source = graphs.model(text, {k: v.astype(np.float32) for k, v in weights.items()} | limits)
+    inputs = [rng.normal(size=(50, 32)).astype(np.float32) for _ in range(2)]
+    model = statically(source, inputs)
+    assert not {"Relu", "Clip"} & set(graphs.op_types(model))
+    if broken:
+        scale = model.graph.initializers["w_scale"]
+        scale.const_value = ir.tensor(scale.const_value.numpy() * np.float32(3))
+    found = measurement.against(source, model, [Feed(f"{i}", {"x": x}) for i, x in enumerate(inputs)])
+    noisy = [f for f in diagnose(model, Target.resolve("cpu"), against=found).findings if f.code == "Q006"]
+    assert [f.site.value for f in noisy][:1] == (["r"] if broken else [])
+    if broken:
+        assert "part of the Gemm" in noisy[0].message
+
+
+def statically(source: Model, inputs: list[np.ndarray]) -> Model:
+    """By ONNX Runtime's static quantizer as its documentation calls it, activations as uint8."""
+    rows = iter([{"x": x} for x in inputs])
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(rows, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        one, other = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        Model(source.ir, Path("m.onnx")).save(one)
+        quantize_static(one, other, Reader(), weight_type=QuantType.QInt8)
+        return graphs.opened(onnx.load(other))

@@ -39,3 +39,14 @@ def test_both_operators_are_counted() -> None:
 
 def test_is_silent_for_a_cpu_target() -> None:
     assert "Q003" not in {f.code for f in diagnose(BAD(), Target.resolve("cpu")).findings}
+
+
+def test_a_dequantized_bias_is_a_note() -> None:
+    """A constant of a few bytes, for which no product is computed on the host."""
+    text = """g (float[b,4] x) => (float[b,4] y) {
+        c = DequantizeLinear(bias, scale)
+        y = Add(x, c)
+    }"""
+    model = graphs.model(text, {"bias": np.arange(4, dtype=np.int32), "scale": np.array(0.1, np.float32)})
+    (finding,) = [f for f in diagnose(model, Target.resolve("cuda")).findings if f.code == "Q003"]
+    assert finding.severity == "note"

@@ -36,3 +36,9 @@ def SOUND() -> Model:
 def test_wrong_is_worse_than_at_risk() -> None:
     found = {f.site.value: f.severity for f in diagnose(BAD(), Target.resolve("cpu")).findings if f.code == "S001"}
     assert found == {"w": "note", "v": "warning"}
+
+
+def test_silent_on_a_weight_that_is_an_output() -> None:
+    proto = graphs.proto_of(graphs.model(TEXT, WEIGHTS))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, WEIGHTS["w"].shape))
+    assert [f for f in diagnose(graphs.opened(proto), Target.resolve("cpu")).findings if f.code == "S001"] == []

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from onnxfix.cli.main import main
-from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench, step_count
+from onnxfix.eval.bench.bench import BenchReport, Course, Variant, run_bench, step_count
 from onnxfix.eval.figures.metrics import accuracy, macro_f1
 from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.inputs.point import Point
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.alone
 
 pytest.importorskip("torch")
 ROUNDS, BATCH = 5, 8
+COURSE = Course((Point(BATCH),), ROUNDS, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
 
 @pytest.fixture(scope="module")
 def report(variants: list[Variant], workload: Workload, steps: list[str]) -> BenchReport:
-    return run_bench(variants, workload, rounds=ROUNDS, points=[Point(BATCH)], threads=1, progress=steps.append)
+    return run_bench(variants, workload, COURSE, progress=steps.append)
 
 
 def _row(report: BenchReport, name: str) -> BenchRow:
@@ -119,7 +120,9 @@ def test_figures_are_those_of_the_models(report: BenchReport, workload: Workload
 def test_memory_is_of_the_variant_alone(report: BenchReport, tmp_path: Path, workload: Workload) -> None:
     ballast = np.ones(60_000_000, dtype=np.uint8)  # held by this process; must not show in the child's figure
     path = models.save_onnx(tmp_path / "again.onnx")
-    again = run_bench([Variant("again", OnnxRuntime(), path)], workload, rounds=1, points=[Point(BATCH)], threads=1)
+    again = run_bench(
+        [Variant("again", OnnxRuntime(), path)], workload, Course(rounds=1, points=(Point(BATCH),), threads=1)
+    )
     assert ballast.any()
     assert again.rows[0].memory_mb < 50
     assert _row(report, "fast").memory_mb < 50
@@ -128,7 +131,7 @@ def test_memory_is_of_the_variant_alone(report: BenchReport, tmp_path: Path, wor
 def test_progress_is_reported_as_often_as_announced(
     report: BenchReport, steps: list[str], variants: list[Variant], workload: Workload
 ) -> None:
-    assert len(steps) == step_count(variants, workload, rounds=ROUNDS, points=[Point(BATCH)])
+    assert len(steps) == step_count(variants, workload, COURSE)
 
 
 def test_files_parse_and_agree(report: BenchReport, tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_a_failing_reference_hands_over_to_the_next(tmp_path: Path) -> None:
     good = models.save_onnx(tmp_path / "good.onnx")
     picky = Variant("torch fp32", PyTorch(), models.picky_classifier)
     report = run_bench(
-        [picky, Variant("good", OnnxRuntime(), good)], models.workload(20), rounds=1, points=[Point(8)], threads=1
+        [picky, Variant("good", OnnxRuntime(), good)], models.workload(20), Course((Point(8),), 1, threads=1)
     )
     assert "4 rows" in report.rows[0].result, "fails on the short last batch, when the first two are done"
     assert (report.method.reference, report.method.baseline) == ("good", "good")
@@ -177,7 +180,7 @@ def test_a_factory_with_arguments_and_no_labels(tmp_path: Path, workload: Worklo
     unlabelled = Workload("unlabelled", workload.rows, classes=workload.classes)
     flipped = Variant("flipped", PyTorch(), partial(models.torch_classifier, -1.0))
     right = Variant("right", OnnxRuntime(), models.save_onnx(tmp_path / "right.onnx"))
-    report = run_bench([flipped, right], unlabelled, rounds=1, threads=1)
+    report = run_bench([flipped, right], unlabelled, Course(rounds=1, threads=1))
     assert report.heads == []
     assert report.method.reference == "flipped", "torch before ONNX"
     assert report.rows[1].result.startswith("other answers: ")

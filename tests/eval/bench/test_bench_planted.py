@@ -7,7 +7,7 @@ from functools import partial
 import bench_models as models
 import pytest
 
-from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
+from onnxfix.eval.bench.bench import BenchReport, Course, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.markdown import markdown
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
@@ -33,7 +33,7 @@ def report() -> BenchReport:
         Variant("unmade", OnnxRuntime(), models.Path("unmade.onnx"), failure="cannot be made: no such exporter"),
     ]
     points = [Point(8), Point(4, 20), Point(2, 40)]
-    return run_bench(given, models.workload(), points=points, rounds=4, threads=1)
+    return run_bench(given, models.workload(), Course(points=tuple(points), rounds=4, threads=1))
 
 
 def said(report: BenchReport, name: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 import bench_models as models
 import pytest
 
-from onnxfix.eval.bench.bench import Variant, run_bench
+from onnxfix.eval.bench.bench import Course, Variant, run_bench
 from onnxfix.eval.bench.profiling import KEYS, fitted, profiles
+from onnxfix.eval.bench.worker import Settings
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.files import profile_tables
 from onnxfix.eval.report.markdown import markdown
@@ -35,7 +36,7 @@ def test_every_file_has_its_tables(tmp_path: Path) -> None:
         Variant("torch", PyTorch(), models.torch_classifier),
     ]
     steps: list[str] = []
-    found = profiles(given, models.workload(16), POINT, threads=1, progress=steps.append)
+    found = profiles(given, models.workload(16), POINT, Settings(threads=1), progress=steps.append)
     assert list(found) == ["fast", "slow", "broken"] and len(steps) == len(given)
     assert "cannot be read" in found["broken"]["failure"] or "broken.onnx" in found["broken"]["failure"]
     for name in ("fast", "slow"):
@@ -52,7 +53,7 @@ def test_every_file_has_its_tables(tmp_path: Path) -> None:
     assert 20 * 2 * 320**3 <= roof["flops"] < 1.1 * 20 * 2 * 320**3
     assert roof["bound_ms"] > 0 and roof["gap"] > 0.5
 
-    report = run_bench(given[:2], models.workload(16), points=[POINT], rounds=1, threads=1)
+    report = run_bench(given[:2], models.workload(16), Course(points=(POINT,), rounds=1, threads=1))
     report = replace(report, profiles=found)
     json.dumps(report.as_dict(), allow_nan=False)
     text = markdown(report)

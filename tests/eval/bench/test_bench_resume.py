@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from onnxfix.eval.bench import digest
-from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
+from onnxfix.eval.bench.bench import BenchReport, Course, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.eval.run.engines.pytorch import PyTorch
@@ -41,16 +41,8 @@ def variants(folder: Path, fatal: str, loads: int) -> list[Variant]:
 
 def bench(folder: Path, fatal: str, loads: int, resume: bool = False) -> BenchReport:
     given = variants(folder, fatal, loads)
-    return run_bench(
-        given,
-        models.workload(16),
-        points=[Point(8)],
-        rounds=ROUNDS,
-        threads=1,
-        at_once=1,
-        folder=folder / "bench",
-        resume=resume,
-    )
+    course = Course((Point(8),), ROUNDS, threads=1, at_once=1, folder=folder / "bench", resume=resume)
+    return run_bench(given, models.workload(16), course)
 
 
 def cut_off(folder: Path, fatal: str, loads: int) -> Counter[str]:
@@ -69,7 +61,7 @@ def test_cut_off_while_answers_are_taken(tmp_path: Path) -> None:
     assert cut_off(tmp_path, "torch b", 1) == {"torch a": 1, "torch b": 1}
     report = bench(tmp_path, "torch b", 1, resume=True)
     assert all(row.measured and len(row.round_ms) == ROUNDS for row in report.rows)
-    # once for its answers and once in its group; the yardstick in the second group as well
+    # once for its answers and once in its group; the baseline in the second group as well
     assert loaded(tmp_path) == {"torch a": 3, "torch b": 3, "torch c": 2}
 
 
@@ -78,7 +70,7 @@ def test_cut_off_while_times_are_taken(tmp_path: Path) -> None:
     assert before == {"torch a": 3, "torch b": 2, "torch c": 2}
     report = bench(tmp_path, "torch c", 2, resume=True)
     assert all(row.measured for row in report.rows)
-    assert loaded(tmp_path) - before == {"torch a": 1, "torch c": 1}, "the yardstick beside what was not finished"
+    assert loaded(tmp_path) - before == {"torch a": 1, "torch c": 1}, "the baseline beside what was not finished"
     assert report.rows[0].ratio == 1.0
 
 
@@ -93,10 +85,10 @@ def test_a_finished_bench_measures_nothing_again(tmp_path: Path) -> None:
 def test_a_changed_file_is_measured_again(tmp_path: Path) -> None:
     paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
     given = [Variant(path.stem, OnnxRuntime(), path) for path in paths]
-    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
-    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    course = Course((Point(8),), 1, threads=1, folder=tmp_path / "bench")
+    before = run_bench(given, models.workload(16), course)
     models.save_onnx(paths[1], kernel_factor=-1.0)
-    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    after = run_bench(given, models.workload(16), replace(course, resume=True))
     # its time in milliseconds is one through the baseline, which ran again beside the changed file
     assert before.rows[0].round_ms == after.rows[0].round_ms
     assert before.rows[0].round_ratios == after.rows[0].round_ratios
@@ -106,22 +98,22 @@ def test_a_changed_file_is_measured_again(tmp_path: Path) -> None:
 
 def test_another_workload_is_not_taken_up(tmp_path: Path) -> None:
     given = [Variant("a", OnnxRuntime(), models.save_onnx(tmp_path / "a.onnx"))]
-    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
-    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    course = Course((Point(8),), 1, threads=1, folder=tmp_path / "bench")
+    run_bench(given, models.workload(16), course)
     with pytest.raises(OnnxfixError, match="another data"):
-        run_bench(given, models.workload(24), resume=True, **where)  # type: ignore[arg-type]
+        run_bench(given, models.workload(24), replace(course, resume=True))
 
 
 def test_a_changed_reference_is_what_others_are_compared_with(tmp_path: Path) -> None:
     paths = [models.save_onnx(tmp_path / name) for name in ("a.onnx", "b.onnx")]
     given = [Variant(path.stem, OnnxRuntime(), path) for path in paths]
-    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
-    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    course = Course((Point(8),), 1, threads=1, folder=tmp_path / "bench")
+    run_bench(given, models.workload(16), course)
     models.save_onnx(paths[0], kernel_factor=-1.0)
-    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    after = run_bench(given, models.workload(16), replace(course, resume=True))
     assert after.method.reference == "a" and after.rows[1].rel_l2_logits > 1
     with pytest.raises(OnnxfixError, match="another baseline"):
-        run_bench(given, models.workload(16), resume=True, baseline="b", **where)  # type: ignore[arg-type]
+        run_bench(given, models.workload(16), replace(course, resume=True, baseline="b"))
 
 
 def test_a_failure_is_tried_again(tmp_path: Path) -> None:
@@ -130,11 +122,11 @@ def test_a_failure_is_tried_again(tmp_path: Path) -> None:
         Variant("a", OnnxRuntime(), models.save_onnx(tmp_path / "a.onnx")),
         Variant("late", PyTorch(), partial(models.waiting_classifier, marker)),
     ]
-    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
-    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    course = Course((Point(8),), 1, threads=1, folder=tmp_path / "bench")
+    before = run_bench(given, models.workload(16), course)
     assert "there is missing" in before.rows[1].failure
     marker.touch()
-    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    after = run_bench(given, models.workload(16), replace(course, resume=True))
     assert after.rows[1].measured and after.rows[1].ratio > 0
 
 
@@ -156,12 +148,12 @@ def test_other_weights_of_the_same_size_and_time_are_measured_again(changed: str
         if changed.endswith(".data"):
             onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
     given = [Variant(name, OnnxRuntime(), tmp_path / f"{name}.onnx") for name in ("a", "b")]
-    where = {"points": [Point(8)], "rounds": 2, "threads": 1, "folder": tmp_path / "bench"}
-    before = run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
-    same = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    course = Course((Point(8),), 2, threads=1, folder=tmp_path / "bench")
+    before = run_bench(given, models.workload(16), course)
+    same = run_bench(given, models.workload(16), replace(course, resume=True))
     assert [row.round_ms for row in same.rows] == [row.round_ms for row in before.rows], "nothing is measured again"
     _swap(tmp_path / changed, (tmp_path / "negated" / changed).read_bytes())
-    after = run_bench(given, models.workload(16), resume=True, **where)  # type: ignore[arg-type]
+    after = run_bench(given, models.workload(16), replace(course, resume=True))
     assert before.rows[1].sound and not after.rows[1].sound
     assert after.rows[1].rel_l2_logits > 1 and after.rows[0].round_ms == before.rows[0].round_ms
 
@@ -187,8 +179,8 @@ def test_a_checkpoint_and_code_are_known_by_their_content(tmp_path: Path, monkey
 
 def test_other_padding_is_another_workload(tmp_path: Path) -> None:
     given = [Variant("a", OnnxRuntime(), models.save_onnx(tmp_path / "a.onnx"))]
-    where = {"points": [Point(8)], "rounds": 1, "threads": 1, "folder": tmp_path / "bench"}
-    run_bench(given, models.workload(16), **where)  # type: ignore[arg-type]
+    course = Course((Point(8),), 1, threads=1, folder=tmp_path / "bench")
+    run_bench(given, models.workload(16), course)
     padded = replace(models.workload(16), padding={"input_ids": 7})
     with pytest.raises(OnnxfixError, match="another data"):
-        run_bench(given, padded, resume=True, **where)  # type: ignore[arg-type]
+        run_bench(given, padded, replace(course, resume=True))

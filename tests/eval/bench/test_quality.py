@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxfix.eval.bench.quality import Judge, Yardsticks, find_metric
+from onnxfix.eval.bench.quality import Judge, find_metric
 from onnxfix.eval.bench.trial import Answers
 from onnxfix.eval.inputs.workload import Workload
 from onnxfix.nouns.errors import OnnxfixError
@@ -25,7 +25,7 @@ def share(gold: Mapping[str, Any], logits: Mapping[str, Any]) -> float:
 
 def test_a_metric_that_fails_on_one_variant_costs_its_figure_alone() -> None:
     good, broken = Answers("a", {"kind": LOGITS}), Answers("a", {"kind": LOGITS * np.nan})
-    judge = Judge(Workload("rows", gold={"kind": GOLD}), Yardsticks(good, good), share)
+    judge = Judge(Workload("rows", gold={"kind": GOLD}), good, good, share)
     assert judge.figures("a", good)["metrics"] == {"share": 0.5} and judge.notes == []
     assert judge.figures("b", broken)["metrics"] == {}
     assert judge.notes == ["the metric fails on b: ValueError: Input contains NaN."]
@@ -33,7 +33,7 @@ def test_a_metric_that_fails_on_one_variant_costs_its_figure_alone() -> None:
 
 def test_rows_without_a_label_count_in_no_class() -> None:
     answers = Answers("a", {"kind": LOGITS})
-    judge = Judge(Workload("rows", gold={"kind": GOLD}, classes={"kind": ["x", "y", "z"]}), Yardsticks(None, None))
+    judge = Judge(Workload("rows", gold={"kind": GOLD}, classes={"kind": ["x", "y", "z"]}), None, None)
     found = {entry["class"]: entry["rows"] for entry in judge.classes({"a": answers})["kind"]}
     assert found == {"x": 1, "y": 1, "z": 1}
     assert judge.figures("a", answers)["heads"]["kind"].accuracy == pytest.approx(2 / 3)

@@ -107,3 +107,63 @@ def test_norms_attention_and_gather_of_a_half_table() -> None:
     feed = {"ids": np.arange(12).reshape(3, 4)}
     found, plain = run(emulated(model), feed)["y"], run(model, feed)["y"]
     assert 0 < np.abs(found - plain).max() < 5e-3
+
+
+REDUCED = (
+    """g (float16[a,b,c] x) => (float y) {{ m = {reduction} k = ReduceMax<keepdims = 0>(m) y = Cast<to = 1>(k) }}"""
+)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "opset", "expected"),
+    [
+        ("ReduceMean(x, ax)", 18, np.nan),  # an infinite sum over half(262,144), which is infinite
+        ("ReduceMean<axes = [1, 2]>(x)", 13, np.nan),
+        ("ReduceMean<axes = [1, 2], keepdims = 0>(x)", 11, np.nan),
+        ("ReduceMean<axes = [2]>(x)", 13, np.inf),  # 512 times 300
+        ("ReduceMean<axes = [1]>(x)", 13, 300 / 512),
+        ("ReduceSumSquare<axes = [1]>(x)", 13, np.inf),
+        ("ReduceLogSum<axes = [2]>(x)", 13, np.inf),
+        ("ReduceLogSumExp<axes = [2]>(x)", 13, 306.25),  # 300 + ln 512, to the next half
+        ("ReduceLogSumExp<keepdims = 0>(x, row)", 18, 306.25),
+        ("Softmax<axis = 2>(x)", 13, 1 / 512),
+        ("CumSum(x, c2)", 14, np.inf),
+    ],
+)
+def test_reductions_hold_their_sum_in_half(reduction: str, opset: int, expected: float) -> None:
+    """As CUDA's kernels do, where the CPU's answer is right in any type; Softmax sums in fp32."""
+    weights = {"ax": np.array([1, 2]), "row": np.array([2]), "c2": np.array(2)}
+    used = {name: array for name, array in weights.items() if name in reduction}
+    x = np.zeros((1, 512, 512), np.float16)
+    x[0, 0] = 300
+    model = graphs.model(REDUCED.format(reduction=reduction), used, opset, ir_version=8)
+    assert np.array_equal(run(emulated(model), {"x": x})["y"], np.float16(expected), equal_nan=True)
+
+
+@pytest.mark.parametrize(("kind", "end"), [("float16", 2048), ("bfloat16", 256)])
+@pytest.mark.parametrize(("how", "early", "late"), [("", 6, 0), ("<exclusive = 1>", 5, 0), ("<reverse = 1>", 0, 6)])
+def test_a_running_sum_stops_where_half_cannot_count_on(kind: str, end: int, how: str, early: int, late: int) -> None:
+    """Ones add up to 2,048 in fp16, where 2,049 is no number, and to 256 in bf16. 0 stands for that end."""
+    text = f"g (float[n] x) => (float[n] y) {{ h = CastLike(x, like) s = CumSum{how}(h, c0) y = Cast<to = 1>(s) }}"
+    weights = {"c0": np.array(0), "like": np.zeros(1, TYPES[kind])}
+    found = run(emulated(graphs.model(text, weights, 19, ir_version=9)), {"x": np.ones(3000, np.float32)})["y"]
+    assert found[[5, -6]].tolist() == [early or end, late or end]
+
+
+@pytest.mark.parametrize("op_type", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("outputs", [", h", ", , c", "s, h"])
+def test_outputs_that_are_left_out_are_not_rounded(op_type: str, outputs: str) -> None:
+    """A cell whose last state is read alone has no first output."""
+    if "c" in outputs and op_type != "LSTM":
+        outputs = ", h"
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op_type]
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(0, 0.3, (1, gates * 6, n)).astype(np.float16) for name, n in (("w", 4), ("r", 6))}
+    read = outputs.split(", ")[-1]
+    text = f"""g (float16[s,b,4] x) => (float[1,b,6] y) {{ {outputs} = {op_type}<hidden_size = 6>(x, w, r)
+        y = Cast<to = 1>({read}) }}"""
+    model = graphs.model(text, weights, 14, ir_version=8)
+    feed = {"x": rng.normal(size=(5, 2, 4)).astype(np.float16)}
+    found, plain = run(emulated(model), feed)["y"], run(model, feed)["y"]
+    assert found.shape == (1, 2, 6) and np.abs(found - plain).max() < 2e-3
+    assert np.array_equal(found, rounded(found, "float16"))

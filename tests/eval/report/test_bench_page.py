@@ -16,8 +16,9 @@ import rendered_models
 from browser import BINARY, Page, chromium
 
 from onnxfix.diagnose.registry import all_rules
-from onnxfix.eval.bench.bench import Method, Variant, run_bench
+from onnxfix.eval.bench.bench import Course, Method, Remarks, Variant, run_bench
 from onnxfix.eval.bench.profiling import profiles
+from onnxfix.eval.bench.worker import Settings
 from onnxfix.eval.figures.row import BenchRow
 from onnxfix.eval.figures.verdict import judged
 from onnxfix.eval.inputs.point import Point, grid
@@ -63,8 +64,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
     variants = [Variant("torch fp32", PyTorch(), models.torch_classifier), *made]
     workload, points = models.workload(32), grid((4, 8), (6, 12))
     said, documents = opinions(variants, "cpu", "cuda")
-    report = run_bench(variants, workload, points=points, rounds=2, threads=1, opinions=said)
-    found = profiles(variants, workload, points[0], threads=1)
+    report = run_bench(variants, workload, Course(points, rounds=3, threads=1), Remarks(opinions=said))
+    found = profiles(variants, workload, points[0], Settings(threads=1))
     # one with copies and findings in the place of one without
     documents["slow"] = opinion_document(rendered_models.report("gated"))
     report = replace(report, diagnoses=documents, profiles=found)

@@ -11,7 +11,7 @@ import bench_models as models
 import pytest
 from rich.console import Console
 
-from onnxfix.eval.bench.bench import BenchReport, Variant, run_bench
+from onnxfix.eval.bench.bench import BenchReport, Course, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.report.charts import SERIES, colour
 from onnxfix.eval.report.files import table, write_report
@@ -86,7 +86,7 @@ def bench(evaluator: type[Engine], folder: Path) -> BenchReport:
         Variant("made up", evaluator(), path),
         Variant("refused", evaluator("bf16"), path),  # type: ignore[call-arg]
     ]
-    return run_bench(given, models.workload(16), rounds=2, points=[Point(8)], threads=1)
+    return run_bench(given, models.workload(16), Course(rounds=2, points=(Point(8),), threads=1))
 
 
 def test_a_variant_in_it_is_a_row_of_every_report(evaluator: type[Engine], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onnxfix.cli.main import main
-from onnxfix.eval.bench.bench import Variant, run_bench
+from onnxfix.eval.bench.bench import Course, Variant, run_bench
 from onnxfix.eval.inputs.point import Point
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.eval.run.engines.openvino import Openvino, OpenvinoRunner
@@ -128,7 +128,7 @@ def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path) -> None:
         Variant("bf16", Openvino("bf16"), path),
         Variant("int8", Openvino("int8-wo"), path),
     ]
-    report = run_bench(variants, models.workload(16), rounds=1, points=[Point(8)], threads=1)
+    report = run_bench(variants, models.workload(16), Course(rounds=1, points=(Point(8),), threads=1))
     _, fp32, bf16, int8 = report.rows
     assert (fp32.failure, bf16.failure) == ("", "")
     assert fp32.rel_l2_logits < 1e-5 and bf16.rel_l2_logits < 3e-2

@@ -4,12 +4,14 @@ import graphs
 import numpy as np
 import pytest
 
+from onnxfix.eval.numerics.emulator import emulated
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
+from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.surgery.sites.half.block_list import BlockList
 from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
@@ -299,7 +301,7 @@ def test_block_scope_catches_a_module_and_what_is_in_it(pattern: str, fp32: set[
 
 
 def test_a_scope_that_catches_nothing_names_one_that_would() -> None:
-    with pytest.raises(OnnxfixError, match=r"catches no node.*a scope of it is layers\."):
+    with pytest.raises(OnnxfixError, match=r"catches no node.*near it are .*layers\."):
         converted(scoped(), scopes=("encoder.*",))
 
 
@@ -324,6 +326,102 @@ def test_bf16_without_a_kernel_is_fp32_and_the_session_has_no_copy() -> None:
     assert types_of(model)["c"] == "float" and types_of(model)["h"] == "bfloat16"
     plan = forecast(model, CUDA)
     assert not plan.copies and not plan.failures and {n.provider for n in plan.nodes} == {"CUDAExecutionProvider"}
+
+
+COMPARISONS = ("Less", "Greater", "Equal", "LessOrEqual", "GreaterOrEqual")
+
+
+@pytest.mark.parametrize("op_type", COMPARISONS)
+@pytest.mark.parametrize(("given", "kept"), [("x", True), ("h", True), ("k", False)])
+def test_a_comparison_with_fp32_values_is_made_in_fp32(op_type: str, given: str, kept: bool) -> None:
+    """Two inputs, a product and an input, two products: where a value is not rounded, the other must not be either."""
+    model = graphs.model(
+        f"""g (float[n,8] x, float[n,8] y) => (bool[n,8] z) {{ h = MatMul(x, w) j = MatMul(y, w)
+            z = {op_type}({"h" if given == "k" else given}, {"j" if given == "k" else "y"}) }}""",
+        {"w": np.eye(8, dtype=np.float32)},
+        opset=17,
+    )
+    x = RNG.normal(size=(64, 8)).astype(np.float16).astype(np.float32)  # what a half product hands on unrounded
+    feed = {"x": x, "y": np.where(RNG.random(x.shape) < 0.5, x, np.nextafter(x, np.float32(9)))}
+    expected = graphs.run(model, feed)["z"]
+    graph_pass.run(ConvertToHalf(CUDA), model)
+    types = infer(model.ir)
+    assert types.conflicts == []
+    compared = {types.get(v) for v in next(n for n in model.nodes() if n.op_type == op_type).inputs}
+    assert compared == {"tensor(float)" if kept else "tensor(float16)"}
+    if kept:
+        assert np.array_equal(graphs.run(model, feed)["z"], expected)
+
+
+@pytest.mark.parametrize(("threshold", "kept"), [(0.1, True), (0.5, False)])
+def test_a_threshold_that_half_does_not_hold_is_compared_in_fp32(threshold: float, kept: bool) -> None:
+    model = graphs.model(
+        "g (float[n,8] x) => (bool[n,8] z) { h = MatMul(x, w) z = Less(h, t) }",
+        {"w": WEIGHTS["w"], "t": np.array(threshold, np.float32)},
+    )
+    assert types_of(converted(model))["t"] == ("float" if kept else "float16")
+
+
+def test_a_value_is_cast_once_for_all_bodies() -> None:
+    """Where it is made: a cast in each body would be a copy more for what runs on the host there."""
+    model = graphs.model(
+        """g (float[b,8] x, bool c) => (float[b,8] y, float[b,8] z) { h = MatMul(x, w) a = Round(h)
+            y = If (c) <then_branch = t () => (float[b,8] p) { p = Round(h) },
+                        else_branch = e () => (float[b,8] q) { r = Round(h) q = Neg(r) }>
+            z = Tanh(a) }""",
+        {"w": WEIGHTS["w"]},
+    )
+    found = casts(converted(model, ops=("Round",)))
+    assert found.count(("h", "float")) == 1
+
+
+def test_constant_arithmetic_stays_fp32_and_is_folded() -> None:
+    """The CPU, which folds it, has no half form of Exp; a large weight is stored in half all the same."""
+    text = "g (float[b,8] x) => (float[b,8] y) { e = Exp(k) h = MatMul(x, w) y = Mul(h, e) }"
+    for rows, kept in ((1, True), (1024, False)):
+        model = graphs.model(text, {"w": WEIGHTS["w"], "k": np.ones((rows, 8), np.float32)})
+        assert types_of(converted(model))["k"] == ("float" if kept else "float16")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("scale", ["Mul(given, ws)", "Mul(given, ws) k = Identity(e)"])
+def test_sums_of_integers_are_scaled_before_they_are_rounded(precision: str, scale: str) -> None:
+    """A dynamic int8 product: int32 sums of millions, which the scale of activations and weights takes into range."""
+    text = f"""g (float[b,512] x) => (float[b,4] y) {{ q, given, z = DynamicQuantizeLinear(x)
+        s = MatMulInteger(q, w, z, wz) e = {scale} c = Cast<to = 1>(s)
+        m = Mul(c, {"k" if "k =" in scale else "e"}) a = Add(m, bias) y = Relu(a) }}"""
+    weights = {
+        "w": RNG.integers(-127, 127, (512, 4)).astype(np.int8) | np.int8(96),
+        "wz": np.array(0, np.int8),
+        "ws": np.array(1e-4, np.float32),
+        "bias": np.ones(4, np.float32),
+    }
+    model, feed = graphs.model(text, weights), {"x": np.abs(RNG.normal(3, 1, (3, 512))).astype(np.float32)}
+    expected = graphs.run(model, feed)["y"]
+    graph_pass.run(ConvertToHalf(CUDA, precision), model)
+    types = types_of(model)
+    half = "float16" if precision == "fp16" else "bfloat16"
+    assert (types["c"], types["e"], types["m"], types["a"]) == ("float", "float", "float", half)
+    assert graphs.rel_l2(expected, graphs.run(emulated(model), feed)["y"]) < (1e-3 if precision == "fp16" else 1e-2)
+
+
+def test_without_the_island_of_angles_positions_are_half_as_well() -> None:
+    """What a user asks for: the cast of the position is one to half then."""
+    assert types_of(converted(BAD(), keep_rotary_fp32=False))["p"] == "float16"
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_weight_that_the_graph_returns_keeps_its_type(passed: bool) -> None:
+    model = graphs.model(
+        "g (float[b,8] x) => (float[b,8] y, float[8,8] w) { y = MatMul(x, w) }"
+        if passed
+        else "g (float[b,8] x) => (float[b,8] y, float[8,8] w) { y = Tanh(x) }",
+        {"w": WEIGHTS["w"]},
+    )
+    result, _ = recipe(Wish(CUDA, "fp16"), model).apply(model)
+    outputs = {o.name: o.type.tensor_type.elem_type for o in graphs.proto_of(result).graph.output}
+    assert outputs == {"y": 1, "w": 1}
+    assert np.array_equal(graphs.run(result, {"x": np.ones((1, 8), np.float32)})["w"], WEIGHTS["w"])
 
 
 def test_packed_weights_become_half_with_their_scales() -> None:
@@ -397,3 +495,19 @@ def test_the_type_that_an_attribute_names_becomes_half() -> None:
     assert not any("kept in fp32" in note for note in outcome.notes)
     assert {types_of(model)[name] for name in "abc"} == {"float16"}
     assert not graphs.run(model, {"x": np.ones((3, 8), np.float32)}, "all")["y"].any()
+
+
+def test_a_table_that_is_read_in_both_types_is_stored_in_one() -> None:
+    """The output layer stays fp32; the embedding reads the same table in half."""
+    text = """g (int64[n] ids) => (float[n,300] y) {
+        e = Gather(t, ids)
+        r = Relu(e)
+        u = Transpose<perm = [1, 0]>(t)
+        y = MatMul(r, u)
+    }"""
+    weights = {"t": RNG.normal(size=(300, 16)).astype(np.float32)}
+    model = converted(graphs.model(text, weights), nodes=("MatMul_y", "Transpose_u"))
+    assert [v.const_value.nbytes for v in model.graph.initializers.values()] == [weights["t"].nbytes]
+    assert types_of(model)["r"] == "float16"
+    wanted, found = (graphs.run(m, {"ids": np.arange(9)})["y"] for m in (graphs.model(text, weights), model))
+    assert graphs.rel_l2(wanted, found) < 2e-3

@@ -4,12 +4,15 @@ from typing import Any
 
 import graphs
 import numpy as np
+import onnx_ir as ir
 import pytest
 from linear_graphs import WEIGHTS, no_linear, two_linears
 
+from onnxfix.eval.run import pair_sums
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.surgery import graph_pass
-from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.int8.quantizer import ALL, Selection
+from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.sites.linear import linears
 
@@ -139,3 +142,19 @@ def test_weights_that_no_kernel_takes_stay_and_take_nobody_with_them() -> None:
     found = {x.node.name: x for x in linears.find(model)}
     assert {name for name, x in found.items() if x.quantized} == {"MatMul_y"}
     assert "3 axes" in found["MatMul_e"].reason and "left operand" in found["MatMul_z"].reason
+
+
+def test_a_table_that_is_the_output_layer_too_is_stored_once() -> None:
+    text = """g (int64[n] ids) => (float[n,300] y) {
+        e = Gather(t, ids)
+        u = Transpose<perm = [1, 0]>(t)
+        y = MatMul(e, u)
+    }"""
+    weights = {"t": np.random.default_rng(5).normal(size=(300, 40)).astype(np.float32)}
+    model, feed = graphs.model(text, weights), {"ids": np.arange(300)}
+    graph_pass.run(FoldConstantTransposes(ALL), model)
+    graph_pass.run(QuantizeStatic((feed,), reduce_range=pair_sums.saturate()), model)
+    large = [v.const_value for v in model.graph.initializers.values() if v.const_value.size >= 300 * 40]
+    assert [(t.dtype, t.size) for t in large] == [(ir.DataType.INT8, 300 * 40)]
+    wanted, found = (graphs.run(m, feed)["y"] for m in (graphs.model(text, weights), model))
+    assert graphs.rel_l2(wanted, found) < 3e-2

@@ -2,7 +2,7 @@
 
 import graphs
 import numpy as np
-import onnx_ir as ir
+import onnx
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -52,13 +52,10 @@ def test_a_copy_in_a_branch_goes_and_one_in_each_branch_stays() -> None:
             else_branch = e () => (float[n,40] q) { q = MatMul(a, other) }
         >
     }"""
-    model = graphs.model(text, {"w": WEIGHTS["other"]})
-    for body, name, array in zip(list(model.graphs())[1:], ("inner", "other"), (-SQUARE.T, SQUARE), strict=True):
-        old = next(v for node in body for v in node.inputs if v is not None and v.name == name)
-        value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array)))
-        body.register_initializer(value)
-        for user, index in list(old.uses()):
-            user.replace_input_with(index, value)
+    proto = graphs.proto(text, {"w": WEIGHTS["other"]})
+    for branch, name, array in zip(proto.graph.node[1].attribute, ("inner", "other"), (-SQUARE.T, SQUARE), strict=True):
+        branch.g.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+    model = graphs.opened(proto)
     feed = {"x": np.ones((2, 40), np.float32), "c": np.array(True)}
     wanted = graphs.run(model, feed)["y"]
     graph_pass.run(PASS, model)

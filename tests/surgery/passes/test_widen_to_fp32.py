@@ -99,3 +99,12 @@ def test_bodies_of_control_flow() -> None:
     assert np.allclose(
         graphs.run(result, {"c": np.array(False), "x": x})["y"], np.tanh(-x.astype(np.float32)), atol=2e-3
     )
+
+
+def test_a_weight_that_the_graph_returns_keeps_its_type() -> None:
+    weight = np.arange(4, dtype=np.float16).reshape(2, 2)
+    model = graphs.model("g (float16[b,2] x) => (float16[b,2] y, float16[2,2] w) { y = MatMul(x, w) }", {"w": weight})
+    graph_pass.run(PASS, model)
+    found = graphs.run(model, {"x": np.ones((1, 2), np.float16)})
+    assert np.array_equal(found["w"], weight) and found["w"].dtype == np.float16
+    assert found["y"].tolist() == [[2, 4]] and infer(model.ir).conflicts == []

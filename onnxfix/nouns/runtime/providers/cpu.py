@@ -8,6 +8,7 @@ PROVIDER = Provider(
     name="cpu",
     runtime_name="CPUExecutionProvider",
     label="CPU",
+    aliases=("host", "x86", "arm", "mlas"),
     colours=("#e08e0b", "#f2a93b"),
     tabled=True,
     fuses_pairs=True,

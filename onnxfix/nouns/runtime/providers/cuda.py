@@ -35,6 +35,7 @@ PROVIDER = Provider(
     name="cuda",
     runtime_name="CUDAExecutionProvider",
     label="CUDA",
+    aliases=("gpu", "nvidia"),
     colours=("#5b93c9", "#4a86c2"),
     behind=("cpu",),
     device="GPU",

@@ -19,6 +19,7 @@ PROVIDER = Provider(
     name="openvino",
     runtime_name="OpenVINOExecutionProvider",
     label="OpenVINO",
+    aliases=("ov", "intel"),
     colours=("#b8629a", "#dc8fc0"),
     behind=("cpu",),
     asks="onnxfix.diagnose.placement.measured.openvino:query",

@@ -16,6 +16,7 @@ PROVIDER = Provider(
     name="tensorrt",
     runtime_name="TensorrtExecutionProvider",
     label="TensorRT",
+    aliases=("trt",),
     colours=("#12946b", "#2fbf92"),
     behind=("cuda", "cpu"),
     device="GPU",  # its nodes share CUDA's memory, and nothing is copied between the two

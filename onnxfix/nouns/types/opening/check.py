@@ -57,6 +57,8 @@ def _imports(imports: Any, where: str) -> Iterator[Fault]:
 def _function(functions: Functions, function: Any) -> list[Fault]:
     walk = _Walk(functions, _versions(function.opset_import), _references(function))
     found = [*_imports(function.opset_import, f" of the function {function.name}")]
+    if found:
+        return found
     for name, times in _counts(function.input).items():
         if times > 1:
             found.append(Fault(Site(value=name), f"is twice an input of the function {function.name}"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError
 from onnxfix.nouns.site import Site
 
 
@@ -30,7 +30,7 @@ class BrokenError(OnnxfixError):
 
     def __init__(self, source: Path, faults: Sequence[Fault]) -> None:
         more = f" (and {len(faults) - 1:,} more)" if len(faults) > 1 else ""
-        super().__init__(f"{source} is a broken model: {faults[0]}{more}", "see 'onnxfix diagnose', or export it again")
+        super().__init__(f"{source} is a broken model: {faults[0]}{more}", f"see {DIAGNOSE}, or export it again")
 
 
 def site_of(node: Any) -> Site:

@@ -18,6 +18,8 @@ _FIELDS = {"GRAPH": "g", "TENSOR": "t", "SPARSE_TENSOR": "sparse_tensor", "TYPE_
 # Attributes that name an element type, in all operators that have one of these.
 _ELEMENT_TYPES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
 
+_NEWEST = (1 << 31) - 1
+
 
 def faults(node: Any, schema: schemas.Schema | None, references: frozenset[str] | None) -> Iterator[str]:
     """Clauses about a NodeProto. `references`: the attributes of the function that it is in, None outside of one."""
@@ -90,7 +92,6 @@ def _declared(node: Any, schema: schemas.Schema) -> Iterator[str]:
 
 
 def schema_of(node: Any, imports: Mapping[str, int]) -> schemas.Schema | None:
-    """What a node's operator is there; None for a custom one, and for one of a domain that is not imported."""
+    """What a node's operator is there, the newest one in a domain that is not imported; None for a custom one."""
     domain = schemas.canonical_domain(node.domain)
-    version = imports.get(domain)
-    return None if version is None else schemas.find(node.op_type, domain, version)
+    return schemas.find(node.op_type, domain, imports.get(domain, _NEWEST))

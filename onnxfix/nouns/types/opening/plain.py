@@ -17,6 +17,7 @@ from .types import has_map, without_negative_dims
 TYPE = "onnxfix.type"
 """Where a value keeps its serialized TypeProto when onnx-ir has no class for it."""
 _MARK = "\0bytes:"
+_TENSOR, _SPARSE_TENSOR = 4, 11  # onnx.proto, AttributeType
 
 
 class Bytes(str):
@@ -47,7 +48,7 @@ def give_back(model: ir.Model, kept: dict[str, bytes]) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.name in kept:
             value.meta[TYPE] = kept[value.name]
-    for root in (model.graph, *model.functions.values()):
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
         for node in root.all_nodes():
             for name, given in list(node.attributes.items()):
                 if given.type == ir.AttributeType.STRING and not given.is_ref():
@@ -62,7 +63,7 @@ def give_back(model: ir.Model, kept: dict[str, bytes]) -> None:
 def from_proto(proto: Any) -> ir.Model:
     """The model of a ModelProto without faults, which is changed."""
     kept = make_plain(proto)
-    model = ir.from_proto(proto)
+    model: ir.Model = ir.from_proto(proto)
     give_back(model, kept)
     return model
 
@@ -102,13 +103,15 @@ def _declared(infos: Any) -> None:
 
 def _nodes(nodes: Any) -> None:
     for node in nodes:
+        if not all(map(_is_whole, node.device_configurations)):
+            node.ClearField("device_configurations")  # hints, of which onnx-ir writes whole ones only
         for given in node.attribute:
             if given.ref_attr_name:
                 continue
-            if given.HasField("sparse_tensor"):
+            if given.type == _SPARSE_TENSOR:
                 tensor = dense(given.sparse_tensor)
                 given.ClearField("sparse_tensor")
-                given.name, given.type = "value", 4  # TENSOR
+                given.name, given.type = "value", _TENSOR
                 given.t.CopyFrom(tensor)
             if given.HasField("s"):
                 given.s = _text(given.s)
@@ -116,6 +119,10 @@ def _nodes(nodes: Any) -> None:
                 given.strings[:] = list(map(_text, given.strings))
             for body in _bodies(given):
                 _graph(body)
+
+
+def _is_whole(configuration: Any) -> bool:
+    return bool(configuration.configuration_id) and all(each.tensor_name for each in configuration.sharding_spec)
 
 
 def _bodies(given: Any) -> Iterator[Any]:

@@ -63,6 +63,8 @@ def _inside(tensor: Any, dtype: ir.DataType, count: int) -> Iterator[str]:
         return
     held = len(getattr(tensor, _WIDE.get(dtype, "int32_data")))
     needed = count * 2 if dtype in _PAIRS else -(-count // _in_one(dtype))
+    if dtype.name in ("FLOAT6E2M3", "FLOAT6E3M2") and not all(0 <= number < 64 for number in tensor.int32_data):
+        yield "holds numbers that are no six bits"
     if held != needed:
         yield f"of shape {list(tensor.dims)} needs {needed:,} elements and holds {held:,}"
 

@@ -1,11 +1,11 @@
-"""Parts: what a bench has measured so far, one file a variant, so that an interrupted one goes on where it was."""
+"""Store: what a bench has measured so far, one file a variant, so that an interrupted one goes on where it was."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,20 @@ from onnxfix.eval.run.machine import machine
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import staged
 
+from .course import Course
 from .trial import Trial
 from .variant import Variant
 
 FOLDER = "parts"
-# Outputs of the reference that are kept to compare with: all of a classifier, some batches of a language model.
+# At most this much of the reference's outputs is kept: all of a classifier's, the first batches of a language model's.
 KEPT_BYTES = 512_000_000
 
 
-class Parts:
+class Store:
     """Files in `folder`/parts. `settings`: what figures depend on beside the variant, as JSON.
 
     With `resume` those of a bench of the same settings are taken up; else they are removed. Raises OnnxfixError when
-    there are parts of a bench of other settings.
+    they are of a bench of other settings.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -102,25 +103,23 @@ class Parts:
             (stage / path.name).replace(path)
 
 
-def settings(
-    workload: Workload, points: Sequence[Any], rounds: int, provider: str, threads: int, baseline: str = ""
-) -> dict[str, Any]:
+def settings(workload: Workload, course: Course) -> dict[str, Any]:
     """What the figures of a bench depend on beside its variants."""
     digest = hashlib.sha256(f"{workload.description} {dict(workload.padding)} {workload.pad_left}".encode())
     for batch in (*workload.rows, *(fixed.arrays for fixed in workload.fixed)):
         for name, array in batch.items():
             digest.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    for gold in workload.gold.values():  # answers are kept of labelled tokens alone
+    for gold in workload.gold.values():  # which tokens have labels decides which logits are kept
         digest.update((gold != NO_LABEL).tobytes() if gold.ndim == 2 else b"")
     return {
         "data": digest.hexdigest(),
-        "batch and length": [str(point) for point in points],
-        "number of rounds": rounds,
-        "provider": provider,
-        "number of threads": threads,
-        "baseline": baseline,
+        "batch and length": [str(point) for point in course.points],
+        "number of rounds": course.rounds,
+        "provider": course.provider,
+        "number of threads": course.threads,
+        "baseline": course.baseline,
         "labels": sorted(workload.gold),
-        "machine or version of a package": machine(provider),
+        "machine or version of a package": machine(course.provider),
     }
 
 

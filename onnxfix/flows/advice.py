@@ -1,0 +1,94 @@
+"""Advice: the repair of a finding as a line that can be pasted, which names the file and the target it was found on.
+
+A rule knows neither: it says `onnxfix repair --precision fp32`, and where that is to be done to another file
+`onnxfix repair --int8 dynamic on the float original, which …`. What does not begin so is advice in words, and stays.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onnxfix.nouns.model import Model, tensors
+from onnxfix.nouns.provenance import made_for
+from onnxfix.nouns.report import Report
+from onnxfix.nouns.runtime.provider import Provider, named, providers
+from onnxfix.render import command
+
+R = TypeVar("R", bound=Report)
+
+_COMMAND = ("onnxfix", "repair")
+_ELSEWHERE = re.compile(r"on (the (?:float original|fp32 model)\b.*)")
+FLOAT = "FLOAT.onnx"
+"""Stands for the float original where nobody said which file that is."""
+
+
+def addressed(report: R, path: Path | None, libraries: Sequence[Path] = (), original: Path | None = None) -> R:
+    """The report with repairs of the file `path`, None for a model in memory, whose repairs are calls of Python.
+    `original`: the float model that it was quantized from, as far as known."""
+    target = named(str(report.target["provider"]))
+    said = {text: _said(text, path, target, libraries, original) for text in {f.repair for f in report.findings}}
+    return replace(report, findings=tuple(replace(f, repair=said[f.repair]) for f in report.findings))
+
+
+def next_step(report: Report, model: Model, path: Path | None) -> str:
+    """What to do with a model that nothing was found in: convert it, or time it where that is done or of no use."""
+    if report.findings or report.plan.load_error or not report.plan.nodes:
+        return ""
+    target = named(str(report.target["provider"]))
+    kinds = {tensor.dtype.name for tensor in tensors(model.ir)}
+    converted = made_for(model.ir) or report.quantization["quantized"] or kinds & {"FLOAT16", "BFLOAT16"}
+    if converted or (target.is_host and not report.quantization["linears"]):
+        bench = command.shell(("onnxfix", "bench"), str(path), ["--no-torch"])
+        return bench if path else command.python("onnxfix.bench", "model", {"torch": False})
+    wish = "onnxfix repair --int8 dynamic" if target.is_host else "onnxfix repair --precision fp16"
+    return _said(wish, path, target, model.custom_op_libraries, None)
+
+
+def _said(text: str, path: Path | None, target: Provider, libraries: Sequence[Path], original: Path | None) -> str:
+    options, rest = _options(text)
+    if options is None:
+        return text
+    given = dict(options)
+    if where := _where(target, given.get("--int8", "")):
+        given["--target"] = where
+    elsewhere, source, remark = _ELSEWHERE.fullmatch(rest), path, rest
+    if elsewhere:
+        source, remark = original or Path(FLOAT), elsewhere[1]
+        if original is None:
+            remark = f"{FLOAT}: {remark}"
+    if source is None:
+        return command.python("onnxfix.repair", "model", {_keyword(n): _value(n, v) for n, v in given.items()}, remark)
+    words = [word for name, value in given.items() for word in ([name, value] if value else [name])]
+    words += [word for library in libraries for word in ("--custom-op-library", str(library))]
+    return command.shell(_COMMAND, str(source), words, remark)
+
+
+def _options(text: str) -> tuple[list[tuple[str, str]] | None, str]:
+    """The options of a command line, with their values, and the words behind them; None for what is no command."""
+    if text.split()[:2] != list(_COMMAND):
+        return None, text
+    rest = text.split(maxsplit=2)[2] if len(text.split()) > 2 else ""
+    found: list[tuple[str, str]] = []
+    while match := re.match(r"(--[\w-]+)(?: (?!--|on the )('[^']*'|[^\s,:]+))?\s*", rest):
+        found.append((match[1], shlex.split(match[2])[0] if match[2] else ""))
+        rest = rest[match.end() :]
+    return found, rest
+
+
+def _where(target: Provider, int8: str) -> str:
+    """The target to name; empty where repair takes it by itself, or where what is asked does not run on it."""
+    default = next(each for each in providers() if int8 not in each.refuses)
+    return "" if target is default or int8 in target.refuses else target.name
+
+
+def _keyword(option: str) -> str:
+    return option.removeprefix("--").removeprefix("no-").replace("-", "_")
+
+
+def _value(option: str, value: str) -> Any:
+    return value or not option.startswith("--no-")

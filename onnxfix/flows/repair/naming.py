@@ -1,0 +1,41 @@
+"""Naming: what a result is called by default, after its source and what was made of it: none takes another's place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnxfix.surgery.recipes import Wish
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+SCHEMES = ("int8-dynamic", "int8-static", "w8", "w4")
+AGAIN = "repaired"
+
+
+def default_output(source: Path, wish: Wish) -> Path:
+    """`model.onnx` → `model.fp16.onnx`, `model.int8-dynamic.onnx`, `model.w4.onnx` or `model.fp16.w8.onnx`, beside it.
+
+    What the source's own name says of that is replaced: `model.fp16.onnx` → `model.bf16.onnx`. Where the result would
+    take the source's name it is `model.fp16.repaired.onnx`.
+    """
+    base, precision, scheme = _parts(source.stem)
+    if wish.int8:
+        scheme = f"w{wish.bits}" if wish.int8 == "weight-only" else f"int8-{wish.int8}"
+        # fp32 is then what is not asked for, and said by no name
+        precision = wish.precision if wish.precision != "fp32" else precision.replace("fp32", "")
+    else:
+        precision = wish.precision
+    precision = "" if precision == base else precision  # a file that is called fp16.onnx
+    made = source.with_name(".".join(part for part in (base, precision, scheme, "onnx") if part))
+    return source.with_name(f"{made.stem}.{AGAIN}.onnx") if made.name == source.name else made
+
+
+def _parts(stem: str) -> tuple[str, str, str]:
+    """What a file's name says: what it is of, its precision, and how it is quantized; the last two may be empty."""
+    base, precision, scheme = stem, "", ""
+    while True:
+        rest, dot, last = base.rpartition(".")
+        if not dot or not rest or last not in (*PRECISIONS, *SCHEMES):
+            return base, precision, scheme
+        precision = precision or (last if last in PRECISIONS else "")
+        scheme = scheme or (last if last in SCHEMES else "")
+        base = rest

@@ -1,0 +1,80 @@
+"""-inf in masks → a finite "never", so that a row that sees nothing makes no NaN for a whole activation's scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.sites.constants import Array, constant_attribute_tensor, constant_tensor, small_array
+
+NEVER = -1e30
+"""Two more masks and any score fit beside it in fp32, and its exponential is as much 0."""
+LARGEST_MASK = 1 << 24
+_MASKING = frozenset("Add Where Slice Unsqueeze Squeeze Reshape Expand Cast Identity Trilu".split())
+
+
+@dataclass(frozen=True)
+class BoundMaskInfinities:
+    """Write -1e30 where a mask says -inf, which changes no row that sees a key.
+
+    A softmax over nothing but -inf is NaN: what a boolean mask over queries and keys makes of rows of padding. Those
+    rows are read by nobody, until dynamic int8 takes one scale for a whole activation, which one NaN makes NaN
+    (microsoft/onnxscript#2479). exp(-1e30) is as much 0 as exp(-inf), so that every other row keeps its bits; a row
+    without a key averages its values.
+
+    Measure: constants that hold -inf.
+    """
+
+    name: ClassVar[str] = "bound-mask-infinities"
+    applicability: ClassVar[Applicability] = Applicability.NUMERIC
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, editor: Editor) -> None:
+        for graph in editor.model.graphs():
+            for value in list(graph.initializers.values()):
+                if (array := _mask(value)) is not None:
+                    editor.replace_tensor(value, _bounded(array, value.name or ""), "mask without infinities")
+        for node in list(editor.model.nodes()):
+            if node.op_type == "ConstantOfShape" and (fill := node.attributes.get("value")) is not None:
+                array = fill.value.numpy()
+                if _is_mask(array) and _only_masks(node.outputs[0]):
+                    editor.set_attribute(node, ir.AttrTensor("value", _bounded(array, "")))
+            elif node.op_type == "Constant" and (array := _mask(node.outputs[0])) is not None:
+                tensor = constant_attribute_tensor(node)
+                name = tensor.name or "" if tensor is not None else ""
+                editor.set_operator(node, "Constant", {"value": _bounded(array, name)}, inputs=0)
+
+        if editor.changes:
+            editor.notes.append("masks of -inf are -1e30: rows that see nothing average their values and are no NaN")
+
+    def measure(self, model: Model) -> float:
+        constants = [v for g in model.graphs() for v in g.initializers.values()]
+        constants += [n.outputs[0] for n in model.nodes() if n.op_type == "Constant"]
+        return float(sum(1 for value in constants if _mask(value) is not None))
+
+
+def _mask(value: ir.Value) -> Array | None:
+    """The content of a constant that holds -inf and that only masks are made of; None for any other."""
+    tensor = constant_tensor(value)
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or not _only_masks(value):
+        return None
+    array = small_array(value, LARGEST_MASK)
+    return array if array is not None and _is_mask(array) else None
+
+
+def _is_mask(array: Array) -> bool:
+    return array.dtype == np.float32 and bool(np.isneginf(array).any())
+
+
+def _only_masks(value: ir.Value) -> bool:
+    return not value.is_graph_output() and all(node.op_type in _MASKING for node in value.consumers())
+
+
+def _bounded(array: Array, name: str) -> ir.TensorProtocol:
+    return ir.Tensor(np.where(np.isneginf(array), np.float32(NEVER), array).astype(np.float32), name=name)

@@ -1,0 +1,77 @@
+"""repair to half precision, from file to file: what it keeps in fp32 by what the plan and the emulation show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+import twins
+from oracle.random_graphs import random_model
+
+from onnxfix.diagnose.placement.forecast import forecast
+from onnxfix.flows.repair.repair import Repaired, repair
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
+from onnxfix.surgery.recipes import Wish, recipe
+
+CUDA = Target.resolve("cuda")
+RNG = np.random.default_rng(0)
+UP_AND_DOWN = {
+    "w": RNG.normal(0, 0.25, (16, 16)).astype(np.float32),
+    "up": np.full(16, 3000, np.float32),
+    "down": np.full(16, -3000, np.float32),
+}
+
+
+def repaired(model: Model, precision: str, folder: Path) -> Repaired:
+    return repair(model.save(folder / "model.onnx"), Wish(CUDA, precision), folder / "result.onnx")
+
+
+def test_a_conversion_adds_no_copy_however_the_host_reads(tmp_path: Path) -> None:
+    """A random graph with host nodes among half ones, and a value that both read."""
+    onnx.save(random_model(180), tmp_path / "model.onnx")
+    source = Model.open(tmp_path / "model.onnx")
+    plain, _ = recipe(Wish(CUDA, "fp16"), source).apply(source)
+    assert len(forecast(plain, CUDA).copies) > len(forecast(source, CUDA).copies), "the passes alone would do"
+    done = repair(tmp_path / "model.onnx", Wish(CUDA, "fp16"), tmp_path / "result.onnx", check=False)
+    assert len(done.after.plan.copies) <= len(done.before.plan.copies)
+    assert any("else one copy more" in note for note in done.outcome.notes)
+
+
+@pytest.mark.parametrize(("opset", "precision"), [(11, "fp16"), (12, "bf16"), (21, "bf16")])
+def test_what_errs_is_kept_at_every_operator_set_and_without_names(opset: int, precision: str, tmp_path: Path) -> None:
+    """A large number is added and taken away. bf16 needs operator set 13, in which it is measured, too."""
+    text = "g (float[b,16] x) => (float[b,16] y) { a = MatMul(x, w) d = Add(a, up) e = Add(d, down) y = MatMul(e, w) }"
+    model = twins.twin(graphs.model(text, UP_AND_DOWN, opset, ir_version=7), twins.unnamed)
+    done = repaired(model, precision, tmp_path)
+    assert Model.open(tmp_path / "result.onnx").opset >= (13 if precision == "bf16" else opset)
+    assert any("loses more than" in note for note in done.outcome.notes)
+    assert max(c.error for c in done.comparisons) < (1e-3 if precision == "fp16" else 8e-3)
+
+
+def test_a_cell_without_its_first_output_is_measured(tmp_path: Path) -> None:
+    """What harms it stands before it, and the node has no name but that of the output that there is."""
+    weights = {
+        "w1": RNG.normal(0, 0.3, (1, 24, 16)).astype(np.float32),
+        "r": RNG.normal(0, 0.3, (1, 24, 6)).astype(np.float32),
+        **{name: UP_AND_DOWN[name] for name in ("up", "down")},
+    }
+    text = """g (float[s,b,16] x) => (float[1,b,6] y) { d = Add(x, up) e = Add(d, down)
+        , , h = LSTM<hidden_size = 6>(e, w1, r) y = Tanh(h) }"""
+    model = twins.twin(graphs.model(text, weights, 14, ir_version=8), twins.unnamed)
+    done = repaired(model, "fp16", tmp_path)
+    assert max(c.error for c in done.comparisons) < 1e-3
+
+
+@pytest.mark.parametrize(("size", "many"), [(300, True), (8, False)])
+def test_a_half_model_with_a_mean_of_many_is_made_anew(size: int, many: bool, tmp_path: Path) -> None:
+    """It is right on this CPU, and infinite on CUDA; the result is compared with its own weights in fp32."""
+    text = """g (float16[b,8,{0},{0}] x) => (float16[b,8] y) {{
+        e = Exp(x) m = ReduceMean<keepdims = 0>(e, ax) y = MatMul(m, w) }}"""
+    weights = {"ax": np.array([2, 3]), "w": np.eye(8, dtype=np.float16)}
+    done = repaired(graphs.model(text.format(size), weights, 18, ir_version=8), "fp16", tmp_path)
+    assert any("sums of many values in half precision" in note for note in done.outcome.notes) is many
+    assert [counts for key, *counts in done.findings() if "P005" in key] == ([[1, 0]] if many else [])
