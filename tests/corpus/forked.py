@@ -42,7 +42,7 @@ class Nursery:
 
     def install(self) -> None:
         """Let the product's children come from here."""
-        children.subprocess = _Subprocess(self)  # type: ignore[assignment, attr-defined]
+        vars(children)["subprocess"] = _Subprocess(self)
 
     def start(self, worker: str, environment: dict[str, str], log: int) -> tuple[int, IO[bytes], IO[bytes], Any]:
         """Fork a worker: its process id, its stdin and stdout, and a socket that tells its exit code."""
