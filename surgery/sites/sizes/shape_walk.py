@@ -116,7 +116,8 @@ class Walk:
         if node.op_type == "CastLike" and numbers[1] is not None and numbers[0] is None:
             tensor = constant_tensor(node.inputs[0])  # a float, which no shape is made of before it is cast
             small = tensor is not None and tensor.size == 1 and not isinstance(tensor, ir.ExternalTensor)
-            return tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
+            like: Numbers | None = tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
+            return like
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
