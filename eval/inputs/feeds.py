@@ -6,9 +6,8 @@ tokens), so that an axis an exporter froze cannot go unnoticed. Any other model 
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.opening import plain
 from onnxfix.surgery.sites.sizes import baked_sizes
 
-from .demands import Axis, Demands, demands
+from .demands import Axis, demands
+from .dimension_sizes import Plan, role, shape_of
 from .graph_limits import longest_sequence, table_rows
 
 LONG = 512
@@ -33,25 +33,6 @@ class Feed:
 
     name: str
     arrays: dict[str, np.ndarray[Any, Any]]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Sizes of one feed's named dimensions."""
-
-    name: str
-    batch: int
-    length: int
-    side: int
-    padded: bool = False
-    demands: Demands = field(default_factory=Demands)
-    names: frozenset[str] = frozenset()
-    """Of all dimensions: `batch-size` is one, and no difference of two."""
-
-    @property
-    def past(self) -> int:
-        """Positions of a cache: short, next to any length, and a size no other dimension has."""
-        return self.batch + 2
 
 
 def required_inputs(model: Model) -> list[ir.Value]:
@@ -112,7 +93,7 @@ def check_shapes(model: Model, stated: Mapping[str, tuple[int, ...]]) -> None:
             raise OnnxfixError(f"{said} does not fit the input, which the file says is {known}", "give another shape")
 
 
-def _named(inputs: list[ir.Value], plan: _Plan, stated: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+def _named(inputs: list[ir.Value], plan: Plan, stated: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Sizes of dimension names that a caller's shapes, or the readers of an input, leave no choice about."""
     named: dict[str, int] = {}
     for value in inputs:
@@ -130,53 +111,38 @@ def _named(inputs: list[ir.Value], plan: _Plan, stated: Mapping[str, tuple[int, 
 
 
 def _whole_masks(
-    inputs: list[ir.Value], plan: _Plan, named: dict[str, int], stated: Mapping[str, tuple[int, ...]]
+    inputs: list[ir.Value], plan: Plan, named: dict[str, int], stated: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of masks as long as cache and tokens together, where they are not stated."""
     found: dict[str, tuple[int, ...]] = {}
     for value in inputs:
         last = value.shape[-1] if value.shape is not None and len(value.shape) else 1
-        if _role(value) == "mask" and not isinstance(last, int) and str(value.name) not in stated:
-            shape = _shape(value, plan, dict(named), {})
+        if role(value) == "mask" and not isinstance(last, int) and str(value.name) not in stated:
+            shape = shape_of(value, plan, dict(named), {})
             found[str(value.name)] = (*shape[:-1], plan.past + plan.length)
     return found
 
 
-def _plans(inputs: list[ir.Value], cap: int) -> list[_Plan]:
-    if any(_role(v) == "ids" for v in inputs):
+def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
+    if any(role(v) == "ids" for v in inputs):
         # Batch 1 with the longest length: the commonest serving shape, and the cheapest way to reach 512 tokens.
         padded = 300 if cap > LONG else 43
         return [
-            _Plan("unpadded", 2, min(17, max(cap // 2, 1)), IMAGE_SIDES[0]),
-            _Plan("padded", 3, min(padded, max(cap - 1, 1)), IMAGE_SIDES[1], padded=True),
-            _Plan("long", 1, cap, IMAGE_SIDES[0]),
+            Plan("unpadded", 2, min(17, max(cap // 2, 1)), IMAGE_SIDES[0]),
+            Plan("padded", 3, min(padded, max(cap - 1, 1)), IMAGE_SIDES[1], padded=True),
+            Plan("long", 1, cap, IMAGE_SIDES[0]),
         ]
     if not inputs:
-        return [_Plan("no-inputs", 1, 1, IMAGE_SIDES[0])]
+        return [Plan("no-inputs", 1, 1, IMAGE_SIDES[0])]
     return [
-        _Plan("random-2", 2, min(17, cap), IMAGE_SIDES[0]),
-        _Plan("random-3", 3, min(43, cap), IMAGE_SIDES[1]),
+        Plan("random-2", 2, min(17, cap), IMAGE_SIDES[0]),
+        Plan("random-3", 3, min(43, cap), IMAGE_SIDES[1]),
     ]
-
-
-def _role(value: ir.Value) -> str:
-    """`ids`, `mask`, `segment` or `position` by name and type, else empty."""
-    name = (value.name or "").lower()
-    integer = value.dtype is not None and value.dtype.is_integer()
-    if "mask" in name:
-        return "mask"
-    if not integer:
-        return ""
-    if "token_type" in name or "segment" in name:
-        return "segment"
-    if "position" in name:
-        return "position"
-    return "ids" if name.endswith("ids") or "tokens" in name else ""
 
 
 def _array(
     value: ir.Value,
-    plan: _Plan,
+    plan: Plan,
     sizes: dict[str, int],
     rows: int | None,
     rng: np.random.Generator,
@@ -195,11 +161,11 @@ def _array(
             f"no feed can be made up for input '{value.name}': it is {kind}",
             f"give one with {arg('feeds', 'FILE.npz')}",
         )
-    shape = _shape(value, plan, sizes, stated)
-    role = _role(value)
-    if role == "mask":
+    shape = shape_of(value, plan, sizes, stated)
+    part = role(value)
+    if part == "mask":
         return _mask(shape, plan).astype(dtype.numpy())
-    if role == "position":
+    if part == "position":
         return np.broadcast_to(np.arange(shape[-1] if shape else 1), shape).astype(dtype.numpy())
     if dtype == ir.DataType.BOOL:
         return rng.random(shape) < 0.5
@@ -209,96 +175,13 @@ def _array(
     return rng.standard_normal(shape).astype(dtype.numpy())
 
 
-def _mask(shape: tuple[int, ...], plan: _Plan) -> np.ndarray[Any, Any]:
+def _mask(shape: tuple[int, ...], plan: Plan) -> np.ndarray[Any, Any]:
     """Ones; in a padded feed every row but the first ends in zeros, the last row by half of its length."""
     mask = np.ones(shape, dtype=np.int64)
     if plan.padded and len(shape) == 2 and shape[1] > 1:
         for row in range(1, shape[0]):
             mask[row, shape[1] - max(1, shape[1] * row // (2 * (shape[0] - 1))) :] = 0
     return mask
-
-
-def _shape(
-    value: ir.Value, plan: _Plan, sizes: dict[str, int], stated: Mapping[str, tuple[int, ...]]
-) -> tuple[int, ...]:
-    if str(value.name) in stated:
-        return stated[str(value.name)]
-    dims = list(value.shape) if value.shape is not None else [ir.SymbolicDim(None)] * (2 if _role(value) else 1)
-    return tuple(
-        dim if isinstance(dim, int) else _size(str(dim.value or ""), axis, value, plan, sizes)
-        for axis, dim in enumerate(dims)
-    )
-
-
-def _size(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> int:
-    """Size of a dynamic dimension; arithmetic such as `past_sequence_length + sequence_length` is that of its parts."""
-    if not name:
-        return sizes.get(f"#{axis}", _by_axis(axis, value, plan))
-    if name not in sizes:
-        computed = _computed(name, axis, value, plan, sizes)
-        sizes[name] = _fresh_size(name, axis, value, plan) if computed is None else computed
-    return sizes[name]
-
-
-def _computed(name: str, axis: int, value: ir.Value, plan: _Plan, sizes: dict[str, int]) -> int | None:
-    """The number that a name stands for that is arithmetic on others; None for any other name."""
-    try:
-        tree = ast.parse(name.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-    def of(part: ast.expr) -> int:
-        if isinstance(part, ast.Constant) and isinstance(part.value, int):
-            return part.value
-        if isinstance(part, ast.Name):
-            return _size(part.id, axis, value, plan, sizes)
-        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv):
-            names = {each.id for each in (part.left, part.right) if isinstance(each, ast.Name)}
-            if not isinstance(part.op, ast.Add) and not names <= plan.names:
-                raise TypeError
-            left, right = of(part.left), of(part.right)
-            match part.op:
-                case ast.Add():
-                    return left + right
-                case ast.Sub():
-                    return max(left - right, 0)
-                case ast.Mult():
-                    return left * right
-            return left // max(right, 1)
-        raise TypeError
-
-    try:
-        return of(tree) if isinstance(tree, ast.BinOp) else None
-    except (TypeError, RecursionError):
-        return None
-
-
-def _fresh_size(name: str, axis: int, value: ir.Value, plan: _Plan) -> int:
-    lowered = name.lower()
-    if "batch" in lowered:
-        return plan.batch
-    if "past" in lowered or (str(value.name), axis) in plan.demands.grown:
-        return plan.past
-    if "seq" in lowered or "length" in lowered:
-        return plan.length
-    if "height" in lowered or "width" in lowered:
-        return plan.side
-    return 3 if "channel" in lowered else _by_axis(axis, value, plan)
-
-
-def _by_axis(axis: int, value: ir.Value, plan: _Plan) -> int:
-    """Unnamed dimensions: axis 0 is the batch, axes of a text input the length, axes of an image its sides."""
-    place = (str(value.name), axis)
-    if place in plan.demands.sizes:
-        return plan.demands.sizes[place]
-    if place in plan.demands.grown:
-        return plan.past
-    if axis == 0:
-        return plan.batch
-    rank = len(value.shape) if value.shape is not None else 2
-    if rank == 4 and not _role(value):
-        return 3 if axis == 1 else plan.side
-    return plan.length
 
 
 def as_feed(model: Model, name: str, arrays: Mapping[str, Any]) -> Feed:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from onnxfix.flows.repair.bisection import Kept, Search
+from onnxfix.flows.repair.search.bisection import Kept, Search
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.site import layer_of
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onnxfix.surgery.script import Script
 
     from .repair import Repaired
-    from .search import SearchWish
+    from .search.search import SearchWish
 
 Scripted: TypeAlias = str | Path | Callable[[Any], Any]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -106,9 +106,9 @@ def repair(
     from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
     from . import repair as job
-    from .answers import MadeUp
-    from .budget import GB
     from .naming import default_output
+    from .verification.answers import MadeUp
+    from .verification.budget import GB
 
     for name, value, known in (
         ("precision", precision, Precision),
@@ -201,8 +201,8 @@ def _search(
     wish: Wish, destination: Path, asked: bool, metric: Metric, limit: float | None, log: Path | None
 ) -> SearchWish | None:
     """What to search for, None where that was not asked for. Raises OnnxfixError."""
-    from .search import SearchWish
-    from .verification import HALVES, LIMITS
+    from .search.search import SearchWish
+    from .verification.verification import HALVES, LIMITS
 
     if not asked:
         if metric != "rel-l2" or log:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import onnx_ir as ir
 
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
@@ -19,10 +16,8 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.provenance import REPAIR
-from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
-from onnxfix.nouns.types.operators import BODIES
 from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
@@ -31,18 +26,20 @@ from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
 from onnxfix.surgery.sites import random_numbers
 
-from . import arrival, copies, escalation, interface, other_batches
-from .answers import MadeUp
-from .search import Answer, SearchWish, search
-from .search_problems import REASON
-from .verification import Check, Verification, in_figures, in_words, require_typed, rough
+from . import arrival, copies, escalation
+from .plans import Plans
+from .quantized import require_quantized, still_int8
+from .search.problems import REASON
+from .search.search import Answer, SearchWish, search
+from .verification import interface, other_batches
+from .verification.answers import MadeUp
+from .verification.verification import Check, Verification, require_typed
+from .verification.words import in_figures, in_words, rough
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
 
 
-# Products of integers, whose activations are quantized as well.
-INTEGER_SUMS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 KEY = REPAIR
 """Metadata entry of a result, which says what was done and how it was verified."""
 
@@ -55,23 +52,6 @@ class Attempt:
     steps: Recipe
     outcome: Outcome
     result: Model
-
-
-@dataclass
-class Plans:
-    """The last plan, so that a graph that did not change is not planned again: each takes a second or more."""
-
-    target: Target
-    key: bytes = b""
-    plan: Plan | None = None
-
-    def of(self, model: Model) -> Plan:
-        from onnxfix.diagnose.placement.forecast import forecast
-
-        key = _structure(model)
-        if self.plan is None or key != self.key:
-            self.key, self.plan = key, forecast(model, self.target)
-        return self.plan
 
 
 class Job:
@@ -169,11 +149,11 @@ class Job:
         steps, last = recipe(wish, self.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(self.model, self.progress)
         if wish.int8:
-            _require_quantized(draft, self.model, outcome.notes)
+            require_quantized(draft, self.model, outcome.notes)
         draft.ir.metadata_props.pop(KEY, None)
         earlier, further = self.before[1], self._written(draft, last)
         changes = (*earlier.changes, *outcome.changes, *further.changes)
-        notes = (*self.notes, *earlier.notes, *outcome.notes, *_still_int8(wish, self.model), *further.notes)
+        notes = (*self.notes, *earlier.notes, *outcome.notes, *still_int8(wish, self.model), *further.notes)
         passes = (*self.before[0].passes, *steps.passes, *last.passes)
         written = Model.open(self.file, self.model.custom_op_libraries)
         return Attempt(wish, Recipe(passes), Outcome(changes, notes), written)
@@ -327,66 +307,3 @@ def _noted(attempt: Attempt, note: str) -> Attempt:
 
 def _figure(comparison: Comparison) -> str:
     return f"{comparison.rel_l2:.1e}" if comparison.sound else "NaN"
-
-
-def _structure(model: Model) -> bytes:
-    """A digest of nodes, small constants and the types of large ones: what a plan depends on."""
-    digest = hashlib.sha256()
-    for text in _described(model):
-        digest.update(text.encode())
-    return digest.digest()
-
-
-def _described(model: Model) -> Iterator[str]:
-    for graph in model.graphs():
-        for value in (*graph.inputs, *graph.initializers.values(), *graph.outputs):
-            tensor = value.const_value
-            kind = _content(tensor) if tensor is not None else f"{value.type} {value.shape}"
-            yield f"{value.name} {kind}\n"
-    for node in model.nodes():
-        names = [v.name if v is not None else "" for v in (*node.inputs, *node.outputs)]
-        attributes = [
-            f"{a.name}={_content(a.value) if a.type == ir.AttributeType.TENSOR else a.value}"
-            for a in node.attributes.values()
-            if a.type not in BODIES
-        ]
-        yield f"{node.domain} {node.op_type} {len(node.inputs)} {names} {attributes}\n"
-
-
-def _content(tensor: ir.TensorProtocol) -> str:
-    small = tensor.nbytes <= 1024 and tensor.dtype != ir.DataType.STRING
-    return f"{tensor.dtype} {tensor.shape} {tensor.tobytes().hex() if small else ''}"
-
-
-def _still_int8(wish: Wish, model: Model) -> tuple[str, ...]:
-    """A note when half precision is asked of linears that compute in integers."""
-    from onnxfix.surgery.sites.linear import linears
-
-    found = [x for x in linears.find(model) if x.quantized] if wish.precision in HALVES and not wish.int8 else []
-    count = sum(
-        x.node.op_type in INTEGER_SUMS or (not x.reason and x.node.op_type in ("MatMul", "Gemm")) for x in found
-    )
-    if not count:
-        return ()
-    said = f"{plural(count, 'linear')} {'computes' if count == 1 else 'compute'} in int8 and will stay so"
-    return (f"{said}: for {wish.precision} start from the float file that it was quantized from",)
-
-
-def _require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
-    """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
-    from onnxfix.surgery.sites.linear import embeddings, linears
-
-    found, tables = linears.find(result), list(embeddings.find(result))
-    done = sum(x.quantized for x in found) + sum(x.quantized for x in tables)
-    before = [x.quantized for x in linears.find(source)] + [x.quantized for x in embeddings.find(source)]
-    if done > sum(before):
-        return
-    skipped = [x for x in found if not x.quantized]
-    if before and not skipped and found:
-        said = f"nothing was quantized: all {plural(len(found), 'linear')} are quantized already"
-        raise OnnxfixError(said, "nothing was written; to quantize it otherwise, start from the float file")
-    why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
-    left = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), "")
-    where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
-    advice = f"{arg('int8', 'weight-only', 'dynamic')} may reach it" if left else "int8 needs float weights"
-    raise OnnxfixError(f"nothing was quantized: {where}{left or why}", f"nothing was written; {advice}")

@@ -27,12 +27,12 @@ from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 
-from .answers import MadeUp
 from .attempts import KEY, Job
 from .naming import default_output
-from .search import Answer, SearchWish
+from .search.search import Answer, SearchWish
 from .size_due import due, said
-from .verification import LIMITS
+from .verification.answers import MadeUp
+from .verification.verification import LIMITS
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed

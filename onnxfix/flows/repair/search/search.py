@@ -14,16 +14,16 @@ from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.site import label, scope_of
 
-from .search_problems import problem
+from .problems import problem
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxfix.flows.repair.verification.verification import Verification
     from onnxfix.nouns.model import Model
     from onnxfix.surgery.recipes import Wish
 
     from .bisection import Found
-    from .verification import Verification
 
 Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
 SCHEMA = "onnxfix.search/1"

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, Sentence, arg
+from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
 
 from .answers import LENGTHS, SHORTER, MadeUp, answers
+from .words import advice, in_figures
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -28,19 +28,10 @@ if TYPE_CHECKING:
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
 LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
 HALVES = ("fp16", "bf16")
-# Twice what 8 bits may lose: from here on a quantized result is said to be rough.
-ROUGH = 0.1
-# Beyond these an integer result is another one, and no rough one: unlike numbers of one size differ by 1.4, and a
-# transposed or permuted weight gave 0.9.
-LARGEST_ROUNDING, LEAST_COSINE = 0.5, 0.85
 # A source that differs from itself by more draws random numbers; threads may sum in another order.
 REPEATED = 1e-6
 # Weights from here on: two sessions of twice that size would not fit beside each other on a small machine.
 LARGE_BYTES = 1 << 30
-_ADVICE = (
-    f"nothing was written; {arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms, "
-    f"{arg('block_node')} what you name, or raise {arg('max_error')}"
-)
 
 
 @dataclass(frozen=True)
@@ -167,7 +158,7 @@ class Verification:
             raise OnnxfixError(
                 f"the repaired model differs from the source by {in_figures(comparison)} "
                 f"(limit {self.check.limit:g}){blamed}",
-                _advice(comparison, self.check.half),
+                advice(comparison, self.check.half),
             )
 
     def _refuse_spread_nan(self, comparison: Comparison) -> None:
@@ -238,24 +229,6 @@ class Verification:
         return f"; the worst node is {found.site}{reach}"
 
 
-def _advice(comparison: Comparison, half: bool) -> str:
-    """What to do about an error. A larger limit where rounding explains it, and not where another answer came out."""
-    if half:
-        return _ADVICE
-    name = arg("block_node")
-    if _is_rounding(comparison):
-        return f"nothing was written; raise {arg('max_error')} or keep nodes with {name}"
-    return f"nothing was written; no rounding errs so much: keep nodes in float with {name}, or report it"
-
-
-def _is_rounding(comparison: Comparison) -> bool:
-    """Whether every output is still the source's, if a rough one: all finite, of its shape, and pointing its way. What
-    mixes up rows or columns has the size of the source and another direction; 4 bits a weight err by 0.2."""
-    return comparison.sound and all(
-        d.rel_l2 <= LARGEST_ROUNDING and not d.cosine < LEAST_COSINE for d in comparison.differences
-    )
-
-
 def require_typed(result: Model) -> None:
     """Every value of a conversion must have one type that its operators take. Raises OnnxfixError for the first not."""
     conflicts = infer(result.ir).conflicts
@@ -277,52 +250,3 @@ def _require_repeatable(model: Model, source: Runner, reference: Runner, feed: F
         f"{'export it in eval mode' if training else 'find what draws random numbers in it'}, "
         f"or use {arg('verify', False)}",
     )
-
-
-def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
-    """How a result was verified, in one sentence."""
-    how = "on CPU"
-    if held.check.half:
-        ran = len(comparisons) > 1
-        how = "every node rounded to its type" + (", and on CPU" if ran else "; no session could run it on this CPU")
-    on = plural(len(held.feeds), "feed")
-    silent = sorted({name for c in comparisons for name in c.never_compared})
-    but = f"; never finite and so not compared: {', '.join(silent)}" if silent else ""
-    if held.drawing:
-        drawn = f"{Site.of_node(held.drawing[0])}{' and others' * (len(held.drawing) > 1)}"
-        but += f"; with the same random numbers of {drawn} in both"
-    but += held.shortened
-    if all(c.identical for c in comparisons):
-        return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
-    error = f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e}"
-    return f"{error}{_meaning(comparisons, held.check)} on {on}, {how}{but}"
-
-
-def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
-    """Of quantized weights: the limit, and in how many rows the largest entry is still the same one."""
-    if check.kind not in ("int8", "int4"):
-        return ""
-    shares = [d.argmax_agreement for c in comparisons for d in c.differences if d.argmax_agreement is not None]
-    share = min(shares, default=0.0)
-    rows = "all rows" if share == 1 else f"at least {int(100 * share)} % of rows"
-    agree = f"; argmax agrees in {rows}" if shares else ""
-    return f" (limit {check.limit:g}{agree})"
-
-
-def rough(comparisons: Sequence[Comparison], check: Check) -> tuple[str, ...]:
-    """A warning on an error that is within the limit of 4 bits and that nobody would call right."""
-    error = max((c.rel_l2 for c in comparisons), default=0.0)
-    if check.kind != "int4" or error <= ROUGH:
-        return ()
-    advice = f"{arg('bits', 8)}, a smaller {arg('block_size')}, or {arg('search', True)} on real inputs err less"
-    return (Sentence(f"warning: the result errs by {100 * error:.0f} % of its size; {advice}"),)
-
-
-def in_figures(comparison: Comparison) -> str:
-    """What is wrong with the worst output of a comparison."""
-    worst = comparison.worst
-    if worst.shape_mismatch:
-        return f"shape in output {worst.output}: {worst.shape_mismatch}"
-    if worst.new_nonfinite:
-        return f"{worst.new_nonfinite} NaN or infinite values in output {worst.output}"
-    return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} on the {worst.feed} feed"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from onnxfix.flows.against.against import noisiest
+from onnxfix.flows.repair.escalation import Kept, keeping, prepared
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.site import label, layer_of, scope_of
 from onnxfix.nouns.types.inference import infer
@@ -18,14 +19,11 @@ from onnxfix.surgery.sites.half import half_plan
 from onnxfix.surgery.sites.half.half_types import touches_float
 from onnxfix.surgery.sites.linear import linears
 
-from .escalation import Kept, keeping, prepared
-
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxfix.flows.repair.verification.verification import Verification
     from onnxfix.nouns.model import Model
-
-    from .verification import Verification
 
 REASON = "found by search"
 

@@ -1,0 +1,129 @@
+"""Sizes of the dimensions of made-up inputs: by name, by arithmetic on names, by what reads them, by their place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from .demands import Demands
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of one feed's named dimensions."""
+
+    name: str
+    batch: int
+    length: int
+    side: int
+    padded: bool = False
+    demands: Demands = field(default_factory=Demands)
+    names: frozenset[str] = frozenset()
+    """Of all dimensions: `batch-size` is one, and no difference of two."""
+
+    @property
+    def past(self) -> int:
+        """Positions of a cache: short, next to any length, and a size no other dimension has."""
+        return self.batch + 2
+
+
+def role(value: ir.Value) -> str:
+    """`ids`, `mask`, `segment` or `position` by name and type, else empty."""
+    name = (value.name or "").lower()
+    integer = value.dtype is not None and value.dtype.is_integer()
+    if "mask" in name:
+        return "mask"
+    if not integer:
+        return ""
+    if "token_type" in name or "segment" in name:
+        return "segment"
+    if "position" in name:
+        return "position"
+    return "ids" if name.endswith("ids") or "tokens" in name else ""
+
+
+def shape_of(
+    value: ir.Value, plan: Plan, sizes: dict[str, int], stated: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
+    """The shape that an input gets: stated, else static sizes and what its dimension names are in this feed."""
+    if str(value.name) in stated:
+        return stated[str(value.name)]
+    dims = list(value.shape) if value.shape is not None else [ir.SymbolicDim(None)] * (2 if role(value) else 1)
+    return tuple(
+        dim if isinstance(dim, int) else _size(str(dim.value or ""), axis, value, plan, sizes)
+        for axis, dim in enumerate(dims)
+    )
+
+
+def _size(name: str, axis: int, value: ir.Value, plan: Plan, sizes: dict[str, int]) -> int:
+    """Size of a dynamic dimension; arithmetic such as `past_sequence_length + sequence_length` is that of its parts."""
+    if not name:
+        return sizes.get(f"#{axis}", _by_axis(axis, value, plan))
+    if name not in sizes:
+        computed = _computed(name, axis, value, plan, sizes)
+        sizes[name] = _fresh_size(name, axis, value, plan) if computed is None else computed
+    return sizes[name]
+
+
+def _computed(name: str, axis: int, value: ir.Value, plan: Plan, sizes: dict[str, int]) -> int | None:
+    """The number that a name stands for that is arithmetic on others; None for any other name."""
+    try:
+        tree = ast.parse(name.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+    def of(part: ast.expr) -> int:
+        if isinstance(part, ast.Constant) and isinstance(part.value, int):
+            return part.value
+        if isinstance(part, ast.Name):
+            return _size(part.id, axis, value, plan, sizes)
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv):
+            names = {each.id for each in (part.left, part.right) if isinstance(each, ast.Name)}
+            if not isinstance(part.op, ast.Add) and not names <= plan.names:
+                raise TypeError
+            left, right = of(part.left), of(part.right)
+            match part.op:
+                case ast.Add():
+                    return left + right
+                case ast.Sub():
+                    return max(left - right, 0)
+                case ast.Mult():
+                    return left * right
+            return left // max(right, 1)
+        raise TypeError
+
+    try:
+        return of(tree) if isinstance(tree, ast.BinOp) else None
+    except (TypeError, RecursionError):
+        return None
+
+
+def _fresh_size(name: str, axis: int, value: ir.Value, plan: Plan) -> int:
+    lowered = name.lower()
+    if "batch" in lowered:
+        return plan.batch
+    if "past" in lowered or (str(value.name), axis) in plan.demands.grown:
+        return plan.past
+    if "seq" in lowered or "length" in lowered:
+        return plan.length
+    if "height" in lowered or "width" in lowered:
+        return plan.side
+    return 3 if "channel" in lowered else _by_axis(axis, value, plan)
+
+
+def _by_axis(axis: int, value: ir.Value, plan: Plan) -> int:
+    """Unnamed dimensions: axis 0 is the batch, axes of a text input the length, axes of an image its sides."""
+    place = (str(value.name), axis)
+    if place in plan.demands.sizes:
+        return plan.demands.sizes[place]
+    if place in plan.demands.grown:
+        return plan.past
+    if axis == 0:
+        return plan.batch
+    rank = len(value.shape) if value.shape is not None else 2
+    if rank == 4 and not role(value):
+        return 3 if axis == 1 else plan.side
+    return plan.length
