@@ -106,7 +106,10 @@ def _folded(editor: Editor, linear: linears.Linear) -> ir.Value | None:
     made = [move for move in moves if move is not None]
     name = f"{source.name}_folded"
     # Shape and dtype of the result without reading the weight: the same moves over a broadcast zero of its shape.
-    probe = _all(made, np.broadcast_to(np.zeros((), dtype=tensor.dtype.numpy()), tensor.shape.numpy()))
+    try:
+        probe = _all(made, np.broadcast_to(np.zeros((), dtype=tensor.dtype.numpy()), tensor.shape.numpy()))
+    except (IndexError, ValueError):  # axes that the weight does not have: the runtime says it on loading
+        return None
     if not any(node.op_type == "Cast" for node in path):
         return editor.add_initializer(
             name, weight_data.Moved(tensor, probe.shape, lambda array: _all(made, array), name)

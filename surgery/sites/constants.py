@@ -97,9 +97,12 @@ def trace(value: ir.Value | None) -> Trace | None:
 
 
 def evaluate(node: ir.Node, array: Array) -> Array | None:
-    """One data-movement node on one array; None when its parameters are not constant."""
+    """One data-movement node on one array; None when its parameters are not constant, or do not fit the array."""
     move = mover(node)
-    return move(array) if move is not None else None
+    try:
+        return move(array) if move is not None else None
+    except (IndexError, ValueError):  # the runtime says it, when it loads the model
+        return None
 
 
 def mover(node: ir.Node) -> Callable[[Array], Array] | None:

@@ -12,7 +12,7 @@ from typing import Any
 import onnx_ir as ir
 
 from .sparse import dense
-from .types import has_map, without_negative_dims
+from .types import is_foreign, without_negative_dims
 
 TYPE = "onnxfix.type"
 """Where a value keeps its serialized TypeProto when onnx-ir has no class for it."""
@@ -34,7 +34,7 @@ def make_plain(model: Any) -> dict[str, bytes]:
     kept = {
         info.name: info.type.SerializeToString()
         for info in (*model.graph.input, *model.graph.output)
-        if has_map(info.type)
+        if is_foreign(info.type)
     }
     for function in model.functions:
         _declared(function.value_info)
@@ -97,7 +97,7 @@ def _graph(graph: Any) -> None:
 def _declared(infos: Any) -> None:
     for info in infos:
         without_negative_dims(info.type)
-        if has_map(info.type):
+        if is_foreign(info.type):
             info.ClearField("type")
 
 

@@ -17,18 +17,18 @@ def fault(declared: Any) -> str:
         return "" if number == 0 or known(number) else f"is declared with the unknown type {number}"
     if kind in ("sequence_type", "optional_type"):
         inner = getattr(declared, kind).elem_type
-        if inner.WhichOneof("value") is None:
+        if inner.WhichOneof("value") is None or (inner.HasField("tensor_type") and not inner.tensor_type.elem_type):
             return f"is declared as {kind.removesuffix('_type')} of nothing"
         return fault(inner)
     return ""
 
 
-def has_map(declared: Any) -> bool:
-    """Whether a type holds a map at any depth."""
+def is_foreign(declared: Any) -> bool:
+    """Whether a type holds, at any depth, what onnx-ir has no class for: a map, or an opaque type."""
     kind = declared.WhichOneof("value")
     if kind in ("sequence_type", "optional_type"):
-        return has_map(getattr(declared, kind).elem_type)
-    return bool(kind == "map_type")
+        return is_foreign(getattr(declared, kind).elem_type)
+    return kind in ("map_type", "opaque_type")
 
 
 def without_negative_dims(declared: Any) -> None:
