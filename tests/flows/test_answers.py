@@ -11,7 +11,7 @@ import pytest
 
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.run.runners import OrtRunner
-from onnxfix.flows.repair import budget
+from onnxfix.flows.repair.verification import budget
 from onnxfix.flows.repair.verification.answers import LENGTHS, Answers, MadeUp, answers
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
