@@ -30,7 +30,12 @@ def fixed_size(graph: gs.Graph) -> None:
 
 
 def other_rank(graph: gs.Graph) -> None:
-    graph.outputs[0].shape = ["n", 4, 1]
+    y = graph.outputs[0]
+    flat = gs.Variable("flat", y.dtype)
+    y.inputs[0].outputs = [flat]
+    axis = gs.Constant("axis", np.array([-1]))
+    graph.nodes.append(gs.Node("Unsqueeze", inputs=[flat, axis], outputs=[y]))
+    y.shape = ["n", 4, 1]
 
 
 def other_type(graph: gs.Graph) -> None:
