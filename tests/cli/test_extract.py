@@ -114,7 +114,7 @@ def test_between_names_and_on_given_feeds(folder: Path) -> None:
         (["--inputs", "d", "--outputs", "m"], "d is not read on the way to m"),
         (["--outputs", "x"], "x cannot be an output"),
         ([], "give one of the two"),
-        (["--scope", "layers.1", "-o", "model.onnx", "--force"], "model.onnx belongs to the source model"),
+        (["--scope", "layers.1", "-o", "model.onnx", "--force"], "model.onnx is read by this very call"),
         (["--scope", "layers.1", "-o", "none/part.onnx"], "folder none does not exist"),
     ],
 )
