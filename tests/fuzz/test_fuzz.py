@@ -20,7 +20,7 @@ def test_no_mutant_ends_in_an_internal_error_a_hang_or_much_memory() -> None:
     result = run(500, seed=1, often=60)
     assert result.is_sound, result.table()
     assert result.counts["diagnose: exit 1"] > 100, "the mutants are broken"
-    assert sum(count for what, count in result.counts.items() if what.startswith("diagnose")) == 500
+    assert sum(count for what, count in result.counts.items() if what.startswith("diagnose")) >= 500
 
 
 def test_a_mutant_is_made_from_its_number_alone() -> None:

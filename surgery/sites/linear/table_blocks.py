@@ -78,9 +78,11 @@ def _table(node: ir.Node) -> BlockTable | None:
     if zeros is not None and constant_tensor(zeros) is None:
         return None
     shape = tuple(tensor.shape.numpy())
-    if data.path:  # bytes of a product, taken as rows
+    if data.path and shape:  # bytes of a product, taken as rows
         shape = (shape[0], tensor.size // shape[0])
     bits = _INTEGERS[tensor.dtype] or integer(node, "bits", 4)
+    if bits not in (2, 4, 8) or not shape:
+        return None
     packed = 8 // bits if tensor.dtype == ir.DataType.UINT8 else 1
     axis = integer(node, "quantize_axis", 1) % len(shape)
     return BlockTable(node, data, bits, block, shape[-1] * packed, axis, len(shape))

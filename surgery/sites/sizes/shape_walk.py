@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -78,7 +79,7 @@ class Walk:
                 self.shapes[value] = known
         first = node.outputs[0]
         if first not in self.shapes and (rule := SHAPES.get(node.op_type)) is not None:
-            found = rule(node, shapes, numbers)
+            found = _attempted(rule, node, shapes, numbers)
             if found is not None:
                 self.shapes[first] = found
         if node.op_type == "Split":
@@ -115,11 +116,21 @@ class Walk:
         if node.op_type == "CastLike" and numbers[1] is not None and numbers[0] is None:
             tensor = constant_tensor(node.inputs[0])  # a float, which no shape is made of before it is cast
             small = tensor is not None and tensor.size == 1 and not isinstance(tensor, ir.ExternalTensor)
-            return tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
+            like: Numbers | None = tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
+            return like
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
-        return _evaluated(node, known)
+        return _attempted(_evaluated, node, known)
+
+
+def _attempted(function: Callable[..., Any], node: ir.Node, *known: Any) -> Any:
+    """None for numbers and shapes that the operator does not take, which the runtime says when it loads them, and for
+    results that no memory holds."""
+    try:
+        return function(node, *known)
+    except (ArithmeticError, IndexError, MemoryError, TypeError, ValueError):
+        return None
 
 
 def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:

@@ -94,4 +94,6 @@ def _declared(node: Any, schema: schemas.Schema) -> Iterator[str]:
 def schema_of(node: Any, imports: Mapping[str, int]) -> schemas.Schema | None:
     """What a node's operator is there, the newest one in a domain that is not imported; None for a custom one."""
     domain = schemas.canonical_domain(node.domain)
-    return schemas.find(node.op_type, domain, imports.get(domain, _NEWEST))
+    found = schemas.find(node.op_type, domain, imports.get(domain, _NEWEST))
+    # one that the operator set does not have yet is not known to it, and looked at all the same
+    return found or schemas.find(node.op_type, domain, _NEWEST)

@@ -21,6 +21,7 @@ _WIDE = {
     ir.DataType.UINT64: "uint64_data",
     ir.DataType.STRING: "string_data",
 }
+_FIELDS = ("int32_data", *dict.fromkeys(_WIDE.values()))
 _PAIRS = (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
 _ENTRIES = ("offset", "length")
 
@@ -61,7 +62,11 @@ def _inside(tensor: Any, dtype: ir.DataType, count: int) -> Iterator[str]:
         if held != needed:
             yield f"of shape {list(tensor.dims)} needs {needed:,} bytes and holds {held:,}"
         return
-    held = len(getattr(tensor, _WIDE.get(dtype, "int32_data")))
+    own = _WIDE.get(dtype, "int32_data")
+    held = len(getattr(tensor, own))
+    if other := next((name for name in _FIELDS if name != own and len(getattr(tensor, name))), ""):
+        yield f"of {dtype.name} holds {other}"
+        return
     needed = count * 2 if dtype in _PAIRS else -(-count // _in_one(dtype))
     if dtype.name in ("FLOAT6E2M3", "FLOAT6E3M2") and not all(0 <= number < 64 for number in tensor.int32_data):
         yield "holds numbers that are no six bits"
