@@ -206,7 +206,7 @@ def _array(
         return rng.random(shape) < 0.5
     if dtype.is_integer():
         high = rows or SMALL_INTEGERS
-        return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())
+        return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
     return rng.standard_normal(shape).astype(dtype.numpy())
 
 
