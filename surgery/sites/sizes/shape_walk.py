@@ -121,7 +121,8 @@ class Walk:
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
-        return _attempted(_evaluated, node, known)
+        made: Numbers | None = _attempted(_evaluated, node, known)
+        return made
 
 
 def _attempted(function: Callable[..., Any], node: ir.Node, *known: Any) -> Any:
