@@ -42,19 +42,24 @@ class Outcome:
     reason: str = ""
     error: float | None = None
     seconds: float = 0.0
+    given: bool = False
+    """It declined and asked for inputs, and got ours."""
 
 
 def outcome(model: Found, command: str, timeout_s: float) -> Outcome:
     """Run one command on one model, with a deadline in seconds."""
     begun = time.monotonic()
     verdict, reason, error = _judged(model, command, timeout_s)
+    feeds = _feeds(model, command, timeout_s) if verdict == "declined" and "--feeds" in reason else None
+    if feeds:
+        verdict, reason, error = _judged(model, command, timeout_s, "--feeds", str(feeds))
     reason = _without_places(reason, model)
-    return Outcome(model, command, verdict, reason, error, time.monotonic() - begun)
+    return Outcome(model, command, verdict, reason, error, time.monotonic() - begun, feeds is not None)
 
 
-def _judged(model: Found, command: str, timeout_s: float) -> tuple[Verdict, str, float | None]:
+def _judged(model: Found, command: str, timeout_s: float, *more: str) -> tuple[Verdict, str, float | None]:
     result = model.path.parent / "results" / f"{command.replace(' ', '-')}.onnx"
-    arguments = [word.format(model.path) for word in COMMANDS[command]] + ["--timeout", f"{timeout_s:g}"]
+    arguments = [word.format(model.path) for word in COMMANDS[command]] + ["--timeout", f"{timeout_s:g}", *more]
     if command in LIMITS:
         result.parent.mkdir(exist_ok=True)
         arguments += ["--output", str(result)]
@@ -75,6 +80,13 @@ def _judged(model: Found, command: str, timeout_s: float) -> tuple[Verdict, str,
     if not result.exists():
         return "declined", _nothing_written(done.stdout), None
     return _checked(model.path, result, command, timeout_s)
+
+
+def _feeds(model: Found, command: str, timeout_s: float) -> Path | None:
+    """Inputs that the source runs on; None where we find none either."""
+    path = model.path.parent / f"{command.replace(' ', '-')}.npz"
+    _run([sys.executable, "-m", "published.own", str(model.path), str(path)], timeout_s)
+    return path if path.exists() else None
 
 
 def _checked(source: Path, result: Path, command: str, timeout_s: float) -> tuple[Verdict, str, float | None]:

