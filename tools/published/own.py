@@ -2,7 +2,8 @@
 
 In a process of its own, as a file that is wrong may end it. Prints one JSON object: `error`, the largest relative L2
 difference of an output (infinite where shapes or types differ), or `unchecked`, why the CPU does not run it. A RESULT
-that ends in .npz is written: inputs that the source runs on, other ones than the comparison takes.
+that ends in .npz is written: inputs that the source runs on, other ones than the comparison takes. A RESULT that is a
+kind of ROUNDED is not read: `error` is then how far the source moves when its weights alone are rounded.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from published.pins import VALUES
@@ -47,7 +50,9 @@ def main() -> None:
             raise SystemExit(reason)
         np.savez(result, **feeds[0])  # type: ignore[arg-type]
         return
-    sys.stdout.write(json.dumps(compared(source, result)))
+    kind = str(result)
+    found = {"error": moved(source, kind)} if kind in ROUNDED else compared(source, result)
+    sys.stdout.write(json.dumps(found))
 
 
 def compared(source: Path, result: Path) -> dict[str, Any]:
@@ -67,14 +72,61 @@ def compared(source: Path, result: Path) -> dict[str, Any]:
         return {word: f"the result does not load on the CPU: {_line(error)}", **said}
     if [i.name for i in before.get_inputs()] != [i.name for i in after.get_inputs()]:
         return {"failed": "other inputs", **said}
-    worst = 0.0
-    for feed in feeds:
-        try:
-            pairs = zip(before.run(None, feed), after.run(None, feed), strict=True)
-        except Exception as error:
-            return {"failed": f"the result does not run: {_line(error)}", **said}
-        worst = max(worst, *(difference(np.asarray(a), np.asarray(b)) for a, b in pairs))
-    return {"error": worst, **said}
+    try:
+        return {"error": _furthest(before, after, feeds), **said}
+    except Exception as error:
+        return {"failed": f"the result does not run: {_line(error)}", **said}
+
+
+def moved(source: Path, kind: str) -> float:
+    """How far the source's own answers move when its weights alone are rounded."""
+    before = _session(source)
+    with tempfile.TemporaryDirectory() as folder:
+        after = _with_weights(source, ROUNDED[kind], Path(folder))
+        return _furthest(before, after, _working(before, source)[0])
+
+
+def _furthest(before: Any, after: Any, feeds: list[dict[str, Array]]) -> float:
+    """The largest difference of an output on a feed."""
+    pairs = [pair for feed in feeds for pair in zip(before.run(None, feed), after.run(None, feed), strict=True)]
+    return max(difference(np.asarray(a), np.asarray(b)) for a, b in pairs)
+
+
+def _of_a_byte(array: Array) -> Array:
+    """A matrix in 8 bits, a scale a column; anything else as it is."""
+    if array.ndim != 2:
+        return array
+    scale = np.maximum(np.abs(array).max(axis=0), 1e-30) / 127
+    return (np.round(array / scale) * scale).astype(array.dtype)
+
+
+# How a source's weights are rounded, and nothing else, to see how far it moves by what a precision is: a difference of
+# that size is no mistake of a conversion, but what this network on these inputs makes of it.
+ROUNDED: dict[str, Callable[[Array], Array]] = {
+    "half": lambda array: array.astype(np.float16).astype(array.dtype),
+    "8 bits": _of_a_byte,
+}
+
+
+def _with_weights(source: Path, rounded: Callable[[Array], Array], folder: Path) -> Any:
+    """A session of the source with its float weights rounded, at every depth."""
+    model = onnx.load(source)
+    for graph in _graphs(model.graph):
+        constants = [a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
+        for tensor in [*graph.initializer, *constants]:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                array = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(rounded(array), tensor.name))
+    onnx.save(model, folder / "rounded.onnx")
+    return _session(folder / "rounded.onnx")
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                yield from _graphs(body)
 
 
 def difference(wanted: Array, found: Array) -> float:
