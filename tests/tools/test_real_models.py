@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 from onnx.external_data_helper import set_external_data
-from published.own import compared, difference
+from published.own import compared, difference, moved
 from published.wheels import digest, models
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -90,3 +90,11 @@ def test_differences() -> None:
     assert difference(ones, np.array([1, 1, 1, np.nan], np.float32)) == float("inf")
     assert difference(np.arange(4), np.array([0, 1, 2, 4])) == 0.25
     assert difference(ones * 0, ones * np.float32(1e-6)) == pytest.approx(1e-2)
+
+
+def test_what_rounding_the_weights_makes_of_the_source(tmp_path: Path) -> None:
+    """1 + 2^-12 is no half, of which the nearest is 1; whole numbers up to 12 are."""
+    (tmp_path / "exact.onnx").write_bytes(linear())
+    (tmp_path / "between.onnx").write_bytes(linear(np.full((3, 4), 1 + 2**-12, np.float32)))
+    assert moved(tmp_path / "exact.onnx", "half") == 0
+    assert moved(tmp_path / "between.onnx", "half") == pytest.approx(2**-12, rel=1e-2)

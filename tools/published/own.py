@@ -97,7 +97,8 @@ def _of_a_byte(array: Array) -> Array:
     if array.ndim != 2:
         return array
     scale = np.maximum(np.abs(array).max(axis=0), 1e-30) / 127
-    return (np.round(array / scale) * scale).astype(array.dtype)
+    rounded: Array = (np.round(array / scale) * scale).astype(array.dtype)
+    return rounded
 
 
 # How a source's weights are rounded, and nothing else, to see how far it moves by what a precision is: a difference of
