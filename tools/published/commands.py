@@ -42,8 +42,6 @@ class Outcome:
     reason: str = ""
     error: float | None = None
     seconds: float = 0.0
-    given: bool = False
-    """It declined and asked for inputs, and got ours."""
 
 
 def outcome(model: Found, command: str, timeout_s: float) -> Outcome:
@@ -54,7 +52,7 @@ def outcome(model: Found, command: str, timeout_s: float) -> Outcome:
     if feeds:
         verdict, reason, error = _judged(model, command, timeout_s, "--feeds", str(feeds))
     reason = _without_places(reason, model)
-    return Outcome(model, command, verdict, reason, error, time.monotonic() - begun, feeds is not None)
+    return Outcome(model, command, verdict, reason, error, time.monotonic() - begun)
 
 
 def _judged(model: Found, command: str, timeout_s: float, *more: str) -> tuple[Verdict, str, float | None]:

@@ -16,7 +16,7 @@ checks each file that `repair` writes: the source and the result in ONNX Runtime
 CPU, on random inputs of its own, apart from what the product verified. A cell is the largest relative L2 difference of
 an output there (of integers the share that differs). Past {limits}
 a result has failed; so has a command with an internal error, with C++ in its words, or that does not keep its deadline
-of {deadline:g} s. `declined` is one line that says why, with nothing written. † is one that asked for inputs and got
+of {deadline:g} s. `declined` is one line that says why, with nothing written. A command that asks for inputs gets
 some that the source runs on. `unchecked` is written, and did not run on this CPU or on inputs of ours. `bench` is left
 out: it needs data, which the packages do not carry.
 """
@@ -61,8 +61,9 @@ def _reasons(verdict: str, done: list[Outcome]) -> Iterator[str]:
 
 
 def _cell(outcome: Outcome) -> str:
-    said = f"{outcome.error:.1g}" if outcome.verdict == "passed" and outcome.error is not None else outcome.verdict
-    return f"{said} †" if outcome.given else said
+    if outcome.verdict == "passed" and outcome.error is not None:
+        return f"{outcome.error:.1g}"
+    return outcome.verdict
 
 
 def _name(model: Found) -> str:
