@@ -116,13 +116,12 @@ class Walk:
         if node.op_type == "CastLike" and numbers[1] is not None and numbers[0] is None:
             tensor = constant_tensor(node.inputs[0])  # a float, which no shape is made of before it is cast
             small = tensor is not None and tensor.size == 1 and not isinstance(tensor, ir.ExternalTensor)
-            like: Numbers | None = tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
-            return like
+            return tensor.numpy().astype(numbers[1].dtype) if small and tensor is not None else None
         known = [n for n in numbers if n is not None]
         if not known or len(known) < len([v for v in node.inputs if v is not None]):
             return None
-        made: Numbers | None = _attempted(_evaluated, node, known)
-        return made
+        evaluated: Numbers | None = _attempted(_evaluated, node, known)
+        return evaluated
 
 
 def _attempted(function: Callable[..., Any], node: ir.Node, *known: Any) -> Any:
