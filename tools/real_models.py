@@ -58,6 +58,7 @@ def collected(wheels: Path, folder: Path, only: str, most: float) -> tuple[list[
             if not re.search(only, f"{package} {model.name}"):
                 continue
             if LEFT_OUT.get(package, "\n") in model.path.name:
+                notes.append(f"{package} {version}, `{model.name}`: left out for its time")
                 continue
             same = None if model.skipped else seen.setdefault(digest(model), model)
             if same is model:

