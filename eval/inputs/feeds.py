@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -171,7 +172,7 @@ def _array(
         return rng.random(shape) < 0.5
     if dtype.is_integer():
         high = rows or SMALL_INTEGERS
-        return rng.integers(0, min(high, np.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())
+        return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
     return rng.standard_normal(shape).astype(dtype.numpy())
 
 
