@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.numerics.compare import difference
 from onnxfix.eval.run.engines.pytorch import TorchRunner
@@ -14,6 +16,7 @@ from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.nouns.errors import arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
+from onnxfix.nouns.weights.weight_data import Array
 from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .spec import ExportFailure
@@ -31,6 +34,10 @@ def verify(path: Path, model: Model, torch_model: TorchModel, name: str, progres
     """
     _check_interface(model, torch_model)
     reference = TorchRunner(torch_model.module, torch_model.output_names, name="torch")
+    for baked in baked_sizes.find(model.graph):  # it names the node; a run at another size would name one behind it
+        feed = _one_more(make_feeds(model)[0], baked)
+        _expected(reference, feed)  # what the module itself does not take is no fault of the exporter
+        raise _frozen(baked)
     try:
         candidate = OrtRunner(path, name="the exported model")
     except LoadFailure as error:
@@ -58,14 +65,28 @@ def verification_feeds(model: Model, torch_model: TorchModel) -> list[Feed]:
     return feeds
 
 
-def _compare(reference: TorchRunner, candidate: OrtRunner, feed: Feed) -> tuple[OutputDifference, ...]:
+def _one_more(feed: Feed, baked: baked_sizes.Baked) -> Feed:
+    """A feed whose baked axis is one longer, in every input that has it."""
+    arrays = dict(feed.arrays)
+    for value, axis in baked.axis.places:
+        name = str(value.name)
+        if name in arrays:
+            arrays[name] = np.concatenate([arrays[name], arrays[name].take([-1], axis)], axis)
+    return Feed(f"{feed.name}, {baked.axis.name} of {baked.size + 1}", arrays)
+
+
+def _expected(reference: TorchRunner, feed: Feed) -> dict[str, Array]:
     try:
-        expected = reference.run(feed.arrays)
+        return reference.run(feed.arrays)
     except RunFailure as error:
         raise ExportFailure(
             f"torch itself fails on feed '{feed.name}' ({_shapes(feed)}): {error.message.marked}",
             f"make the module take any batch and length, or use {arg('verify', False)}",
         ) from error
+
+
+def _compare(reference: TorchRunner, candidate: OrtRunner, feed: Feed) -> tuple[OutputDifference, ...]:
+    expected = _expected(reference, feed)
     try:
         actual = candidate.run(feed.arrays)
     except RunFailure as error:
@@ -100,8 +121,6 @@ def _check_interface(model: Model, torch_model: TorchModel) -> None:
             size = shape[axis] if shape is not None else None
             if isinstance(size, int):
                 raise ExportFailure(f"the exporter froze axis '{dimension}' of {name} to {size}", "try the other one")
-    for found in baked_sizes.find(model.graph):  # it names the node; a run at another size would name one behind it
-        raise _frozen(found)
 
 
 def _describe(result: Comparison) -> str:

@@ -60,7 +60,7 @@ def test_a_signal_leaves_nothing(name: str, folder: Path) -> None:
     asleep(process)
     assert list((folder / "work").glob(".onnxfix-*"))
     process.send_signal(getattr(signal, name))
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode != 0 and left(folder) == []
     assert sorted(p.name for p in (folder / "work").iterdir()) == ["leaver.py", "model.onnx", "sleeper.py"]
 
@@ -72,7 +72,7 @@ def test_nohup_goes_on(folder: Path) -> None:
     time.sleep(0.5)
     assert process.poll() is None
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize("script", ["sleeper.py", "leaver.py"])
@@ -83,7 +83,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(
     if script == "sleeper.py":
         asleep(process)
         process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     stranger = folder / "work" / ".onnxfix-notours"  # of the same kind of name, with something in it
     stranger.mkdir()
     (stranger / "mine.txt").write_text("mine")
@@ -94,7 +94,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(
     done = onnxfix("repair", "model.onnx", "--precision", "fp32", cwd=folder / "work")
     assert done.returncode == 0 and stage[0].is_dir() and living.poll() is None, "not of one that lives"
     living.terminate()
-    living.communicate(timeout=30)
+    living.communicate(timeout=120)
     assert (stranger / "mine.txt").read_text() == "mine"
     (stranger / "mine.txt").unlink()
     stranger.rmdir()
@@ -111,5 +111,5 @@ def test_an_interrupted_bench_says_how_to_go_on(folder: Path) -> None:
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert (process.returncode, said) == (2, "onnxfix: error: interrupted; --resume goes on where it was\n")

@@ -54,8 +54,9 @@ def quantized(folder: Path, sign: float, *options: str) -> tuple[float, float, d
     scores = of_file(summed), of_file(emulated)
     here = of_file(result)
     assert here == scores[pair_sums.saturate()], "what is emulated is what this CPU does"
-    emulated.unlink()
-    summed.unlink()
+    for file in (emulated, summed):
+        file.unlink()
+        Path(f"{file}.data").unlink(missing_ok=True)
     return *scores, json.loads(diagnosed.stdout)
 
 

@@ -206,7 +206,7 @@ def test_auto_fails_when_the_fallback_disagrees_with_torch(tmp_path: Path) -> No
 
 
 def test_torch_itself_refusing_a_batch_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ExportFailure, match="torch itself fails on feed 'padded'"):
+    with pytest.raises(ExportFailure, match="torch itself fails on feed 'unpadded, batch of 3'"):
         planted("OnlyTwoRows", tmp_path, exporter="legacy")
 
 

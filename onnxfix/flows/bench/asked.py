@@ -136,7 +136,8 @@ def bench(
     at_least("threads", threads, 0, whole=True)
     where, asked = _provider(provider), path_of("output", output)
     if asked is not None:
-        named = {"models": models, "checkpoint": checkpoint, "data": data, "baseline": baseline}
+        # the baseline is read before anything is written: a bench may be compared with the one it takes the place of
+        named = {"models": models, "checkpoint": checkpoint, "data": data}
         for name in NAMES:
             keep_inputs({"output": asked / name}, named)
         keep_folder(asked, (*NAMES, "parts", *(["models"] if sweep else [])), force)

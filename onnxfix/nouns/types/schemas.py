@@ -36,10 +36,10 @@ class Schema:
     outputs: tuple[Formal, ...]
     allowed: dict[str, frozenset[str]]
     deprecated: bool = False
-    takes: tuple[int, int] = (0, 1 << 31)
+    takes: tuple[int, int] = field(default=(0, 1 << 31), compare=False)
     """Least and most inputs."""
-    makes: tuple[int, int] = (0, 1 << 31)
-    attributes: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    makes: tuple[int, int] = field(default=(0, 1 << 31), compare=False)
+    attributes: Mapping[str, tuple[str, bool]] = field(default_factory=dict, compare=False)
     """Type (`INT`, `TENSOR`) of each attribute, and whether a node must have it. Kernel tables hold none."""
 
     def input_formal(self, index: int) -> Formal | None:

@@ -87,9 +87,10 @@ def test_the_worker_reports_a_refusal_and_writes_nothing(tmp_path: Path) -> None
     assert not (tmp_path / "out.onnx").exists()
 
 
-def test_an_input_that_nothing_makes_is_a_finding_at_once() -> None:
+def test_an_input_that_nothing_makes_is_a_finding_at_once(tmp_path: Path) -> None:
     proto = graphs.proto_of(graphs.model("g (float[b,4] x) => (float[b,4] y) { y = Relu(x) }"))
     proto.graph.node[0].input[0] = "nope"
-    report = diagnose(graphs.opened(proto), Target.resolve("cuda", "forecast"))
-    assert "nope" in report.plan.load_error and [f.code for f in report.findings][:1] == ["K004"]
+    onnx.save(proto, tmp_path / "model.onnx")
+    report = diagnose(Model.look(tmp_path / "model.onnx"), Target.resolve("cuda", "forecast"))
+    assert [f.code for f in report.findings][:1] == ["K007"] and "nope" in report.findings[0].message
     assert not plan(chain()).load_error, "the next graph gets its own answer"

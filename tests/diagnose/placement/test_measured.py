@@ -211,7 +211,7 @@ def test_a_provider_that_does_not_load_is_no_placement(tmp_path: Path) -> None:
 
 @no_cuda
 def test_measured_without_a_device_is_refused_before_the_model_is_read(tmp_path: Path) -> None:
-    done = onnxfix("diagnose", tmp_path / "there is none.onnx", "--engine", "measured")
+    done = onnxfix("diagnose", tmp_path / "there is none.onnx", "--target", "cuda", "--engine", "measured")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no CUDA device" in done.stderr and "--engine forecast" in done.stderr

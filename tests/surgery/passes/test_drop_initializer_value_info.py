@@ -43,7 +43,7 @@ def test_a_weight_that_is_an_output_states_its_type(inside: bool) -> None:
     """Of the graph, or of a body that only hands on a constant of its own."""
     model = graphs.model(
         """g (float[batch,4] x, bool c) => (float[batch,3] y, float[3,4] r) { y = Gemm<transB = 1>(x, w)
-            r = If (c) <then_branch = t () => (float[3,4] k) <float[3,4] k> { },
+            r = If (c) <then_branch = t () => (float[3,4] k) { k = Abs(w) },
                         else_branch = e () => (float[3,4] q) { q = Neg(w) }> }"""
         if inside
         else "g (float[batch,4] x) => (float[batch,3] y, float[3,4] w) { y = Gemm<transB = 1>(x, w) }",
@@ -51,7 +51,9 @@ def test_a_weight_that_is_an_output_states_its_type(inside: bool) -> None:
     )
     if inside:
         body = next(n for n in model.nodes() if n.op_type == "If").attributes["then_branch"].as_graph()
-        made = body.outputs[0]
+        made = ir.Value(name="k", type=body.outputs[0].type, shape=body.outputs[0].shape)
+        body.outputs[0] = made
+        body.remove(body[0])
         made.const_value = ir.tensor(np.full((3, 4), 2, np.float32), name="k")
         body.register_initializer(made)
     before = model.fingerprint()
