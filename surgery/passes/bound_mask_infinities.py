@@ -11,7 +11,8 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites.constants import Array, constant_attribute_tensor, constant_tensor, small_array
+from onnxfix.surgery.half.mask_constants import constants, rewrite
+from onnxfix.surgery.sites.constants import Array, constant_tensor, small_array
 
 NEVER = -1e30
 """Two more masks and any score fit beside it in fp32, and its exponential is as much 0."""
@@ -36,27 +37,18 @@ class BoundMaskInfinities:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        for graph in editor.model.graphs():
-            for value in list(graph.initializers.values()):
-                if (array := _mask(value)) is not None:
-                    editor.replace_tensor(value, _bounded(array, value.name or ""), "mask without infinities")
-        for node in list(editor.model.nodes()):
-            if node.op_type == "ConstantOfShape" and (fill := node.attributes.get("value")) is not None:
-                array = fill.value.numpy()
-                if _is_mask(array) and _only_masks(node.outputs[0]):
-                    editor.set_attribute(node, ir.AttrTensor("value", _bounded(array, "")))
-            elif node.op_type == "Constant" and (array := _mask(node.outputs[0])) is not None:
-                tensor = constant_attribute_tensor(node)
-                name = tensor.name or "" if tensor is not None else ""
-                editor.set_operator(node, "Constant", {"value": _bounded(array, name)}, inputs=0)
-
+        rewrite(editor, _bound, _bounded, "mask without infinities")
         if editor.changes:
             editor.notes.append("masks of -inf are -1e30: rows that see nothing average their values and are no NaN")
 
     def measure(self, model: Model) -> float:
-        constants = [v for g in model.graphs() for v in g.initializers.values()]
-        constants += [n.outputs[0] for n in model.nodes() if n.op_type == "Constant"]
-        return float(sum(1 for value in constants if _mask(value) is not None))
+        return float(sum(1 for value in constants(model) if _mask(value) is not None))
+
+
+def _bound(value: ir.Value, fill: Array | None) -> Array | None:
+    if fill is None:
+        return _mask(value)
+    return fill if _is_mask(fill) and _only_masks(value) else None
 
 
 def _mask(value: ir.Value) -> Array | None:
@@ -76,5 +68,6 @@ def _only_masks(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(node.op_type in _MASKING for node in value.consumers())
 
 
-def _bounded(array: Array, name: str) -> ir.TensorProtocol:
-    return ir.Tensor(np.where(np.isneginf(array), np.float32(NEVER), array).astype(np.float32), name=name)
+def _bounded(array: Array) -> Array:
+    bounded: Array = np.where(np.isneginf(array), np.float32(NEVER), array).astype(np.float32)
+    return bounded

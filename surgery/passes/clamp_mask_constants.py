@@ -11,7 +11,8 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.sites.constants import Array, constant_attribute_tensor, constant_tensor, small_array
+from onnxfix.surgery.half.mask_constants import constants, rewrite
+from onnxfix.surgery.sites.constants import Array, constant_tensor, small_array
 from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
 
 NEVER = 16384.0
@@ -40,24 +41,15 @@ class ClampMaskConstants:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        for graph in editor.model.graphs():
-            for value in list(graph.initializers.values()):
-                array = _mask(value)
-                if array is not None and not _is_bound(value):
-                    editor.replace_tensor(value, _clamped(array, value.name or ""), "mask within the range of half")
-        for node in list(editor.model.nodes()):
-            if node.op_type == "ConstantOfShape" and (fill := node.attributes.get("value")) is not None:
-                if _is_mask(fill.value.numpy()) and not _is_bound(node.outputs[0]):
-                    editor.set_attribute(node, ir.AttrTensor("value", _clamped(fill.value.numpy(), "")))
-            elif node.op_type == "Constant" and (tensor := constant_attribute_tensor(node)) is not None:
-                array = _mask(node.outputs[0])
-                if array is not None and not _is_bound(node.outputs[0]):
-                    editor.set_operator(node, "Constant", {"value": _clamped(array, tensor.name or "")}, inputs=0)
+        rewrite(editor, _clampable, _clamped, "mask within the range of half")
 
     def measure(self, model: Model) -> float:
-        constants = [v for g in model.graphs() for v in g.initializers.values()]
-        constants += [n.outputs[0] for n in model.nodes() if n.op_type == "Constant"]
-        return float(sum(1 for value in constants if _mask(value) is not None))
+        return float(sum(1 for value in constants(model) if _mask(value) is not None))
+
+
+def _clampable(value: ir.Value, fill: Array | None) -> Array | None:
+    array = _mask(value) if fill is None else fill if _is_mask(fill) else None
+    return None if array is None or _is_bound(value) else array
 
 
 def _mask(value: ir.Value) -> Array | None:
@@ -78,6 +70,7 @@ def _is_bound(value: ir.Value) -> bool:
     return value.is_graph_output() or any(node.op_type in _BOUNDED for node in value.consumers())
 
 
-def _clamped(array: Array, name: str) -> ir.TensorProtocol:
+def _clamped(array: Array) -> Array:
     beyond = np.isfinite(array) & (np.abs(array) >= LARGEST_SCALE)
-    return ir.Tensor(np.where(beyond, np.sign(array) * NEVER, array).astype(np.float32), name=name)
+    clamped: Array = np.where(beyond, np.sign(array) * NEVER, array).astype(np.float32)
+    return clamped
