@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def repaired(folder: Path, *options: str) -> tuple[dict[str, Any], Model]:
-    command = ("repair", *options, "--max-error", "2", "-o", "result.onnx", "--force", "--format", "json")
+    command = ("repair", *options, "--max-error", "9", "-o", "result.onnx", "--force", "--format", "json")
     done = onnxfix(*command, cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), Model.open(folder / "result.onnx")
