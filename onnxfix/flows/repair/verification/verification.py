@@ -216,8 +216,9 @@ class Verification:
             reference,
             candidate,
             (*self.feeds, *self.draws),
-            valid_only=self.check.half or not self.check.padding,
             how=how,
+            valid_only=self.check.half or not self.check.padding,
+            mean=self.check.kind.startswith("int"),
         )
         candidate.close()
         if reference is not self.reference:
