@@ -180,7 +180,7 @@ class Job:
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
-        held = Verification(self.meant, self.meant.path, self._check(False, asked.limit), feeds)
+        held = Verification(self.meant, self.meant.path, self._check(False, asked.limit), feeds, progress=self.progress)
         if self._may_saturate():  # else what is found is what this CPU saturates
             self.wish = replace(self.wish, reduce_range=True)
             self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
@@ -206,7 +206,7 @@ class Job:
             interface.require_same(self.model, done.result, self.wish)
         self.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
-        held = Verification(self.meant, self.meant.path, check, feeds, more)
+        held = Verification(self.meant, self.meant.path, check, feeds, more, self.progress)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)

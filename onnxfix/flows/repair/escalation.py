@@ -28,8 +28,6 @@ BUDGETS = {"fp16": 1e-3, "bf16": 8e-3}
 
 # Seconds after which a search for what half precision harms, which nobody asked for, begins no further feed.
 HARMED_S = 20.0
-# Seconds after which a search for what half precision harms, which nobody asked for, begins no further feed.
-HARMED_S = 20.0
 
 Kept = tuple[tuple[str, str], ...]
 """Labels of nodes, each with the reason to keep it in fp32."""
@@ -54,6 +52,7 @@ def harmed(
     """
     from onnxfix.eval.numerics.sensitivity import beyond, harms, in_words, names
 
+    progress("find what half precision harms")
     base = prepared(model, wish)
     types = infer(base.ir)
     already = set(dict(kept_by_structure(base, wish)))

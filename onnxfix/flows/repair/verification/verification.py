@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.progress import Advance
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
@@ -60,11 +61,17 @@ class Verification:
     """
 
     def __init__(
-        self, model: Model, source: Path, check: Check, given: Sequence[Feed] = (), more: Sequence[Feed] = ()
+        self,
+        model: Model,
+        source: Path,
+        check: Check,
+        given: Sequence[Feed] = (),
+        more: Sequence[Feed] = (),
+        progress: Advance = lambda step: None,
     ) -> None:
         from onnxfix.eval.run.runners import LoadFailure
 
-        self.model, self.source, self.check = model, source, check
+        self.model, self.source, self.check, self.progress = model, source, check, progress
         self.drawing = random_numbers.drawing(model)
         self._not_a_number: Site | Literal[False] | None = False
         try:
@@ -87,6 +94,7 @@ class Verification:
         from onnxfix.eval.run.session import beside, on_disk
 
         how = "half precision emulated node by node"
+        self.progress("verify with every node rounded to half precision")
         if self.drawing:
             return self._compare(self.reference, emulated(seeded(result)), result.path, "none", how)
         rounded = emulated(result)
@@ -105,6 +113,7 @@ class Verification:
         from onnxfix.eval.run.load_check import require_survival
         from onnxfix.eval.run.runners import LoadFailure
 
+        self.progress("verify on CPU")
         require_survival(result.path, self._libraries)
         reference = self.reference
         if not self.check.half:
@@ -218,6 +227,7 @@ class Verification:
         from onnxfix.eval.numerics.side_by_side import profile, worst
         from onnxfix.eval.run.seeded import seeded
 
+        self.progress("find the worst node")
         feed = next((f for f in self.feeds if f.name == comparison.worst.feed), self.feeds[0])
         try:
             found = worst(profile(seeded(self.model), emulated(seeded(result)), feed))
