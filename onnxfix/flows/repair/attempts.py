@@ -192,7 +192,8 @@ class Job:
         return answer
 
     def _check(self, exact: bool, limit: float) -> Check:
-        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse, made_up=self.made_up)
+        padding, scheme = not self.wish.fuse, self.wish.int8
+        return Check(exact, self.kind, limit, self.wish.precision, padding, self.made_up, scheme)
 
     def verified(
         self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()

@@ -18,6 +18,7 @@ from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
 
+from . import blame
 from .answers import LENGTHS, SHORTER, MadeUp, answers
 from .words import advice, in_figures
 
@@ -48,6 +49,8 @@ class Check:
     """Whether rows of padding are compared, too: an operator may answer something else there, which nothing reads."""
     made_up: MadeUp = field(default_factory=MadeUp)
     """How inputs are made up where none are given."""
+    scheme: str = ""
+    """Of a quantization: dynamic, static or weight-only."""
 
     @property
     def half(self) -> bool:
@@ -163,11 +166,11 @@ class Verification:
         if comparison.worst.new_nonfinite and self.check.kind.startswith("int"):
             self._refuse_spread_nan(comparison)
         if not comparison.within(self.check.limit):
-            blamed = self._blame(comparison, result) if self.check.half else ""
+            blamed = self._blame(comparison, result)
             raise OnnxfixError(
                 f"the repaired model differs from the source by {in_figures(comparison)} "
                 f"(limit {self.check.limit:g}){blamed}",
-                advice(comparison, self.check.half),
+                advice(comparison, self.check.kind, self.check.scheme),
             )
 
     def _refuse_spread_nan(self, comparison: Comparison) -> None:
@@ -222,21 +225,16 @@ class Verification:
         return comparison
 
     def _blame(self, comparison: Comparison, result: Model) -> str:
-        """The node at which the two part, empty where no single one can be named."""
-        from onnxfix.eval.numerics.emulator import emulated
-        from onnxfix.eval.numerics.side_by_side import profile, worst
-        from onnxfix.eval.run.seeded import seeded
-
-        self.progress("find the worst node")
+        """What errs most, empty where nothing can be named or an fp32 result is not the source."""
+        if self.check.half and self.check.kind not in ("int8", "int4"):
+            find, step = blame.half_node, "find the worst node"
+        elif comparison.sound and self.check.kind in ("int8", "int4"):
+            find, step = blame.layers, "find the layers that lose most"
+        else:
+            return ""
+        self.progress(step)
         feed = next((f for f in self.feeds if f.name == comparison.worst.feed), self.feeds[0])
-        try:
-            found = worst(profile(seeded(self.model), emulated(seeded(result)), feed))
-        except OnnxfixError:  # a graph that cannot be joined with itself: custom operators, unnamed values
-            return ""
-        if found is None:
-            return ""
-        reach = f", whose result reaches {found.largest:,.0f}" if found.lost else ""
-        return f"; the worst node is {found.site}{reach}"
+        return find(self.model, result, feed)
 
 
 def require_typed(result: Model) -> None:
