@@ -107,8 +107,8 @@ def repair(
 
     from . import repair as job
     from .naming import default_output
-    from .verification.answers import MadeUp
     from .verification.budget import GB
+    from .verification.made_up import MadeUp
 
     for name, value, known in (
         ("precision", precision, Precision),

@@ -32,7 +32,7 @@ from .quantized import require_quantized, still_int8
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import interface, other_batches
-from .verification.answers import MadeUp
+from .verification.made_up import MadeUp
 from .verification.verification import Check, Verification, require_typed
 from .verification.words import in_figures, in_words, rough
 
@@ -104,7 +104,6 @@ class Job:
         self.model = self.source = Model.open(made.save(file), self.model.custom_op_libraries)
         said = ", ".join(change.detail for change in outcome.changes if change.verb == "lower")
         self.notes.append(f"arrived newer than this ONNX Runtime: {said or 'converted'}, compared with that")
-        self.before = steps, outcome
         self.before = steps, outcome
 
     def _fp32(self, steps: Recipe, called: str) -> tuple[Model, Outcome]:
@@ -271,7 +270,7 @@ class Job:
         if first.error <= aim:
             return done, first
         tried = [(done.wish, first, "")]
-        for more in escalation.escalations(self.model, done.wish, held.feeds, first.sound, self.progress):
+        for more in escalation.escalations(self.model, done.wish, held.telling(first), first.sound, self.progress):
             self.progress(f"keep {more.what} in fp32")
             wish = escalation.keeping(done.wish, more.nodes)
             with contextlib.suppress(NothingHalfError):  # that would be the source again

@@ -31,7 +31,7 @@ from .attempts import KEY, Job
 from .naming import default_output
 from .search.search import Answer, SearchWish
 from .size_due import due, said
-from .verification.answers import MadeUp
+from .verification.made_up import MadeUp
 from .verification.verification import LIMITS
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
 
 from . import blame
-from .answers import LENGTHS, SHORTER, MadeUp, answers
+from .answers import answers
+from .made_up import LENGTHS, SHORTER, MadeUp
 from .words import advice, in_figures
 
 if TYPE_CHECKING:
@@ -80,13 +81,15 @@ class Verification:
         try:
             runner = self._runner(model, source, "none", self._threads, "source")
             lengths = LENGTHS if check.half else SHORTER
-            found = answers(model, runner, given, lengths, more, replace(check.made_up, half=check.half))
+            how = replace(check.made_up, half=check.half, draws=check.kind != "fp32")
+            found = answers(model, runner, given, lengths, more, how)
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message.marked}",
                 f"see {DIAGNOSE}, or use {arg('verify', False)}",
             ) from error
-        self.feeds, self.reference, self.shortened = found.feeds, found.reference, found.said
+        self.feeds, self.draws = found.feeds, found.draws
+        self.reference, self.shortened = found.reference, found.said
         _require_repeatable(model, runner, self.reference, self.feeds[0])
         runner.close()
 
@@ -118,7 +121,7 @@ class Verification:
 
         self.progress("verify on CPU")
         require_survival(result.path, self._libraries)
-        reference = self.reference
+        reference: Runner = self.reference
         if not self.check.half:
             reference = self._runner(self.model, self.source, "all", 1, "source")
         try:
@@ -130,6 +133,11 @@ class Verification:
                 f"the repaired model does not load: {error.message.marked}", "nothing was written"
             ) from error
         return self._compare(self.reference, result, result.path, "none"), optimised
+
+    def telling(self, comparison: Comparison) -> list[Feed]:
+        """The feeds to look for what errs on: of the draws only those on which an output errs most."""
+        worst = {d.feed for d in comparison.differences}
+        return [*self.feeds, *(feed for feed in self.draws if feed.name in worst)]
 
     def not_a_number(self) -> tuple[Site | None, str] | None:
         """Where the source makes NaN by itself, and how many in which output; None where its outputs hold none."""
@@ -217,7 +225,11 @@ class Verification:
         candidate = self._runner(model, result, level, self._threads, "repaired")
         how = how or f"ONNX Runtime CPU, optimisation {level}{', one thread' if self._threads == 1 else ''}"
         comparison = compare(
-            reference, candidate, self.feeds, valid_only=self.check.half or not self.check.padding, how=how
+            reference,
+            candidate,
+            (*self.feeds, *self.draws),
+            valid_only=self.check.half or not self.check.padding,
+            how=how,
         )
         candidate.close()
         if reference is not self.reference:
@@ -233,7 +245,7 @@ class Verification:
         else:
             return ""
         self.progress(step)
-        feed = next((f for f in self.feeds if f.name == comparison.worst.feed), self.feeds[0])
+        feed = next((f for f in (*self.feeds, *self.draws) if f.name == comparison.worst.feed), self.feeds[0])
         return find(self.model, result, feed)
 
 
