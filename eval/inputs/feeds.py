@@ -195,7 +195,7 @@ def _array(
         if (chosen := plan.setting(value, rng)) is not None:
             return np.full(shape, chosen, dtype.numpy())
         if str(value.name) in plan.lengths:  # of 0 tokens a mean or a softmax is NaN
-            return rng.integers(1, max(plan.length, 1) + 1, shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
+            return rng.integers(1, max(plan.length, 1) + 1, shape).astype(dtype.numpy())
         high = rows or SMALL_INTEGERS
         return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
     loudness = rng.choice(LOUDNESS) if plan.drawn else 1.0

@@ -1,4 +1,4 @@
-"""Lengths: integer inputs that a model compares with the numbers 0, 1, 2 … of a Range, to see what of a row is there."""
+"""Lengths: integer inputs that a model compares with the numbers of a Range, to see what of a row is there."""
 
 from __future__ import annotations
 
