@@ -29,6 +29,8 @@ class Plan:
     loudness: tuple[float, ...] = (1.0,)
     settings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of inputs that stand for a setting: the numbers that the model knows."""
+    lengths: frozenset[str] = frozenset()
+    """Inputs that say how many tokens or frames of a row there are."""
 
     def setting(self, value: ir.Value, rng: np.random.Generator) -> int | None:
         """The number that a setting gets: the first that is known, in a draw any, and now and then another one."""

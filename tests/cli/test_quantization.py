@@ -245,6 +245,31 @@ def up(graph):
     assert done.returncode == 2 and "raise --max-error" in done.stderr
 
 
+@pytest.mark.parametrize(("loud", "advised"), [(16, "raise --max-error"), (45, "this is more than rounding is worth")])
+def test_what_is_advised_depends_on_how_much_is_lost_and_the_layer_is_named(
+    tmp_path: Path, loud: float, advised: str
+) -> None:
+    """One loud channel takes the scale of a whole activation: the others lose 8 % to it, or a third."""
+    rng = np.random.default_rng(5)
+    scales, weights = np.full(32, 1.0), rng.normal(0, 0.2, (32, 64))
+    scales[0], weights[0] = loud, 0
+    graphs.model(
+        """g (float[batch,32] x) => (float[batch,32] y) {
+            s = Mul(x, scales)
+            [mixed] h = MatMul(s, up)
+            y = MatMul(h, down)
+        }""",
+        {
+            name: array.astype(np.float32)
+            for name, array in (("scales", scales), ("up", weights), ("down", rng.normal(0, 0.2, (64, 32))))
+        },
+    ).save(tmp_path / "model.onnx")
+    done = onnxfix("repair", "--int8", "dynamic", "--quantize-heads", "--no-migrate-outliers", cwd=tmp_path)
+    assert done.returncode == 2 and advised in done.stderr and not list(tmp_path.glob("*int8*"))
+    assert ("--max-error" in done.stderr) == (loud == 16)
+    assert "by themselves lose most: mixed" in done.stderr
+
+
 def test_static_int8_names_what_lies_in_a_body(tmp_path: Path) -> None:
     """ONNX Runtime's quantizer does not come there: the weight that both read would be stored in float and in int8."""
     text = """g (float[n,32] x) => (float[n,32] y) {

@@ -179,7 +179,7 @@ class Job:
 
     def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
         """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
-        held = Verification(self.meant, self.meant.path, self._check(False, asked.limit), feeds)
+        held = Verification(self.meant, self.meant.path, self._check(False, asked.limit), feeds, progress=self.progress)
         if self._may_saturate():  # else what is found is what this CPU saturates
             self.wish = replace(self.wish, reduce_range=True)
             self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
@@ -192,7 +192,8 @@ class Job:
 
     def _check(self, exact: bool, limit: float) -> Check:
         made_up = replace(self.made_up, draws=self._loudness())
-        return Check(exact, self.kind, limit, self.wish.precision, padding=not self.wish.fuse, made_up=made_up)
+        padding, scheme = not self.wish.fuse, self.wish.int8
+        return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, scheme)
 
     def _loudness(self) -> tuple[float, ...]:
         """Of draws. What integers resolve is of the size of what their scales were taken from, or of the loudest."""
@@ -214,7 +215,7 @@ class Job:
             interface.require_same(self.model, done.result, self.wish)
         self.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
-        held = Verification(self.meant, self.meant.path, check, feeds, more)
+        held = Verification(self.meant, self.meant.path, check, feeds, more, self.progress)
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)

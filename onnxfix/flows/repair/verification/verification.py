@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.progress import Advance
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
 
+from . import blame
 from .answers import answers
 from .made_up import LENGTHS, SHORTER, MadeUp
 from .words import advice, in_figures
@@ -48,6 +50,8 @@ class Check:
     """Whether rows of padding are compared, too: an operator may answer something else there, which nothing reads."""
     made_up: MadeUp = field(default_factory=MadeUp)
     """How inputs are made up where none are given."""
+    scheme: str = ""
+    """Of a quantization: dynamic, static or weight-only."""
 
     @property
     def half(self) -> bool:
@@ -61,11 +65,17 @@ class Verification:
     """
 
     def __init__(
-        self, model: Model, source: Path, check: Check, given: Sequence[Feed] = (), more: Sequence[Feed] = ()
+        self,
+        model: Model,
+        source: Path,
+        check: Check,
+        given: Sequence[Feed] = (),
+        more: Sequence[Feed] = (),
+        progress: Advance = lambda step: None,
     ) -> None:
         from onnxfix.eval.run.runners import LoadFailure
 
-        self.model, self.source, self.check = model, source, check
+        self.model, self.source, self.check, self.progress = model, source, check, progress
         self.drawing = random_numbers.drawing(model)
         self._not_a_number: Site | Literal[False] | None = False
         try:
@@ -90,6 +100,7 @@ class Verification:
         from onnxfix.eval.run.session import beside, on_disk
 
         how = "half precision emulated node by node"
+        self.progress("verify with every node rounded to half precision")
         if self.drawing:
             return self._compare(self.reference, emulated(seeded(result)), result.path, "none", how)
         rounded = emulated(result)
@@ -108,6 +119,7 @@ class Verification:
         from onnxfix.eval.run.load_check import require_survival
         from onnxfix.eval.run.runners import LoadFailure
 
+        self.progress("verify on CPU")
         require_survival(result.path, self._libraries)
         reference: Runner = self.reference
         if not self.check.half:
@@ -162,11 +174,11 @@ class Verification:
         if comparison.worst.new_nonfinite and self.check.kind.startswith("int"):
             self._refuse_spread_nan(comparison)
         if not comparison.within(self.check.limit):
-            blamed = self._blame(comparison, result) if self.check.half else ""
+            blamed = self._blame(comparison, result)
             raise OnnxfixError(
                 f"the repaired model differs from the source by {in_figures(comparison)} "
                 f"(limit {self.check.limit:g}){blamed}",
-                advice(comparison, self.check.half),
+                advice(comparison, self.check.kind, self.check.scheme),
             )
 
     def _refuse_spread_nan(self, comparison: Comparison) -> None:
@@ -226,20 +238,16 @@ class Verification:
         return comparison
 
     def _blame(self, comparison: Comparison, result: Model) -> str:
-        """The node at which the two part, empty where no single one can be named."""
-        from onnxfix.eval.numerics.emulator import emulated
-        from onnxfix.eval.numerics.side_by_side import profile, worst
-        from onnxfix.eval.run.seeded import seeded
-
+        """What errs most, empty where nothing can be named or an fp32 result is not the source."""
+        if self.check.half and self.check.kind not in ("int8", "int4"):
+            find, step = blame.half_node, "find the worst node"
+        elif comparison.sound and self.check.kind in ("int8", "int4"):
+            find, step = blame.layers, "find the layers that lose most"
+        else:
+            return ""
+        self.progress(step)
         feed = next((f for f in (*self.feeds, *self.draws) if f.name == comparison.worst.feed), self.feeds[0])
-        try:
-            found = worst(profile(seeded(self.model), emulated(seeded(result)), feed))
-        except OnnxfixError:  # a graph that cannot be joined with itself: custom operators, unnamed values
-            return ""
-        if found is None:
-            return ""
-        reach = f", whose result reaches {found.largest:,.0f}" if found.lost else ""
-        return f"; the worst node is {found.site}{reach}"
+        return find(self.model, result, feed)
 
 
 def require_typed(result: Model) -> None:
