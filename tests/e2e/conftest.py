@@ -10,7 +10,8 @@ import pytest
 from onnxfix.eval.demo import CHECKPOINT
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportSpec
-from onnxfix.flows.repair.repair import Repaired, repair
+from onnxfix.flows.repair.repair import repair
+from onnxfix.flows.repair.repaired import Repaired
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.recipes import Wish
 

@@ -19,7 +19,7 @@ from onnxfix.eval.demo import CHECKPOINT, HOLDOUT
 from onnxfix.eval.figures.metrics import macro_f1
 from onnxfix.eval.run import pair_sums
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner
-from onnxfix.flows.repair.repair import Repaired
+from onnxfix.flows.repair.repaired import Repaired
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target

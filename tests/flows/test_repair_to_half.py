@@ -12,7 +12,8 @@ import twins
 from oracle.random_graphs import random_model
 
 from onnxfix.diagnose.placement.forecast import forecast
-from onnxfix.flows.repair.repair import Repaired, repair
+from onnxfix.flows.repair.repair import repair
+from onnxfix.flows.repair.repaired import Repaired
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.recipes import Wish, recipe
