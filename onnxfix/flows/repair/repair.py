@@ -86,7 +86,7 @@ def repair(
             given = feeds or (calibration[: MORE + 1] if wish.int8 else ())
             done, comparisons, verified = job.verified(limit, given, calibration[:MORE] if not wish.int8 else ())
         else:
-            done, comparisons, verified = attempts.make(wish), (), "unverified"
+            done, comparisons, verified = attempts.make(job.wish), (), "unverified"
         progress("diagnose the result")
         after = diagnose(done.result, wish.target, plan=attempts.plans.of(done.result))
         before = earlier.result()
