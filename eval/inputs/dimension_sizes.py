@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from .demands import Demands
@@ -23,6 +24,16 @@ class Plan:
     demands: Demands = field(default_factory=Demands)
     names: frozenset[str] = frozenset()
     """Of all dimensions: `batch-size` is one, and no difference of two."""
+    drawn: bool = False
+    """One of many small feeds, whose float inputs are louder and softer."""
+    settings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of inputs that stand for a setting: the numbers that the model knows."""
+
+    def setting(self, value: ir.Value, rng: np.random.Generator) -> int | None:
+        """The number that a setting gets: the first that is known, in a draw any, and now and then another one."""
+        known = self.settings.get(str(value.name), ())
+        at = int(rng.integers(len(known) + 1)) if self.drawn and known else 0
+        return known[at] if at < len(known) else None
 
     @property
     def past(self) -> int:

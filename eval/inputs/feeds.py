@@ -1,7 +1,8 @@
 """Feeds: named inputs to run a model on, made up from its input types, shapes and dimension names, or read from .npz.
 
 A text encoder gets three feeds of three different batch × length shapes (no padding, padding at the right, 512
-tokens), so that an axis an exporter froze cannot go unnoticed. Any other model gets two feeds of different sizes.
+tokens), so that an axis an exporter froze cannot go unnoticed. Any other model gets two feeds of different sizes. Draws
+are many small feeds besides: a recurrent network can be right on two inputs and wrong by its whole size on a third.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from onnxfix.surgery.sites.sizes import baked_sizes
 from .demands import Axis, demands
 from .dimension_sizes import Plan, role, shape_of
 from .graph_limits import longest_sequence, table_rows
+from .settings import settings
 
 LONG = 512
 IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
 SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
+# Draws in turn: short ones, and ones that are long enough for errors of a state to add up.
+DRAWN_LENGTHS = (17, 512, 43, 160)
+# What a drawn float input is of, each by chance: images and features have about 1, sound has less.
+LOUDNESS = (1.0, 0.3, 0.1, 0.03)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Feed:
 
     name: str
     arrays: dict[str, np.ndarray[Any, Any]]
+    drawn: bool = False
+    """One of many small ones, which are compared together."""
 
 
 def required_inputs(model: Model) -> list[ir.Value]:
@@ -49,8 +57,9 @@ def make_feeds(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     sizes: Mapping[Axis, int] | None = None,
     whole_mask: bool = False,
+    draws: int = 0,
 ) -> list[Feed]:
-    """Feeds for any model, the same for the same seed.
+    """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead.
 
     Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes, and so is what
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
@@ -69,14 +78,15 @@ def make_feeds(
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
     names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
     frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
-    rng = np.random.default_rng(seed)
+    chosen = settings(inputs)
+    rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
-    for plan in _plans(inputs, max(cap, 1)):
-        plan = replace(plan, demands=found, names=names)
+    for plan in _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1)):
+        plan = replace(plan, demands=found, names=names, settings=chosen)
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
         arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
-        feeds.append(Feed(plan.name, arrays))
+        feeds.append(Feed(plan.name, arrays, drawn=plan.drawn))
     return feeds
 
 
@@ -141,6 +151,16 @@ def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
     ]
 
 
+def _drawn_plans(inputs: list[ir.Value], cap: int, count: int) -> list[Plan]:
+    """None where nothing can be drawn: a model without inputs, or of masks and positions alone."""
+    if all(role(v) in ("mask", "position") for v in inputs):
+        return []
+    return [
+        Plan(f"draw {i + 1}", 1, min(DRAWN_LENGTHS[i % len(DRAWN_LENGTHS)], cap), IMAGE_SIDES[i % 2], drawn=True)
+        for i in range(count)
+    ]
+
+
 def _array(
     value: ir.Value,
     plan: Plan,
@@ -171,9 +191,12 @@ def _array(
     if dtype == ir.DataType.BOOL:
         return rng.random(shape) < 0.5
     if dtype.is_integer():
+        if (chosen := plan.setting(value, rng)) is not None:
+            return np.full(shape, chosen, dtype.numpy())
         high = rows or SMALL_INTEGERS
         return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
-    return rng.standard_normal(shape).astype(dtype.numpy())
+    loudness = rng.choice(LOUDNESS) if plan.drawn else 1.0
+    return (loudness * rng.standard_normal(shape)).astype(dtype.numpy())
 
 
 def _mask(shape: tuple[int, ...], plan: Plan) -> np.ndarray[Any, Any]:

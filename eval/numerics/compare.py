@@ -3,12 +3,16 @@
 What a model makes of padding is nobody's business but the attention mask's: a query that may see no key at all averages
 them evenly in fp32, where finfo.min swallows the scores, and not in half, where -65,504 does not. `valid_only` leaves
 such positions out of the error; NaN and infinities count everywhere, since pooling multiplies them by zero and sums.
+
+Draws, which are many and small, make one difference an output: their largest relative error, or the root mean square
+of all, which is what a large batch errs by. Of integers the error varies with the row, by its nature.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,24 +22,80 @@ from onnxfix.eval.run.runners import Runner
 from onnxfix.nouns.comparison import Comparison, OutputDifference
 
 Array = np.ndarray[Any, Any]
+# A drawn output counts as at least so much of its size in all draws: one number that happens to be near 0 has no
+# relative error of its own.
+LEAST_SIZE = 0.25
 
 
 def compare(
-    reference: Runner, candidate: Runner, feeds: Iterable[Feed], *, how: str = "", valid_only: bool = False
+    reference: Runner,
+    candidate: Runner,
+    feeds: Iterable[Feed],
+    *,
+    how: str = "",
+    valid_only: bool = False,
+    mean: bool = False,
 ) -> Comparison:
     """Run both on every feed and measure every output of the reference, matched by name.
 
-    An output the candidate lacks counts as a shape mismatch. Raises what a runner raises (`RunFailure`).
+    An output the candidate lacks counts as a shape mismatch. `mean`: of draws the root mean square.
+    Raises what a runner raises (`RunFailure`).
     """
+    every = list(feeds)
     differences: list[OutputDifference] = []
-    for feed in feeds:
+    for feed in (feed for feed in every if not feed.drawn):
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
         mask = _mask(feed) if valid_only else None
         differences.extend(
             difference(feed.name, name, value, actual.get(name), mask) for name, value in expected.items()
         )
+    differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
+
+
+def _of_draws(reference: Runner, candidate: Runner, draws: Sequence[Feed], mean: bool) -> list[OutputDifference]:
+    """One difference an output over all draws."""
+    expected = [reference.run(feed.arrays) for feed in draws]
+    actual = [candidate.run(feed.arrays) for feed in draws]
+    found = []
+    for name in expected[0] if expected else ():
+        least = LEAST_SIZE * _size([answer[name] for answer in expected])
+        pairs = zip(draws, expected, actual, strict=True)
+        each = [difference(f.name, name, e[name], a.get(name), least=least) for f, e, a in pairs]
+        found.append(_joined(each, mean))
+    return found
+
+
+def _size(arrays: Sequence[Array]) -> float:
+    """The root mean square of the finite entries of numbers."""
+    flat = [_as_float(array).ravel() for array in arrays if array.dtype.kind not in "OSU"]
+    entries = np.concatenate(flat) if flat else np.zeros(0)
+    entries = entries[np.isfinite(entries)]
+    return float(np.sqrt(np.mean(np.square(entries)))) if entries.size else 0.0
+
+
+def _joined(each: Sequence[OutputDifference], mean: bool) -> OutputDifference:
+    """The differences of an output on all draws as one, which speaks of the worst of them."""
+    worst = max(each, key=lambda d: (bool(d.shape_mismatch), d.new_nonfinite, d.rel_l2))
+    return replace(
+        worst,
+        draws=len(each),
+        rel_l2=float(np.sqrt(np.mean(np.square([d.rel_l2 for d in each])))) if mean else worst.rel_l2,
+        max_abs=max(d.max_abs for d in each),
+        identical=all(d.identical for d in each),
+        new_nonfinite=sum(d.new_nonfinite for d in each),
+        compared=sum(d.compared for d in each),
+        cosine=float(np.nanmean(cosines)) if not np.isnan(cosines := [d.cosine for d in each]).all() else math.nan,
+        nan=sum(d.nan for d in each),
+        argmax_agreement=_mean([d.argmax_agreement for d in each]),
+        macro_f1=_mean([d.macro_f1 for d in each]),
+    )
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _mask(feed: Feed) -> Array | None:
@@ -46,13 +106,19 @@ def _mask(feed: Feed) -> Array | None:
 
 
 def difference(
-    feed: str, output: str, reference: Array, candidate: Array | None, mask: Array | None = None
+    feed: str,
+    output: str,
+    reference: Array,
+    candidate: Array | None,
+    mask: Array | None = None,
+    *,
+    least: float = 0.0,
 ) -> OutputDifference:
     """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
     of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
-    first two axes they are over its true positions.
+    first two axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
     """
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
@@ -68,7 +134,7 @@ def difference(
         finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - 2)))
     both = finite & np.isfinite(actual)
     delta = actual[both] - expected[both]
-    scale = float(np.linalg.norm(expected[finite]))
+    scale = max(float(np.linalg.norm(expected[finite])), least * math.sqrt(np.count_nonzero(finite)))
     norm = float(np.linalg.norm(delta))
     agreement, f1 = _choices(expected, actual, both)
     return OutputDifference(

@@ -30,6 +30,9 @@ class OutputDifference:
     """Share of rows (last axis) whose largest entry is the same one; None for outputs without rows of two or more."""
     macro_f1: float | None = None
     """Mean F1 of the candidate's choices over the classes that the reference chooses; None as above."""
+    draws: int = 0
+    """Of so many small feeds together, `feed` being the worst; `rel_l2` is the largest of theirs, of integers the root
+    mean square."""
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -46,6 +49,7 @@ class OutputDifference:
             "nan": self.nan,
             "argmax_agreement": self.argmax_agreement,
             "macro_f1": self.macro_f1,
+            "draws": self.draws,
         }
 
 
@@ -64,7 +68,7 @@ class Comparison:
 
     @property
     def rel_l2(self) -> float:
-        """The worst relative L2 error of any output on any feed; NaN when shapes differ."""
+        """The worst relative L2 error of any output on any feed, or over all draws; NaN when shapes differ."""
         worst = 0.0
         for d in self.differences:
             if d.rel_l2 != d.rel_l2:

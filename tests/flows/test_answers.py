@@ -12,7 +12,8 @@ import pytest
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.flows.repair.verification import budget
-from onnxfix.flows.repair.verification.answers import LENGTHS, Answers, MadeUp, answers
+from onnxfix.flows.repair.verification.answers import Answers, answers
+from onnxfix.flows.repair.verification.made_up import LENGTHS, MadeUp
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
@@ -127,3 +128,30 @@ def test_the_input_that_looks_wrong_is_named_and_a_stated_shape_helps(tmp_path: 
     assert f"input 'x', fed as {fed}, looks wrong: state its shape, as in input='x={fed}'" in str(caught.value)
     found = answered(model, tmp_path, MadeUp(shapes={"x": (3, 700), "z": (3, 77)}))
     assert found.feeds[0].arrays["x"].shape == (3, 700)
+
+
+STATE = """g (float[?,?] input, float[2,?,8] state) => (float[b] y, float[b,8] next) <int64 first = {0}> {
+    frames = Unsqueeze(input, one) padded = Pad<mode = "reflect">(frames, pads) c = Conv<strides = [48]>(padded, k)
+    m = ReduceMean<keepdims = 0>(c, two) h = Gather<axis = 0>(state, first) next = Add(m, h)
+    y = ReduceMean<keepdims = 0>(next, one)
+}"""
+
+
+def test_a_state_has_a_row_for_each_row_of_sound(tmp_path: Path) -> None:
+    """No axis has a name, so that rows and lengths are found by trial; draws take other lengths besides."""
+    values = weights(k=(8, 1, 48)) | {
+        "one": np.array([1]), "two": np.array([2]), "pads": np.array([0, 0, 0, 0, 0, 40]),
+    }  # fmt: skip
+    found = answered(graphs.model(STATE, values, opset=18), tmp_path, MadeUp(draws=True))
+    shapes = {feed.arrays["input"].shape: feed.arrays["state"].shape for feed in (*found.feeds, *found.draws)}
+    assert set(shapes.values()) == {(2, 1, 8)}
+    assert {1, 48, 512, 1024} <= {size for shape in shapes for size in shape}
+    assert len(found.draws) == 128
+    assert all(found.reference.run(feed.arrays) for feed in found.draws)
+
+
+def test_nothing_is_drawn_beside_inputs_that_are_given(tmp_path: Path) -> None:
+    path = additive().save(tmp_path / "model.onnx")
+    runner = OrtRunner(path, level="none", threads=1, name="source")
+    found = answers(Model.open(path), runner, make_feeds(additive(), longest=16), how=MadeUp(draws=True))
+    assert found.draws == [] and len(found.feeds) == 3

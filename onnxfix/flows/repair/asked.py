@@ -93,8 +93,8 @@ def repair(
 
     from . import repair as job
     from .naming import default_output
-    from .verification.answers import MadeUp
     from .verification.budget import GB
+    from .verification.made_up import MadeUp
 
     keywords.require_known(
         precision=precision, int8=int8, converter=converter, calibration=calibration, metric=metric, bits=bits,

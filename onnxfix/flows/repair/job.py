@@ -17,8 +17,8 @@ from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import interface, other_batches
-from .verification.answers import MadeUp
 from .verification.check import Check
+from .verification.made_up import MadeUp
 from .verification.verdict import require, require_typed
 from .verification.verification import Verification
 from .verification.words import in_words, rough

@@ -28,8 +28,8 @@ from .naming import default_output
 from .repaired import Repaired
 from .search.search import SearchWish
 from .size_due import due, said
-from .verification.answers import MadeUp
 from .verification.check import LIMITS
+from .verification.made_up import MadeUp
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed

@@ -180,3 +180,50 @@ def test_a_feed_that_does_not_fit_is_named(tmp_path: Path, change: dict[str, np.
     arrays = {name: np.zeros((2, 5), np.int64) for name in names} | change
     with pytest.raises(OnnxfixError, match=message):
         check_feed(model, Feed("mine", {k: v for k, v in arrays.items() if v is not None}))
+
+
+def test_draws_are_many_small_feeds_louder_and_softer(tmp_path: Path) -> None:
+    model = model_of("g (float[b, frames, 8] x) => (float[b, frames, 8] y) { y = Relu(x) }", tmp_path)
+    draws = make_feeds(model, draws=64)
+    assert len(draws) == 64 and all(feed.drawn and feed.arrays["x"].shape[0] == 1 for feed in draws)
+    assert {feed.arrays["x"].shape[1] for feed in draws} == {17, 43, 160, 512}
+    deviations = sorted(float(feed.arrays["x"].std()) for feed in draws)
+    assert deviations[0] < 0.04 and 0.8 < deviations[-1] < 1.2
+    again = make_feeds(model, draws=64)
+    assert all(np.array_equal(a.arrays["x"], b.arrays["x"]) for a, b in zip(draws, again, strict=True))
+    assert not any(feed.drawn for feed in make_feeds(model))
+
+
+def test_nothing_is_drawn_without_inputs(tmp_path: Path) -> None:
+    assert (
+        make_feeds(model_of("g () => (float[2] y) { y = Constant<value_floats=[1.0, 2.0]>() }", tmp_path), draws=8)
+        == []
+    )
+
+
+RATES = """
+g (float[b, n] x, int64 rate) => (float[b, n] y) {
+  known = Constant<value_ints=[16000]>()
+  wide = Cast<to=7>(rate)
+  is = Equal(wide, known)
+  scalar = Squeeze(is)
+  y = If(scalar)<then_branch = t () => (float[b, n] u) { u = Relu(x) },
+                 else_branch = e () => (float[b, n] v) { v = Neg(x) }>
+}
+"""
+
+
+def test_a_setting_gets_the_number_that_the_model_knows(tmp_path: Path) -> None:
+    """And in draws now and then another one, so that the other branch is compared, too."""
+    model = model_of(RATES, tmp_path)
+    assert [int(feed.arrays["rate"]) for feed in make_feeds(model)] == [16000, 16000]
+    drawn = [int(feed.arrays["rate"]) for feed in make_feeds(model, draws=32)]
+    assert 4 < drawn.count(16000) < 28 and set(drawn) <= {0, 1, 16000}
+
+
+@pytest.mark.parametrize("change", ["int64[3] rate", "float rate"])
+def test_other_inputs_are_no_settings(change: str, tmp_path: Path) -> None:
+    text = """g (CHANGE) => (bool[n] y) { known = Constant<value_ints=[7]>() wide = Cast<to=7>(rate)
+        y = Equal(wide, known) }"""
+    feeds = make_feeds(model_of(text.replace("CHANGE", change), tmp_path))
+    assert all(float(np.abs(feed.arrays["rate"]).max()) < 7 for feed in feeds)

@@ -38,6 +38,42 @@ def one(reference: object, candidate: object) -> object:
     return difference("feed", "y", np.asarray(reference), np.asarray(candidate))
 
 
+@dataclass
+class Scripted(Fixed):
+    """A runner that answers each feed with its own number."""
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"y": self.outputs[str(feed["key"])]}
+
+
+@pytest.mark.parametrize(("mean", "error"), [(False, 0.4), (True, 0.2)])
+def test_draws_are_one_difference(mean: bool, error: float) -> None:
+    """One of four errs by 0.4 of its size: 0.4 at most, 0.2 in the root mean square; the feed beside them by 0.01."""
+    feeds = [Feed("a", {"key": np.array("f")})]
+    feeds += [Feed(f"draw {i}", {"key": np.array(str(i))}, drawn=True) for i in range(4)]
+    before = {key: np.full((1, 2), 1.0) for key in "f0123"}
+    after = {key: array.copy() for key, array in before.items()} | {
+        "2": np.full((1, 2), 1.4),
+        "f": np.full((1, 2), 1.01),
+    }
+    found = compare(Scripted(before), Scripted(after), feeds, mean=mean)
+    assert [(d.feed, d.draws) for d in found.differences] == [("a", 0), ("draw 2", 4)]
+    assert found.differences[1].rel_l2 == pytest.approx(error)
+    assert found.differences[1].compared == 8 and not found.identical and found.sound
+    assert found.differences[0].rel_l2 == pytest.approx(0.01)
+
+
+def test_a_drawn_number_near_zero_errs_by_the_size_of_all(tmp_path: Path) -> None:
+    """0.001 of an output whose numbers are about 1: no error of its whole size. Lost numbers count all the same."""
+    feeds = [Feed(f"draw {i}", {"key": np.array(str(i))}, drawn=True) for i in range(4)]
+    before = {key: np.array([value]) for key, value in zip("0123", (1.0, -1.0, 1.0, 0.0), strict=True)}
+    after = before | {"3": np.array([0.001])}
+    size = 0.25 * (3 / 4) ** 0.5
+    assert compare(Scripted(before), Scripted(after), feeds).rel_l2 == pytest.approx(0.001 / size)
+    lost = compare(Scripted(before), Scripted(before | {"1": np.array([np.nan])}), feeds)
+    assert not lost.sound and lost.worst.feed == "draw 1" and lost.worst.new_nonfinite == 1
+
+
 def test_every_output_on_every_feed() -> None:
     y = np.arange(6, dtype=np.float32).reshape(2, 3)
     result = compare(Fixed({"y": y, "z": y}), Fixed({"z": y, "y": y * np.float32(1.01)}), FEEDS, how="cpu")

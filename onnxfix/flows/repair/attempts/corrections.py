@@ -31,7 +31,7 @@ def within_aim(
     if first.error <= aim:
         return done, first
     tried = [(done.wish, first, "")]
-    for more in escalation.escalations(origin.model, done.wish, held.feeds, first.sound, origin.progress):
+    for more in escalation.escalations(origin.model, done.wish, held.telling(first), first.sound, origin.progress):
         origin.progress(f"keep {more.what} in fp32")
         wish = escalation.keeping(done.wish, more.nodes)
         with contextlib.suppress(NothingHalfError):  # that would be the source again

@@ -28,8 +28,6 @@ BUDGETS = {"fp16": 1e-3, "bf16": 8e-3}
 
 # Seconds after which a search for what half precision harms, which nobody asked for, begins no further feed.
 HARMED_S = 20.0
-# Seconds after which a search for what half precision harms, which nobody asked for, begins no further feed.
-HARMED_S = 20.0
 
 Kept = tuple[tuple[str, str], ...]
 """Labels of nodes, each with the reason to keep it in fp32."""

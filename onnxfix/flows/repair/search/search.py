@@ -136,7 +136,7 @@ def _digest(model: Model, wish: Wish, held: Verification, metric: Metric, nodes:
     scripts = [(script.name, script.digest) for script in (*wish.scripts, *wish.scripts_last)]
     digest = hashlib.sha256(f"{asked} {int8 if wish.int8 else ''}{scripts or ''}".encode())
     digest.update("\n".join(label(node) for node in nodes).encode())
-    for feed in held.feeds:
+    for feed in (*held.feeds, *held.draws):
         for name, array in sorted(feed.arrays.items()):
             digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from onnxfix.surgery.passes.convert_to_half import HALVES
 
-from .answers import MadeUp
+from .made_up import MadeUp
 
 # Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.

@@ -56,7 +56,7 @@ def _blame(held: Verification, comparison: Comparison, result: Model) -> str:
     from onnxfix.eval.numerics.side_by_side import profile, worst
     from onnxfix.eval.run.seeded import seeded
 
-    feed = next((f for f in held.feeds if f.name == comparison.worst.feed), held.feeds[0])
+    feed = next((f for f in (*held.feeds, *held.draws) if f.name == comparison.worst.feed), held.feeds[0])
     try:
         found = worst(profile(seeded(held.model), emulated(seeded(result)), feed))
     except OnnxfixError:  # a graph that cannot be joined with itself: custom operators, unnamed values

@@ -17,8 +17,9 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site
 from onnxfix.surgery.sites import random_numbers
 
-from .answers import LENGTHS, SHORTER, answers
+from .answers import answers
 from .check import Check
+from .made_up import LENGTHS, SHORTER
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -46,13 +47,15 @@ class Verification:
         try:
             runner = self._runner(model, source, "none", self._threads, "source")
             lengths = LENGTHS if check.half else SHORTER
-            found = answers(model, runner, given, lengths, more, replace(check.made_up, half=check.half))
+            how = replace(check.made_up, half=check.half, draws=check.kind != "fp32")
+            found = answers(model, runner, given, lengths, more, how)
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message.marked}",
                 f"see {DIAGNOSE}, or use {arg('verify', False)}",
             ) from error
-        self.feeds, self.reference, self.shortened = found.feeds, found.reference, found.said
+        self.feeds, self.draws = found.feeds, found.draws
+        self.reference, self.shortened = found.reference, found.said
         _require_repeatable(model, runner, self.reference, self.feeds[0])
         runner.close()
 
@@ -82,7 +85,7 @@ class Verification:
         from onnxfix.eval.run.runners import LoadFailure
 
         require_survival(result.path, self._libraries)
-        reference = self.reference
+        reference: Runner = self.reference
         if not self.check.half:
             reference = self._runner(self.model, self.source, "all", 1, "source")
         try:
@@ -94,6 +97,11 @@ class Verification:
                 f"the repaired model does not load: {error.message.marked}", "nothing was written"
             ) from error
         return self._compare(self.reference, result, result.path, "none"), optimised
+
+    def telling(self, comparison: Comparison) -> list[Feed]:
+        """The feeds to look for what errs on: of the draws only those on which an output errs most."""
+        worst = {d.feed for d in comparison.differences}
+        return [*self.feeds, *(feed for feed in self.draws if feed.name in worst)]
 
     @functools.cached_property
     def not_a_number(self) -> str:
@@ -148,7 +156,11 @@ class Verification:
         candidate = self._runner(model, result, level, self._threads, "repaired")
         how = how or f"ONNX Runtime CPU, optimisation {level}{', one thread' if self._threads == 1 else ''}"
         comparison = compare(
-            reference, candidate, self.feeds, valid_only=self.check.half or not self.check.padding, how=how
+            reference,
+            candidate,
+            (*self.feeds, *self.draws),
+            valid_only=self.check.half or not self.check.padding,
+            how=how,
         )
         candidate.close()
         if reference is not self.reference:

@@ -40,8 +40,20 @@ def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
     but += held.shortened
     if all(c.identical for c in comparisons):
         return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
-    error = f"relative L2 error at most {max(c.rel_l2 for c in comparisons):.1e}"
-    return f"{error}{_meaning(comparisons, held.check)} on {on}, {how}{but}"
+    mean = held.check.kind.startswith("int")
+    each = [d.rel_l2 for c in comparisons for d in c.differences if not (mean and d.draws)]
+    error = f"relative L2 error at most {max(each):.1e}"
+    return f"{error}{_meaning(comparisons, held.check)} on {on}{_drawn(comparisons, held.check)}, {how}{but}"
+
+
+def _drawn(comparisons: Sequence[Comparison], check: Check) -> str:
+    """Of small feeds beside the large ones; their error is a mean where integers are."""
+    of_draws = [d for c in comparisons for d in c.differences if d.draws]
+    if not of_draws:
+        return ""
+    if not check.kind.startswith("int"):
+        return f" and {of_draws[0].draws} draws"
+    return f", {max(d.rel_l2 for d in of_draws):.1e} over {of_draws[0].draws} draws"
 
 
 def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
@@ -71,7 +83,8 @@ def in_figures(comparison: Comparison) -> str:
         return f"shape in output {worst.output}: {worst.shape_mismatch}"
     if worst.new_nonfinite:
         return f"{worst.new_nonfinite} NaN or infinite values in output {worst.output}"
-    return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} on the {worst.feed} feed"
+    where = f"over {worst.draws} draws" if worst.draws else f"on the {worst.feed} feed"
+    return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} {where}"
 
 
 def advice(comparison: Comparison, half: bool) -> str:

@@ -1,0 +1,45 @@
+"""The way out of inputs that a source does not take: which of them looks wrong, and how another one is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from onnxfix.eval.inputs.feeds import Feed
+
+
+def way_out(model: Model, failure: OnnxfixError, feeds: Sequence[Feed], can_state: bool) -> str:
+    """Which input the failing node is reached from first, as it was fed, and how to give another one."""
+    value = _blamed(model, str(failure))
+    feed = next((feed for feed in feeds if value is not None and str(value.name) in feed.arrays), None)
+    out = f"give inputs that the model takes with {arg('feeds', 'FILE.npz')}"
+    if value is None or feed is None:
+        return out
+    shape = "x".join(map(str, feed.arrays[str(value.name)].shape))
+    other = f"state its shape, as in {arg('input', f'{value.name}={shape}')}, or " if can_state and shape else ""
+    return f"input '{value.name}', fed as {shape or 'a single number'}, looks wrong: {other}{out}"
+
+
+def _blamed(model: Model, message: str) -> ir.Value | None:
+    """The input that the node named in a message is fewest nodes behind; the only one where no node is named."""
+    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
+    node = next((n for n in model.nodes() if f"{n.op_type} '{label(n)}'" in message), None)
+    pending: list[Any] = [v for v in node.inputs if v is not None] if node is not None else []
+    seen = set(pending)
+    while pending:
+        value = pending.pop(0)
+        if value in inputs:
+            return value  # type: ignore[no-any-return]
+        producer = value.producer()
+        for before in producer.inputs if producer is not None else ():
+            if before is not None and before not in seen:
+                seen.add(before)
+                pending.append(before)
+    return inputs[0] if len(inputs) == 1 else None
