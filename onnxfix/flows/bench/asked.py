@@ -90,7 +90,7 @@ def bench(
             keep_inputs({"output": asked / name}, named)
         keep_folder(asked, (*NAMES, "parts", *(["models"] if sweep else [])), force)
     own = find_metric(metric) if isinstance(metric, str) and metric else (metric or None)
-    earlier = Path(baseline) if baseline is not None else None
+    earlier = path_of("baseline", baseline)
     if earlier is not None:  # said before hours of work
         check_alike(read(earlier), where, earlier)
     with contextlib.ExitStack() as stack:
@@ -100,7 +100,7 @@ def bench(
             models=files,
             names=names,
             modules=modules,
-            checkpoint=Path(checkpoint) if checkpoint is not None else None,
+            checkpoint=path_of("checkpoint", checkpoint, "a folder"),
             factory=factory,
             data=data_of(data),
             text=text,

@@ -109,7 +109,7 @@ def repair(
     keep_inputs({"output": written, "search_log": log}, read)
     at_least("timeout", timeout, 0)
     libraries = tuple(map(Path, several(custom_op_library)))
-    folder = Path(checkpoint) if checkpoint is not None else None
+    folder = path_of("checkpoint", checkpoint, "a folder")
     with on_disk(model) as source, limited("repair", timeout, source.bytes, progress) as progress:
         held: list[Feed] = []
         if calibrate is not None:
