@@ -4,8 +4,8 @@ What a model makes of padding is nobody's business but the attention mask's: a q
 them evenly in fp32, where finfo.min swallows the scores, and not in half, where -65,504 does not. `valid_only` leaves
 such positions out of the error; NaN and infinities count everywhere, since pooling multiplies them by zero and sums.
 
-Draws, which are many and small, make one difference an output: their largest relative error, or the root mean square
-of all, which is what a large batch errs by. Of integers the error varies with the row, by its nature.
+Draws, which are many and small, make one difference an output: their largest relative error, or that of all of them
+as one batch. Of integers the error varies with the row, by its nature.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def compare(
     *,
     how: str = "",
     valid_only: bool = False,
-    mean: bool = False,
+    whole: bool = False,
 ) -> Comparison:
     """Run both on every feed and measure every output of the reference, matched by name.
 
-    An output the candidate lacks counts as a shape mismatch. `mean`: of draws the root mean square.
+    An output the candidate lacks counts as a shape mismatch. `whole`: draws are one batch.
     Raises what a runner raises (`RunFailure`).
     """
     every = list(feeds)
@@ -50,11 +50,11 @@ def compare(
         differences.extend(
             difference(feed.name, name, value, actual.get(name), mask) for name, value in expected.items()
         )
-    differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean))
+    differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], whole))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
 
 
-def _of_draws(reference: Runner, candidate: Runner, draws: Sequence[Feed], mean: bool) -> list[OutputDifference]:
+def _of_draws(reference: Runner, candidate: Runner, draws: Sequence[Feed], whole: bool) -> list[OutputDifference]:
     """One difference an output over all draws."""
     expected = [reference.run(feed.arrays) for feed in draws]
     actual = [candidate.run(feed.arrays) for feed in draws]
@@ -63,7 +63,8 @@ def _of_draws(reference: Runner, candidate: Runner, draws: Sequence[Feed], mean:
         least = LEAST_SIZE * _size([answer[name] for answer in expected])
         pairs = zip(draws, expected, actual, strict=True)
         each = [difference(f.name, name, e[name], a.get(name), least=least) for f, e, a in pairs]
-        found.append(_joined(each, mean))
+        as_one = _as_one([e[name] for e in expected], [a.get(name) for a in actual]) if whole else None
+        found.append(_joined(each, as_one))
     return found
 
 
@@ -75,13 +76,21 @@ def _size(arrays: Sequence[Array]) -> float:
     return float(np.sqrt(np.mean(np.square(entries)))) if entries.size else 0.0
 
 
-def _joined(each: Sequence[OutputDifference], mean: bool) -> OutputDifference:
+def _as_one(expected: Sequence[Array], actual: Sequence[Array | None]) -> float:
+    """The relative L2 error of all draws as one batch; NaN where a shape differs."""
+    if any(b is None or a.shape != b.shape for a, b in zip(expected, actual, strict=True)):
+        return math.nan
+    flat = [np.concatenate([np.ravel(array) for array in arrays if array is not None]) for arrays in (expected, actual)]
+    return difference("", "", flat[0], flat[1]).rel_l2
+
+
+def _joined(each: Sequence[OutputDifference], as_one: float | None) -> OutputDifference:
     """The differences of an output on all draws as one, which speaks of the worst of them."""
     worst = max(each, key=lambda d: (bool(d.shape_mismatch), d.new_nonfinite, d.rel_l2))
     return replace(
         worst,
         draws=len(each),
-        rel_l2=float(np.sqrt(np.mean(np.square([d.rel_l2 for d in each])))) if mean else worst.rel_l2,
+        rel_l2=worst.rel_l2 if as_one is None else as_one,
         max_abs=max(d.max_abs for d in each),
         identical=all(d.identical for d in each),
         new_nonfinite=sum(d.new_nonfinite for d in each),

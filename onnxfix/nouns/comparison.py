@@ -31,8 +31,8 @@ class OutputDifference:
     macro_f1: float | None = None
     """Mean F1 of the candidate's choices over the classes that the reference chooses; None as above."""
     draws: int = 0
-    """Of so many small feeds together, `feed` being the worst; `rel_l2` is the largest of theirs, of integers the root
-    mean square."""
+    """Of so many small feeds together, `feed` being the worst; `rel_l2` is the largest of theirs, of integers that of
+    all as one batch."""
 
     def as_dict(self) -> dict[str, object]:
         return {

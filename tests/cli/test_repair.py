@@ -133,8 +133,8 @@ def test_static_int8_measures_ranges_by_the_method_asked_for(folder: Path) -> No
 
 def test_no_prepare_is_the_quantizer_alone(folder: Path) -> None:
     """It leaves the weight behind the Transpose in float, and nothing in the graph is repaired on the way."""
-    # weights of 7 bits, which repair takes where this CPU has no VNNI, err by 0.1 in a layer of random ones
-    limit = ("--max-error", "0.2") if pair_sums.saturate() else ()
+    # weights of 7 bits, which repair takes where this CPU has no VNNI, err by 0.3 in a layer of random ones
+    limit = ("--max-error", "0.4") if pair_sums.saturate() else ()
     document = answer("repair", "--int8", "dynamic", "--no-prepare", *limit, cwd=folder)
     assert (document["quantization"]["linears"], document["quantization"]["quantized"]) == (2, 1)
     assert [n.op_type for n in Model.open(folder / "model.int8-dynamic.onnx").nodes()].count("SplitToSequence") == 1

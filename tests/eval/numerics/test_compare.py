@@ -46,9 +46,9 @@ class Scripted(Fixed):
         return {"y": self.outputs[str(feed["key"])]}
 
 
-@pytest.mark.parametrize(("mean", "error"), [(False, 0.4), (True, 0.2)])
-def test_draws_are_one_difference(mean: bool, error: float) -> None:
-    """One of four errs by 0.4 of its size: 0.4 at most, 0.2 in the root mean square; the feed beside them by 0.01."""
+@pytest.mark.parametrize(("whole", "error"), [(False, 0.4), (True, 0.2)])
+def test_draws_are_one_difference(whole: bool, error: float) -> None:
+    """One of four errs by 0.4 of its size: 0.4 at most, 0.2 as one batch; the feed beside them by 0.01."""
     feeds = [Feed("a", {"key": np.array("f")})]
     feeds += [Feed(f"draw {i}", {"key": np.array(str(i))}, drawn=True) for i in range(4)]
     before = {key: np.full((1, 2), 1.0) for key in "f0123"}
@@ -56,7 +56,7 @@ def test_draws_are_one_difference(mean: bool, error: float) -> None:
         "2": np.full((1, 2), 1.4),
         "f": np.full((1, 2), 1.01),
     }
-    found = compare(Scripted(before), Scripted(after), feeds, mean=mean)
+    found = compare(Scripted(before), Scripted(after), feeds, whole=whole)
     assert [(d.feed, d.draws) for d in found.differences] == [("a", 0), ("draw 2", 4)]
     assert found.differences[1].rel_l2 == pytest.approx(error)
     assert found.differences[1].compared == 8 and not found.identical and found.sound

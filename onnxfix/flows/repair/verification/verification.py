@@ -47,7 +47,7 @@ class Verification:
         try:
             runner = self._runner(model, source, "none", self._threads, "source")
             lengths = LENGTHS if check.half else SHORTER
-            how = replace(check.made_up, half=check.half, draws=check.kind != "fp32")
+            how = replace(check.made_up, half=check.half)
             found = answers(model, runner, given, lengths, more, how)
         except LoadFailure as error:
             raise OnnxfixError(

@@ -40,14 +40,14 @@ def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
     but += held.shortened
     if all(c.identical for c in comparisons):
         return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
-    mean = held.check.kind.startswith("int")
-    each = [d.rel_l2 for c in comparisons for d in c.differences if not (mean and d.draws)]
+    whole = held.check.kind.startswith("int")
+    each = [d.rel_l2 for c in comparisons for d in c.differences if not (whole and d.draws)]
     error = f"relative L2 error at most {max(each):.1e}"
     return f"{error}{_meaning(comparisons, held.check)} on {on}{_drawn(comparisons, held.check)}, {how}{but}"
 
 
 def _drawn(comparisons: Sequence[Comparison], check: Check) -> str:
-    """Of small feeds beside the large ones; their error is a mean where integers are."""
+    """Of small feeds beside the large ones; where integers are, theirs is that of one batch."""
     of_draws = [d for c in comparisons for d in c.differences if d.draws]
     if not of_draws:
         return ""
