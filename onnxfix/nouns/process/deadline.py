@@ -141,19 +141,29 @@ def stopping(what: str, stop: Callable[[], None]) -> Iterator[None]:
     if deadline is None:
         yield
         return
-    limit, fired = min(deadline.run_s, deadline.left()), threading.Event()
+    late = threading.Event()
+    try:
+        with after(min(deadline.run_s, deadline.left()), late, stop):
+            yield
+    finally:
+        if late.is_set():
+            said = deadline.limit_s if deadline.left() <= 1e-3 else deadline.run_s
+            raise LateError(f"{deadline.stage}: {what}", said)
 
-    def late() -> None:
-        fired.set()
+
+@contextlib.contextmanager
+def after(limit_s: float, late: threading.Event, stop: Callable[[], None]) -> Iterator[None]:
+    """A block that takes longer sets `late` and calls `stop`, which ends what it waits for, in any thread."""
+
+    def end() -> None:
+        late.set()
         stop()
 
-    timer = threading.Timer(limit, late)
+    timer = threading.Timer(limit_s, end)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        if fired.is_set():
-            said = deadline.limit_s if deadline.left() <= 1e-3 else deadline.run_s
-            raise LateError(f"{deadline.stage}: {what}", said)
+        timer.join()

@@ -5,8 +5,9 @@ That provider computes half precision in fp32, so half models are also run in an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,47 +16,20 @@ from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.progress import Advance
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
 
-from . import blame
 from .answers import answers
-from .made_up import LENGTHS, SHORTER, MadeUp
-from .words import advice, in_figures
+from .check import Check
+from .made_up import LENGTHS, SHORTER
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.eval.run.runners import Runner
 
-# Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
-# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
-LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
-HALVES = ("fp16", "bf16")
 # A source that differs from itself by more draws random numbers; threads may sum in another order.
 REPEATED = 1e-6
 # Weights from here on: two sessions of twice that size would not fit beside each other on a small machine.
 LARGE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Check:
-    """What is asked of a result: `exact` wants equal bits without optimisation, else errors up to `limit`. `precision`
-    is what its activations are computed in."""
-
-    exact: bool
-    kind: str
-    limit: float
-    precision: str
-    padding: bool = True
-    """Whether rows of padding are compared, too: an operator may answer something else there, which nothing reads."""
-    made_up: MadeUp = field(default_factory=MadeUp)
-    """How inputs are made up where none are given."""
-    scheme: str = ""
-    """Of a quantization: dynamic, static or weight-only."""
-
-    @property
-    def half(self) -> bool:
-        return self.precision in HALVES
 
 
 class Verification:
@@ -77,7 +51,6 @@ class Verification:
 
         self.model, self.source, self.check, self.progress = model, source, check, progress
         self.drawing = random_numbers.drawing(model)
-        self._not_a_number: Site | Literal[False] | None = False
         try:
             runner = self._runner(model, source, "none", self._threads, "source")
             lengths = LENGTHS if check.half else SHORTER
@@ -139,8 +112,9 @@ class Verification:
         worst = {d.feed for d in comparison.differences}
         return [*self.feeds, *(feed for feed in self.draws if feed.name in worst)]
 
-    def not_a_number(self) -> tuple[Site | None, str] | None:
-        """Where the source makes NaN by itself, and how many in which output; None where its outputs hold none."""
+    @functools.cached_property
+    def not_a_number(self) -> str:
+        """How many NaN the source makes by itself, in which output, and where first; empty where it makes none."""
         import numpy as np
 
         for feed in self.feeds:
@@ -148,51 +122,17 @@ class Verification:
                 count = int(np.count_nonzero(np.isnan(array))) if array.dtype.kind == "f" else 0
                 if count:
                     said = f"NaN in {count:,} of {array.size:,} entries of output {name} on the {feed.name} feed"
-                    return self._first_nan(feed), said
-        return None
+                    return said + self._first_nan(feed)
+        return ""
 
-    def _first_nan(self, feed: Feed) -> Site | None:
+    def _first_nan(self, feed: Feed) -> str:
         from onnxfix.eval.numerics import not_a_number
 
-        if self._not_a_number is False:
-            try:
-                self._not_a_number = not_a_number.first(self.model, feed)
-            except OnnxfixError:  # operators without a kernel, or a graph that is too large with all that is counted
-                self._not_a_number = None
-        return self._not_a_number
-
-    def require(self, comparison: Comparison, result: Model) -> None:
-        """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
-        lost = any(d.new_nonfinite for d in comparison.differences)
-        if not lost and len(comparison.never_compared) == len({d.output for d in comparison.differences}):
-            raise OnnxfixError(
-                "nothing could be compared: no output of the source holds a finite number on these inputs",
-                f"give other inputs with {arg('feeds', 'FILE.npz')}, or use {arg('verify', False)}",
-            )
-        if self.check.exact and "optimisation none" in comparison.how and not comparison.identical:
-            raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
-        if comparison.worst.new_nonfinite and self.check.kind.startswith("int"):
-            self._refuse_spread_nan(comparison)
-        if not comparison.within(self.check.limit):
-            blamed = self._blame(comparison, result)
-            raise OnnxfixError(
-                f"the repaired model differs from the source by {in_figures(comparison)} "
-                f"(limit {self.check.limit:g}){blamed}",
-                advice(comparison, self.check.kind, self.check.scheme),
-            )
-
-    def _refuse_spread_nan(self, comparison: Comparison) -> None:
-        """One scale for a whole activation: a single NaN in it makes all of it NaN. Raises OnnxfixError."""
-        own = self.not_a_number()
-        if own is None:
-            return
-        site, said = own
-        raise OnnxfixError(
-            f"the source itself makes {said}{f', first in {site}' if site else ''}; integers take one scale for a "
-            f"whole activation, so that {in_figures(comparison)} follow where the source is finite",
-            "nothing was written; mask with the lowest finite number and not with -inf in the export, or give inputs "
-            f"without such rows with {arg('feeds', 'FILE.npz')}",
-        )
+        try:
+            site = not_a_number.first(self.model, feed)
+        except OnnxfixError:  # operators without a kernel, or a graph that is too large with all that is counted
+            return ""
+        return f", first in {site}" if site else ""
 
     @property
     def _threads(self) -> int:
@@ -236,25 +176,6 @@ class Verification:
         if reference is not self.reference:
             reference.close()
         return comparison
-
-    def _blame(self, comparison: Comparison, result: Model) -> str:
-        """What errs most, empty where nothing can be named or an fp32 result is not the source."""
-        if self.check.half and self.check.kind not in ("int8", "int4"):
-            find, step = blame.half_node, "find the worst node"
-        elif comparison.sound and self.check.kind in ("int8", "int4"):
-            find, step = blame.layers, "find the layers that lose most"
-        else:
-            return ""
-        self.progress(step)
-        feed = next((f for f in (*self.feeds, *self.draws) if f.name == comparison.worst.feed), self.feeds[0])
-        return find(self.model, result, feed)
-
-
-def require_typed(result: Model) -> None:
-    """Every value of a conversion must have one type that its operators take. Raises OnnxfixError for the first not."""
-    conflicts = infer(result.ir).conflicts
-    if conflicts:
-        raise OnnxfixError(f"the conversion left a type conflict: {conflicts[0].message}", "please report this")
 
 
 def _require_repeatable(model: Model, source: Runner, reference: Runner, feed: Feed) -> None:

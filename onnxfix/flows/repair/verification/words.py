@@ -11,7 +11,8 @@ from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.counts import plural
 
 if TYPE_CHECKING:
-    from .verification import Check, Verification
+    from .check import Check
+    from .verification import Verification
 
 # Twice what 8 bits may lose: from here on a quantized result is said to be rough.
 ROUGH = 0.1
