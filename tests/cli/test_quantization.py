@@ -226,6 +226,17 @@ def test_what_is_quantized_already_is_said(plain: Path) -> None:
     assert not (plain / "again.onnx").exists()
 
 
+@pytest.mark.parametrize(("scheme", "said"), [("weight-only", "--int8 dynamic may reach it"), ("dynamic", "")])
+def test_what_was_asked_is_not_advised(tmp_path: Path, scheme: str, said: str) -> None:
+    """No block divides rows of 72 that CUDA reads right, and the output layer reads the same table."""
+    text = """g (int64[b,s] ids) => (float[b,s,90] y) {
+        e = Gather(t, ids) u = Transpose<perm = [1, 0]>(t) y = MatMul(e, u) }"""
+    graphs.model(text, {"t": RNG.normal(0, 0.3, (90, 72)).astype(np.float32)}).save(tmp_path / "m.onnx")
+    done = onnxfix("repair", "m.onnx", "--int8", scheme, "--quantize-heads", cwd=tmp_path)
+    assert done.returncode == (2 if said else 0), done.stderr
+    assert done.stderr.rstrip().endswith(said)
+
+
 def test_half_of_int8_says_to_start_from_the_float_file(plain: Path) -> None:
     wish = ("--int8", "dynamic", "--quantize-heads", "--no-verify", "-o", "d.onnx")
     assert onnxfix("repair", *wish, cwd=plain).returncode == 0

@@ -65,7 +65,7 @@ class Attempts:
         steps, last = recipe(wish, origin.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(origin.model, origin.progress)
         if wish.int8:
-            require_quantized(draft, origin.model, outcome.notes)
+            require_quantized(draft, origin.model, outcome.notes, wish.int8)
         draft.ir.metadata_props.pop(REPAIR, None)
         outcome = Outcome().noted(*origin.notes).then(origin.outcome).then(outcome)
         outcome = outcome.noted(*still_int8(wish, origin.model)).then(self._written(draft, last))
