@@ -91,8 +91,8 @@ class Walk:
         if not shape:
             return
         axis = integer(node, "axis", 0) % len(shape)
-        parts = wholes(node, "split") or (tuple(map(int, numbers[1])) if len(numbers) > 1 and numbers[1] is not None
-                                          else None)  # fmt: skip
+        given = numbers[1] if len(numbers) > 1 else None
+        parts = wholes(node, "split") or (tuple(map(int, given)) if given is not None and given.ndim == 1 else None)
         if parts is None and len(node.inputs) < 2:
             size = -(-shape[axis] // len(node.outputs))
             parts = tuple(min(size, shape[axis] - size * i) for i in range(len(node.outputs)))

@@ -11,6 +11,7 @@ from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Copy, Plan, Sizes
 from onnxfix.nouns.target import Target
+from onnxfix.surgery.sites.sizes.shape_walk import Walk
 
 GATED = """g (float[batch,tokens,5248] x, int64 parts, int64 first) => (float[b,s,k] y) {
     h = Relu(x) s = SplitToSequence<axis = 2>(h, parts) a = SequenceAt(s, first) y = Exp(a) }"""
@@ -32,6 +33,17 @@ def test_the_gated_mlp_of_modernbert_large_copies_688_mb_each_way() -> None:
     # 56 such copies are 38.5 GB a batch; 30.2 ms a sample were measured for them on an RTX 3090
     assert out.milliseconds == pytest.approx(34.4, abs=0.1)
     assert 56 * out.milliseconds / 64 == pytest.approx(30.2, rel=0.01)
+
+
+@pytest.mark.parametrize(("parts", "shape"), [("int64[2] p = {3, 5}", (2, 3)), ("int64 p = {4}", None)])
+def test_parts_that_are_no_list_are_none(parts: str, shape: tuple[int, ...] | None) -> None:
+    """The shape behind it is not known then, and all else is."""
+    model = graphs.model(f"g (float[2,8] x) => (float[2,k] y) <{parts}> {{ a, b = Split<axis = 1>(x, p) y = Relu(a) }}")
+    first = next(n for n in model.nodes() if n.op_type == "Split").outputs[0]
+    walk = Walk({"x": (2, 8)})
+    walk.shapes[model.graph.inputs[0]] = (2, 8)
+    walk.graph(model.graph)
+    assert walk.shapes.get(first) == shape
 
 
 def test_the_stated_sizes_decide() -> None:

@@ -63,6 +63,11 @@ def unknown_reading(proto: onnx.ModelProto) -> None:
     proto.graph.node[1].input[0] = "nowhere"
 
 
+def left_out_of_a_list(proto: onnx.ModelProto) -> None:
+    proto.graph.node[0].op_type = "Sum"
+    proto.graph.node[0].input.append("")
+
+
 def cycle(proto: onnx.ModelProto) -> None:
     proto.graph.node[0].input[0] = "twice"
 
@@ -120,6 +125,7 @@ BROKEN: dict[Callable[[onnx.ModelProto], None], str] = {
     wrong_attribute: "Cast Relu_twice has the attribute 'to' as STRING, and Cast takes INT",
     no_attribute: "Cast Relu_twice has no attribute 'to', which Cast needs",
     unknown_reading: "Relu Relu_twice reads 'nowhere', which nothing makes",
+    left_out_of_a_list: "leaves out one of data_0, all of which Sum needs",
     cycle: "contains a cycle",
     short_weight: "weight 'w' of shape [4] needs 16 bytes and holds 12",
     negative_offset: "weight 'w' lies in a data file with '-4' as its offset",
