@@ -1,0 +1,121 @@
+"""Queries, keys and values as [batch, sequence, heads, size]: where that stands in the graph already, or can be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.surgery.sites.layouts.ground import Ground
+from onnxfix.surgery.sites.layouts.layout import Layout
+from onnxfix.surgery.sites.layouts.views import Stage, stages
+
+from .refusal import UnreadableError
+
+
+@dataclass(frozen=True)
+class Operand:
+    """`value`, whose axes after the first two are heads and features; or, with `perm`, is so once transposed. `heads`
+    of its own, each of `size` features: fewer than queries have where each is repeated for `repeats` of them, which are
+    neighbours."""
+
+    value: ir.Value
+    heads: int
+    size: int
+    repeats: int = 1
+    perm: tuple[int, ...] | None = None
+    joined: bool = False
+    """Heads and features are one axis."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """An operand, and the number that it is multiplied with on its way into the product."""
+
+    operand: Operand
+    factor: float
+
+
+def operand(
+    product: ir.Node, index: int, split: tuple[int, int], ground: Ground, *, turned: bool = False, scaled: bool = True
+) -> Read:
+    """What stands behind one input of a product whose leading axes are `split` into batch and heads; `turned`: with its
+    last two axes the other way round; `scaled`: behind numbers that it is multiplied by. Raises UnreadableError."""
+    lead = (ground.shape(product.outputs[0]) or ())[:-2]
+    value = product.inputs[index]
+    path = stages(value, ground) if value is not None else []
+    path = [stage for stage in path if scaled or stage.factor == 1]
+    if not path:
+        raise UnreadableError(product, "multiplies what has no known shape")
+    for stage in path:
+        _check_declared(stage.value, product, ground)
+    laid = [(stage, _laid(stage.layout, lead, split, turned)) for stage in path]
+    for stage, layout in reversed(laid):
+        found = _standing(stage, layout, ground) if layout is not None else None
+        if found is not None:
+            return found
+    for stage, layout in reversed(laid):
+        found = _turned(stage, layout, ground) if layout is not None else None
+        if found is not None:
+            return found
+    raise UnreadableError(product, f"has an input {index} that is not made of batch, positions, heads and features")
+
+
+def _check_declared(value: ir.Value, product: ir.Node, ground: Ground) -> None:
+    shape = ground.shape(value)
+    if value.shape is None or shape is None:
+        return
+    pairs = zip(value.shape, shape, strict=False)
+    if len(value.shape) != len(shape) or any(isinstance(d, int) and d >= 0 and d != n for d, n in pairs):
+        node = value.producer() or product
+        raise UnreadableError(node, f"is declared as {value.shape}, and computes {list(shape)}")
+
+
+def _laid(layout: Layout, lead: tuple[int, ...], split: tuple[int, int], turned: bool) -> Layout | None:
+    """[batch, sequence, heads, size] of an input of a product, with what the product itself repeats."""
+    rank = len(layout.axes)
+    if turned:
+        layout = layout.transposed([*range(rank - 2), rank - 1, rank - 2])
+    rows, size = layout.shape[-2:]
+    apart = layout.expanded((*lead, rows, size)).reshaped((*split, rows, size))
+    return None if apart is None else apart.transposed([0, 2, 1, 3])
+
+
+def _own(layout: Layout) -> tuple[Layout, int] | None:
+    """Without repeated heads, and how often each was repeated. None where a batch is repeated: no kernel does that."""
+    batch, rows, heads, size = layout.axes
+    if any(stride == 0 for _, stride in (*batch, *rows, *size)):
+        return None
+    repeats = heads[-1][0] if heads and heads[-1][1] == 0 else 1
+    own = heads[:-1] if repeats > 1 else heads
+    if any(stride == 0 for _, stride in own):
+        return None
+    return Layout((batch, rows, own, size), layout.offset), repeats
+
+
+def _standing(stage: Stage, layout: Layout, ground: Ground) -> Read | None:
+    own, shape = _own(layout), ground.shape(stage.value)
+    if own is None or shape is None or not own[0].contiguous:
+        return None
+    batch, rows, heads, size = own[0].shape
+    if len(shape) < 3 or shape[:2] != (batch, rows) or own[0].shape != (*shape[:2], heads, size):
+        return None
+    return Read(Operand(stage.value, heads, size, own[1], joined=len(shape) == 3), stage.factor)
+
+
+def _turned(stage: Stage, layout: Layout, ground: Ground) -> Read | None:
+    """A value of four axes, or three with one head, that one Transpose puts right."""
+    own, shape = _own(layout), ground.shape(stage.value)
+    if own is None or shape is None or own[0].offset or len(shape) not in (3, 4):
+        return None
+    wanted, there = own[0], list(Layout.of(shape).axes)
+    axes = wanted.axes if len(shape) == 4 else (wanted.axes[0], wanted.axes[1], wanted.axes[3])
+    if wanted.shape != tuple(Layout(wanted.axes).shape) or (len(shape) == 3 and wanted.axes[2]):
+        return None
+    perm: list[int] = []
+    for axis in axes:
+        place = next((i for i, own_axis in enumerate(there) if own_axis == axis and i not in perm), None)
+        if place is None:
+            return None
+        perm.append(place)
+    return Read(Operand(stage.value, wanted.shape[2], wanted.shape[3], own[1], tuple(perm), joined=len(shape) == 3), stage.factor)
