@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -43,22 +44,27 @@ def operand(
     last two axes the other way round; `scaled`: behind numbers that it is multiplied by. Raises UnreadableError."""
     lead = (ground.shape(product.outputs[0]) or ())[:-2]
     value = product.inputs[index]
-    path = stages(value, ground) if value is not None else []
-    path = [stage for stage in path if scaled or stage.factor == 1]
-    if not path:
-        raise UnreadableError(product, "multiplies what has no known shape")
+    path = [stage for stage in stages(value, ground) if scaled or stage.factor == 1] if value is not None else []
+    found = placed(path, lambda layout: _laid(layout, lead, split, turned), ground, product)
+    if found is None:
+        raise UnreadableError(product, f"has an input {index} that is not made of batch, positions, heads and features")
+    return found
+
+
+def placed(
+    path: list[Stage], laid: Callable[[Layout], Layout | None], ground: Ground, reader: ir.Node
+) -> Read | None:
+    """The furthest value on a path that is [batch, sequence, heads, size] as it stands, else that needs a Transpose;
+    `laid` brings a layout into that order. Raises UnreadableError where a value is declared as what it is not."""
     for stage in path:
-        _check_declared(stage.value, product, ground)
-    laid = [(stage, _laid(stage.layout, lead, split, turned)) for stage in path]
-    for stage, layout in reversed(laid):
-        found = _standing(stage, layout, ground) if layout is not None else None
-        if found is not None:
-            return found
-    for stage, layout in reversed(laid):
-        found = _turned(stage, layout, ground) if layout is not None else None
-        if found is not None:
-            return found
-    raise UnreadableError(product, f"has an input {index} that is not made of batch, positions, heads and features")
+        _check_declared(stage.value, reader, ground)
+    layouts = [(stage, laid(stage.layout)) for stage in path]
+    for read in (_standing, _turned):
+        for stage, layout in reversed(layouts):
+            found = read(stage, layout, ground) if layout is not None else None
+            if found is not None:
+                return found
+    return None
 
 
 def _check_declared(value: ir.Value, product: ir.Node, ground: Ground) -> None:
