@@ -13,13 +13,12 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
-from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
-from onnxfix.surgery.sites.attention.operands import Operand
 from onnxfix.surgery.sites.attention.refusal import Refusal
-from onnxfix.surgery.sites.attention.score_terms import Term
-from onnxfix.surgery.writer import Writer
+from onnxfix.surgery.sites.attention.written_out.operands import Operand
+from onnxfix.surgery.sites.attention.written_out.score_terms import Term
 
 SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"
@@ -109,7 +108,7 @@ def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
         _operand(write, operand, what, made, repeat=not standard)
         for operand, what in ((core.query, "query"), (core.key, "key"), (core.value, "value"))
     )
-    _keep_shapes(editor, core)
+    _keep_shapes(editor, core, made)
     bias = [_bias(write, core, made, query, key)] if core.terms else []
     if standard:
         numbers: dict[str, int | float] = {
@@ -144,7 +143,9 @@ def _operand(write: Writer, operand: Operand, what: str, made: Made, *, repeat: 
     apart = write.integers("split_heads", [0, 0, operand.heads, 1, operand.size])
     times = write.integers("repeats", [1, 1, 1, operand.repeats, 1])
     repeated = write("Expand", [write("Reshape", [value, apart], f"{what}_apart"), times], f"{what}_repeated")
-    return write("Reshape", [repeated, write.integers("joined_heads", [0, 0, width * operand.repeats])], f"{what}_joined")
+    return write(
+        "Reshape", [repeated, write.integers("joined_heads", [0, 0, width * operand.repeats])], f"{what}_joined"
+    )
 
 
 def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: ir.Value) -> ir.Value:
@@ -185,10 +186,10 @@ def _length(write: Writer, value: ir.Value, what: str) -> ir.Value:
     return write("Shape", [value], f"{what}_length", attributes={"start": 1, "end": 2})
 
 
-def _keep_shapes(editor: Editor, core: AttentionCore) -> None:
+def _keep_shapes(editor: Editor, core: AttentionCore, made: Made) -> None:
     """Shapes and types of scores that something else reads, from queries and keys."""
     for node in core.types:
-        editor.replace_input(node, 1, core.query.value)
+        editor.replace_input(node, 1, made.instead.get(core.query.value, core.query.value))
     for shape in core.shapes:
         write = Writer(editor, shape.node.outputs[0].name or "shape", shape.node)
         sources = {"batch": (core.query, 0), "queries": (core.query, 1), "keys": (core.key, 1)}
@@ -199,7 +200,8 @@ def _keep_shapes(editor: Editor, core: AttentionCore) -> None:
                 continue
             operand, axis = sources["batch" if size == "rows" else size]
             axis = axis if operand.perm is None else operand.perm[axis]
-            part = write("Shape", [operand.value], size, attributes={"start": axis, "end": axis + 1})
+            value = made.instead.get(operand.value, operand.value)
+            part = write("Shape", [value], size, attributes={"start": axis, "end": axis + 1})
             parts.append(write("Mul", [part, write.integers("heads", [core.heads])], size) if size == "rows" else part)
         editor.replace_uses(shape.node.outputs[0], write("Concat", parts, "known", attributes={"axis": 0}))
 

@@ -13,12 +13,11 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.nouns.types.inference import infer
-from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.attention import rotary_products
 from onnxfix.surgery.sites.attention.refusal import Refusal
 from onnxfix.surgery.sites.attention.rotary_products import RotaryProduct
-from onnxfix.surgery.sites.attention.rotations import Rotation
-from onnxfix.surgery.writer import Writer
+from onnxfix.surgery.sites.attention.written_out.rotations import Rotation
 
 DOMAIN = "com.microsoft"
 OLDEST_OPSET = 15  # Shape with a start and an end

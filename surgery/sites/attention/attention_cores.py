@@ -17,11 +17,11 @@ from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 from onnxfix.surgery.sites.layouts.views import stages
 
-from .inner_shapes import InnerShape, asking_type, inner_shapes, readers
-from .operands import Operand, operand
 from .refusal import Refusal, UnreadableError
-from .score_terms import Scores, Term, scores, settled, softmax_is_last
-from .weighted_sums import Result, Sum, result, weighted_sum
+from .written_out.inner_shapes import InnerShape, asking_type, inner_shapes, readers
+from .written_out.operands import Operand, operand
+from .written_out.score_terms import Scores, Term, scores, settled, softmax_is_last
+from .written_out.weighted_sums import Result, Sum, result, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,8 @@ def _covers(terms: tuple[Term, ...], scores: tuple[int, ...], ground: Ground) ->
     """Whether what is added has an element for each query and key of its heads and rows."""
     shapes = [ground.shape(term.value) or () for term in terms]
     full = len(shapes) > 0 and max(len(shape) for shape in shapes) == 4 and all(term.lead is None for term in terms)
-    return full and all(max(sizes) == n for sizes, n in zip(zip(*(_last(s) for s in shapes)), scores[-2:]))
-
-
-def _last(shape: tuple[int, ...]) -> tuple[int, int]:
-    rows, columns = ((1, 1) + shape)[-2:]
-    return rows, columns
+    padded = [(1, 1, *shape) for shape in shapes]
+    return full and all(max(shape[axis] for shape in padded) == scores[axis] for axis in (-2, -1))
 
 
 def _inner(

@@ -19,10 +19,10 @@ from onnxfix.surgery.sites.layouts.layout import Layout
 from onnxfix.surgery.sites.layouts.trial import UntriedError
 from onnxfix.surgery.sites.layouts.views import stages
 
-from .operands import Read, placed
 from .refusal import Refusal, UnreadableError
-from .rotation_parts import Parts, parts
-from .rotations import Rotation, rotation
+from .written_out.operands import Read, placed
+from .written_out.rotation_parts import Parts, parts
+from .written_out.rotations import Rotation, rotation
 
 
 @dataclass(frozen=True)

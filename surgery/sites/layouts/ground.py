@@ -10,7 +10,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites.shapes.product_operations import Shape
-from onnxfix.surgery.sites.sizes.baked_sizes import tied
+from onnxfix.surgery.sites.sizes.tied_sizes import tied
 from onnxfix.surgery.sites.sizes.probe import Probe, free_axes, generic, probe
 from onnxfix.surgery.sites.sizes.product_shapes import Numbers
 
@@ -34,7 +34,7 @@ class Ground:
 
 
 def grounds(model: Model) -> tuple[Ground, Ground]:
-    """The main graph walked twice, each free axis with a prime of its own, but for axes that are one under two names."""
+    """The main graph walked twice, each free axis with a prime of its own, but for those that are one by two names."""
     types, graph = infer(model.ir), model.graph
     return Ground(_walked(graph, 0), types), Ground(_walked(graph, 1), types)
 

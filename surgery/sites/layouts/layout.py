@@ -60,7 +60,7 @@ class Layout:
 
     def reshaped(self, shape: Sequence[int]) -> Layout | None:
         """None where an axis would run over parts of two that are not steps of one walk."""
-        left, axes = list(self.flat), []
+        left, axes = list(self.flat), list[Axis]()
         for wanted in reversed(shape):
             axis: list[Digit] = []
             while wanted > 1 and left:

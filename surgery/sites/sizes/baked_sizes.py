@@ -39,14 +39,6 @@ def find(graph: ir.Graph) -> list[Baked]:
     return [found for found in agreed if not any(_fits(graph, found, size) for size in _others(found))]
 
 
-def tied(graph: ir.Graph, turn: int) -> Sizes | None:
-    """Generic sizes, with axes equal that the graph ties to each other under two names; None where that is not enough
-    for it to fit."""
-    search = _Search(graph, free_axes(graph), turn)
-    search.run()
-    return None if search.found or probe(graph, search.sizes).misfits else search.sizes
-
-
 def _fits(graph: ir.Graph, found: Baked, size: int) -> bool:
     """A batch of one goes with any rows that stand beside it, and makes as many of it: outputs tell."""
     at, usual = (probe(graph, {**found.sizes, found.axis.name: each}) for each in (size, found.size))

@@ -12,8 +12,8 @@ from onnxfix.surgery.sites.layouts.layout import Layout
 from onnxfix.surgery.sites.layouts.scalars import number
 from onnxfix.surgery.sites.layouts.views import RESHAPES, SAME, moved, unchanged
 
+from ..refusal import UnreadableError
 from .inner_shapes import readers
-from .refusal import UnreadableError
 from .score_terms import Term
 
 

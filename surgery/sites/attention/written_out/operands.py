@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.surgery.sites.layouts.ground import Ground
-from onnxfix.surgery.sites.layouts.layout import Layout
+from onnxfix.surgery.sites.layouts.layout import Axis, Layout
 from onnxfix.surgery.sites.layouts.views import Stage, stages
 
-from .refusal import UnreadableError
+from ..refusal import UnreadableError
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ def operand(
     return found
 
 
-def placed(
-    path: list[Stage], laid: Callable[[Layout], Layout | None], ground: Ground, reader: ir.Node
-) -> Read | None:
+def placed(path: list[Stage], laid: Callable[[Layout], Layout | None], ground: Ground, reader: ir.Node) -> Read | None:
     """The furthest value on a path that is [batch, sequence, heads, size] as it stands, else that needs a Transpose;
     `laid` brings a layout into that order. Raises UnreadableError where a value is declared as what it is not."""
     for stage in path:
@@ -110,18 +108,43 @@ def _standing(stage: Stage, layout: Layout, ground: Ground) -> Read | None:
 
 
 def _turned(stage: Stage, layout: Layout, ground: Ground) -> Read | None:
-    """A value of four axes, or three with one head, that one Transpose puts right."""
+    """A value that one Transpose puts right."""
     own, shape = _own(layout), ground.shape(stage.value)
-    if own is None or shape is None or own[0].offset or len(shape) not in (3, 4):
+    if own is None or shape is None or own[0].offset or len(shape) < 3:
         return None
-    wanted, there = own[0], list(Layout.of(shape).axes)
-    axes = wanted.axes if len(shape) == 4 else (wanted.axes[0], wanted.axes[1], wanted.axes[3])
-    if wanted.shape != tuple(Layout(wanted.axes).shape) or (len(shape) == 3 and wanted.axes[2]):
+    (batch, rows, heads, size), left = own[0].axes, dict(enumerate(Layout.of(shape).axes))
+    parts = [_axes_of(axis, left) for axis in (batch, rows, heads, size)]
+    if any(part is None for part in parts):
         return None
-    perm: list[int] = []
-    for axis in axes:
-        place = next((i for i, own_axis in enumerate(there) if own_axis == axis and i not in perm), None)
-        if place is None:
-            return None
-        perm.append(place)
-    return Read(Operand(stage.value, wanted.shape[2], wanted.shape[3], own[1], tuple(perm), joined=len(shape) == 3), stage.factor)
+    first, second, middle, last = (part or _lone(left) for part in parts)
+    if len(first) != 1 or len(second) != 1 or len(last) != 1:
+        return None
+    perm = (*first, *second, *middle, *left, *last)
+    if any(left.values()) or len(perm) != len(shape):
+        return None
+    *_, own_heads, features = own[0].shape
+    return Read(Operand(stage.value, own_heads, features, own[1], perm, joined=len(shape) == 3), stage.factor)
+
+
+def _axes_of(wanted: Axis, left: dict[int, Axis]) -> tuple[int, ...] | None:
+    """The axes of a value, taken from those `left`, that one of a view runs over, outermost first."""
+    found: list[int] = []
+    for size, stride in wanted:
+        while size > 1:
+            fitting = (i for i, axis in left.items() if axis and size % axis[0][0] == 0
+                       and axis[0][0] * axis[0][1] == size * stride)  # fmt: skip
+            place = next(fitting, None)
+            if place is None:
+                return None
+            size //= left.pop(place)[0][0]
+            found.append(place)
+    return tuple(found)
+
+
+def _lone(left: dict[int, Axis]) -> tuple[int, ...]:
+    """An axis of size 1 in the place of one."""
+    place = next((i for i, axis in left.items() if not axis), None)
+    if place is None:
+        return ()
+    del left[place]
+    return (place,)

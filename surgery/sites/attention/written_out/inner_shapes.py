@@ -61,7 +61,7 @@ def inner_shapes(
                 if reader.op_type == "Shape" and not _ends_in(reader, last, set()):
                     numbers = ground.numbers(reader.outputs[0])
                     told = [] if numbers is None else [int(n) for n in numbers.reshape(-1)]
-                    named = [frozenset([n, *(name for name, size in sizes.items() if size == n)]) for n in told]
+                    named = [frozenset[Size]([n, *(name for name, size in sizes.items() if size == n)]) for n in told]
                     found.append(InnerShape(reader, tuple(named)))
     return tuple(found)
 

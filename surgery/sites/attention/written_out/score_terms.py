@@ -15,12 +15,21 @@ from onnxfix.surgery.sites.layouts.ground import Ground
 from onnxfix.surgery.sites.layouts.scalars import number
 from onnxfix.surgery.sites.layouts.views import RESHAPES, scaled, unchanged
 
-from .refusal import UnreadableError
+from ..refusal import UnreadableError
 
 # exp of anything this far below the highest score is 0 in fp32: -103.3 is enough.
 MASKED = -1e4
 # Nothing that a Max with it changes is told from a masked score.
 BOTTOM = -1e30
+NO_PRODUCT = "makes scores that are no product of queries and keys"
+
+
+_WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_REASONS = {
+    "Tanh": "caps scores, which only some kernels do, and in another place",
+    "Cast": "rounds scores to half",
+    "Softmax": "makes scores of other weights",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def scores(value: ir.Value | None, ground: Ground, reader: ir.Node) -> Scores:
 
 def _step(node: ir.Node, value: ir.Value, shape: tuple[int, ...], ground: Ground) -> Scores:
     kind = node.op_type if is_standard(node) else ""
-    if kind in ("Identity", "Cast", "Dropout") and (kind == "Cast" or unchanged(node, ground)):
+    if unchanged(node, ground) or (kind == "Cast" and integer(node, "to", 0) in _WIDE):
         return scores(node.inputs[0], ground, node)
     if kind in RESHAPES:
         before = ground.shape(node.inputs[0])
@@ -83,9 +92,7 @@ def _step(node: ir.Node, value: ir.Value, shape: tuple[int, ...], ground: Ground
             bottom = number(other, ground)
             if bottom is not None and bottom <= BOTTOM:
                 return scores(data, ground, node)
-    reason = "caps scores, which the operators that run everywhere do not do" if kind == "Tanh" else \
-        "makes scores that are no product of queries and keys"  # fmt: skip
-    raise UnreadableError(node, reason)
+    raise UnreadableError(node, _REASONS.get(kind, NO_PRODUCT))
 
 
 def _times(found: Scores, factor: float) -> Scores:
@@ -104,15 +111,11 @@ def _added(node: ir.Node, shape: tuple[int, ...], ground: Ground) -> Scores:
         try:
             found = scores(data, ground, node)
         except UnreadableError as error:
-            failed = failed if failed is not None and len(sides) > 1 and _is_mask(failed) else error
+            failed = error if failed is None or failed.reason == NO_PRODUCT else failed
             continue
         term = Term(other, -1.0 if node.op_type == "Sub" else 1.0)
         return replace(found, terms=(*found.terms, (term, shape)))
     raise failed or UnreadableError(node, "adds what repeats scores")
-
-
-def _is_mask(error: UnreadableError) -> bool:
-    return error.node.op_type not in ("Where", "Expand", "Cast", "Unsqueeze")
 
 
 def _chosen(node: ir.Node, shape: tuple[int, ...], ground: Ground) -> Scores:
