@@ -16,6 +16,7 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
 from onnxfix.surgery.sites.attention.written_out.score_terms import Term
@@ -63,7 +64,7 @@ class FuseAttention:
         for core in sorted(cores, key=lambda core: order[_last(core)]):
             _fuse(editor, core, made)
         for reason, nodes in _by_reason(refusals).items():
-            editor.notes.append(f"{plural(len(nodes), 'Softmax')} as written, where {nodes[0]} {reason}")
+            editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
         return float(len(_found(model)[0]))
@@ -76,6 +77,8 @@ def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
     for site in sites:
         if isinstance(site, Refusal):
             refusals.append(site)
+        elif isinstance(site, FusedAttention):
+            continue
         elif types is not None and all(types.is_float32(v) for v in _floats(site)):
             cores.append(site)
         else:

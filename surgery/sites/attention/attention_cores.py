@@ -6,6 +6,7 @@ when; the same products, sums and elements are read as the same attention.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 from onnxfix.surgery.sites.layouts.views import stages
 
+from .fused_attention import FusedAttention, fused_attention
 from .refusal import Refusal, UnreadableError
 from .written_out.inner_shapes import InnerShape, asking_type, inner_shapes, readers
 from .written_out.operands import Operand, operand
@@ -51,12 +53,16 @@ def find(model: Model) -> Iterator[AttentionCore]:
     return (site for site in sites(model) if isinstance(site, AttentionCore))
 
 
-def sites(model: Model) -> Iterator[AttentionCore | Refusal]:
-    """An attention or the reason against it for each Softmax of the main graph, in its order."""
-    softmaxes = [node for node in model.graph if node.op_type == "Softmax" and is_standard(node)]
-    known = grounds(model) if softmaxes else ()
-    for node in softmaxes:
-        yield _site(node, model.opset, known)
+def sites(model: Model) -> Iterator[AttentionCore | FusedAttention | Refusal]:
+    """All of the main graph, in its order: for each Softmax an attention or the reason against it, and each operator
+    that is one already."""
+    known: tuple[Ground, ...] = ()
+    for node in model.graph:
+        if node.op_type == "Softmax" and is_standard(node):
+            known = known or grounds(model)
+            yield _site(node, model.opset, known)
+        elif (fused := fused_attention(node)) is not None:
+            yield fused
 
 
 def _site(softmax: ir.Node, opset: int, known: tuple[Ground, ...]) -> AttentionCore | Refusal:
@@ -81,18 +87,17 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
     read = scores(softmax.inputs[0], ground, softmax)
     for node in read.nodes:
         _check_read_once(node)
-    lead = (ground.shape(read.product.outputs[0]) or ())[:-2]
     found = weighted_sum(softmax, [term for term, _ in read.terms], ground)
-    if (ground.shape(found.product.outputs[0]) or ())[-2:-1] != shape[-2:-1]:
-        raise UnreadableError(found.product, "has another number of rows than there are queries")
-    split = _split(lead, read, found, ground)
+    if found.product.shape[-2] != shape[-2]:
+        raise UnreadableError(found.product.node, "has another number of rows than there are queries")
+    split = _split(read, found, ground)
     query = operand(read.product, 0, split, ground)
     key = operand(read.product, 1, split, ground, turned=True)
     value = operand(found.product, 1, split, ground, scaled=False)
     if query.operand.repeats > 1:
-        raise UnreadableError(read.product, "repeats queries for several keys")
+        raise UnreadableError(read.product.node, "repeats queries for several keys")
     if key.operand.repeats != value.operand.repeats:
-        raise UnreadableError(found.product, "has values of other heads than keys")
+        raise UnreadableError(found.product.node, "has values of other heads than keys")
     if found.guarded and sources(query.operand.value) != sources(key.operand.value):
         raise UnreadableError(softmax, "has rows without a key, which are zeros, and need not be padding")
     last = result(found.product, split, ground)
@@ -124,19 +129,15 @@ def _inner(
     return inner_shapes((*read.nodes, *found.nodes, *last.way), last.value, sizes, ground)
 
 
-def _split(lead: tuple[int, ...], read: Scores, found: Sum, ground: Ground) -> tuple[int, int]:
+def _split(read: Scores, found: Sum, ground: Ground) -> tuple[int, int]:
     """Batch and heads: the leading axes of the first product; one axis of both where any value on the way has them
     apart, and one head where none has."""
-    if len(lead) == 2:
-        return lead[0], lead[1]
-    if len(lead) > 2:
-        heads = 1
-        for size in lead[1:]:
-            heads *= size
-        return lead[0], heads
+    lead = read.product.shape[:-2]
+    if len(lead) > 1:
+        return lead[0], math.prod(lead[1:])
     near = [v for node in (*read.nodes, *found.nodes) for v in node.outputs]
-    near += [s.value for i in (0, 1) if (v := read.product.inputs[i]) is not None for s in stages(v, ground)]
-    near += [v for node in found.product.outputs[0].consumers() for v in node.outputs]
+    near += [stage.value for v in (read.product.left, read.product.right) for stage in stages(v, ground)]
+    near += [v for node in found.product.node.outputs[0].consumers() for v in node.outputs]
     for value in near:
         shape = ground.shape(value)
         if shape is not None and len(shape) == 4 and shape[0] * shape[1] == lead[0] and shape[1] > 1:

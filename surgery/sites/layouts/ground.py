@@ -10,9 +10,9 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites.shapes.product_operations import Shape
-from onnxfix.surgery.sites.sizes.tied_sizes import tied
 from onnxfix.surgery.sites.sizes.probe import Probe, free_axes, generic, probe
 from onnxfix.surgery.sites.sizes.product_shapes import Numbers
+from onnxfix.surgery.sites.sizes.tied_sizes import tied
 
 
 @dataclass(frozen=True)

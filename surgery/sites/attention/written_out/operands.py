@@ -12,6 +12,7 @@ from onnxfix.surgery.sites.layouts.layout import Axis, Layout
 from onnxfix.surgery.sites.layouts.views import Stage, stages
 
 from ..refusal import UnreadableError
+from .products import Product, arranged
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,15 @@ class Read:
 
 
 def operand(
-    product: ir.Node, index: int, split: tuple[int, int], ground: Ground, *, turned: bool = False, scaled: bool = True
+    of: Product, side: int, split: tuple[int, int], ground: Ground, *, turned: bool = False, scaled: bool = True
 ) -> Read:
-    """What stands behind one input of a product whose leading axes are `split` into batch and heads; `turned`: with its
+    """What stands behind one side of a product whose leading axes are `split` into batch and heads; `turned`: with its
     last two axes the other way round; `scaled`: behind numbers that it is multiplied by. Raises UnreadableError."""
-    lead = (ground.shape(product.outputs[0]) or ())[:-2]
-    value = product.inputs[index]
-    path = [stage for stage in stages(value, ground) if scaled or stage.factor == 1] if value is not None else []
-    found = placed(path, lambda layout: _laid(layout, lead, split, turned), ground, product)
+    lead, perm = of.shape[:-2], of.perms[side]
+    path = [stage for stage in stages((of.left, of.right)[side], ground) if scaled or stage.factor == 1]
+    found = placed(path, lambda layout: _laid(arranged(layout, perm), lead, split, turned), ground, of.node)
     if found is None:
-        raise UnreadableError(product, f"has an input {index} that is not made of batch, positions, heads and features")
+        raise UnreadableError(of.node, f"has an input {side} that is not made of batch, positions, heads and features")
     return found
 
 

@@ -16,6 +16,7 @@ from onnxfix.surgery.sites.layouts.scalars import number
 from onnxfix.surgery.sites.layouts.views import RESHAPES, scaled, unchanged
 
 from ..refusal import UnreadableError
+from .products import Product, product
 
 # exp of anything this far below the highest score is 0 in fp32: -103.3 is enough.
 MASKED = -1e4
@@ -49,7 +50,7 @@ class Scores:
     """`product` makes them, times `factor`; `terms` in the order in which they meet the scores, each with the shape
     that scores have there; `nodes` from the product to the Softmax."""
 
-    product: ir.Node
+    product: Product
     factor: float
     terms: tuple[tuple[Term, tuple[int, ...]], ...]
     nodes: tuple[ir.Node, ...]
@@ -63,8 +64,11 @@ def scores(value: ir.Value | None, ground: Ground, reader: ir.Node) -> Scores:
         raise UnreadableError(reader, "reads scores that the graph does not compute")
     if shape is None or len(shape) < 3:
         raise UnreadableError(node, "makes scores whose shape is not known, or that have no batch")
-    if node.op_type == "MatMul" and is_standard(node):
-        return Scores(node, 1.0, (), (node,))
+    made = product(node, ground)
+    if made is not None:
+        if made.order:
+            raise UnreadableError(node, "makes scores in another order than batch, heads, queries and keys")
+        return Scores(made, made.factor, (), (node,))
     found = _step(node, value, shape, ground)
     return replace(found, nodes=(*found.nodes, node))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.layouts.ground import Ground
 from onnxfix.surgery.sites.layouts.layout import Layout
 from onnxfix.surgery.sites.layouts.scalars import number
@@ -14,6 +13,7 @@ from onnxfix.surgery.sites.layouts.views import RESHAPES, SAME, moved, unchanged
 
 from ..refusal import UnreadableError
 from .inner_shapes import readers
+from .products import Product, product
 from .score_terms import Term
 
 
@@ -21,7 +21,7 @@ from .score_terms import Term
 class Sum:
     """The product of weights and values; `guarded`: rows of no weight, because all keys are masked, are zeros."""
 
-    product: ir.Node
+    product: Product
     guarded: bool
     nodes: tuple[ir.Node, ...]
 
@@ -46,8 +46,9 @@ def weighted_sum(softmax: ir.Node, terms: list[Term], ground: Ground) -> Sum:
         if guard is not None:
             value, guarded, nodes = guard[-1].outputs[0], True, [*nodes, *guard]
         node = _only_reader(value, nodes[-1])
-        if node.op_type == "MatMul" and is_standard(node) and node.inputs[0] is value:
-            return Sum(node, guarded, (*nodes, node))
+        made = product(node, ground, left=value)
+        if made is not None and made.perms[0] in ((), tuple(range(len(made.perms[0])))):
+            return Sum(made, guarded, (*nodes, node))
         before, after = ground.shape(value), ground.shape(node.outputs[0])
         kept = node.op_type in RESHAPES and before and after and before[-2:] == after[-2:]
         if not kept and not (node.op_type in SAME and (node.op_type == "Cast" or unchanged(node, ground))):
@@ -77,25 +78,25 @@ def _only_reader(value: ir.Value, node: ir.Node) -> ir.Node:
     return found[0]
 
 
-def result(product: ir.Node, split: tuple[int, int], ground: Ground) -> Result:
+def result(of: Product, split: tuple[int, int], ground: Ground) -> Result:
     """The last value behind a product that is [batch, sequence, heads, size] as it stands in memory; else the
     product's own. Raises UnreadableError."""
-    value, shape = product.outputs[0], ground.shape(product.outputs[0])
-    if shape is None:
-        raise UnreadableError(product, "has a result of unknown shape")
-    layout: Layout | None = Layout.of(shape)
-    flat = Layout.of((*split, *shape[-2:])).transposed([0, 2, 1, 3]).flat
+    value, (rows, size) = of.node.outputs[0], of.shape[-2:]
+    own = Layout.of(ground.shape(value) or ())
+    apart = own.transposed([of.order.index(i) for i in range(len(own.axes))] if of.order else range(len(own.axes)))
+    layout: Layout | None = own
+    flat = apart.reshaped((*split, rows, size))
     best, way = Result(value, turned=True), list[ir.Node]()
     while layout is not None:
-        if layout.flat == flat:
-            best = _as_it_stands(value, tuple(way), (split[0], shape[-2], split[1], shape[-1]), ground) or best
+        if flat is not None and layout.flat == flat.transposed([0, 2, 1, 3]).flat:
+            best = _as_it_stands(value, tuple(way), (split[0], rows, split[1], size), ground) or best
         found = readers(value)
         if len(found) != 1 or value.is_graph_output() or found[0].inputs[0] is not value:
             break
         way, value = [*way, found[0]], found[0].outputs[0]
         layout = moved(found[0], value, layout, ground)
-    if best.turned and len(shape) != 4:
-        raise UnreadableError(product, "has a result that is not taken apart into batch and heads")
+    if best.turned and (of.order or len(of.shape) != 4):
+        raise UnreadableError(of.node, "has a result that is not taken apart into batch and heads")
     return best
 
 

@@ -13,6 +13,7 @@ from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal
 
 HEADS, SIZE = 3, 8
@@ -96,6 +97,7 @@ def feed(rows: int = 2, tokens: int = 9) -> dict[str, np.ndarray]:
 
 def site(model: Model) -> AttentionCore | Refusal:
     (found,) = attention_cores.sites(model)
+    assert not isinstance(found, FusedAttention)
     return found
 
 
@@ -135,19 +137,18 @@ REPEAT = """
     q4 = Reshape(qt, split)
     k0 = MatMul(x, wkv)
     k4 = Reshape(k0, one_head)
+    eight8 = Constant<value_ints = [8]>()
     v0 = Slice(kt, n0, eight8, n2)
     v4 = Reshape(v0, one_head)
     q = Transpose<perm = [0, 2, 1, 3]>(q4)
     k1 = Transpose<perm = [0, 2, 1, 3]>(k4)
     v1 = Transpose<perm = [0, 2, 1, 3]>(v4)
     times = Constant<value_ints = [1, 3, 1, 1]>()
-    eight8 = Constant<value_ints = [8]>()
     k = Expand(k1, times)
     v = Expand(v1, times)
     kr = Transpose<perm = [0, 1, 3, 2]>(k)
 """
-REPEATED = changed((SPLIT, REPEAT.replace("v0 = Slice", "eight8 = Constant<value_ints = [8]>()\n v0 = Slice", 1).replace(
-    "    eight8 = Constant<value_ints = [8]>()\n    k = Expand", "    k = Expand")))  # fmt: skip
+REPEATED = changed((SPLIT, REPEAT))
 BROADCAST = changed(("k = Expand(k1, times)", "k = Identity(k1)"), ("v = Expand(v1, times)", "v = Identity(v1)"),
                     text=REPEATED)  # fmt: skip
 PACKED = changed((HEAD, HEAD.split("{", 1)[0] + """{
@@ -168,8 +169,16 @@ STACKED = changed((HEAD, HEAD.split("{", 1)[0] + """{
     v = Gather(turned, i2)
     kr = Transpose<perm = [0, 1, 3, 2]>(k)
 """), (SPLIT, ""))  # fmt: skip
+EINSUM = changed((SPLIT, "q = Reshape(qt, split)\n k = Reshape(kt, split)\n v = Reshape(vt, split)\n"),
+                 ("raw = MatMul(q, kr)", 'raw = Einsum<equation = "bqhd,bkhd->bhqk">(q, k)'),
+                 ("o = MatMul(p, v)", 'o = Einsum<equation = "bhqk,bkhd->bqhd">(p, v)'),
+                 ("t = Transpose<perm = [0, 2, 1, 3]>(o)", "t = Identity(o)"))  # fmt: skip
 WAYS = {
     "plain": PLAIN,
+    "einsum": EINSUM,
+    "einsum of the other order": changed(('"bhqk,bkhd->bqhd">(p, v)', '"bkhd,bhqk->bqhd">(v, p)'), text=EINSUM),
+    "fused products": changed(("raw = MatMul(q, kr)", 'raw = com.microsoft.FusedMatMul<transB = 1, alpha = 0.5>(q, k)'),
+                              ("    kr = Transpose<perm = [0, 1, 3, 2]>(k)\n", "")),
     "folded": FOLDED,
     "one head repeated": REPEATED,
     "one head broadcast": BROADCAST,
@@ -206,7 +215,8 @@ WAYS = {
     real = Cast<to = 1>(rows)
     z = MatMul(joined, wo)
     y = Div(z, real)""")),
-    "tokens in rows": changed(("joined = Reshape(t, join)\n    y = MatMul(joined, wo)", """flat = Constant<value_ints = [-1, 24]>()
+    "tokens in rows": changed(("joined = Reshape(t, join)\n    y = MatMul(joined, wo)", """
+    flat = Constant<value_ints = [-1, 24]>()
     joined = Reshape(t, flat)
     z = MatMul(joined, wo)
     xs = Shape(x)
@@ -242,7 +252,8 @@ def test_names_of_nodes_are_nothing(names: str) -> None:
         ([("Softmax<axis = -1>", "Softmax<axis = 2>")], "Softmax", "last axis"),
         ([("scores = Mul(raw, scale)", "capped = Tanh(raw)\n scores = Mul(capped, scale)")], "Tanh", "caps"),
         ([("scores = Mul(raw, scale)", "scores = Relu(raw)")], "Relu", "no product"),
-        ([("raw = MatMul(q, kr)", "raw0 = MatMul(q, kr)\n raw = Transpose<perm = [0, 1, 3, 2]>(raw0)")], "Transpose", ""),
+        ([("raw = MatMul(q, kr)", "raw0 = MatMul(q, kr)\n raw = Transpose<perm = [0, 1, 3, 2]>(raw0)")],
+         "Transpose", ""),
         ([(SUM, SUM + "more = ReduceMax<keepdims = 0>(p)\n"), ("y = Mat", "y0 = Mat"),
           ("wo)\n}", "wo)\n y = Add(y0, more)\n}")], "Softmax", "more than once"),
         ([(ADDED, ADDED + "more = ReduceMax<keepdims = 0>(scores)\n"), ("y = Mat", "y0 = Mat"),
@@ -304,10 +315,12 @@ def test_as_many_rows_as_positions() -> None:
 
 def test_heads_repeated_in_turn_are_not_grouped() -> None:
     """Two heads of keys as a b a b for four of queries: the operators repeat them as a a b b."""
-    text = changed(("q4 = Reshape(qt, split)", "four4 = Constant<value_ints = [0, 0, 4, 6]>()\n q4 = Reshape(qt, four4)"),
+    four4 = "four4 = Constant<value_ints = [0, 0, 4, 6]>()\n"
+    text = changed(("q4 = Reshape(qt, split)", four4 + "q4 = Reshape(qt, four4)"),
                    ("k4 = Reshape(kt, split)", "two2 = Constant<value_ints = [0, 0, 2, 6]>()\n kn = MatMul(x, wk12)\n"
                     "k40 = Reshape(kn, two2)\n k4 = Concat<axis = 2>(k40, k40)"),
-                   ("v4 = Reshape(vt, split)", "v40 = Reshape(kn, two2)\n v4 = Concat<axis = 2>(v40, v40)"))  # fmt: skip
+                   ("v4 = Reshape(vt, split)",
+                    "v40 = Reshape(kn, two2)\n v4 = Concat<axis = 2>(v40, v40)"))  # fmt: skip
     weights = {"wk12": (RNG.normal(size=(24, 12)) / 5).astype(np.float32)}
     source = made(text, **weights)
     found = core(source)
@@ -342,3 +355,13 @@ def test_inputs_that_are_declared_as_what_they_are_not() -> None:
     model.graph.node("Reshape_k4").outputs[0].shape = ir.Shape(["batch", "sequence", 1, 24])
     found = site(model)
     assert isinstance(found, Refusal) and "is declared as" in found.reason
+
+
+@pytest.mark.parametrize("opset", [20, 23])
+def test_what_is_fused_is_listed_and_left_alone(opset: int) -> None:
+    model = made(PLAIN, opset)
+    graph_pass.run(FuseAttention(), model)
+    (found,) = attention_cores.sites(model)
+    assert isinstance(found, FusedAttention)
+    assert (found.heads, found.key_heads, found.scale) == (HEADS, HEADS, pytest.approx(0.3))
+    assert found.bias is not None and not graph_pass.run(FuseAttention(), model).changes
