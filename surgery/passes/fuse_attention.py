@@ -48,6 +48,11 @@ class FuseAttention:
     with int8 linears on a CPU, 12 % for the last two alone. In self-attention a row without a key is a token of
     padding; it gets the mean of all values instead, which nothing reads. Elsewhere the guard stays, with its attention.
 
+    What computes what is read, at two sets of sizes, and no order of operators: heads may be split, turned and joined
+    in any way, queries, keys and values be one product, numbers stand on any of them, anything be added to the scores
+    and mask them. Keys of fewer heads are named to `Attention`, and repeated for `MultiHeadAttention`. What is not read
+    stays as written, and the report says which node stands against it.
+
     Measure: attentions that are written out.
     """
 

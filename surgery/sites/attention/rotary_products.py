@@ -70,10 +70,10 @@ def _site(node: ir.Node, known: tuple[Ground, Ground]) -> RotaryProduct | Refusa
     for candidate in parts(node, first):
         try:
             found = _product(candidate, first)
-            if found is not None and found == _product(candidate, second):
+            if found is not None and (second is first or found == _product(candidate, second)):
                 return found
         except UntriedError:
-            return None
+            return Refusal(node, node, "cannot be tried: a size is not known, or too large")
         except UnreadableError as error:
             return Refusal(node, error.node, error.reason)
     return None

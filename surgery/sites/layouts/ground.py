@@ -34,9 +34,11 @@ class Ground:
 
 
 def grounds(model: Model) -> tuple[Ground, Ground]:
-    """The main graph walked twice, each free axis with a prime of its own, but for those that are one by two names."""
+    """The main graph walked twice, each free axis with a prime of its own, but for those that are one by two names.
+    The same ground twice where no axis is free."""
     types, graph = infer(model.ir), model.graph
-    return Ground(_walked(graph, 0), types), Ground(_walked(graph, 1), types)
+    first = Ground(_walked(graph, 0), types)
+    return first, Ground(_walked(graph, 1), types) if free_axes(graph) else first
 
 
 def _walked(graph: ir.Graph, turn: int) -> Probe:

@@ -70,7 +70,7 @@ def _places(cos: Array, sin: Array, rank: int) -> tuple[int, ...]:
 def _fitting(value: Array, result: Array, cos: Array, sin: Array) -> tuple[int, bool, bool, bool] | None:
     """Width, interleaved, doubled and negated of the rotation that the result is."""
     size, columns = value.shape[-1], cos.shape[-1]
-    if cos.ndim != value.ndim or sin.shape[-1] != columns or columns < 1:
+    if sin.shape[-1] != columns or columns < 1 or not all(_repeats(table, value) for table in (cos, sin)):
         return None
     for doubled, interleaved in itertools.product((True, False), (False, True)):
         width = columns if doubled else 2 * columns
@@ -78,11 +78,28 @@ def _fitting(value: Array, result: Array, cos: Array, sin: Array) -> tuple[int, 
             continue
         halves = [_pairs(t, interleaved=interleaved)[0] if doubled else t for t in (cos, sin)]
         for negated in (False, True):
-            turned = _turned(value[..., :width], halves[0], -halves[1] if negated else halves[1], interleaved)
-            if turned.shape[:-1] == value.shape[:-1] and np.allclose(turned, result[..., :width], rtol=1e-9, atol=1e-9):
-                rest = np.array_equal(value[..., width:], result[..., width:])
-                return (width, interleaved, doubled, negated) if rest else None
+            sines = -halves[1] if negated else halves[1]
+            if _agree(value, result, halves[0], sines, width, interleaved):
+                return width, interleaved, doubled, negated
     return None
+
+
+def _repeats(table: Array, value: Array) -> bool:
+    """Whether a table goes with all but the features of a value."""
+    pairs = zip(table.shape[:-1], value.shape[:-1], strict=True) if table.ndim == value.ndim else [(0, 1)]
+    return all(size in (1, whole) for size, whole in pairs)
+
+
+def _agree(value: Array, result: Array, cos: Array, sin: Array, width: int, interleaved: bool) -> bool:
+    """Whether the first features are turned and the others as they were: in one place, then in all."""
+    for part in (-1, slice(None)):
+        places = (part,) * (value.ndim - 1)
+        one, other = value[places], result[places]
+        tables = [np.broadcast_to(t, (*value.shape[:-1], t.shape[-1]))[places] for t in (cos, sin)]
+        turned = _turned(one[..., :width], tables[0], tables[1], interleaved)
+        if not np.allclose(turned, other[..., :width], rtol=1e-9, atol=1e-9):
+            return False
+    return np.array_equal(value[..., width:], result[..., width:])
 
 
 def _pairs(array: Array, *, interleaved: bool) -> tuple[Array, Array]:
