@@ -98,6 +98,8 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
         raise UnreadableError(read.product.node, "repeats queries for several keys")
     if key.operand.repeats != value.operand.repeats:
         raise UnreadableError(found.product.node, "has values of other heads than keys")
+    if found.guarded and any(term.keeps is None and term.factor <= 0 for term, _ in read.terms):
+        raise UnreadableError(softmax, "has rows that are not told from those without a key")
     if found.guarded and sources(query.operand.value) != sources(key.operand.value):
         raise UnreadableError(softmax, "has rows without a key, which are zeros, and need not be padding")
     last = result(found.product, split, ground)
