@@ -32,9 +32,9 @@ LOWEST = np.float32(-1e30)
 
 @dataclass(frozen=True)
 class Made:
-    """What several attentions share: masks by what is added, and results that took the place of others."""
+    """What several attentions share: masks by what is added, in each graph, and results in the place of others."""
 
-    biases: dict[tuple[Term, ...], ir.Value] = field(default_factory=dict)
+    biases: dict[tuple[ir.Graph | None, tuple[Term, ...]], ir.Value] = field(default_factory=dict)
     instead: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
 
@@ -64,7 +64,7 @@ class FuseAttention:
         if editor.model.opset < OLDEST_OPSET:
             return
         cores, refusals = _found(editor.model)
-        order = {node: index for index, node in enumerate(editor.model.graph)}
+        order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
         made = Made()
         for core in sorted(cores, key=lambda core: order[_last(core)]):
             _fuse(editor, core, made)
@@ -158,9 +158,10 @@ def _operand(write: Writer, operand: Operand, what: str, made: Made, *, repeat: 
 
 def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: ir.Value) -> ir.Value:
     """All terms in one tensor, with a row for each query and a column for each key: kernels do not repeat those."""
-    if core.terms not in made.biases:
-        made.biases[core.terms] = _sum(write, core.terms, made)
-    bias = made.biases[core.terms]
+    shared = write.like.graph, core.terms
+    if shared not in made.biases:
+        made.biases[shared] = _sum(write, core.terms, made)
+    bias = made.biases[shared]
     if core.covered:
         return bias
     one = write.integers("one", [1])

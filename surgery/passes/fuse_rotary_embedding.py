@@ -26,9 +26,9 @@ NUMBERED_SPLIT = 18
 
 @dataclass(frozen=True)
 class Made:
-    """What several products share: tables of cosines and sines, and the rows that tokens read in them."""
+    """What products of one graph share: tables of cosines and sines, and the rows that tokens read in them."""
 
-    tables: dict[tuple[ir.Value, bool, bool, bool], ir.Value] = field(default_factory=dict)
+    tables: dict[tuple[ir.Graph | None, ir.Value, bool, bool, bool], ir.Value] = field(default_factory=dict)
     positions: dict[tuple[ir.Value, int], ir.Value] = field(default_factory=dict)
 
 
@@ -51,7 +51,7 @@ class FuseRotaryEmbedding:
         if editor.model.opset < OLDEST_OPSET:
             return
         products, refusals = _found(editor.model)
-        order = {node: index for index, node in enumerate(editor.model.graph)}
+        order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
         made = Made()
         for site in sorted(products, key=lambda site: order[_last(site)]):
             _fuse(editor, site, made)
@@ -112,7 +112,7 @@ def _fuse(editor: Editor, site: RotaryProduct, made: Made) -> None:
 def _table(write: Writer, turns: Rotation, made: Made, *, sine: bool) -> ir.Value:
     """[batch or 1 times sequence, width / 2]: of a table with a column for each feature, one of each pair."""
     angles, negated = (turns.sin, turns.negated) if sine else (turns.cos, False)
-    key = angles, turns.doubled, turns.interleaved, negated
+    key = write.like.graph, angles, turns.doubled, turns.interleaved, negated
     if key in made.tables:
         return made.tables[key]
     half, name = angles, angles.name

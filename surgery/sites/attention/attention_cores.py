@@ -49,15 +49,15 @@ class AttentionCore:
 
 
 def find(model: Model) -> Iterator[AttentionCore]:
-    """All of the main graph that can be read, in its order."""
+    """All that can be read, in graph order."""
     return (site for site in sites(model) if isinstance(site, AttentionCore))
 
 
 def sites(model: Model) -> Iterator[AttentionCore | FusedAttention | Refusal]:
-    """All of the main graph, in its order: for each Softmax an attention or the reason against it, and each operator
-    that is one already."""
+    """All of the main graph and of bodies in it, in graph order: for each Softmax an attention or the reason against
+    it, and each operator that is one already."""
     known: tuple[Ground, ...] = ()
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         if node.op_type == "Softmax" and is_standard(node):
             known = known or grounds(model)
             yield _site(node, model.opset, known)

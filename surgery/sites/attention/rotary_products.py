@@ -41,13 +41,14 @@ class RotaryProduct:
 
 
 def find(model: Model) -> Iterator[RotaryProduct]:
-    """All of the main graph that can be read, in its order."""
+    """All that can be read, in graph order."""
     return (site for site in sites(model) if isinstance(site, RotaryProduct))
 
 
 def sites(model: Model) -> Iterator[RotaryProduct | Refusal]:
-    """A rotation, or the reason against it, for each sum of the main graph that may be one, in its order."""
-    sums = [node for node in model.graph if node.op_type == "Add" and is_standard(node)]
+    """A rotation, or the reason against it, for each sum of the main graph and of bodies in it that may be one, in
+    graph order."""
+    sums = [node for node in model.graph.all_nodes() if node.op_type == "Add" and is_standard(node)]
     known: tuple[Ground, Ground] | None = None
     done = set[ir.Value]()
     for node in sums:

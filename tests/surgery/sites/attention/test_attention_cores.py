@@ -365,3 +365,29 @@ def test_what_is_fused_is_listed_and_left_alone(opset: int) -> None:
     assert isinstance(found, FusedAttention)
     assert (found.heads, found.key_heads, found.scale) == (HEADS, HEADS, pytest.approx(0.3))
     assert found.bias is not None and not graph_pass.run(FuseAttention(), model).changes
+
+
+def nested(text: str) -> Model:
+    """All behind the first products in a branch that is taken where the batch is no single row."""
+    head, body = text.split("vt = MatMul(x, wv)\n")
+    body = body.rsplit("}", 1)[0]
+    inner = f"then_branch = g1 () => (float[a1,b1,24] then_y) {{ {body.replace('y = MatMul', 'then_y = MatMul')} }}"
+    other = "else_branch = g2 () => (float[a2,b2,24] else_y) { else_y = Identity(qt) }"
+    rows = """
+    rows = Shape<start = 0, end = 1>(x)
+    many1 = Greater(rows, n1)
+    many = Squeeze(many1)
+"""
+    return made(f"{head}vt = MatMul(x, wv)\n{rows} y = If(many) <{inner}, {other}>\n}}")
+
+
+def test_in_a_branch() -> None:
+    source = nested(PLAIN)
+    assert core(source).heads == HEADS
+    fused = source.clone()
+    graph_pass.run(FuseAttention(), fused)
+    kinds = [node.op_type for node in fused.graph.all_nodes()]
+    assert "MultiHeadAttention" in kinds and "Softmax" not in kinds
+    for rows in (2, 3):
+        one, other = (graphs.run(model, feed(rows))["y"] for model in (source, fused))
+        assert graphs.rel_l2(one, other) <= 1e-6
