@@ -10,14 +10,13 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.site import label
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
-from onnxfix.surgery.sites.attention.refusal import Refusal
+from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
 from onnxfix.surgery.sites.attention.written_out.score_terms import Term
 
@@ -68,7 +67,7 @@ class FuseAttention:
         made = Made()
         for core in sorted(cores, key=lambda core: order[_last(core)]):
             _fuse(editor, core, made)
-        for reason, nodes in _by_reason(refusals).items():
+        for reason, nodes in by_reason(refusals).items():
             editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
@@ -94,13 +93,6 @@ def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
 def _floats(core: AttentionCore) -> list[ir.Value]:
     added = [term.value for term in core.terms if term.keeps is None]
     return [core.query.value, core.key.value, core.value.value, *added]
-
-
-def _by_reason(refusals: list[Refusal]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for refusal in refusals:
-        found.setdefault(refusal.reason, []).append(label(refusal.node))
-    return found
 
 
 def _last(core: AttentionCore) -> ir.Node:

@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.site import label
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.attention import rotary_products
-from onnxfix.surgery.sites.attention.refusal import Refusal
+from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.rotary_products import RotaryProduct
 from onnxfix.surgery.sites.attention.written_out.rotations import Rotation
 
@@ -55,8 +55,8 @@ class FuseRotaryEmbedding:
         made = Made()
         for site in sorted(products, key=lambda site: order[_last(site)]):
             _fuse(editor, site, made)
-        editor.notes.extend(f"{label(refusal.site)} as written: {label(refusal.node)} {refusal.reason}"
-                            for refusal in refusals)  # fmt: skip
+        for reason, nodes in by_reason(refusals).items():
+            editor.notes.append(f"{plural(len(nodes), 'rotation')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
         return float(len(_found(model)[0]))

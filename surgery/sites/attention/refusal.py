@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxfix.nouns.site import label
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -15,6 +17,14 @@ class Refusal:
     site: ir.Node
     node: ir.Node
     reason: str
+
+
+def by_reason(refusals: list[Refusal]) -> dict[str, list[str]]:
+    """What nodes are called, by the reason against them, in the order in which reasons come first."""
+    found: dict[str, list[str]] = {}
+    for refusal in refusals:
+        found.setdefault(refusal.reason, []).append(label(refusal.node))
+    return found
 
 
 class UnreadableError(Exception):

@@ -3,11 +3,13 @@
 import graphs
 import numpy as np
 import pytest
+from twins import TWINS, twin
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.sites.attention import rotary_products
+from onnxfix.surgery.sites.attention.refusal import Refusal
 
 PASS = FuseRotaryEmbedding()
 ANGLES = """
@@ -169,6 +171,24 @@ def test_what_is_no_transpose_of_heads_is_turned_round() -> None:
     text = ANGLES.replace("q = Transpose<perm = [0, 2, 1, 3]>(heads)",
                           "q0 = Transpose<perm = [0, 2, 1, 3]>(heads)\n q = Relu(q0)")  # fmt: skip
     assert attributes(same(text + SLICES + TURN)) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("names", TWINS)
+def test_names_of_nodes_are_nothing(names: str) -> None:
+    assert len(list(rotary_products.find(twin(made(), TWINS[names])))) == 1
+
+
+def test_angles_that_do_not_go_by_position_are_refused() -> None:
+    """One row of angles for all tokens: there is no position to look up."""
+    text = (
+        (ANGLES + SLICES + TURN)
+        .replace("Mul(position, frequencies)", "Mul(scale, frequencies)")
+        .replace("axes = Constant<value_ints = [1]>()", "axes = Constant<value_ints = [0, 1, 2]>()")
+    )
+    model = made(text, "", "")
+    (found,) = rotary_products.sites(model)
+    assert isinstance(found, Refusal) and "by position" in found.reason
+    assert found.reason in graph_pass.run(PASS, model).notes[0]
 
 
 NEIGHBOURS = ANGLES.replace(
