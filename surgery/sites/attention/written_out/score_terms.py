@@ -36,8 +36,8 @@ _REASONS = {
 @dataclass(frozen=True)
 class Term:
     """What is added to scores, `value` times `factor`; or, where `keeps` is not None, where the boolean `value` is
-    `keeps` scores stay and all others are masked. `lead`: batch (-1: that of the scores) and heads that its leading
-    axes are to be reshaped to, None where the value broadcasts to [batch, heads, queries, keys] as it is."""
+    `keeps` scores stay, and all others are the low number `factor`. `lead`: batch (-1: that of the scores) and heads
+    that its leading axes are to be reshaped to, None where it broadcasts to [batch, heads, queries, keys] as it is."""
 
     value: ir.Value
     factor: float = 1.0
@@ -86,7 +86,7 @@ def _step(node: ir.Node, value: ir.Value, shape: tuple[int, ...], ground: Ground
         step = (node.inputs[0], -1.0) if kind == "Neg" else scaled(node, ground)
         if step is None:
             raise UnreadableError(node, "multiplies scores by more than one number")
-        return _times(scores(step[0], ground, node), step[1])
+        return _times(scores(step[0], ground, node), step[1], node)
     if kind in ("Add", "Sub"):
         return _added(node, shape, ground)
     if kind == "Where":
@@ -99,8 +99,10 @@ def _step(node: ir.Node, value: ir.Value, shape: tuple[int, ...], ground: Ground
     raise UnreadableError(node, _REASONS.get(kind, NO_PRODUCT))
 
 
-def _times(found: Scores, factor: float) -> Scores:
-    terms = tuple((t if t.keeps is not None else replace(t, factor=t.factor * factor), s) for t, s in found.terms)
+def _times(found: Scores, factor: float, node: ir.Node) -> Scores:
+    if factor < 0 and found.terms:
+        raise UnreadableError(node, "turns scores round that hold a mask")
+    terms = tuple((replace(term, factor=term.factor * factor), shape) for term, shape in found.terms)
     return replace(found, factor=found.factor * factor, terms=terms)
 
 
@@ -128,10 +130,8 @@ def _chosen(node: ir.Node, shape: tuple[int, ...], ground: Ground) -> Scores:
         masked = number(low, ground)
         if condition is None or masked is None or ground.shape(data) != shape or ground.shape(condition) is None:
             continue
-        if masked > MASKED:
-            raise UnreadableError(node, f"puts {masked:g} in the place of scores, which still counts")
         found = scores(data, ground, node)
-        return replace(found, terms=(*found.terms, (Term(condition, keeps=keeps), shape)))
+        return replace(found, terms=(*found.terms, (Term(condition, masked, keeps), shape)))
     raise UnreadableError(node, "chooses between scores and something that is no number")
 
 
@@ -143,6 +143,9 @@ def settled(terms: tuple[tuple[Term, tuple[int, ...]], ...], batch: int, heads: 
 def _settled(term: Term, shape: tuple[int, ...], batch: int, heads: int, ground: Ground) -> Term:
     own = ground.shape(term.value)
     assert own is not None
+    if term.keeps is not None and term.factor > MASKED:
+        reader = term.value.consumers()[0]
+        raise UnreadableError(reader, f"puts {term.factor:g} in the place of scores, which still counts")
     lead = (1,) * (len(shape) - len(own)) + own
     lead, scored = lead[:-2], shape[:-2]
     if len(shape) == 4 and scored == (batch, heads):
