@@ -128,16 +128,26 @@ def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
         editor.remove_dead(node)
 
 
-def _operand(write: Writer, operand: Operand, what: str, made: Made, *, repeat: bool) -> ir.Value:
-    """[batch, sequence, heads * size]; with heads repeated for the operator that cannot do it."""
-    value, width = made.instead.get(operand.value, operand.value), operand.heads * operand.size
+def joined(write: Writer, operand: Operand, value: ir.Value, what: str) -> ir.Value:
+    """`value`, which stands for the operand's, as [batch, sequence, heads * size]."""
+    width = operand.heads * operand.size
+    if operand.start is not None:
+        bounds = [write.integers("bound", [n]) for n in (operand.start, operand.start + operand.size, -1)]
+        value = write("Slice", [value, *bounds], f"{what}_part")
     if operand.perm is not None:
         value = write("Transpose", [value], f"{what}_upright", attributes={"perm": operand.perm})
     if not operand.joined:
-        value = write("Reshape", [value, write.integers("joined_heads", [0, 0, width])], what)
-    elif value.shape is None or not isinstance(value.shape[-1], int):
+        return write("Reshape", [value, write.integers("joined_heads", [0, 0, width])], what)
+    if value.shape is None or not isinstance(value.shape[-1], int):
         # onnx's inference takes a width that it does not know for 0, and refuses the model (1.20, Attention-23)
         write.editor.set_shape(value, [None, None, width])
+    return value
+
+
+def _operand(write: Writer, operand: Operand, what: str, made: Made, *, repeat: bool) -> ir.Value:
+    """An operand with its heads repeated for the operator that cannot do it."""
+    value = joined(write, operand, made.instead.get(operand.value, operand.value), what)
+    width = operand.heads * operand.size
     if operand.repeats == 1 or not repeat:
         return value
     apart = write.integers("split_heads", [0, 0, operand.heads, 1, operand.size])

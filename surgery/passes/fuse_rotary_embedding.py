@@ -14,6 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.passes.fuse_attention import joined
 from onnxfix.surgery.sites.attention import rotary_products
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.rotary_products import RotaryProduct
@@ -85,11 +86,7 @@ def _fuse(editor: Editor, site: RotaryProduct, made: Made) -> None:
     write = Writer(editor, site.output.name or "rotary", last)
     cos, sin = _table(write, turns, made, sine=False), _table(write, turns, made, sine=True)
     source = site.source.operand
-    value, size, heads = source.value, source.size, math.prod(site.heads)
-    if source.perm is not None:
-        value = write("Transpose", [value], "upright", attributes={"perm": source.perm})
-    if not source.joined:
-        value = write("Reshape", [value, write.integers("joined_heads", [0, 0, heads * size])], "joined")
+    value, size, heads = joined(write, source, source.value, "joined"), source.size, math.prod(site.heads)
     if (cos, site.batch) not in made.positions:
         made.positions[cos, site.batch] = _positions(write, cos, value)
     numbers = {"num_heads": heads, "interleaved": int(turns.interleaved)}

@@ -28,6 +28,8 @@ class Operand:
     perm: tuple[int, ...] | None = None
     joined: bool = False
     """Heads and features are one axis."""
+    start: int | None = None
+    """Of the features along the last axis, where others stand beside them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def placed(path: list[Stage], laid: Callable[[Layout], Layout | None], ground: G
     for stage in path:
         _check_declared(stage.value, reader, ground)
     layouts = [(stage, laid(stage.layout)) for stage in path]
-    for read in (_standing, _turned):
+    for read in (_standing, _part, _turned):
         for stage, layout in reversed(layouts):
             found = read(stage, layout, ground) if layout is not None else None
             if found is not None:
@@ -105,6 +107,18 @@ def _standing(stage: Stage, layout: Layout, ground: Ground) -> Read | None:
     if len(shape) < 3 or shape[:2] != (batch, rows) or own[0].shape != (*shape[:2], heads, size):
         return None
     return Read(Operand(stage.value, heads, size, own[1], joined=len(shape) == 3), stage.factor)
+
+
+def _part(stage: Stage, layout: Layout, ground: Ground) -> Read | None:
+    """Some of the features that a value has for each head, as where queries, keys and values are split by head."""
+    own, shape = _own(layout), ground.shape(stage.value)
+    if own is None or shape is None or len(shape) != 4 or own[0].shape[:3] != shape[:3]:
+        return None
+    *_, heads, size = own[0].shape
+    there = Layout.of(shape).sliced(3, own[0].offset, size) if own[0].offset + size <= shape[3] else None
+    return (
+        Read(Operand(stage.value, heads, size, own[1], start=own[0].offset), stage.factor) if there == own[0] else None
+    )
 
 
 def _turned(stage: Stage, layout: Layout, ground: Ground) -> Read | None:

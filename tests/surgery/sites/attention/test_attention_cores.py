@@ -169,6 +169,15 @@ STACKED = changed((HEAD, HEAD.split("{", 1)[0] + """{
     v = Gather(turned, i2)
     kr = Transpose<perm = [0, 1, 3, 2]>(k)
 """), (SPLIT, ""))  # fmt: skip
+BY_HEAD = changed((HEAD, HEAD.split("{", 1)[0] + """{
+    all = MatMul(x, wqkv)
+    of_head = Constant<value_ints = [0, 0, 3, 24]>()
+    apart = Reshape(all, of_head)
+    turned = Transpose<perm = [0, 2, 1, 3]>(apart)
+    sizes = Constant<value_ints = [8, 8, 8]>()
+    q, k, v = Split<axis = 3>(turned, sizes)
+    kr = Transpose<perm = [0, 1, 3, 2]>(k)
+"""), (SPLIT, ""))  # fmt: skip
 EINSUM = changed((SPLIT, "q = Reshape(qt, split)\n k = Reshape(kt, split)\n v = Reshape(vt, split)\n"),
                  ("raw = MatMul(q, kr)", 'raw = Einsum<equation = "bqhd,bkhd->bhqk">(q, k)'),
                  ("o = MatMul(p, v)", 'o = Einsum<equation = "bhqk,bkhd->bqhd">(p, v)'),
@@ -184,6 +193,7 @@ WAYS = {
     "one head broadcast": BROADCAST,
     "packed": PACKED,
     "stacked": STACKED,
+    "split by head": BY_HEAD,
     "no mask": changed((ADDED, ""), ("Softmax<axis = -1>(masked)", "Softmax<axis = 3>(scores)")),
     "where": changed((ADDED, "masked = Where(keys, scores, lowest)\n")),
     "where not": changed((ADDED, "hidden = Not(keys)\n masked = Where(hidden, lowest, scores)\n")),
@@ -311,6 +321,14 @@ def test_as_many_rows_as_positions() -> None:
     same = {"x": feed(4, 4)["x"], "attention_mask": feed(4, 4)["attention_mask"]}
     one, other = (graphs.run(model, same)["y"] for model in (source, fused))
     assert graphs.rel_l2(one, other) <= 1e-6
+
+
+def test_features_beside_others_are_taken_without_a_transpose() -> None:
+    found = core(made(BY_HEAD))
+    assert [operand.start for operand in (found.query, found.key, found.value)] == [0, 8, 16]
+    fused = made(BY_HEAD)
+    graph_pass.run(FuseAttention(), fused)
+    assert "Transpose" not in graphs.op_types(fused)
 
 
 def test_heads_repeated_in_turn_are_not_grouped() -> None:
