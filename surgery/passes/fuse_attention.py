@@ -139,7 +139,7 @@ def joined(write: Writer, operand: Operand, value: ir.Value, what: str) -> ir.Va
     if not operand.joined:
         return write("Reshape", [value, write.integers("joined_heads", [0, 0, width])], what)
     if value.shape is None or not isinstance(value.shape[-1], int):
-        # onnx's inference takes a width that it does not know for 0, and refuses the model (1.20, Attention-23)
+        # the inference of ONNX Runtime 1.31.1 takes an unknown width for 0 in Attention-23, and refuses the model
         write.editor.set_shape(value, [None, None, width])
     return value
 
