@@ -30,6 +30,7 @@ from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
+from onnxfix.surgery.passes.pack_tokens import PackTokens
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
@@ -76,6 +77,8 @@ class Wish:
     """Quantize the last small linears, which decide the classes, as well."""
     fuse: bool = False
     """Rotary products and attention in one operator each: what most of the time goes to once linears are int8."""
+    pack: bool = False
+    """Compute tokens of padding nowhere but in attention."""
     free_batch: bool = True
     """Let a graph that takes one batch take any."""
     prepare: bool = True
@@ -109,6 +112,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     steps += [DropInitializerValueInfo(), StoreWeightsOnce()]
     if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
         steps.append(SplitEmbeddingBlocks())
+    if wish.pack and not wish.int8:
+        steps += [FoldConstantTransposes(), PackTokens()]
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
@@ -133,6 +138,8 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
     if wish.fuse:
         steps.extend((DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()))
+    if wish.pack:
+        steps.append(PackTokens())  # before scales are measured: padding has none then
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
         return [*steps, GemmToMatMul(selection), QuantizeWeights(wish.target, wish.bits, size, selection)]
@@ -163,6 +170,8 @@ def _refuse(wish: Wish) -> None:
             f"{arg('fuse_attention')} needs {arg('int8')}, {arg('target', 'cpu')} and {arg('precision', 'fp32')}",
             "leave it out",
         )
+    if wish.pack and not wish.prepare:
+        raise OnnxfixError(f"{arg('pack_tokens')} prepares the graph", f"leave out {arg('prepare', False)}")
     if wish.heads and not wish.int8:
         raise OnnxfixError(f"{arg('quantize_heads')} needs {arg('int8')}", "leave it out")
     if not wish.prepare and (wish.int8 != "dynamic" or wish.blocked):

@@ -127,6 +127,11 @@ quantization = together(
         help="With --int8 for a CPU: attention and rotary products in one operator each, which is faster.",
     ),
     click.option(
+        "--pack-tokens",
+        is_flag=True,
+        help="Compute what is of one token alone (linears, norms) without the padding of a batch.",
+    ),
+    click.option(
         "--reduce-range", is_flag=True, help="7-bit weights, for CPUs without VNNI, where 8 bits can saturate."
     ),
     click.option(

@@ -276,3 +276,21 @@ def broken(graph):
     assert sorted(f.name for f in folder.iterdir()) == ["model.onnx", "scale.py"]
     document = answer("repair", "--precision", "fp32", "--script", "scale.py", "--max-error", "0.02", cwd=folder)
     assert "relative L2 error at most 1.0e-02" in document["verified"]
+
+
+def test_packing_is_verified_with_padding_anywhere(folder: Path) -> None:
+    """And where nothing can be packed that is one line."""
+    text = """g (int64[b,s] input_ids, int64[b,s] attention_mask) => (float[b,s,8] y) {
+        x = Gather(table, input_ids) n = Tanh(x) q = MatMul(n, w) k = MatMul(n, u) kt = Transpose<perm = [0, 2, 1]>(k)
+        s0 = MatMul(q, kt) seen = Cast<to = 9>(attention_mask) wide = Unsqueeze(seen, one) mask = Where(wide, zero, low)
+        s1 = Add(s0, mask) p = Softmax<axis = -1>(s1) c = MatMul(p, x) y = MatMul(c, w) }"""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(8, 8)).astype(np.float32) / 3 for name in ("table", "w", "u")}
+    weights |= {"one": np.array([1]), "zero": np.float32(0), "low": np.float32(-1e9)}
+    graphs.model(text, weights).save(folder / "padded.onnx")
+    wish = ("--precision", "fp32", "--target", "cpu", "--pack-tokens")
+    done = onnxfix("repair", "padded.onnx", *wish, cwd=folder)
+    assert done.returncode in (0, 1) and "on 5 feeds" in done.stdout, done.stderr
+    none = onnxfix("repair", *wish, "-o", "none.onnx", cwd=folder)
+    assert none.returncode == 2 and "nothing was packed: no single input" in none.stderr
+    assert not (folder / "none.onnx").exists()

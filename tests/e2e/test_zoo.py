@@ -15,6 +15,11 @@ from zoo.make import export
 from zoo.rotary import LEAST, ROTARY, influence
 from zoo.table import measure
 
+import onnxfix
+from onnxfix.nouns.model import Model
+from onnxfix.surgery.sites.linear import linears
+from onnxfix.surgery.sites.tokens import padding
+
 MEMBERS = [(a.name, exporter) for a in ARCHITECTURES if a.small for exporter in EXPORTERS]
 SAMPLE = sorted(random.Random(7).sample(MEMBERS, 6))
 
@@ -45,3 +50,16 @@ def test_forecast_and_repair(oracle: Oracle, tmp_path: Path, name: str, exporter
     row = measure(path, oracle)
     assert row.differences == () and row.errors == ()
     assert row.copies[1:] == (0, 0), "copies after repair in fp32 and in fp16"
+    if BY_NAME[name].kind == "text":
+        every_layer_is_packed(path, tmp_path / "packed.onnx")
+
+
+def every_layer_is_packed(path: Path, result: Path) -> None:
+    """All products with weights, with the error of padding at the right, at the left and between tokens."""
+    done = onnxfix.repair(path, target="cpu", precision="fp32", pack_tokens=True, output=result)
+    assert "on 5 feeds" in done.verified
+    found = padding.find(Model.open(result))
+    assert found is not None
+    for linear in linears.find(Model.open(result)):
+        axes = found.layout.axes(linear.node.inputs[0])
+        assert axes is None or axes.batch is None, f"{linear.node.name} is computed of padding"

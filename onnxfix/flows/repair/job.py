@@ -56,8 +56,8 @@ class Job:
         return answer
 
     def _check(self, exact: bool, limit: float) -> Check:
-        made_up = replace(self.made_up, draws=self._loudness())
-        padding, scheme = not self.wish.fuse, self.wish.int8
+        made_up = replace(self.made_up, draws=self._loudness(), paddings=self.wish.pack)
+        padding, scheme = not (self.wish.fuse or self.wish.pack), self.wish.int8
         return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, scheme)
 
     def _verification(self, check: Check, feeds: Sequence[Feed], more: Sequence[Feed] = ()) -> Verification:

@@ -55,6 +55,18 @@ def _reshape(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Nu
     return tuple(math.prod(x) // max(rest, 1) if d == -1 else d for d in dims)
 
 
+def _attention(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
+    """Of [batch, sequence, heads * size] operands, as both Attention of ONNX and MultiHeadAttention of ONNX Runtime
+    take them; of [batch, heads, sequence, size] in ONNX's alone."""
+    query, value = shapes[0], shapes[2] if len(shapes) > 2 else None
+    if query is None or value is None or len(query) != len(value):
+        return None
+    if len(query) == 4:
+        return (*query[:3], value[3])
+    repeated = integer(node, "q_num_heads", 1) // max(integer(node, "kv_num_heads", 1), 1)
+    return (*query[:2], value[2] * max(repeated, 1)) if len(query) == 3 else None
+
+
 def _squeeze(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Numbers | None]) -> Shape | None:
     x, axes = shapes[0], _axes(node, numbers)
     if not x or (axes is None and len(node.inputs) > 1):
@@ -151,6 +163,7 @@ SHAPES: dict[str, Rule] = {
     **dict.fromkeys(("Gather", "GatherBlockQuantized"), _gather),
     **dict.fromkeys(_REDUCTIONS, _reduce),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+    **dict.fromkeys(("Attention", "MultiHeadAttention"), _attention),
     "Concat": _concat,
     "ConstantOfShape": lambda node, shapes, numbers: None if numbers[0] is None else tuple(map(int, numbers[0])),
     "Expand": _expand,

@@ -16,6 +16,7 @@ from onnxfix.surgery.recipes import Wish, planned, recipe
 
 from . import copies, escalation
 from .origin import Origin
+from .packed import require_packed
 from .plans import Plans
 from .quantized import require_quantized, still_int8
 
@@ -64,6 +65,8 @@ class Attempts:
         origin = self.origin
         steps, last = recipe(wish, origin.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(origin.model, origin.progress)
+        if wish.pack:
+            require_packed(draft)
         if wish.int8:
             require_quantized(draft, origin.model, outcome.notes, wish.int8)
         draft.ir.metadata_props.pop(REPAIR, None)

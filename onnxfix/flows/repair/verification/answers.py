@@ -73,6 +73,7 @@ def _made_up(
     model: Model, source: Runner, lengths: Sequence[int], more: Sequence[Feed], how: MadeUp, can_state: bool
 ) -> Answers:
     """On the first candidates that the source takes, and soon enough where shorter ones are to be had."""
+    from onnxfix.eval.inputs.paddings import other_paddings
     from onnxfix.eval.run.runners import Recorded, RunFailure
 
     failure: tuple[RunFailure, list[Feed]] | None = None
@@ -80,7 +81,7 @@ def _made_up(
     found: Answers | None = None
     slow, below = "", None
     for make, said in candidates(model, source, lengths, how):
-        feeds = make()
+        feeds = [each for feed in make() for each in ((feed, *other_paddings(feed)) if how.paddings else (feed,))]
         every, reach, begun = [*feeds, *more], reach_of(feeds), time.monotonic()
         if below is not None and reach >= below:
             continue  # not enough shorter than what was too slow

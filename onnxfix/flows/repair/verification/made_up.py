@@ -39,6 +39,8 @@ class MadeUp:
     half: bool = False
     draws: tuple[float, ...] = ()
     """How loud the float inputs of many small feeds are, where results may err by more on some than on others."""
+    paddings: bool = False
+    """Whether padding at the left and between tokens is tried besides."""
 
 
 def reach_of(feeds: Sequence[Feed]) -> int:

@@ -1,0 +1,167 @@
+"""Batches with padding → one row of their real tokens, wherever each token is computed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.sites.tokens import padding, stream
+from onnxfix.surgery.sites.tokens.stream import Stream
+
+OLDEST_OPSET = 13  # Squeeze and Unsqueeze with axes as an input
+_ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
+
+
+@dataclass(frozen=True)
+class PackTokens:
+    """Compute linears, norms and all else that is of one token on the real tokens of a batch alone.
+
+    A batch of 8 texts of up to 512 tokens is often 40 % full, and everything but the attention is computed for the
+    other 60 % as well. Here the tokens that the mask shows are gathered once into one row, [1, tokens, …], put back in
+    their places before each attention, and gathered again behind it. What leaves the model at a token of padding is 0.
+    No token's result changes, as nothing that is packed reads another token's (see `surgery/sites/tokens`).
+
+    Measure: products with weights that are computed of padding too.
+    """
+
+    name: ClassVar[str] = "pack-tokens"
+    applicability: ClassVar[Applicability] = Applicability.NUMERIC
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, editor: Editor) -> None:
+        found = _found(editor.model)
+        if found is not None and found[1].nodes:
+            _pack(editor, *found)
+
+    def measure(self, model: Model) -> float:
+        found = _found(model)
+        return float(sum(node.op_type in ("MatMul", "Gemm") for node in found[1].nodes)) if found else 0.0
+
+
+def _found(model: Model) -> tuple[ir.Value, Stream] | None:
+    if model.opset < OLDEST_OPSET:
+        return None
+    mask = padding.find(model)
+    return None if mask is None else (mask.value, stream.find(model, mask))
+
+
+class _Places:
+    """Where tokens lie: `taken`, the place of each real token in a batch that is one row; `position`, its place in its
+    row; `back`, [batch, length], the place of each token in the row of real ones; `real`, where there is one."""
+
+    def __init__(self, editor: Editor, mask: ir.Value, like: ir.Node) -> None:
+        self.editor, self.like = editor, like
+        self.real = self.node("Cast", [mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
+        ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
+        flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
+        shown = self.node("NonZero", [flat], "places_shown")
+        # one token more: a batch without any has none otherwise, and a row of none is no row
+        more = self.node("Concat", [shown, self.integers([[0]])], "places_and_one", attributes={"axis": 1})
+        self.taken = self.node("Squeeze", [more, self.integers([0])], "places")
+        count = self.node("Sub", [self.node("CumSum", [flat, self.integers(0)], "tokens_counted"), self.integers(1)],
+                          "places_counted")  # fmt: skip
+        within = self.node("Max", [count, self.integers(0)], "places_back_in_a_row")
+        shape = self.node("Shape", [mask], "batch_and_length")
+        self.back = self.node("Reshape", [within, shape], "places_back")
+        every = self.node("Add", [self.node("Mul", [ones, self.integers(0)], "no_tokens"), self.integers(1)], "ones")
+        grid = self.node("Sub", [self.node("CumSum", [every, self.integers(1)], "ones_counted"), self.integers(1)],
+                         "positions")  # fmt: skip
+        in_a_row = self.node("Reshape", [grid, self.integers([-1])], "positions_in_a_row")
+        self.position = self.node("Gather", [in_a_row, self.taken], "positions_taken")
+
+    def node(self, op_type: str, inputs: Sequence[ir.Value | None], what: str, **more: Any) -> ir.Value:
+        return self.editor.new_node(op_type, inputs, self.like, outputs=[what], **more).outputs[0]
+
+    def integers(self, numbers: Any) -> ir.Value:
+        array = np.array(numbers, dtype=np.int64)
+        return self.editor.add_initializer("packing_constant", ir.tensor(array))
+
+
+def _pack(editor: Editor, mask: ir.Value, found: Stream) -> None:
+    places = _Places(editor, mask, editor.model.graph[0])
+    inside = set(found.nodes)
+    for value in found.exits:
+        _leave(editor, places, value, inside, found)
+    for value in found.entries:
+        packed = _entered(editor, places, value, found)
+        for reader, index in list(value.uses()):
+            if reader in inside and not (reader.op_type == "Reshape" and index == 1):
+                editor.replace_input(reader, index, packed)
+    for node in found.nodes:
+        if node.op_type == "Reshape":
+            _reshape(editor, places, node, found)
+        for value in node.outputs:
+            editor.drop_declaration(value)
+
+
+def _entered(editor: Editor, places: _Places, value: ir.Value, found: Stream) -> ir.Value:
+    """A value as the stream reads it: of its real tokens, or of their positions."""
+    axes, features = found.layout.axes(value), found.layout.features(value)
+    assert axes is not None
+    there = _There(editor, value.producer(), places.like, value.name or "")
+    if axes.batch is None:
+        return there.node("Gather", [value, places.position], "of_tokens", attributes={"axis": axes.token})
+    if axes.merged:
+        return there.node("Gather", [value, places.taken], "of_tokens")
+    assert features is not None
+    flat = there.node("Reshape", [value, places.integers([-1, *features])], "in_a_row")
+    taken = there.node("Gather", [flat, places.taken], "of_tokens")
+    return there.node("Unsqueeze", [taken, places.integers([0])], "as_one_row")
+
+
+def _leave(editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node], found: Stream) -> None:
+    """Give everything outside the stream a value in its old places."""
+    axes, features = found.layout.axes(value), found.layout.features(value)
+    assert axes is not None and features is not None
+    readers = [(node, index) for node, index in value.uses() if node not in inside]
+    there = _There(editor, value.producer(), places.like, value.name or "")
+    row = value if axes.merged else there.node("Squeeze", [value, places.integers([0])], "of_tokens")
+    put = there.node("Gather", [row, places.back], "in_places")
+    if axes.merged:
+        put = there.node("Reshape", [put, places.integers([-1, *features])], "in_a_row")
+    elsewhere = [(node, index) for node, index in readers if node.op_type not in _ATTENTION]
+    for node, index in readers:
+        if node.op_type in _ATTENTION:
+            editor.replace_input(node, index, put)
+    if not elsewhere and not value.is_graph_output():
+        return
+    shown = (
+        there.node("Reshape", [places.real, places.integers([-1, *[1] * len(features)])], "real")
+        if axes.merged
+        else there.node("Unsqueeze", [places.real, places.integers(list(range(2, 2 + len(features))))], "real")
+    )
+    zero = there.node("CastLike", [places.integers(0), put], "zero")
+    clean = there.node("Where", [shown, put, zero], "or_zero")
+    for node, index in elsewhere:
+        editor.replace_input(node, index, clean)
+    if value.is_graph_output():
+        editor.reroute_output(value, clean)
+
+
+def _reshape(editor: Editor, places: _Places, node: ir.Node, found: Stream) -> None:
+    """The shape that one row has: its length is whatever there is."""
+    value = node.outputs[0]
+    axes, features = found.layout.axes(value), found.layout.features(value)
+    assert axes is not None and features is not None
+    editor.replace_input(node, 1, places.integers([-1, *features] if axes.merged else [1, -1, *features]))
+
+
+class _There:
+    """Nodes one behind the other, the first behind what makes a value, or in front of all where it is an input."""
+
+    def __init__(self, editor: Editor, after: ir.Node | None, first: ir.Node, name: str) -> None:
+        self.editor, self.after, self.first, self.name = editor, after, first, name
+
+    def node(self, op_type: str, inputs: Sequence[ir.Value | None], what: str, **more: Any) -> ir.Value:
+        like = self.after or self.first
+        outputs = [f"{self.name}_{what}"]
+        made = self.editor.new_node(op_type, inputs, like, outputs=outputs, after=self.after, **more)
+        self.after = made if self.after is not None else None
+        return made.outputs[0]

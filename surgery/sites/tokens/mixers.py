@@ -1,0 +1,84 @@
+"""Mixers: nodes that read several tokens at once, and whether what stands at tokens of padding may matter to them.
+
+Attention may read anything there, as the mask hides it. A mean over all tokens may not, nor may a convolution: to them
+a batch without its padding is another batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from onnxfix.nouns.types.operators import integer
+from onnxfix.surgery.sites.constants import constant_tensor
+
+from .axes import Layout
+from .padding import ATTENTION, Padding
+from .per_token import is_per_token
+
+# They hand on slices of tokens, in layouts too that have no token axes of their own, as [batch · heads, token, size].
+_MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Flatten Split".split())
+_SUMS = frozenset({"ReduceSum", "ReduceMean", "ReduceL2"})
+
+
+def may_lose_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -> bool:
+    """Whether nobody outside of `inside` learns what a value is at tokens of padding, but as an output's own."""
+    seen, pending = {value}, [value]
+    while pending:
+        value = pending.pop()
+        for reader, index in value.uses():
+            if reader in inside or _is_safe(reader, index, padding):
+                continue
+            if not (_hands_on(reader, index, padding) or is_per_token(reader, padding.layout)):
+                return False
+            for made in reader.outputs:
+                if made not in seen:
+                    seen.add(made)
+                    pending.append(made)
+    return True
+
+
+def _hands_on(node: ir.Node, index: int, padding: Padding) -> bool:
+    """Whether a result is of the same slices, each on its own: moved, scaled by one number, or a product with what is
+    the same for all tokens, as the table of relative positions is."""
+    if node.op_type in _MOVES:
+        return True
+    layout, others = padding.layout, [value for i, value in enumerate(node.inputs) if i != index]
+    if node.op_type in ("Mul", "Div"):
+        return all(not layout.depends(value) and _is_one(layout.shape(value)) for value in others)
+    return node.op_type == "MatMul" and index == 0 and layout.is_of_none(node.inputs[1])
+
+
+def _is_one(shape: tuple[int, ...] | None) -> bool:
+    return shape is not None and math.prod(shape) == 1
+
+
+def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
+    layout = padding.layout
+    if node.op_type in ("Shape", "Size"):
+        return True
+    if node.op_type in ATTENTION:
+        return node in padding.hidden
+    if all(layout.is_of_pairs(value) for value in node.outputs if value.name):
+        return padding.hides_all  # scores, or a part of them: a column of padding is hidden, a row of it is padding's
+    if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
+        return padding.hides_all  # values, weighted with what such scores became
+    return _is_one_place(node, index, layout) or _is_sum_of_shown(node, index, padding)
+
+
+def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:
+    """The token at a place that is known, as the first, which stands for all: what it is there is an output's own."""
+    axes = layout.axes(node.inputs[0])
+    constant = node.op_type == "Gather" and index == 0 and constant_tensor(node.inputs[1]) is not None
+    if not constant or axes is None or layout.axes(node.outputs[0]) is not None:
+        return False
+    return integer(node, "axis", 0) % len(layout.shape(node.inputs[0]) or (0,)) == axes.token
+
+
+def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:
+    """A sum over tokens of what was multiplied with the mask, so that padding is zero in it already."""
+    product = node.inputs[0].producer() if node.op_type in _SUMS and index == 0 and node.inputs[0] else None
+    if product is None or product.op_type != "Mul":
+        return False
+    return any(value in padding.copies for value in product.inputs)

@@ -1,0 +1,95 @@
+"""The stream: the nodes that can run on one row of all real tokens, and the values at its borders.
+
+A node is among them where it is per token and its slices lie one behind the other, and where it is connected through
+such nodes to a product with weights: that is what costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.sites import disjoint_sets, reach
+
+from .axes import Layout
+from .mixers import may_lose_padding
+from .padding import Padding
+from .per_token import is_per_token
+
+FLOATS = frozenset({"tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(double)"})
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """`nodes` in their order; `entries` are read by them and made elsewhere, by token or by position; `exits` are made
+    by them and read elsewhere, or are outputs of the model."""
+
+    nodes: tuple[ir.Node, ...]
+    entries: tuple[ir.Value, ...]
+    exits: tuple[ir.Value, ...]
+    layout: Layout
+
+
+def find(model: Model, padding: Padding) -> Stream:
+    """The largest stream of the main graph; one without nodes where there is none.
+
+    What is computed before a node that needs to know of padding stays outside, as its padding must be what it was.
+    """
+    layout = padding.layout
+    types = infer(model.ir)
+    nodes = _fitting({node for node in model.graph if is_per_token(node, layout)}, layout, types)
+    while told := [v for node in nodes for v in node.outputs if not may_lose_padding(v, nodes, padding)]:
+        before = reach.reached([node for v in told for node in _makers([v])], lambda node: _makers(node.inputs))
+        nodes = _fitting(nodes - set(before), layout, types)
+    ordered = tuple(node for node in model.graph if node in nodes)
+    entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
+    exits = tuple(v for node in ordered for v in node.outputs if _leaves(v, nodes))
+    return Stream(ordered, tuple(entries), exits, layout)
+
+
+def _makers(values: Iterable[ir.Value | None]) -> list[ir.Node]:
+    return [node for value in values if value is not None and (node := value.producer()) is not None]
+
+
+def _fitting(nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> set[ir.Node]:
+    while misfits := {node for node in nodes if not _fits(node, nodes, layout, types)}:
+        nodes = nodes - misfits
+    return _worthwhile(nodes)
+
+
+def _entries(node: ir.Node, nodes: set[ir.Node], layout: Layout) -> Iterator[ir.Value]:
+    for index, value in enumerate(node.inputs):
+        shape_of_reshape = node.op_type == "Reshape" and index == 1  # is written anew
+        if value is not None and value.producer() not in nodes and layout.depends(value) and not shape_of_reshape:
+            yield value
+
+
+def _leaves(value: ir.Value, nodes: set[ir.Node]) -> bool:
+    return value.is_graph_output() or any(reader not in nodes for reader in value.consumers())
+
+
+def _fits(node: ir.Node, nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> bool:
+    """Whether what crosses the border at a node lies token behind token, or is of positions; and leaves it as numbers
+    with a fraction: what counts or compares tokens, such as positions behind padding, counts those of padding too."""
+    for value in _entries(node, nodes, layout):
+        axes = layout.axes(value)
+        if axes is None or not (axes.leading or axes.batch is None):
+            return False
+    exits = [value for value in node.outputs if _leaves(value, nodes)]
+    return all(layout.features(value) is not None and types.get(value) in FLOATS for value in exits)
+
+
+def _worthwhile(nodes: set[ir.Node]) -> set[ir.Node]:
+    """Those in one piece with a product with weights."""
+    above = {node: node for node in nodes}
+    for node in nodes:
+        for reader in (reader for value in node.outputs for reader in value.consumers() if reader in nodes):
+            above[disjoint_sets.root(above, reader)] = disjoint_sets.root(above, node)
+    costly = {disjoint_sets.root(above, node) for node in nodes if node.op_type in _PRODUCTS}
+    return {node for node in nodes if disjoint_sets.root(above, node) in costly}
