@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
-from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
+from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
+from onnxfix.surgery.sites.attention.written_out.operands import Operand
+from onnxfix.surgery.sites.attention.written_out.score_terms import Term
 
+SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"
 OLDEST_OPSET = 15  # Shape with a start and an end
 STANDARD = 23  # ai.onnx has an Attention of its own
 # Nothing that is added to a score changes it, and exp of it is 0: as -inf, but for a row that holds nothing else, which
 # is the mean of all values then and not NaN.
 LOWEST = np.float32(-1e30)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What several attentions share: masks by what is added, in each graph, and results in the place of others."""
+
+    biases: dict[tuple[ir.Graph | None, tuple[Term, ...]], ir.Value] = field(default_factory=dict)
+    instead: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,11 @@ class FuseAttention:
     with int8 linears on a CPU, 12 % for the last two alone. In self-attention a row without a key is a token of
     padding; it gets the mean of all values instead, which nothing reads. Elsewhere the guard stays, with its attention.
 
+    What computes what is read, at two sets of sizes, and no order of operators: heads may be split, turned and joined
+    in any way, queries, keys and values be one product, numbers stand on any of them, anything be added to the scores
+    and mask them. Keys of fewer heads are named to `Attention`, and repeated for `MultiHeadAttention`. What is not read
+    stays as written, and the report says which node stands against it.
+
     Measure: attentions that are written out.
     """
 
@@ -44,54 +62,166 @@ class FuseAttention:
     def apply(self, editor: Editor) -> None:
         if editor.model.opset < OLDEST_OPSET:
             return
-        masks: dict[ir.Value, ir.Value] = {}
-        for core in _found(editor.model):
-            _fuse(editor, core, masks)
+        cores, refusals = _found(editor.model)
+        order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
+        made = Made()
+        for core in sorted(cores, key=lambda core: order[_last(core)]):
+            _fuse(editor, core, made)
+        for reason, nodes in by_reason(refusals).items():
+            editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
-        return float(len(_found(model)))
+        return float(len(_found(model)[0]))
 
 
-def _found(model: Model) -> list[AttentionCore]:
+def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
     """Those in fp32: half holds no mask as low as this pass's."""
-    types = infer(model.ir)
-    return [core for core in attention_cores.find(model) if types.is_float32(core.query)]
+    sites, types = list(attention_cores.sites(model)), infer(model.ir) if model.graph else None
+    cores, refusals = [], []
+    for site in sites:
+        if isinstance(site, Refusal):
+            refusals.append(site)
+        elif isinstance(site, FusedAttention):
+            continue
+        elif types is not None and all(types.is_float32(v) for v in _floats(site)):
+            cores.append(site)
+        else:
+            refusals.append(Refusal(site.softmax, site.softmax, "is of an attention that is not in fp32"))
+    return cores, refusals
 
 
-def _fuse(editor: Editor, core: AttentionCore, masks: dict[ir.Value, ir.Value]) -> None:
-    last, name = core.output, core.output.outputs[0].name
+def _floats(core: AttentionCore) -> list[ir.Value]:
+    added = [term.value for term in core.terms if term.keeps is None]
+    return [core.query.value, core.key.value, core.value.value, *added]
 
-    def node(op_type: str, inputs: Sequence[ir.Value | None], what: str, **more: Any) -> ir.Value:
-        return editor.new_node(op_type, inputs, last, outputs=[f"{name}_{what}"], **more).outputs[0]
 
-    width = _integers(editor, "joined_heads", [0, 0, -1])
-    joined: list[ir.Value | None] = [
-        node("Reshape", [value, width], what)
-        for value, what in ((core.query, "query"), (core.key, "key"), (core.value, "value"))
-    ]
-    bias: list[ir.Value | None] = []
-    if core.mask is not None:
-        if core.mask not in masks:
-            masks[core.mask] = node("Max", [core.mask, editor.add_initializer("lowest", ir.tensor(LOWEST))], "mask")
-        one = _integers(editor, "one", [1])
-        lengths = [
-            node("Shape", [value], f"{what}_length", attributes={"start": 1, "end": 2})
-            for value, what in ((core.query, "query"), (core.key, "key"))
-        ]
-        shape = node("Concat", [one, one, *lengths], "scores_shape", attributes={"axis": 0})
-        bias = [node("Expand", [masks[core.mask], shape], "bias")]  # the kernels do not repeat a mask themselves
-    if editor.model.opset >= STANDARD:
-        numbers: dict[str, int | float] = {"q_num_heads": core.heads, "kv_num_heads": core.heads, "scale": core.scale}
-        attention = node("Attention", [*joined, *bias], "attention", attributes=numbers)
+def _last(core: AttentionCore) -> ir.Node:
+    node = core.result.value.producer()
+    assert node is not None
+    return node
+
+
+def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
+    write = Writer(editor, core.result.value.name or "attention", _last(core))
+    standard = editor.model.opset >= STANDARD
+    query, key, value = (
+        _operand(write, operand, what, made, repeat=not standard)
+        for operand, what in ((core.query, "query"), (core.key, "key"), (core.value, "value"))
+    )
+    _keep_shapes(editor, core, made)
+    bias = [_bias(write, core, made, query, key)] if core.terms else []
+    if standard:
+        numbers: dict[str, int | float] = {
+            "q_num_heads": core.heads, "kv_num_heads": core.key.heads, "scale": core.scale
+        }  # fmt: skip
+        attention = write("Attention", [query, key, value, *bias], "attention", attributes=numbers)
     else:
         numbers = {"num_heads": core.heads, "scale": core.scale}
-        inputs = [*joined, None, None, *bias] if bias else joined
-        attention = node("MultiHeadAttention", inputs, "attention", attributes=numbers, domain=DOMAIN)
+        inputs = [query, key, value, None, None, *bias] if bias else [query, key, value]
+        attention = write("MultiHeadAttention", inputs, "attention", attributes=numbers, domain=DOMAIN)
         editor.import_domain(DOMAIN, 1)
-    split = _integers(editor, "split_heads", [0, 0, core.heads, -1])
-    editor.replace_uses(last.outputs[0], node("Reshape", [attention, split], "heads"))
-    editor.remove_dead(last)
+    last = _last(core)
+    result = _result(write, core, attention)
+    editor.replace_uses(core.result.value, result)
+    made.instead[core.result.value] = result
+    for node in (last, *(shape.node for shape in core.shapes)):
+        editor.remove_dead(node)
 
 
-def _integers(editor: Editor, name: str, numbers: list[int]) -> ir.Value:
-    return editor.add_initializer(name, ir.tensor(np.array(numbers, dtype=np.int64)))
+def joined(write: Writer, operand: Operand, value: ir.Value, what: str) -> ir.Value:
+    """`value`, which stands for the operand's, as [batch, sequence, heads * size]."""
+    width = operand.heads * operand.size
+    if operand.start is not None:
+        bounds = [write.integers("bound", [n]) for n in (operand.start, operand.start + operand.size, -1)]
+        value = write("Slice", [value, *bounds], f"{what}_part")
+    if operand.perm is not None:
+        value = write("Transpose", [value], f"{what}_upright", attributes={"perm": operand.perm})
+    if not operand.joined:
+        return write("Reshape", [value, write.integers("joined_heads", [0, 0, width])], what)
+    if value.shape is None or not isinstance(value.shape[-1], int):
+        # the inference of ONNX Runtime 1.31.1 takes an unknown width for 0 in Attention-23, and refuses the model
+        write.editor.set_shape(value, [None, None, width])
+    return value
+
+
+def _operand(write: Writer, operand: Operand, what: str, made: Made, *, repeat: bool) -> ir.Value:
+    """An operand with its heads repeated for the operator that cannot do it."""
+    value = joined(write, operand, made.instead.get(operand.value, operand.value), what)
+    width = operand.heads * operand.size
+    if operand.repeats == 1 or not repeat:
+        return value
+    apart = write.integers("split_heads", [0, 0, operand.heads, 1, operand.size])
+    times = write.integers("repeats", [1, 1, 1, operand.repeats, 1])
+    repeated = write("Expand", [write("Reshape", [value, apart], f"{what}_apart"), times], f"{what}_repeated")
+    return write(
+        "Reshape", [repeated, write.integers("joined_heads", [0, 0, width * operand.repeats])], f"{what}_joined"
+    )
+
+
+def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: ir.Value) -> ir.Value:
+    """All terms in one tensor, with a row for each query and a column for each key: kernels do not repeat those."""
+    shared = write.like.graph, core.terms
+    if shared not in made.biases:
+        made.biases[shared] = _sum(write, core.terms, made)
+    bias = made.biases[shared]
+    if core.covered:
+        return bias
+    one = write.integers("one", [1])
+    lengths = [_length(write, value, what) for value, what in ((query, "query"), (key, "key"))]
+    shape = write("Concat", [one, one, *lengths], "scores_shape", attributes={"axis": 0})
+    return write("Expand", [bias, shape], "bias")
+
+
+def _sum(write: Writer, terms: tuple[Term, ...], made: Made) -> ir.Value:
+    bias: ir.Value | None = None
+    lowest = write.number("lowest", LOWEST)
+    for term in terms:
+        value = made.instead.get(term.value, term.value)
+        if term.lead is not None:
+            rest = write("Shape", [value], "inner", attributes={"start": -2})
+            shape = write("Concat", [write.integers("lead", list(term.lead)), rest], "apart", attributes={"axis": 0})
+            value = write("Reshape", [value, shape], "term")
+        if term.keeps is not None:
+            kept = bias if bias is not None else write.number("nothing", np.float32(0))
+            chosen = [kept, lowest] if term.keeps else [lowest, kept]
+            bias = write("Where", [value, *chosen], "masked")
+            continue
+        if term.factor != 1:
+            value = write("Mul", [value, write.number("factor", np.float32(term.factor))], "scaled")
+        bias = value if bias is None else write("Add", [bias, value], "sum")
+    assert bias is not None
+    return bias if terms[-1].keeps is not None else write("Max", [bias, lowest], "mask")
+
+
+def _length(write: Writer, value: ir.Value, what: str) -> ir.Value:
+    return write("Shape", [value], f"{what}_length", attributes={"start": 1, "end": 2})
+
+
+def _keep_shapes(editor: Editor, core: AttentionCore, made: Made) -> None:
+    """Shapes and types of scores that something else reads, from queries and keys."""
+    for node in core.types:
+        editor.replace_input(node, 1, made.instead.get(core.query.value, core.query.value))
+    for shape in core.shapes:
+        write = Writer(editor, shape.node.outputs[0].name or "shape", shape.node)
+        sources = {"batch": (core.query, 0), "queries": (core.query, 1), "keys": (core.key, 1)}
+        parts: list[ir.Value | None] = []
+        for size in shape.chosen:
+            if isinstance(size, int):
+                parts.append(write.integers("size", [size]))
+                continue
+            operand, axis = sources["batch" if size == "rows" else size]
+            axis = axis if operand.perm is None else operand.perm[axis]
+            value = made.instead.get(operand.value, operand.value)
+            part = write("Shape", [value], size, attributes={"start": axis, "end": axis + 1})
+            parts.append(write("Mul", [part, write.integers("heads", [core.heads])], size) if size == "rows" else part)
+        editor.replace_uses(shape.node.outputs[0], write("Concat", parts, "known", attributes={"axis": 0}))
+
+
+def _result(write: Writer, core: AttentionCore, attention: ir.Value) -> ir.Value:
+    result = core.result
+    if result.joined:
+        return attention
+    if result.rows:
+        return write("Flatten", [attention], "rows", attributes={"axis": 2})
+    heads = write("Reshape", [attention, write.integers("split_heads", [0, 0, core.heads, core.value.size])], "heads")
+    return write("Transpose", [heads], "turned", attributes={"perm": SWAP}) if result.turned else heads

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.editor import Editor
+from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.passes.fuse_attention import joined
 from onnxfix.surgery.sites.attention import rotary_products
-from onnxfix.surgery.sites.attention.head_layout import SWAP, swapped
+from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.rotary_products import RotaryProduct
+from onnxfix.surgery.sites.attention.written_out.rotations import Rotation
 
 DOMAIN = "com.microsoft"
 OLDEST_OPSET = 15  # Shape with a start and an end
@@ -23,10 +27,10 @@ NUMBERED_SPLIT = 18
 
 @dataclass(frozen=True)
 class Made:
-    """What several products share: tables of cosines and sines, and the rows that tokens read in them."""
+    """What products of one graph share: tables of cosines and sines, and the rows that tokens read in them."""
 
-    tables: dict[ir.Value, ir.Value] = field(default_factory=dict)
-    positions: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    tables: dict[tuple[ir.Graph | None, ir.Value, bool, bool, bool], ir.Value] = field(default_factory=dict)
+    positions: dict[tuple[ir.Value, int], ir.Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class FuseRotaryEmbedding:
     """Compute x · cos + rotate_half(x) · sin in one operator, `RotaryEmbedding`, before the heads are transposed.
 
     Written out it is two Slices, a Neg, a Concat, two Muls and an Add over all queries and keys: 11 % of the time of a
-    ModernBERT-base with int8 linears on a CPU. Only for queries and keys that come out of a Transpose of
-    [batch, sequence, heads, size], with cos and sin of angles that are joined with themselves.
+    ModernBERT-base with int8 linears on a CPU. Halves or neighbours in pairs, all features of a head or the first of
+    them, and however it is written: what is computed is tried on numbers, and has to agree in every element.
 
     Measure: rotary products that are written out.
     """
@@ -47,67 +51,89 @@ class FuseRotaryEmbedding:
     def apply(self, editor: Editor) -> None:
         if editor.model.opset < OLDEST_OPSET:
             return
+        products, refusals = _found(editor.model)
+        order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
         made = Made()
-        for site in list(rotary_products.find(editor.model)):
-            source = swapped(site.value)
-            if source is not None:
-                _fuse(editor, site, source, made)
+        for site in sorted(products, key=lambda site: order[_last(site)]):
+            _fuse(editor, site, made)
+        for reason, nodes in by_reason(refusals).items():
+            editor.notes.append(f"{plural(len(nodes), 'rotation')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
-        return float(sum(swapped(site.value) is not None for site in rotary_products.find(model)))
+        return float(len(_found(model)[0]))
 
 
-def _fuse(editor: Editor, site: RotaryProduct, source: ir.Value, made: Made) -> None:
-    """RotaryEmbedding on [batch, sequence, heads * size], and the heads transposed behind it."""
-    last, name = site.output, site.output.outputs[0].name
-    for angles in (site.cos, site.sin):
-        if angles not in made.tables:
-            made.tables[angles] = _table(editor, angles, last)
-    cos, sin = made.tables[site.cos], made.tables[site.sin]
-    if cos not in made.positions:
-        made.positions[cos] = _positions(editor, site.cos, cos, source, last)
-    joined = _node(editor, "Reshape", [source, _integers(editor, [0, 0, -1])], last, f"{name}_joined")
-    turned = _node(
-        editor, "RotaryEmbedding", [joined, made.positions[cos], cos, sin], last, f"{name}_turned", domain=DOMAIN
-    )
-    shape = _node(editor, "Shape", [source], last, f"{name}_shape")
-    heads = _node(editor, "Reshape", [turned, shape], last, f"{name}_heads")
-    done = _node(editor, "Transpose", [heads], last, f"{name}_transposed")
-    editor.set_attribute(done.producer(), ir.AttrInt64s("perm", SWAP))  # type: ignore[arg-type]
-    editor.replace_uses(last.outputs[0], done)
-    editor.remove_dead(last)
+def _found(model: Model) -> tuple[list[RotaryProduct], list[Refusal]]:
+    """Those in fp32."""
+    sites = list(rotary_products.sites(model))
+    types = infer(model.ir) if sites else None
+    products = [
+        site for site in sites if isinstance(site, RotaryProduct) and types is not None
+        and all(types.is_float32(v) for v in (site.value, site.rotation.cos, site.rotation.sin))
+    ]  # fmt: skip
+    return products, [site for site in sites if isinstance(site, Refusal)]
+
+
+def _last(site: RotaryProduct) -> ir.Node:
+    node = site.output.producer()
+    assert node is not None
+    return node
+
+
+def _fuse(editor: Editor, site: RotaryProduct, made: Made) -> None:
+    """RotaryEmbedding on [batch, sequence, heads * size], and the axes in their old order behind it."""
+    last, turns = _last(site), site.rotation
+    write = Writer(editor, site.output.name or "rotary", last)
+    cos, sin = _table(write, turns, made, sine=False), _table(write, turns, made, sine=True)
+    source = site.source.operand
+    value, size, heads = joined(write, source, source.value, "joined"), source.size, math.prod(site.heads)
+    if (cos, site.batch) not in made.positions:
+        made.positions[cos, site.batch] = _positions(write, cos, value)
+    numbers = {"num_heads": heads, "interleaved": int(turns.interleaved)}
+    if turns.width < size:
+        numbers["rotary_embedding_dim"] = turns.width
+    inputs = [value, made.positions[cos, site.batch], cos, sin]
+    value = write("RotaryEmbedding", inputs, "turned", attributes=numbers, domain=DOMAIN)
     editor.import_domain(DOMAIN, 1)
+    if site.heads:
+        value = write("Reshape", [value, write.integers("heads", [0, 0, *site.heads, size])], "heads")
+    back = [site.order.index(axis) for axis in range(len(site.order))]
+    if back != list(range(len(back))):
+        value = write("Transpose", [value], "transposed", attributes={"perm": back})
+    if site.source.factor != 1:
+        value = write("Mul", [value, write.number("factor", np.float32(site.source.factor))], "scaled")
+    editor.replace_uses(site.output, value)
+    editor.remove_dead(last)
 
 
-def _table(editor: Editor, angles: ir.Value, like: ir.Node) -> ir.Value:
-    """[batch, 1, sequence, size] → [batch * sequence, size / 2]: the first of two equal halves."""
-    outputs = [f"{angles.name}_half", f"{angles.name}_again"]
-    parts = {"num_outputs": 2} if editor.model.opset >= NUMBERED_SPLIT else {}
-    split = editor.new_node("Split", [angles], like, attributes={"axis": -1, **parts}, outputs=outputs)
-    return _node(editor, "Flatten", [split.outputs[0]], like, f"{angles.name}_table", attributes={"axis": -1})
+def _table(write: Writer, turns: Rotation, made: Made, *, sine: bool) -> ir.Value:
+    """[batch or 1 times sequence, width / 2]: of a table with a column for each feature, one of each pair."""
+    angles, negated = (turns.sin, turns.negated) if sine else (turns.cos, False)
+    key = write.like.graph, angles, turns.doubled, turns.interleaved, negated
+    if key in made.tables:
+        return made.tables[key]
+    half, name = angles, angles.name
+    if turns.doubled and turns.interleaved:
+        slices = [write.integers("rotary_constant", [n]) for n in (0, turns.width, -1, 2)]
+        half = write("Slice", [angles, *slices], f"{name}_half")
+    elif turns.doubled:
+        parts = {"num_outputs": 2} if write.editor.model.opset >= NUMBERED_SPLIT else {}
+        outputs = [f"{name}_half", f"{name}_again"]
+        half = write.editor.new_node(
+            "Split", [angles], write.like, attributes={"axis": -1, **parts}, outputs=outputs
+        ).outputs[0]  # fmt: skip
+    table = write("Flatten", [half], f"{name}_table", attributes={"axis": -1})
+    made.tables[key] = write("Neg", [table], f"{name}_negative") if negated else table
+    return made.tables[key]
 
 
-def _positions(editor: Editor, angles: ir.Value, table: ir.Value, source: ir.Value, like: ir.Node) -> ir.Value:
+def _positions(write: Writer, table: ir.Value, value: ir.Value) -> ir.Value:
     """The row of the table for each token, [batch, sequence]; where angles have one row of a batch, all share it."""
-
-    def node(op_type: str, inputs: Sequence[ir.Value | None], what: str, **attributes: int) -> ir.Value:
-        return _node(editor, op_type, inputs, like, f"{angles.name}_{what}", attributes=attributes)
-
-    zero, one = _integers(editor, 0), _integers(editor, 1)
-    rows = node("Squeeze", [node("Shape", [table], "size", start=0, end=1)], "rows")
-    batch = node("Shape", [angles], "batch", start=0, end=1)
-    length = node("Shape", [angles], "length", start=2, end=3)
-    grid = node("Reshape", [node("Range", [zero, rows, one], "range"), node("Concat", [batch, length], "grid", axis=0)],
-                "positions")  # fmt: skip
-    every = node("Shape", [source], "every", start=0, end=1)
-    return node("Expand", [grid, node("Concat", [every, _integers(editor, [1])], "whole", axis=0)], "position_ids")
-
-
-def _node(
-    editor: Editor, op_type: str, inputs: Sequence[ir.Value | None], like: ir.Node, output: str, **more: Any
-) -> ir.Value:
-    return editor.new_node(op_type, inputs, like, outputs=[output], **more).outputs[0]
-
-
-def _integers(editor: Editor, numbers: int | list[int]) -> ir.Value:
-    return editor.add_initializer("rotary_constant", ir.tensor(np.array(numbers, dtype=np.int64)))
+    zero, one = write.integers("rotary_constant", 0), write.integers("rotary_constant", 1)
+    rows = write("Squeeze", [write("Shape", [table], "size", attributes={"start": 0, "end": 1})], "rows")
+    length = write("Shape", [value], "length", attributes={"start": 1, "end": 2})
+    grid = write("Concat", [write.integers("rotary_constant", [-1]), length], "grid", attributes={"axis": 0})
+    numbers = write("Reshape", [write("Range", [zero, rows, one], "range"), grid], "positions")
+    batch = write("Shape", [value], "every", attributes={"start": 0, "end": 1})
+    whole = write("Concat", [batch, write.integers("rotary_constant", [1])], "whole", attributes={"axis": 0})
+    return write("Expand", [numbers, whole], "position_ids")

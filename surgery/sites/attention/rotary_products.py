@@ -1,118 +1,112 @@
-"""Where rotary angles meet queries and keys: x · cos + rotate_half(x) · sin, written out."""
+"""Where rotary angles meet queries and keys, however that is written: told from what comes out, not from operators.
+
+A sum of two products is where a rotation ends or, joined to its other half, nearly ends. What is turned and the tables
+of cosines and sines are looked for behind it, and the part between is tried on numbers: it is a rotation if every
+element agrees with the formula, x · cos ± pair · sin (Su et al., RoFormer, 2021), at two sets of sizes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.operators import integer, is_standard
-from onnxfix.surgery.sites.constants import integers
+from onnxfix.nouns.types.operators import is_standard
+from onnxfix.surgery.sites.layouts.ground import Ground, grounds
+from onnxfix.surgery.sites.layouts.layout import Layout
+from onnxfix.surgery.sites.layouts.trial import UntriedError
+from onnxfix.surgery.sites.layouts.views import stages
 
-from .head_layout import dimension, last_dimension, producer, scalar
-
-_MOVES = frozenset({"Unsqueeze", "Cast", "Identity"})
+from .refusal import Refusal, UnreadableError
+from .written_out.operands import Read, placed
+from .written_out.rotation_parts import Parts, parts
+from .written_out.rotations import Rotation, rotation
 
 
 @dataclass(frozen=True)
 class RotaryProduct:
-    """`output` is the Add; `value` what is turned; `cos` and `sin` [1 or batch, 1, sequence, size], whose two halves
-    along the last axis are equal."""
+    """`output` is `value` turned, of the same axes, by `rotation`; `source` holds the value as [batch, sequence, heads,
+    size] times a factor; `order` are the axes of the value in that order, `heads` the sizes of those of heads."""
 
-    output: ir.Node
+    output: ir.Value
     value: ir.Value
-    cos: ir.Value
-    sin: ir.Value
+    rotation: Rotation
+    source: Read
+    order: tuple[int, ...]
+    heads: tuple[int, ...]
+    batch: int = field(compare=False)
+    """Its size in one trial: rotations of one table share their positions only where it is the same."""
 
 
 def find(model: Model) -> Iterator[RotaryProduct]:
-    """All of the main graph, in its order: the half-rotated form of Su et al., RoFormer, 2021, as in GPT-NeoX."""
-    for node in model.graph:
-        if node.op_type == "Add" and is_standard(node):
-            found = _product(node, *node.inputs) or _product(node, *reversed(node.inputs))
-            if found is not None:
-                yield found
+    """All that can be read, in graph order."""
+    return (site for site in sites(model) if isinstance(site, RotaryProduct))
 
 
-def _product(add: ir.Node, straight: ir.Value | None, turned: ir.Value | None) -> RotaryProduct | None:
-    first, second = producer(straight, "Mul"), producer(turned, "Mul")
-    if first is None or second is None:
-        return None
-    for half, sin in (second.inputs, tuple(reversed(second.inputs))):
-        value = _rotated(half)
-        if value is None or value not in first.inputs:
+def sites(model: Model) -> Iterator[RotaryProduct | Refusal]:
+    """A rotation, or the reason against it, for each sum of the main graph and of bodies in it that may be one, in
+    graph order."""
+    sums = [node for node in model.graph.all_nodes() if node.op_type == "Add" and is_standard(node)]
+    known: tuple[Ground, Ground] | None = None
+    done = set[ir.Value]()
+    for node in sums:
+        if not _of_products(node):
             continue
-        cos = first.inputs[1] if first.inputs[0] is value else first.inputs[0]
-        if cos is not None and sin is not None and _doubled(cos, "Cos") and _doubled(sin, "Sin"):
-            return RotaryProduct(add, value, cos, sin)
+        known = known or grounds(model)
+        found = _site(node, known)
+        if isinstance(found, Refusal) or (found is not None and found.output not in done):
+            done |= {found.output} if isinstance(found, RotaryProduct) else set()
+            yield found
+
+
+def _of_products(node: ir.Node) -> bool:
+    made = [v.producer() if v is not None else None for v in node.inputs]
+    return all(n is not None and n.op_type in ("Mul", "Cast", "Identity") for n in made)
+
+
+def _site(node: ir.Node, known: tuple[Ground, Ground]) -> RotaryProduct | Refusal | None:
+    first, second = known
+    for candidate in parts(node, first):
+        try:
+            found = _product(candidate, first)
+            if found is not None and (second is first or found == _product(candidate, second)):
+                return found
+        except UntriedError:
+            return Refusal(node, node, "cannot be tried: a size is not known, or too large")
+        except UnreadableError as error:
+            return Refusal(node, error.node, error.reason)
     return None
 
 
-def _rotated(half: ir.Value | None) -> ir.Value | None:
-    """x of Concat(-x[..., size/2:], x[..., :size/2])."""
-    joined = producer(half, "Concat")
-    if joined is None or len(joined.inputs) != 2 or joined.attributes["axis"].as_int() not in (-1, 3):
+def _product(candidate: Parts, ground: Ground) -> RotaryProduct | None:
+    turned = rotation(candidate, ground)
+    shape = ground.shape(candidate.value)
+    if turned is None or shape is None:
         return None
-    negated, low = producer(joined.inputs[0], "Neg"), joined.inputs[1]
-    high = negated.inputs[0] if negated is not None else None
-    split = producer(low, "Split")
-    if split is not None:
-        parts = integers(split.inputs[1]) if len(split.inputs) > 1 else (1, 1)
-        even = parts is not None and len(parts) == 2 and parts[0] == parts[1] and len(split.outputs) == 2
-        return split.inputs[0] if even and list(split.outputs) == [low, high] and _is_last(split) else None
-    below, above = producer(low, "Slice"), producer(high, "Slice")
-    if below is None or above is None or below.inputs[0] is not above.inputs[0]:
-        return None
-    value = below.inputs[0]
-    whole = integers(below.inputs[1]) == (0,) and (integers(above.inputs[2]) or (0,))[0] >= 2**31 - 1
-    middle = _is_middle(below.inputs[2], value) and _is_middle(above.inputs[1], value)
-    return value if whole and middle and _on_last(below) and _on_last(above) else None
+    node = candidate.output.producer()
+    assert node is not None
+    order = _order(turned.places, len(shape), node)
+    heads = tuple(shape[i] for i in order[2:-1])
+
+    def laid(layout: Layout) -> Layout | None:
+        sizes = [shape[i] for i in order]
+        joined = 1
+        for size in heads:
+            joined *= size
+        return layout.transposed(order).reshaped((*sizes[:2], joined, sizes[-1]))
+
+    source = placed(stages(candidate.value, ground), laid, ground, node)
+    if source is None:
+        raise UnreadableError(node, "turns what is not made of batch, positions, heads and features")
+    return RotaryProduct(candidate.output, candidate.value, turned, source, order, heads, shape[order[0]])
 
 
-def _is_last(split: ir.Node) -> bool:
-    return integer(split, "axis", 0) in (-1, 3)
-
-
-def _on_last(node: ir.Node) -> bool:
-    steps = integers(node.inputs[4]) if len(node.inputs) > 4 else (1,)
-    return len(node.inputs) > 3 and integers(node.inputs[3]) in ((-1,), (3,)) and steps == (1,)
-
-
-def _is_middle(index: ir.Value | None, value: ir.Value | None) -> bool:
-    """Half of the last dimension of `value`: a number, or Shape(value)[-1] / 2."""
-    known = integers(index)
-    if known is not None:
-        size = last_dimension(value)
-        return size is not None and known == (size // 2,) and size % 2 == 0
-    halved = producer(_unmoved(index), "Div")
-    if halved is None or scalar(halved.inputs[1]) != 2:
-        return False
-    return dimension(_unmoved(halved.inputs[0])) in ((value, -1), (value, 3))
-
-
-def _unmoved(value: ir.Value | None) -> ir.Value | None:
-    """The value behind casts and changes of rank."""
-    while (node := producer(value, *_MOVES)) is not None:
-        value = node.inputs[0]
-    return value
-
-
-def _doubled(value: ir.Value, op_type: str) -> bool:
-    """Whether a value [b, 1, s, d] is a scaled sine or cosine of angles joined with themselves along the last axis."""
-    node = value.producer()
-    heads = node is not None and node.op_type == "Unsqueeze" and integers(node.inputs[1]) == (1,)
-    while node is not None and node.op_type != op_type:
-        scaled = node.op_type == "Mul" and scalar(node.inputs[1]) is not None
-        if not scaled and node.op_type not in _MOVES:
-            return False
-        node = node.inputs[0].producer() if node.inputs[0] is not None else None
-    joined = producer(node.inputs[0], "Concat") if node is not None else None
-    return (
-        heads
-        and joined is not None
-        and joined.attributes["axis"].as_int() == -1
-        and len(joined.inputs) == 2
-        and joined.inputs[0] is joined.inputs[1]
-    )
+def _order(places: tuple[int, ...], rank: int, node: ir.Node) -> tuple[int, ...]:
+    """The axes as batch, sequence, heads, features; `places`: those along which the tables change, features apart."""
+    if not places or len(places) > 2 or rank < 3:
+        raise UnreadableError(node, "turns by angles that do not go by position")
+    sequence = places[-1]
+    batch = places[0] if len(places) > 1 else next(i for i in range(rank) if i != sequence)
+    return (batch, sequence, *(i for i in range(rank - 1) if i not in (batch, sequence)), rank - 1)

@@ -13,11 +13,13 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import bodies, is_standard
+from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
 from .expressions import evaluate
 from .misfits import misfit
 from .product_shapes import Numbers
+from .shape_rules import BROADCAST
 from .shape_walk import Walk
 
 # What images are made of is halved five or six times by a network that puts the halves together again.
@@ -79,9 +81,10 @@ def generic(axes: list[Axis], turn: int) -> dict[str, int]:
     return {axis.name: primes[i % len(primes)] * (IMAGE_STEP if axis.side else 1) for i, axis in enumerate(axes)}
 
 
-def probe(graph: ir.Graph, sizes: Sizes, instead: Overrides = ({}, {})) -> Probe:
-    """Walk a graph at these sizes; every free axis must have one. `instead`: shapes and numbers of constants."""
-    walk = _Walk()
+def probe(graph: ir.Graph, sizes: Sizes, instead: Overrides = ({}, {}), *, past_constants: bool = False) -> Probe:
+    """Walk a graph at these sizes; every free axis must have one. `instead`: shapes and numbers of constants;
+    `past_constants`: where one does not go with what it is added to, as a mask for one length, as if it did."""
+    walk = _Walk(past_constants=past_constants)
     walk.shapes |= instead[0]
     walk.numbers |= instead[1]
     for value in _required(graph):
@@ -120,9 +123,10 @@ class _Walk(Walk):
     What is in a branch counts where the branch is known to be taken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, past_constants: bool = False) -> None:
         super().__init__({})
         self.misfits: list[Misfit] = []
+        self.past_constants = past_constants
 
     def graph(self, graph: ir.Graph) -> None:
         for node in graph:
@@ -133,10 +137,17 @@ class _Walk(Walk):
             with contextlib.suppress(ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError, TypeError):
                 if is_standard(node) and (why := misfit(node, shapes, numbers)):
                     self.misfits.append(Misfit(node, why))
+                    self._past(node)
                     continue
                 self._node(node)
                 self._drop_senseless(node)
                 self._bodies(node, numbers)
+
+    def _past(self, node: ir.Node) -> None:
+        """The shape of what meets a constant that does not go with it."""
+        others = [v for v in node.inputs if v is not None and constant_tensor(v) is None]
+        if self.past_constants and node.op_type in BROADCAST and len(others) == 1 and others[0] in self.shapes:
+            self.shapes[node.outputs[0]] = self.shapes[others[0]]
 
     def _bodies(self, node: ir.Node, numbers: list[Numbers | None]) -> None:
         before = len(self.misfits)

@@ -52,9 +52,24 @@ def _conv(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | N
     return (x[0], w[0], *(free // step + 1 for free, step in zip(room, strides, strict=True)))
 
 
+def _einsum(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
+    """With every label written out, the result's among them."""
+    given, arrow, result = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    terms = given.split(",")
+    if not arrow or "." in given or len(terms) != len(shapes):
+        return None
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        if shape is None or len(term) != len(shape):
+            return None
+        sizes |= {label: max(size, sizes.get(label, 1)) for label, size in zip(term, shape, strict=True)}
+    return tuple(sizes[label] for label in result)
+
+
 PRODUCTS: dict[str, Rule] = {
     **dict.fromkeys(MATRICES, _matmul),
     **dict.fromkeys(CONVOLUTIONS, _conv),
     **dict.fromkeys(("Gemm", "QGemm"), _gemm),
     **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _packed),
+    "Einsum": _einsum,
 }

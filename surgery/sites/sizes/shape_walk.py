@@ -18,6 +18,7 @@ from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
+from .pieces import piece
 from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
 
@@ -84,6 +85,8 @@ class Walk:
                 self.shapes[first] = found
         if node.op_type == "Split":
             self._split(node, shapes[0], numbers)
+        if node.op_type == "SequenceAt" and (part := piece(node, self.shapes, self.numbers)) is not None:
+            self.shapes[first] = part.shape(self.shapes[part.whole])
         if node.op_type == "DynamicQuantizeLinear":
             self.shapes |= dict.fromkeys(node.outputs[1:], ())
 

@@ -1,0 +1,1 @@
+"""Views of values: what layout operators make of one, whichever way their shapes are computed."""
