@@ -1,0 +1,90 @@
+"""Sizes of a model's axes at a batch and a length, and the shapes that its values have then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.nouns.types.input_roles import role
+from onnxfix.surgery.sites.shapes.product_operations import Shape
+from onnxfix.surgery.sites.sizes.expressions import evaluate
+from onnxfix.surgery.sites.sizes.probe import IMAGE_STEP, Axis, free_axes, probe
+
+CACHE_RANK = 4  # [batch, heads, past, size]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Sizes to try: `past` is the number of keys in a cache."""
+
+    batch: int
+    length: int
+    past: int = 0
+
+
+class Grid:
+    """Of one graph, which must not change meanwhile."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._axes = free_axes(graph)
+        self._walked: dict[Point, dict[ir.Value, Shape]] = {}
+        kinds = {axis.name: self._kind(axis) for axis in self._axes}
+        self.has_past = "past" in kinds.values()
+        self._kinds = {name: "total" if kind == "mask" and self.has_past else "length" if kind == "mask" else kind
+                       for name, kind in kinds.items()}  # fmt: skip
+        texts = [v for v in graph.inputs if v.name not in graph.initializers and _is_text(v)]
+        self.batch = _stated(texts, 0)
+        """Where the file fixes it, else None; `length` alike."""
+        self.length = _stated(texts, 1)
+
+    @property
+    def has_length(self) -> bool:
+        """Whether texts of several lengths can be given."""
+        return self.length is None and any(kind in ("length", "total") for kind in self._kinds.values())
+
+    def _kind(self, axis: Axis) -> str:
+        ranks = {len(value.shape or ()) for value, _ in axis.places}
+        places = {index for _, index in axis.places}
+        if places == {0} and max(ranks) > 1:
+            return "batch"
+        if axis.side:
+            return "side"
+        if min(ranks) == CACHE_RANK and places == {2}:
+            return "past"
+        return "mask" if all(role(value) == "mask" for value, _ in axis.places) else "length"
+
+    def sizes(self, point: Point) -> dict[str, int]:
+        """Size by the name of a free axis."""
+        known = {"batch": point.batch, "length": point.length, "past": point.past,
+                 "total": point.past + point.length, "side": IMAGE_STEP}  # fmt: skip
+        return {name: known[kind] for name, kind in self._kinds.items()}
+
+    def given(self, value: ir.Value, point: Point) -> Shape | None:
+        """The shape of an input of the graph."""
+        sizes = self.sizes(point)
+        made = [
+            size if isinstance(size, int) and size >= 0 else evaluate(_name(size, axis), sizes)
+            for axis, size in enumerate(value.shape or ())
+        ]
+        return None if value.shape is None or None in made else tuple(size for size in made if size is not None)
+
+    def shape(self, value: ir.Value, point: Point) -> Shape | None:
+        """The shape of any value of the graph, None where it is not known."""
+        if point not in self._walked:
+            self._walked[point] = probe(self._graph, self.sizes(point)).shapes
+        return self._walked[point].get(value)
+
+
+def _name(size: int | ir.SymbolicDim, axis: int) -> str:
+    return (size.value if isinstance(size, ir.SymbolicDim) else None) or f"#{axis}"
+
+
+def _is_text(value: ir.Value) -> bool:
+    return value.shape is not None and len(value.shape) == 2 and role(value) != "position"
+
+
+def _stated(values: list[ir.Value], axis: int) -> int | None:
+    sizes = {size for v in values if v.shape is not None and isinstance(size := v.shape[axis], int) and size > 0}
+    return min(sizes) if sizes else None

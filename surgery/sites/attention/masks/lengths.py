@@ -1,0 +1,77 @@
+"""At which lengths a mask is computed: where windows that its numbers and tables speak of are overstepped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from onnxfix.surgery.sites.constants import constant_tensor, small_array
+
+from . import samples
+from .mask import NotComputedError
+from .observing import Observer
+from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, Sample
+from .seen import Observed
+
+_MOST_ENTRIES = 1 << 26
+"""Of all heads: 256 MB in fp32."""
+_SHORTEST_TABLE = 8
+_MOST_TABLES = 6
+
+
+def observed(observer: Observer, padded: bool) -> list[Observed]:
+    """Small samples, then longer ones up to what the mask can be computed for, which a stored triangle limits. Raises
+    NotComputedError where that is nothing."""
+    found: list[Observed] = []
+    failure: NotComputedError | None = None
+    for sample in samples.first(observer.grid, padded):
+        try:
+            found.append(observer.observe(sample))
+        except NotComputedError as error:
+            failure = error
+    tables = _tables(observer)
+    wanted = {*DOUBLED, *tables, *(n + 2 for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
+    found += _each(observer, sorted(wanted), padded, found, stop=failure is None)
+    if not found and failure is not None:
+        raise failure
+    return found
+
+
+def beyond(observer: Observer, padded: bool, reach: int, found: Sequence[Observed]) -> list[Observed]:
+    """More samples, at some lengths beyond a limit of distances."""
+    return _each(observer, [2 * reach + 9, 3 * reach + 9], padded, found)
+
+
+def _each(
+    observer: Observer, lengths: Iterable[int], padded: bool, found: Sequence[Observed], stop: bool = True
+) -> list[Observed]:
+    """`stop`: at the first length that cannot be computed, as all longer ones will not be either."""
+    made: list[Observed] = []
+    heads = max((each.scores.shape[1] for each in found), default=1)
+    for length in lengths:
+        if length > LONGEST or heads * length**2 > _MOST_ENTRIES:
+            break
+        try:
+            made += [observer.observe(sample) for sample in _samples(observer, length, padded)]
+        except NotComputedError:
+            if stop:
+                break
+    return made
+
+
+def _samples(observer: Observer, length: int, padded: bool) -> Iterable[Sample]:
+    return samples.longer(observer.grid, length, padded)
+
+
+def _numbers(observer: Observer) -> set[int]:
+    """Whole numbers that the mask is computed with."""
+    arrays = (small_array(value, limit=1) for value in observer.cone.constants)
+    scalars = {float(array.reshape(-1)[0]) for array in arrays if array is not None and array.size and array.dtype.kind in "iuf"}
+    return {abs(int(number)) for number in scalars if abs(number) <= LONGEST}
+
+
+def _tables(observer: Observer) -> list[int]:
+    """Sides of the tables that it is read from."""
+    tensors = (constant_tensor(value) for value in observer.cone.constants)
+    sides = {int(side) for tensor in tensors if tensor is not None and len(tensor.shape) > 1
+             for side in tensor.shape.numpy() if _SHORTEST_TABLE <= side <= LONGEST}  # fmt: skip
+    return sorted(sides)[-_MOST_TABLES:]

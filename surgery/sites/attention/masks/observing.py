@@ -1,0 +1,140 @@
+"""A mask computed for samples of padding and length: what is fed, and what comes back as [batch, heads, queries, keys]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.types.input_roles import role
+from onnxfix.nouns.types.operators import attribute
+from onnxfix.surgery.sites.constants import Array
+from onnxfix.surgery.sites.shapes.product_operations import Shape
+
+from .cone import Cone, Program
+from .grid import Grid
+from .mask import RefusedError
+from .samples import Sample
+from .seen import Observed
+
+HIDDEN = -5000.0
+"""What is below is hidden: masks say -10,000 and less, and biases by distance reach -3,500 at 4,096 keys (ALiBi)."""
+_ALL_ROWS = 600
+"""Keys up to which every query is looked at; beyond it, this many at most."""
+_SOME_ROWS = 64
+_RANK = 4
+
+
+@dataclass(frozen=True)
+class Observer:
+    """`elementwise`: scores of one number do for all; `hides`: a bool of the target means hidden, not seen."""
+
+    cone: Cone
+    program: Program
+    grid: Grid
+    types: dict[ir.Value, ir.DataType]
+    elementwise: bool = True
+    hides: bool = False
+
+    def observe(self, sample: Sample) -> Observed:
+        """Raises RefusedError where the mask cannot be computed, or is no mask over queries and keys."""
+        made, rows, free = self.run(sample)
+        if made.shape[3] != sample.mask.shape[1]:  # patches of an image, frames of sound
+            sample = replace(sample, mask=np.ones((made.shape[0], made.shape[3]), np.int64))
+        seen = made > HIDDEN if made.dtype != np.bool_ else made != self.hides
+        if np.isnan(made[~np.isneginf(made)]).any() if made.dtype != np.bool_ else False:
+            raise RefusedError(self.node, f"is NaN at {sample.words(0)}")
+        if seen.shape[1] > 1 and (seen != seen[:, :1]).any():
+            raise RefusedError(self.node, f"shows heads different keys, at {sample.words(0)}")
+        scores = np.broadcast_to(np.float32(0), made.shape) if made.dtype == np.bool_ else made
+        return Observed(sample, rows, scores, seen[:, :1], self._positions(sample), free)
+
+    @property
+    def node(self) -> ir.Node | None:
+        return self.cone.target.producer()
+
+    def run(self, sample: Sample, score: float = 0.0) -> tuple[Array, Array, bool]:
+        """The target [batch, heads or 1, rows, keys] where all scores are a number; the rows, as places among the keys;
+        whether queries are other tokens than the keys."""
+        feed = {value: self._source(value, sample) for value in self.cone.sources}
+        for leaf in self.cone.leaves:
+            feed[leaf] = np.full(self._leaf(leaf, sample), score, self.types[leaf].numpy())
+        for node in self.cone.sized:
+            feed[_first(node)] = self._size(node, sample)
+        made = self.program.run(feed)
+        if made.dtype != np.bool_:
+            made = made.astype(np.float32)
+        return self._regular(made, sample)
+
+    def _regular(self, made: Array, sample: Sample) -> tuple[Array, Array, bool]:
+        batch, total = sample.mask.shape
+        shape = self._scores_shape(sample)
+        if made.ndim == 3 and made.shape[0] not in (1, batch):  # heads in one axis with the batch
+            made = made.reshape(batch, -1, *made.shape[1:]) if made.shape[0] % batch == 0 else made
+        elif made.ndim == 3:
+            made = made[:, None]
+        elif made.ndim == 2 and shape is not None and len(shape) == 2:
+            made = made[:, None, None]
+        made = made.reshape((1,) * (_RANK - made.ndim) + made.shape) if made.ndim < _RANK else made
+        if made.ndim != _RANK or made.shape[0] not in (1, batch):
+            raise RefusedError(self.node, f"is no mask of [batch, heads, queries, keys]: {list(made.shape)}")
+        queries = max(made.shape[2], shape[-2] if shape is not None and len(shape) > 2 else 1)
+        keys = max(made.shape[3], shape[-1] if shape is not None else 1)
+        if not self.cone.sources and keys > 1 and total != keys:  # patches of an image: as many as there are
+            total = keys
+        if keys not in (1, total):
+            raise RefusedError(self.node, f"masks {keys} keys where there are {total} tokens")
+        queries = total - sample.point.past if queries == 1 and made.shape[2] == 1 and shape is None else queries
+        free = queries != total - sample.point.past
+        rows = np.arange(queries) + (0 if free else sample.point.past)
+        if total > _ALL_ROWS and queries > _SOME_ROWS:
+            rows = rows[np.unique(np.linspace(0, queries - 1, _SOME_ROWS).astype(int))]
+            made = made[:, :, rows - (0 if free else sample.point.past)] if made.shape[2] > 1 else made
+        wide = np.broadcast_to(made, (batch, made.shape[1], len(rows), total))
+        return np.ascontiguousarray(wide), rows, free
+
+    def _scores_shape(self, sample: Sample) -> Shape | None:
+        shapes = [self.grid.shape(leaf, sample.point) for leaf in self.cone.leaves[:1]]
+        return shapes[0] if shapes else None
+
+    def _source(self, value: ir.Value, sample: Sample) -> Array:
+        numbers = self._positions(sample) if role(value) == "position" else sample.mask
+        shape = self.grid.given(value, sample.point)
+        if shape is not None and shape != numbers.shape:
+            numbers = numbers[:, -shape[-1] :]
+            numbers = numbers[0] if len(shape) == 1 else numbers[: shape[0]]
+        if shape is not None and shape != numbers.shape:
+            raise RefusedError(self.node, f"reads {value.name} of {list(shape)}, which is no padding of its keys")
+        made: Array = numbers.astype(self.types[value].numpy())
+        return made
+
+    def _positions(self, sample: Sample) -> Array:
+        """Numbers for a position input: indices where nothing is padding, else with steps of one and two, so that they
+        are neither indices nor counts."""
+        index = np.broadcast_to(np.arange(sample.mask.shape[1]), sample.mask.shape)
+        stepped: Array = np.where((sample.mask == 0).any(axis=1, keepdims=True), index + index // 3, index)
+        return stepped
+
+    def _leaf(self, leaf: ir.Value, sample: Sample) -> Shape:
+        shape = self.grid.shape(leaf, sample.point)
+        if self.elementwise:
+            return (1,) * (len(shape) if shape is not None else _RANK)
+        if shape is None:
+            raise RefusedError(leaf.producer(), f"is added to scores whose shape is not known ({leaf.name})")
+        return shape
+
+    def _size(self, node: ir.Node, sample: Sample) -> Array:
+        source = node.inputs[0]
+        assert source is not None
+        shape = self.grid.given(source, sample.point) if source.is_graph_input() else None
+        shape = shape if shape is not None else self.grid.shape(source, sample.point)
+        if shape is None:
+            raise RefusedError(node, f"reads the size of {source.name}, which is not known")
+        if node.op_type == "Size":
+            return np.array(int(np.prod(shape)), np.int64)
+        return np.array(shape[attribute(node, "start", 0) : attribute(node, "end", None)], np.int64)
+
+
+def _first(node: ir.Node) -> ir.Value:
+    return node.outputs[0]

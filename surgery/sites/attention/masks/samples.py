@@ -1,0 +1,95 @@
+"""Paddings that tell masks apart: on the right, on the left, with holes, none, and all of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxfix.surgery.sites.constants import Array
+
+from .grid import Grid, Point
+
+FIRST_LENGTHS = (1, 2, 5, 17, 150)
+DOUBLED = (300, 600, 1200)
+"""Beyond most windows: a limit that no length reaches is not seen."""
+LONGEST = 4200
+"""A window of 4,096, the widest of published models' sliding windows, and some keys beyond it."""
+PAST = 3
+_KINDS = ("full", "right", "left", "holes", "empty")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`mask` [batch, keys] of 0 and 1, one kind of padding a row."""
+
+    point: Point
+    kinds: tuple[str, ...]
+    mask: Array
+
+    @property
+    def counts(self) -> Array:
+        """[batch, keys]: how many tokens that are no padding stand before each key."""
+        counted: Array = np.maximum(np.cumsum(self.mask, axis=1) - 1, 0)
+        return counted
+
+    def words(self, row: int) -> str:
+        """Which row of which sample, for a report."""
+        kind = self.kinds[row % len(self.kinds)]
+        padding = {"full": "no padding", "holes": "holes", "empty": "all padding"}.get(kind, f"padding on the {kind}")
+        past = f" after {self.point.past}" if self.point.past else ""
+        return f"{self.point.length} tokens{past} with {padding}"
+
+
+def first(grid: Grid, padded: bool) -> Iterator[Sample]:
+    """Small sizes, all kinds of padding."""
+    if not grid.has_length:
+        lengths: Sequence[int] = (grid.length or 1,)
+    else:
+        lengths = FIRST_LENGTHS
+    for length in lengths:
+        yield from _of(grid, length, ("full", "full") if not padded else ("full",))
+        if padded:
+            yield from _of(grid, length, ("right", "left", "holes") if length > 2 else ("right", "left"))
+            yield from _of(grid, length, ("holes", "empty") if length < 100 else ("holes",))
+    if grid.has_past:
+        yield from _of(grid, 5, ("left", "holes", "full") if padded else ("full",), PAST)
+
+
+def longer(grid: Grid, length: int, padded: bool) -> Iterator[Sample]:
+    """One length, with the paddings that tell by what distances are counted."""
+    if grid.has_length:
+        yield from _of(grid, length, ("full",))
+        if padded and length <= DOUBLED[-1]:
+            yield from _of(grid, length, ("holes", "left"))
+
+
+def numbered(sample: Sample, numbers: Array) -> Sample:
+    """The same sizes with these numbers [keys] in place of every mask."""
+    return replace(sample, mask=np.broadcast_to(numbers, sample.mask.shape))
+
+
+def _of(grid: Grid, length: int, kinds: tuple[str, ...], past: int = 0) -> Iterator[Sample]:
+    """In one batch, or in as many as a fixed number of rows asks for."""
+    step = grid.batch or len(kinds)
+    for begin in range(0, len(kinds), step):
+        some = kinds[begin : begin + step]
+        some += ("full",) * (step - len(some))
+        point = Point(len(some), length, past)
+        yield Sample(point, some, np.stack([_row(kind, length + past, length) for kind in some]))
+
+
+def _row(kind: str, keys: int, seed: int) -> Array:
+    row = np.ones(keys, np.int64)
+    if kind == "right":
+        row[-(keys // 3) or keys :] = 0
+    elif kind == "left":
+        row[: keys // 3] = 0
+    elif kind == "empty":
+        row[:] = 0
+    elif kind == "holes":  # many short ones and a long one, so that counts and indices lie far apart
+        row = (np.random.default_rng(seed).random(keys) < 0.7).astype(np.int64)
+        row[keys // 3 : keys // 2] = 0
+        row[keys // 5] = 1
+    return row

@@ -1,0 +1,128 @@
+"""Which keys a query sees, fitted: an interval of distances, behind the padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxfix.surgery.sites.constants import Array
+
+from .mask import Positions
+from .samples import Sample
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One sample's mask. `rows`: the queries that were looked at, as places among the keys; `scores` [batch, heads,
+    rows, keys] as far as they are added to zeros; `seen` alike, of bool, with one head; `given` [batch, keys]: the
+    numbers of a position input, the indices without one. `free`: queries are other tokens than the keys."""
+
+    sample: Sample
+    rows: Array
+    scores: Array
+    seen: Array
+    given: Array
+    free: bool = False
+
+    def distances(self, positions: Positions) -> Array:
+        """[batch or 1, rows, keys]: how far each key stands before each query."""
+        keys = self.sample.mask.shape[1]
+        if self.free:
+            return np.zeros((1, len(self.rows), keys), np.int64)
+        places = {"index": np.arange(keys)[None], "count": self.sample.counts, "input": self.given}[positions]
+        found: Array = places[:, self.rows, None] - places[:, None, :]
+        return found
+
+    @property
+    def valid(self) -> Array:
+        """[batch, rows]: queries that are no padding."""
+        if self.free:
+            return np.ones((len(self.sample.mask), len(self.rows)), np.bool_)
+        found: Array = self.sample.mask[:, self.rows] != 0
+        return found
+
+    @property
+    def kept(self) -> Array:
+        """[batch, 1, keys]: keys that are no padding."""
+        found: Array = self.sample.mask[:, None, :] != 0
+        return found
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Distances at which a key is seen: from `-right`, keys behind the query, to `left`; None without a limit."""
+
+    left: int | None
+    right: int | None
+
+    def holds(self, distances: Array) -> Array:
+        """Of the same shape, of bool."""
+        held: Array = np.ones(distances.shape, np.bool_)
+        if self.left is not None:
+            held &= distances <= self.left
+        if self.right is not None:
+            held &= distances >= -self.right
+        return held
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """An entry that is not as the others say."""
+
+    observed: Observed
+    row: int
+    query: int
+    key: int
+    seen: bool
+
+    def __str__(self) -> str:
+        sees = "sees" if self.seen else "does not see"
+        return f"at {self.observed.sample.words(self.row)}, query {self.query} {sees} key {self.key}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`wrong`: the first entry that the interval and the padding do not explain."""
+
+    padded: bool
+    positions: Positions
+    interval: Interval
+    wrong: Contradiction | None
+
+    def predicted(self, each: Observed) -> Array:
+        """[batch, rows, keys] of bool."""
+        held = self.interval.holds(each.distances(self.positions))
+        return held & each.kept if self.padded else np.broadcast_to(held, (len(each.valid), *held.shape[1:]))
+
+
+def fit(observed: Sequence[Observed], padded: bool, positions: Positions) -> Fit:
+    """The interval that explains most, exact where `wrong` is None."""
+    seen, hidden = set[int](), set[int]()
+    for each in observed:
+        distances = np.broadcast_to(each.distances(positions), each.seen[:, 0].shape)
+        counted = np.broadcast_to(each.valid[:, :, None], distances.shape)
+        counted = counted & each.kept if padded else counted
+        seen.update(_distinct(distances[counted & each.seen[:, 0]]))
+        hidden.update(_distinct(distances[counted & ~each.seen[:, 0]]))
+    hidden_after = {d for d in hidden if seen and d > max(seen)}
+    hidden_before = {d for d in hidden if seen and d < min(seen)}
+    interval = Interval(max(seen) if hidden_after else None, -min(seen) if hidden_before else None)
+    found = Fit(padded, positions, interval, None)
+    return Fit(padded, positions, interval, next(_contradictions(observed, found), None))
+
+
+def _distinct(distances: Array) -> Iterable[int]:
+    if distances.size == 0:
+        return ()
+    lowest = int(distances.min())
+    return (np.flatnonzero(np.bincount(distances - lowest)) + lowest).tolist()
+
+
+def _contradictions(observed: Sequence[Observed], found: Fit) -> Iterator[Contradiction]:
+    for each in observed:
+        wrong = (found.predicted(each) != each.seen[:, 0]) & each.valid[:, :, None]
+        if wrong.any():
+            row, at, key = (int(i) for i in np.argwhere(wrong)[0])
+            yield Contradiction(each, row, int(each.rows[at]), key, bool(each.seen[row, 0, at, key]))
