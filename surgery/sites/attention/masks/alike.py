@@ -8,12 +8,14 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.shapes.product_operations import Shape
 
 from .cone import Cone
 from .grid import Grid, Point
+from .samples import PAST, TYPICAL
 
-# Two points tell how sizes grow with both axes.
-_POINTS = (Point(2, 7, 3), Point(3, 19, 5))
+# Two points tell how sizes grow with both axes; samples need the shapes at these anyway.
+_POINTS = (TYPICAL, Point(1, 150), Point(3, 5, PAST))
 _LARGEST = 1 << 25
 """Bytes of a constant whose content is compared; larger ones are alike where they are the same."""
 
@@ -34,17 +36,21 @@ class Alike:
         for value in part.constants:
             known[value] = self._number(("constant", self._content(value)))
         for value in part.leaves:
-            known[value] = self._number(("leaf", value.dtype, *(self._grid.shape(value, p) for p in _POINTS)))
+            known[value] = self._number(("leaf", value.dtype, *self._shapes(value)))
         for node in part.sized:
             source = node.inputs[0]
-            shapes = [self._grid.shape(source, p) for p in _POINTS] if source is not None else []
-            known[node.outputs[0]] = self._number((*_of_node(node), *shapes))
+            known[node.outputs[0]] = self._number((*_of_node(node), *self._shapes(source)))
         for node in part.nodes:
             inputs = tuple(None if value is None else known[value] for value in node.inputs)
             number = self._number((*_of_node(node), inputs))
             for index, value in enumerate(node.outputs):
                 known[value] = self._number((number, index))
         return known[part.target]
+
+    def _shapes(self, value: ir.Value | None) -> tuple[Shape | None, ...]:
+        """At points that tell how a shape grows."""
+        points = _POINTS if self._grid.has_past else _POINTS[:-1]
+        return tuple(self._grid.shape(value, point) for point in points) if value is not None else ()
 
     def _number(self, what: object) -> int:
         return self._numbers.setdefault(what, len(self._numbers))
@@ -63,5 +69,7 @@ def _of_node(node: ir.Node) -> tuple[object, ...]:
     """All but its inputs; a node with a body is like no other."""
     if bodies(node):
         return (node,)
-    attributes = sorted((a.name, ir.to_proto(a).SerializeToString(deterministic=True)) for a in node.attributes.values())
+    attributes = sorted(
+        (a.name, ir.to_proto(a).SerializeToString(deterministic=True)) for a in node.attributes.values()
+    )
     return node.domain, node.op_type, node.overload, tuple(attributes), len(node.outputs)

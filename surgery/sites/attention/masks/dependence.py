@@ -10,6 +10,8 @@ from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import bodies, is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
+from .mask import Refusal
+
 SIZES = ("Shape", "Size")
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
 _PRODUCTS = frozenset("MatMul Gemm Conv Einsum MatMulInteger QLinearMatMul LayerNormalization RMSNormalization".split())
@@ -69,22 +71,30 @@ class Dependence:
         kinds = {"ids": "token ids", "segment": "segments"}
         return f"reads the numbers of {kinds.get(what, 'an input')} ({name})"
 
-    def culprit(self, value: ir.Value) -> tuple[ir.Node | None, str]:
-        """The node nearest to an activation that makes it one, and why."""
-        pending, seen = [value], set[ir.Value]()
-        nearest: ir.Node | None = value.producer()
-        for current in pending:  # grows: breadth first
+    def product(self, value: ir.Value) -> ir.Node | None:
+        """The nearest node that makes it an activation: a product, a norm, a row of a table. None where there is no
+        such node: then inputs are read as they are."""
+        return next((node for node in self._behind(value) if node.op_type in _PRODUCTS or _is_lookup(node)), None)
+
+    def refusal(self, value: ir.Value) -> Refusal:
+        """Why an activation is no mask."""
+        product = self.product(value)
+        if product is not None:
+            return Refusal(product, f"depends on activations: {product.op_type} {product.outputs[0].name}")
+        *_, farthest = (value.producer(), *self._behind(value))
+        reasons = [self.obstacle(source) for source in sorted(self.sources(value), key=lambda v: v.name or "")]
+        return Refusal(farthest, next((reason for reason in reasons if reason), ""))
+
+    def _behind(self, value: ir.Value) -> Iterator[ir.Node]:
+        """The nodes that make an activation of a value, nearest first."""
+        pending, seen = [value], {value}
+        for current in pending:  # grows
             node = current.producer()
-            if node is None or constant_tensor(current) is not None:
-                continue
-            if node.op_type in _PRODUCTS or _is_lookup(node):
-                return node, f"depends on activations: {node.op_type} {current.name}"
-            nearest = node
+            if node is not None:
+                yield node
             behind = [v for v in _behind(current) if v not in seen and self.is_activation(v)]
             seen.update(behind)
             pending.extend(behind)
-        reasons = [self.obstacle(source) for source in sorted(self.sources(value), key=lambda v: v.name or "")]
-        return nearest, next((reason for reason in reasons if reason), "")
 
 
 def is_looked_up(value: ir.Value) -> bool:

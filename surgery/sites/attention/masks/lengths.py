@@ -9,7 +9,7 @@ from onnxfix.surgery.sites.constants import constant_tensor, small_array
 from . import samples
 from .mask import NotComputedError
 from .observing import Observer
-from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, Sample
+from .samples import DOUBLED, FIRST_LENGTHS, LONGEST
 from .seen import Observed
 
 _MOST_ENTRIES = 1 << 26
@@ -29,7 +29,8 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
         except NotComputedError as error:
             failure = error
     tables = _tables(observer)
-    wanted = {*DOUBLED, *tables, *(n + 2 for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
+    doubled = DOUBLED if observer.elementwise else DOUBLED[:-1]  # scores of all heads take their time
+    wanted = {*doubled, *tables, *(n + 2 for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
     found += _each(observer, sorted(wanted), padded, found, stop=failure is None)
     if not found and failure is not None:
         raise failure
@@ -37,8 +38,8 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
 
 
 def beyond(observer: Observer, padded: bool, reach: int, found: Sequence[Observed]) -> list[Observed]:
-    """More samples, at some lengths beyond a limit of distances."""
-    return _each(observer, [2 * reach + 9, 3 * reach + 9], padded, found)
+    """More samples at two lengths beyond a limit of distances."""
+    return _each(observer, sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, LONGEST)}), padded, found)
 
 
 def _each(
@@ -51,21 +52,21 @@ def _each(
         if length > LONGEST or heads * length**2 > _MOST_ENTRIES:
             break
         try:
-            made += [observer.observe(sample) for sample in _samples(observer, length, padded)]
+            made += [observer.observe(sample) for sample in samples.longer(observer.grid, length, padded)]
         except NotComputedError:
             if stop:
                 break
     return made
 
 
-def _samples(observer: Observer, length: int, padded: bool) -> Iterable[Sample]:
-    return samples.longer(observer.grid, length, padded)
-
-
 def _numbers(observer: Observer) -> set[int]:
     """Whole numbers that the mask is computed with."""
     arrays = (small_array(value, limit=1) for value in observer.cone.constants)
-    scalars = {float(array.reshape(-1)[0]) for array in arrays if array is not None and array.size and array.dtype.kind in "iuf"}
+    scalars = {
+        float(array.reshape(-1)[0])
+        for array in arrays
+        if array is not None and array.size and array.dtype.kind in "iuf"
+    }
     return {abs(int(number)) for number in scalars if abs(number) <= LONGEST}
 
 

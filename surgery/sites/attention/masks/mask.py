@@ -28,17 +28,20 @@ class Bias:
 class Mask:
     """A query at q sees the key at k of its row of the batch exactly where all of these hold.
 
-    `padding`: the input [batch, keys] holds no 0 at k. `causal`: k ≤ q. `band`: q - k ≤ band[0] and k - q ≤ band[1],
-    None for a side without a limit. Queries are the last of the keys: with a cache, the first query stands behind it.
+    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0. `causal`: k ≤ q. `band`:
+    q - k ≤ band[0] and k - q ≤ band[1], None for a side without a limit. Queries are the last of the keys: with a cache,
+    the first query stands behind it.
 
     It is true of queries that are no padding; `padded_rows` says what the others see (None without padding).
     `hidden`: the largest number that stands in the place of, or is added to, a score that is not seen; None where it
     is not known or nothing is hidden. `empty_row`: what the softmax of a row makes that sees nothing: NaN, the mean of
-    all values, or the scores as if nothing was hidden; None where there is no such row. `sources`: the inputs whose
-    numbers it is made of. `longest`: the largest number of keys for which all of this was tried.
+    all values, or scores that were said to be hidden; None where there is no such row, or it is not known. `sources`:
+    the inputs whose numbers it is made of; `scores`: the activations that it is laid over, which for attention is one
+    product. `longest`: the largest number of keys for which all of this was tried.
     """
 
     padding: ir.Value | None = None
+    inverted: bool = False
     causal: bool = False
     band: tuple[int | None, int | None] | None = None
     bias: Bias | None = None
@@ -47,6 +50,7 @@ class Mask:
     empty_row: EmptyRow | None = None
     padded_rows: PaddedRows | None = None
     sources: tuple[ir.Value, ...] = ()
+    scores: tuple[ir.Value, ...] = ()
     longest: int = 0
 
     @property
@@ -55,7 +59,8 @@ class Mask:
         return self.padding is None and not self.causal and self.band is None and self.bias is None
 
     def __str__(self) -> str:
-        parts = [f"padding of {self.padding.name}"] if self.padding is not None else []
+        ones = " (1 is padding)" if self.inverted else ""
+        parts = [f"padding of {self.padding.name}{ones}"] if self.padding is not None else []
         parts += ["causal"] if self.causal else []
         if self.band is not None:
             parts.append("band of " + " and ".join("any" if side is None else str(side) for side in self.band))

@@ -1,4 +1,4 @@
-"""A mask computed for samples of padding and length: what is fed, and what comes back as [batch, heads, queries, keys]."""
+"""A mask computed for samples: what is fed, and what comes back as [batch, heads, queries, keys]."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .seen import Observed
 
 HIDDEN = -5000.0
 """What is below is hidden: masks say -10,000 and less, and biases by distance reach -3,500 at 4,096 keys (ALiBi)."""
-_ALL_ROWS = 600
-"""Keys up to which every query is looked at; beyond it, this many at most."""
-_SOME_ROWS = 64
+_LOOKED_AT = 1 << 23
+"""Entries of a mask; of a larger one, as many rows are looked at."""
 _RANK = 4
 
 
 @dataclass(frozen=True)
 class Observer:
-    """`elementwise`: scores of one number do for all; `hides`: a bool of the target means hidden, not seen."""
+    """`elementwise`: scores of one number do for all; `hides`: a bool of the target means hidden, not seen; `inverted`:
+    so does a 1 of the padding input."""
 
     cone: Cone
     program: Program
@@ -36,6 +36,7 @@ class Observer:
     types: dict[ir.Value, ir.DataType]
     elementwise: bool = True
     hides: bool = False
+    inverted: bool = False
 
     def observe(self, sample: Sample) -> Observed:
         """Raises RefusedError where the mask cannot be computed, or is no mask over queries and keys."""
@@ -70,6 +71,8 @@ class Observer:
     def _regular(self, made: Array, sample: Sample) -> tuple[Array, Array, bool]:
         batch, total = sample.mask.shape
         shape = self._scores_shape(sample)
+        if made.ndim > _RANK:  # heads that share their keys in an axis of their own
+            made = made.reshape(made.shape[0], -1, *made.shape[-2:])
         if made.ndim == 3 and made.shape[0] not in (1, batch):  # heads in one axis with the batch
             made = made.reshape(batch, -1, *made.shape[1:]) if made.shape[0] % batch == 0 else made
         elif made.ndim == 3:
@@ -88,8 +91,9 @@ class Observer:
         queries = total - sample.point.past if queries == 1 and made.shape[2] == 1 and shape is None else queries
         free = queries != total - sample.point.past
         rows = np.arange(queries) + (0 if free else sample.point.past)
-        if total > _ALL_ROWS and queries > _SOME_ROWS:
-            rows = rows[np.unique(np.linspace(0, queries - 1, _SOME_ROWS).astype(int))]
+        most = max(_LOOKED_AT // (batch * made.shape[1] * total), 1)
+        if queries > most:
+            rows = rows[np.unique(np.linspace(0, queries - 1, most).astype(int))]
             made = made[:, :, rows - (0 if free else sample.point.past)] if made.shape[2] > 1 else made
         wide = np.broadcast_to(made, (batch, made.shape[1], len(rows), total))
         return np.ascontiguousarray(wide), rows, free
@@ -100,6 +104,7 @@ class Observer:
 
     def _source(self, value: ir.Value, sample: Sample) -> Array:
         numbers = self._positions(sample) if role(value) == "position" else sample.mask
+        numbers = 1 - numbers if self.inverted and role(value) != "position" else numbers
         shape = self.grid.given(value, sample.point)
         if shape is not None and shape != numbers.shape:
             numbers = numbers[:, -shape[-1] :]

@@ -8,6 +8,7 @@ it, and refused with the first entry that has not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +28,8 @@ def read(observer: Observer) -> Mask:
     padding = _padding(observer)
     padded = padding is not None
     observed = lengths.observed(observer, padded)
+    if padded and not observer.inverted and _shows_nothing(observed):
+        return read(replace(observer, inverted=True))
     if padded:
         _require_no_segments(observer, observed)
     _require_same_gain(observer, observed)
@@ -42,6 +45,7 @@ def read(observer: Observer) -> Mask:
     causal = sides[1] == 0
     return Mask(
         padding=padding if found.padded else None,
+        inverted=found.padded and observer.inverted,
         causal=causal,
         band=None if sides[0] is None and (causal or sides[1] is None) else sides,
         bias=bias,
@@ -52,6 +56,12 @@ def read(observer: Observer) -> Mask:
         sources=observer.cone.sources,
         longest=max(each.sample.mask.shape[1] for each in observed),
     )
+
+
+def _shows_nothing(observed: Sequence[Observed]) -> bool:
+    """Whether nobody sees anything where nothing is padding."""
+    full = [each for each in observed if each.sample.mask.all()]
+    return bool(full) and not any(each.seen.any() for each in full)
 
 
 def _padding(observer: Observer) -> ir.Value | None:
@@ -81,7 +91,7 @@ def _fitted(observer: Observer, observed: Sequence[Observed], padded: bool) -> t
 def _require_no_segments(observer: Observer, observed: Sequence[Observed]) -> None:
     """An integer mask may number the texts of a row, each of which sees itself: 0 and 1 do not show it."""
     source = next(value for value in observer.cone.sources if role(value) != "position")
-    if source.dtype is None or not source.dtype.is_integer():
+    if source.dtype is None or not source.dtype.is_integer() or observer.inverted:
         return
     for each in observed:
         if each.sample.mask.all() and 2 < each.sample.mask.shape[1] <= _FEW:

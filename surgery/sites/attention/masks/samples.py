@@ -14,10 +14,12 @@ from .grid import Grid, Point
 FIRST_LENGTHS = (1, 2, 5, 17, 150)
 DOUBLED = (300, 600, 1200)
 """Beyond most windows: a limit that no length reaches is not seen."""
+LONG = 100
 LONGEST = 4200
 """A window of 4,096, the widest of published models' sliding windows, and some keys beyond it."""
 PAST = 3
-_KINDS = ("full", "right", "left", "holes", "empty")
+TYPICAL = Point(3, 17)
+"""Sizes that are tried of every model."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +45,21 @@ class Sample:
 
 
 def first(grid: Grid, padded: bool) -> Iterator[Sample]:
-    """Small sizes, all kinds of padding."""
-    if not grid.has_length:
-        lengths: Sequence[int] = (grid.length or 1,)
-    else:
-        lengths = FIRST_LENGTHS
+    """Small sizes, all kinds of padding: beside each other in a batch of three, so that few sizes are tried."""
+    lengths: Sequence[int] = FIRST_LENGTHS if grid.has_length else (grid.length or 1,)
     for length in lengths:
-        yield from _of(grid, length, ("full", "full") if not padded else ("full",))
+        yield from _of(grid, length, ("full", "right", "left") if padded else ("full",) * 3)
         if padded:
-            yield from _of(grid, length, ("right", "left", "holes") if length > 2 else ("right", "left"))
-            yield from _of(grid, length, ("holes", "empty") if length < 100 else ("holes",))
+            yield from _of(grid, length, ("holes", "empty" if length < LONG else "left", "full"))
+    yield from _of(grid, lengths[-2:][0], ("full",))
     if grid.has_past:
-        yield from _of(grid, 5, ("left", "holes", "full") if padded else ("full",), PAST)
+        yield from _of(grid, 5, ("left", "holes", "full") if padded else ("full",) * 3, PAST)
 
 
 def longer(grid: Grid, length: int, padded: bool) -> Iterator[Sample]:
     """One length, with the paddings that tell by what distances are counted."""
     if grid.has_length:
-        yield from _of(grid, length, ("full",))
-        if padded and length <= DOUBLED[-1]:
-            yield from _of(grid, length, ("holes", "left"))
+        yield from _of(grid, length, ("holes", "left") if padded else ("full",))
 
 
 def numbered(sample: Sample, numbers: Array) -> Sample:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import attribute, integer, is_standard, opset
+from onnxfix.nouns.types.operators import integer, is_standard
 
 from .dependence import Dependence
 from .mask import RefusedError
 
 _ELEMENTWISE = frozenset("Add Sub Mul Div Where Cast CastLike Tanh Max Min Clip Identity Neg Softcap".split())
 _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand".split())
+_RANK = 4
 LAST_AXIS_SINCE = 13
 """Softmax of older operator sets takes all axes from one on as one."""
 
@@ -33,11 +34,14 @@ class ScorePath:
         return value
 
 
-def of(softmax: ir.Node, dependence: Dependence) -> ScorePath:
-    """Raises RefusedError where activations choose what is seen, or the Softmax is not along the last axis alone."""
+def of(softmax: ir.Node, rank: int | None, version: int, dependence: Dependence) -> ScorePath:
+    """`rank` of the scores, as far as known; `version` of the operator set. Raises RefusedError where anything but a
+    product of activations chooses what is seen, or the Softmax is not along the last axis alone."""
     scores = softmax.inputs[0]
     assert scores is not None
-    _require_last_axis(softmax, scores)
+    axis = integer(softmax, "axis", -1 if version >= LAST_AXIS_SINCE else 1)
+    if axis != -1 and axis != (rank or _RANK) - 1:
+        raise RefusedError(softmax, f"is a Softmax along axis {axis}")
     leaves: dict[ir.Value, None] = {}
     seen: set[ir.Value] = set()
     elementwise = True
@@ -48,29 +52,21 @@ def of(softmax: ir.Node, dependence: Dependence) -> ScorePath:
             continue
         seen.add(value)
         node = value.producer()
-        standard = node is not None and is_standard(node)
-        if node is None or not standard or node.op_type not in _ELEMENTWISE | _MOVES:
+        if node is None or not is_standard(node) or node.op_type not in _ELEMENTWISE | _MOVES:
+            _require_product(value, dependence)
             leaves[value] = None
             continue
         elementwise &= node.op_type in _ELEMENTWISE
-        if node.op_type == "Where":
-            _require_mask(node, dependence)
+        if node.op_type == "Where" and node.inputs[0] is not None and dependence.is_activation(node.inputs[0]):
+            refusal = dependence.refusal(node.inputs[0])
+            raise RefusedError(node, f"chooses scores by what {refusal.reason}")
         shapes = node.inputs[1:] if node.op_type in _MOVES or node.op_type == "CastLike" else ()
         pending.extend(v for v in node.inputs if v is not None and v not in shapes)
     return ScorePath(softmax, tuple(leaves), elementwise)
 
 
-def _require_last_axis(softmax: ir.Node, scores: ir.Value) -> None:
-    graph = softmax.graph
-    version = opset(graph.opset_imports if isinstance(graph, ir.Graph) else {}, default=LAST_AXIS_SINCE)
-    axis = integer(softmax, "axis", -1 if version >= LAST_AXIS_SINCE else 1)
-    rank = len(scores.shape) if scores.shape is not None else 4
-    if axis not in (-1, rank - 1) and attribute(softmax, "axis", None) is not None:
-        raise RefusedError(softmax, f"is a Softmax along axis {axis}")
-
-
-def _require_mask(choice: ir.Node, dependence: Dependence) -> None:
-    test = choice.inputs[0]
-    if test is not None and dependence.is_activation(test):
-        node, why = dependence.culprit(test)
-        raise RefusedError(choice, f"what is seen {why}" if node is not None else "what is seen depends on activations")
+def _require_product(leaf: ir.Value, dependence: Dependence) -> None:
+    """Else it is a mask of the caller's, or made of token ids, and no score."""
+    if dependence.product(leaf) is None:
+        refusal = dependence.refusal(leaf)
+        raise RefusedError(refusal.node, refusal.reason)

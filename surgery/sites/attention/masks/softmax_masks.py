@@ -19,6 +19,7 @@ from .dependence import Dependence
 from .grid import Grid
 from .mask import Mask, Refusal, RefusedError
 from .observing import Observer
+from .samples import TYPICAL
 
 
 class SoftmaxMasks:
@@ -41,20 +42,28 @@ class SoftmaxMasks:
     def of_softmax(self, softmax: ir.Node) -> Mask | Refusal:
         """All that is added to the scores that it reads, or chosen in their place, together."""
         try:
-            path = score_path.of(softmax, self._dependence)
+            path = score_path.of(softmax, self._rank(softmax), self._model.opset, self._dependence)
             found = self._of(path.target, path.leaves, path.elementwise, False)
         except RefusedError as error:
             return error.refusal
-        return replace(found, node=softmax) if isinstance(found, Refusal) else found
+        return replace(found, node=softmax) if isinstance(found, Refusal) else replace(found, scores=path.leaves)
 
     def of_value(self, value: ir.Value, hides: bool = False) -> Mask | Refusal:
         """A value that is added to scores, or one of bool that says which are seen (`hides`: which are not)."""
         if self._dependence.is_activation(value):
-            return Refusal(*self._dependence.culprit(value))
+            return self._dependence.refusal(value)
         try:
             return self._of(value, (), True, hides)
         except RefusedError as error:
             return error.refusal
+
+    def _rank(self, softmax: ir.Node) -> int | None:
+        scores = softmax.inputs[0]
+        shape = scores.shape if scores is not None else None
+        if scores is None or shape is not None:
+            return None if shape is None else len(shape)
+        walked = self._grid.shape(scores, TYPICAL)
+        return None if walked is None else len(walked)
 
     def _of(self, target: ir.Value, leaves: Sequence[ir.Value], elementwise: bool, hides: bool) -> Mask | Refusal:
         part = cone.of(target, leaves, self._dependence)
