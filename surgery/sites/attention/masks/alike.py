@@ -10,9 +10,9 @@ from onnxfix.nouns.types.operators import bodies
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from .cone import Cone
-from .grid import Grid, Point
-from .samples import PAST, TYPICAL
+from .computed.cone import Cone
+from .computed.grid import Grid, Point
+from .computed.samples import PAST, TYPICAL
 
 # Two points tell how sizes grow with both axes; samples need the shapes at these anyway.
 _POINTS = (TYPICAL, Point(1, 150), Point(3, 5, PAST))

@@ -29,8 +29,8 @@ class Mask:
     """A query at q sees the key at k of its row of the batch exactly where all of these hold.
 
     `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0. `causal`: k ≤ q. `band`:
-    q - k ≤ band[0] and k - q ≤ band[1], None for a side without a limit. Queries are the last of the keys: with a cache,
-    the first query stands behind it.
+    q - k ≤ band[0] and k - q ≤ band[1], None for a side without a limit. Queries are the last of the keys: with a
+    cache, the first query stands behind it.
 
     It is true of queries that are no padding; `padded_rows` says what the others see (None without padding).
     `hidden`: the largest number that stands in the place of, or is added to, a score that is not seen; None where it

@@ -15,9 +15,10 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.input_roles import role
 
-from . import biases, lengths, rows, samples
+from . import biases, rows
+from .computed import lengths, samples
+from .computed.observing import Observer
 from .mask import Bias, Mask, Positions, RefusedError
-from .observing import Observer
 from .seen import Contradiction, Fit, Observed, fit
 
 _FEW = 20

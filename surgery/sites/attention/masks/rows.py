@@ -8,8 +8,8 @@ import numpy as np
 
 from onnxfix.surgery.sites.constants import Array
 
+from .computed.observing import Observer
 from .mask import EmptyRow, PaddedRows
-from .observing import Observer
 from .seen import Fit, Observed
 
 _FEW = 20

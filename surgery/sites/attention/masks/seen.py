@@ -9,8 +9,8 @@ import numpy as np
 
 from onnxfix.surgery.sites.constants import Array
 
+from .computed.samples import Sample
 from .mask import Positions
-from .samples import Sample
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ def fit(observed: Sequence[Observed], padded: bool, positions: Positions) -> Fit
         counted = counted & each.kept if padded else counted
         seen.update(_distinct(distances[counted & each.seen[:, 0]]))
         hidden.update(_distinct(distances[counted & ~each.seen[:, 0]]))
-    hidden_after = {d for d in hidden if seen and d > max(seen)}
-    hidden_before = {d for d in hidden if seen and d < min(seen)}
-    interval = Interval(max(seen) if hidden_after else None, -min(seen) if hidden_before else None)
+    last, first = max(seen, default=0), min(seen, default=0)
+    left = last if seen and any(d > last for d in hidden) else None
+    right = -first if seen and any(d < first for d in hidden) else None
+    interval = Interval(left, right)
     found = Fit(padded, positions, interval, None)
     return Fit(padded, positions, interval, next(_contradictions(observed, found), None))
 

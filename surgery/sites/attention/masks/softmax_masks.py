@@ -12,14 +12,15 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import data_type
 
-from . import cone, reading, score_path
+from . import reading, score_path
 from .alike import Alike
-from .cone import Program
+from .computed import cone
+from .computed.grid import Grid
+from .computed.observing import Observer
+from .computed.program import Program
+from .computed.samples import TYPICAL
 from .dependence import Dependence
-from .grid import Grid
 from .mask import Mask, Refusal, RefusedError
-from .observing import Observer
-from .samples import TYPICAL
 
 
 class SoftmaxMasks:

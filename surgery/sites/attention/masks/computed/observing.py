@@ -12,11 +12,12 @@ from onnxfix.nouns.types.operators import attribute
 from onnxfix.surgery.sites.constants import Array
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from .cone import Cone, Program
+from ..mask import RefusedError
+from ..seen import Observed
+from .cone import Cone
 from .grid import Grid
-from .mask import RefusedError
+from .program import Program
 from .samples import Sample
-from .seen import Observed
 
 HIDDEN = -5000.0
 """What is below is hidden: masks say -10,000 and less, and biases by distance reach -3,500 at 4,096 keys (ALiBi)."""
@@ -60,7 +61,7 @@ class Observer:
         whether queries are other tokens than the keys."""
         feed = {value: self._source(value, sample) for value in self.cone.sources}
         for leaf in self.cone.leaves:
-            feed[leaf] = np.full(self._leaf(leaf, sample), score, self.types[leaf].numpy())
+            feed[leaf] = np.full(self._leaf(leaf, sample), score, _fed(self.types[leaf]))
         for node in self.cone.sized:
             feed[_first(node)] = self._size(node, sample)
         made = self.program.run(feed)
@@ -111,7 +112,7 @@ class Observer:
             numbers = numbers[0] if len(shape) == 1 else numbers[: shape[0]]
         if shape is not None and shape != numbers.shape:
             raise RefusedError(self.node, f"reads {value.name} of {list(shape)}, which is no padding of its keys")
-        made: Array = numbers.astype(self.types[value].numpy())
+        made: Array = numbers.astype(_fed(self.types[value]))
         return made
 
     def _positions(self, sample: Sample) -> Array:
@@ -139,6 +140,11 @@ class Observer:
         if node.op_type == "Size":
             return np.array(int(np.prod(shape)), np.int64)
         return np.array(shape[attribute(node, "start", 0) : attribute(node, "end", None)], np.int64)
+
+
+def _fed(dtype: ir.DataType) -> np.dtype[np.generic]:
+    """A program has fp32 in place of bfloat16."""
+    return np.dtype(np.float32) if dtype == ir.DataType.BFLOAT16 else dtype.numpy()
 
 
 def _first(node: ir.Node) -> ir.Value:

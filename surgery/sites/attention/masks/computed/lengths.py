@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
+from ..mask import NotComputedError
+from ..seen import Observed
 from . import samples
-from .mask import NotComputedError
 from .observing import Observer
 from .samples import DOUBLED, FIRST_LENGTHS, LONGEST
-from .seen import Observed
 
 _MOST_ENTRIES = 1 << 26
 """Of all heads: 256 MB in fp32."""

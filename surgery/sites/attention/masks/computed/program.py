@@ -1,69 +1,23 @@
-"""What a value is computed from, as a small model: cut where a shape of an activation, or a score, comes in."""
+"""A cone as a small model in ONNX Runtime, which is fed what an exporter's graph would have there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.onnx_runtime import runtime
-from onnxfix.nouns.types.operators import is_standard
+from onnxfix.nouns.types.operators import proto_graphs
 from onnxfix.surgery.sites.constants import Array, constant_tensor
 
-from .dependence import SIZES, Dependence, reads
-from .mask import NotComputedError, RefusedError
+from ..mask import NotComputedError, RefusedError
+from .cone import Cone
 
 _QUIET = 4
-
-
-@dataclass(frozen=True)
-class Cone:
-    """`nodes` in an order to run in; `sources`: inputs of the graph that they read; `leaves`: values that are given
-    instead of computed; `sized`: nodes that read the shape of an activation, whose results are given, too;
-    `constants`: what else they read."""
-
-    target: ir.Value
-    nodes: tuple[ir.Node, ...]
-    sources: tuple[ir.Value, ...]
-    leaves: tuple[ir.Value, ...]
-    sized: tuple[ir.Node, ...]
-    constants: tuple[ir.Value, ...]
-
-
-def of(target: ir.Value, leaves: Sequence[ir.Value], dependence: Dependence) -> Cone:
-    """The cone of a value that, but for the leaves, depends on no activation."""
-    nodes: dict[ir.Node, None] = {}
-    found: dict[ir.Value, None] = {}
-    constants: dict[ir.Value, None] = {}
-    sized: dict[ir.Node, None] = {}
-    pending = [(target, False)]
-    while pending:
-        value, done = pending.pop()
-        node = value.producer()
-        if value in leaves or (node is not None and node in nodes):
-            continue
-        if constant_tensor(value) is not None:
-            constants[value] = None
-        elif node is None:
-            found[value] = None
-        elif done:
-            nodes[node] = None
-        elif _is_sized(node, leaves, dependence):
-            sized[node] = None
-        else:
-            pending.append((value, True))
-            pending.extend((v, False) for v in reads(node))
-    return Cone(target, tuple(nodes), tuple(found), tuple(leaves), tuple(sized), tuple(constants))
-
-
-def _is_sized(node: ir.Node, leaves: Sequence[ir.Value], dependence: Dependence) -> bool:
-    if node.op_type not in SIZES or not is_standard(node) or node.inputs[0] is None:
-        return False
-    return node.inputs[0] in leaves or dependence.is_activation(node.inputs[0])
 
 
 class Program:
@@ -103,6 +57,7 @@ class Program:
 
 
 def _proto(model: Model, cone: Cone, given: Sequence[ir.Value], types: Mapping[ir.Value, ir.DataType]) -> bytes:
+    """In fp32 where the model is in bfloat16, which ONNX Runtime does not add on a CPU: all its numbers are in fp32."""
     import onnx
 
     helper = onnx.helper
@@ -126,5 +81,30 @@ def _proto(model: Model, cone: Cone, given: Sequence[ir.Value], types: Mapping[i
     imports = [helper.make_opsetid(domain, version) for domain, version in model.ir.opset_imports.items()]
     functions = [ir.to_proto(function) for function in model.ir.functions.values()]
     made = helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=model.ir.ir_version or 8)
+    if ir.DataType.BFLOAT16 in types.values() or any(w.data_type == onnx.TensorProto.BFLOAT16 for w in weights):
+        _widen(made.graph)
     content: bytes = made.SerializeToString()
     return content
+
+
+def _widen(root: Any) -> None:
+    import onnx
+
+    half, whole = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
+
+    def widened(tensor: Any) -> Any:
+        array = ir.from_proto(tensor).numpy().astype(np.float32)
+        return onnx.numpy_helper.from_array(array, tensor.name)
+
+    for graph in proto_graphs(root):
+        for value in graph.input:
+            if value.type.tensor_type.elem_type == half:
+                value.type.tensor_type.elem_type = whole
+        for tensor in graph.initializer:
+            if tensor.data_type == half:
+                tensor.CopyFrom(widened(tensor))
+        for attribute in (a for node in graph.node for a in node.attribute):
+            if attribute.name in ("to", "dtype") and attribute.i == half:
+                attribute.i = whole
+            if attribute.t.data_type == half:
+                attribute.t.CopyFrom(widened(attribute.t))
