@@ -99,7 +99,8 @@ def _require_no_segments(observer: Observer, observed: Sequence[Observed]) -> No
             numbers = np.where(np.arange(each.sample.mask.shape[1]) < 3, 1, 2)
             sample = samples.numbered(each.sample, numbers)
             seen = observer.observe(sample).seen
-            if (seen != each.seen).any() and (seen & each.seen)[..., -1, -1].all():
+            same = numbers[None, :] == numbers[each.rows, None]
+            if (seen != each.seen).any() and np.array_equal(seen, each.seen & same):
                 raise RefusedError(observer.node, f"separates the texts that {source.name} numbers")
 
 

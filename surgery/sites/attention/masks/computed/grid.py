@@ -33,11 +33,12 @@ class Grid:
         self._constants: dict[ir.Value, Shape] = {}
         self._numbers: dict[ir.Value, Array] = {}
         self._walked: dict[Point, dict[ir.Value, Shape]] = {}
+        texts = [v for v in graph.inputs if v.name not in graph.initializers and _is_text(v)]
+        self._has_text = bool(texts)
         kinds = {axis.name: self._kind(axis) for axis in self._axes}
         self.has_past = "past" in kinds.values()
         self._kinds = {name: "total" if kind == "mask" and self.has_past else "length" if kind == "mask" else kind
                        for name, kind in kinds.items()}  # fmt: skip
-        texts = [v for v in graph.inputs if v.name not in graph.initializers and _is_text(v)]
         self.batch = _stated(texts, 0)
         """Where the file fixes it, else None; `length` alike."""
         self.length = _stated(texts, 1)
@@ -52,10 +53,10 @@ class Grid:
         places = {index for _, index in axis.places}
         if places == {0} and max(ranks) > 1:
             return "batch"
+        if self._has_text and min(ranks) == CACHE_RANK and places == {2}:
+            return "past"
         if axis.side:
             return "side"
-        if min(ranks) == CACHE_RANK and places == {2}:
-            return "past"
         return "mask" if all(role(value) == "mask" for value, _ in axis.places) else "length"
 
     def sizes(self, point: Point) -> dict[str, int]:

@@ -81,8 +81,7 @@ def _proto(model: Model, cone: Cone, given: Sequence[ir.Value], types: Mapping[i
     imports = [helper.make_opsetid(domain, version) for domain, version in model.ir.opset_imports.items()]
     functions = [ir.to_proto(function) for function in model.ir.functions.values()]
     made = helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=model.ir.ir_version or 8)
-    if ir.DataType.BFLOAT16 in types.values() or any(w.data_type == onnx.TensorProto.BFLOAT16 for w in weights):
-        _widen(made.graph)
+    _widen(made.graph)
     content: bytes = made.SerializeToString()
     return content
 
