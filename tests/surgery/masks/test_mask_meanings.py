@@ -1,5 +1,7 @@
 """What masks mean, however they are written: padding, causal, a band, a bias by position."""
 
+import re
+
 import graphs
 import mask_graphs
 import numpy as np
@@ -7,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from mask_graphs import ADDED, CAUSAL, CHOSEN, DISTANCE, INPUTS, KEPT, LOWEST, meaning
 
-from onnxfix.surgery.sites.attention.masks import softmax_masks
+from onnxfix.surgery.sites.attention.masks import reading, softmax_masks
 from onnxfix.surgery.sites.attention.masks.mask import Bias, Mask
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 
@@ -104,7 +106,7 @@ def test_scores_that_are_multiplied_by_a_triangle() -> None:
         masked = Div(lowered, root)
     """  # fmt: skip
     found = meaning(text)
-    assert str(found) == "causal" and found.hidden == -5000.0 or found.hidden == -10000.0 / 2
+    assert (str(found) == "causal" and found.hidden == -5000.0) or found.hidden == -10000.0 / 2
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4, 63, 64, 700])
@@ -210,9 +212,7 @@ def test_positions_that_a_caller_gives() -> None:
 
 
 def test_queries_behind_a_cache() -> None:
-    inputs = (
-        "int64[batch,sequence] input_ids, int64[batch,total] attention_mask, float[batch,2,past,4] past_key_values"
-    )
+    inputs = "int64[batch,sequence] input_ids, int64[batch,total] attention_mask, float[batch,2,past,4] past_key_values"
     text = KEPT + """
         turned = Transpose<perm = [0, 1, 3, 2]>(past_key_values)
         longer = Concat<axis = 3>(turned, key)
@@ -231,7 +231,6 @@ def test_queries_behind_a_cache() -> None:
         before = LessOrEqual(all, queries)
         seen = And(kept, before)
     """ + CHOSEN.replace("scores", "products")  # fmt: skip
-    text = text.replace("weights", "weights")
     found = meaning(text, inputs)
     assert str(found) == "padding of attention_mask, causal" and found.positions == "index"
 
@@ -308,21 +307,22 @@ def test_values_alone() -> None:
 
 
 def test_layers_that_write_the_same_mask_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxfix.surgery.sites.attention.masks import reading
-
     computed = []
     whole = reading.read
     monkeypatch.setattr(reading, "read", lambda observer: computed.append(observer) or whole(observer))
-    once = KEPT + CAUSAL + "seen = And(kept, before)\n" + ADDED
-    text = once + "more = Softmax<axis = -1>(masked)\n again = MatMul(more, query)\n scores2 = MatMul(again, key)\n"
-    for name in ("seen", "mask", "masked", "kept", "before", "distance", "lowest", "nothing", "around", "bools"):
-        once = once.replace(f"{name} =", f"{name}2 =")
-        once = once.replace(f"({name},", f"({name}2,").replace(f", {name}", f", {name}2").replace(f"({name})", f"({name}2)")
-    again = "\n".join(line for line in once.splitlines() if "2 =" in line).replace("scores,", "scores2,")
-    subject = mask_graphs.model(text + again)
-    subject.graph.node("Softmax_weights").replace_input_with(0, next(
-        v for n in subject.graph for v in n.outputs if v.name == "masked2"))  # fmt: skip
+    once = KEPT + "seen = Identity(kept)\n" + ADDED
+    again = re.sub(r"\b(around|bools|kept|seen|lowest|nothing|mask|masked|scores)\b", r"\g<1>2", once)
+    between = "p = Softmax<axis = -1>(masked)\n o = MatMul(p, query)\n scores2 = MatMul(o, key)\n"
+    subject = mask_graphs.model(once + between + again)
+    values = {v.name: v for node in subject.graph for v in node.outputs}
+    subject.graph.node("Softmax_weights").replace_input_with(0, values["masked2"])
     found = [each for _, each in softmax_masks.find(subject)]
-    assert [str(each) for each in found] == ["padding of attention_mask, causal"] * 2 and len(computed) == 1
+    assert [str(each) for each in found] == ["padding of attention_mask"] * 2 and len(computed) == 1
     scores = [each.scores[0].name for each in found if isinstance(each, Mask)]
     assert scores == ["scores", "scores2"]
+    again = again.replace("-3.4028234663852886e38", "-1e9")
+    subject = mask_graphs.model(once + between + again)
+    values = {v.name: v for node in subject.graph for v in node.outputs}
+    subject.graph.node("Softmax_weights").replace_input_with(0, values["masked2"])
+    hidden = [each.hidden for _, each in softmax_masks.find(subject) if isinstance(each, Mask)]
+    assert hidden == [float(np.finfo(np.float32).min), -1e9], "and others are not"

@@ -26,7 +26,7 @@ class Alike:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._numbers: dict[object, int] = {}
-        self._contents: dict[int, object] = {}
+        self._contents: dict[ir.Value, object] = {}
 
     def key(self, part: Cone) -> int:
         """The number of a cone."""
@@ -59,10 +59,10 @@ class Alike:
         tensor = constant_tensor(value)
         if tensor is None or tensor.nbytes > _LARGEST:
             return value
-        if id(tensor) not in self._contents:
+        if value not in self._contents:
             digest = hashlib.sha256(tensor.tobytes()).digest()
-            self._contents[id(tensor)] = (tensor.dtype, tuple(tensor.shape.numpy()), digest)
-        return self._contents[id(tensor)]
+            self._contents[value] = (tensor.dtype, tuple(tensor.shape.numpy()), digest)
+        return self._contents[value]
 
 
 def _of_node(node: ir.Node) -> tuple[object, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,47 +14,44 @@ from .seen import Contradiction, Fit, Observed
 
 _PRECISION = 1e-5
 """Of the largest number: sums in another order, and logarithms of a vector and of its rest."""
-_LARGEST_TABLE = 640
+LARGEST_TABLE = 640
 """Keys up to which a number by query and key is compared; beyond, distances tell."""
+
+
+Entries = tuple[Observed, Array, Array]
+"""Of a sample: the numbers added to what is seen, [heads, entries], and which entries [batch, rows, keys] those are."""
 
 
 def fit(observed: Sequence[Observed], found: Fit) -> Bias | Contradiction | None:
     """None where nothing, or the same number everywhere, is added; the first entry that neither distance nor positions
     explain where there is one."""
-    smallest = min((float(v.min()) for _, v, _ in _visible(observed, found) if v.size), default=0.0)
-    largest = max((float(v.max()) for _, v, _ in _visible(observed, found) if v.size), default=0.0)
+    every = [part for part in map(functools.partial(_visible, found), observed) if part[1].size]
+    smallest = min((float(values.min()) for _, values, _ in every), default=0.0)
+    largest = max((float(values.max()) for _, values, _ in every), default=0.0)
     magnitude = max(abs(smallest), abs(largest))
     if largest - smallest <= _PRECISION * max(magnitude, 1e-30):
         return None
-    heads = _heads(observed, found)
-    if _by_distance(observed, found, magnitude) is None:
-        return Bias(heads, True, magnitude)
-    wrong = _by_positions(observed, found, magnitude)
-    return wrong or Bias(heads, False, magnitude)
+    differ = any(np.ptp(values, axis=0).any() for _, values, _ in every)
+    heads = max(len(values) for _, values, _ in every)
+    if _by_distance(every, found, heads, magnitude) is None:
+        return Bias(heads if differ else 1, True, magnitude)
+    return _by_positions(every, found, heads, magnitude) or Bias(heads if differ else 1, False, magnitude)
 
 
-def _visible(observed: Sequence[Observed], found: Fit) -> Iterator[tuple[Observed, Array, Array]]:
-    """Of each sample: the numbers added, [heads, entries], and which entries [batch, rows, keys] those are."""
-    for each in observed:
-        entries = found.predicted(each) & each.valid[:, :, None]
-        shape = (*entries.shape[:1], each.scores.shape[1], *entries.shape[1:])
-        yield each, np.moveaxis(np.broadcast_to(each.scores, shape), 1, 0)[:, entries], entries
+def _visible(found: Fit, each: Observed) -> Entries:
+    entries = found.predicted(each) & each.valid[:, :, None]
+    shape = (*entries.shape[:1], each.scores.shape[1], *entries.shape[1:])
+    return each, np.moveaxis(np.broadcast_to(each.scores, shape), 1, 0)[:, entries], entries
 
 
-def _heads(observed: Sequence[Observed], found: Fit) -> int:
-    differ = any(np.ptp(values, axis=0).any() for _, values, _ in _visible(observed, found) if values.size)
-    return max(each.scores.shape[1] for each in observed) if differ else 1
-
-
-def _by_distance(observed: Sequence[Observed], found: Fit, magnitude: float) -> Contradiction | None:
-    reach = max(int(np.abs(each.distances(found.positions)).max()) for each in observed)
-    heads = max(each.scores.shape[1] for each in observed)
+def _by_distance(every: Sequence[Entries], found: Fit, heads: int, magnitude: float) -> Contradiction | None:
+    reach = max(int(np.abs(each.distances(found.positions)).max()) for each, _, _ in every)
     table = np.zeros((heads, 2 * reach + 1))
-    every = list(_visible(observed, found))
-    for each, values, entries in every:
-        table[:, _at(each, entries, found) + reach] = values
-    for each, values, entries in every:
-        wrong = np.abs(table[:, _at(each, entries, found) + reach] - values) > _PRECISION * magnitude
+    places = [_at(each, entries, found) + reach for each, _, entries in every]
+    for (_, values, _), place in zip(every, places, strict=True):
+        table[:, place] = values
+    for (each, values, entries), place in zip(every, places, strict=True):
+        wrong = np.abs(table[:, place] - values) > _PRECISION * magnitude
         if wrong.any():
             return _named(each, entries, wrong)
     return None
@@ -64,14 +62,13 @@ def _at(each: Observed, entries: Array, found: Fit) -> Array:
     return distances
 
 
-def _by_positions(observed: Sequence[Observed], found: Fit, magnitude: float) -> Contradiction | None:
-    heads = max(each.scores.shape[1] for each in observed)
-    table = np.zeros((heads, _LARGEST_TABLE, _LARGEST_TABLE))
-    every = [(e, v, n) for e, v, n in _visible(observed, found) if e.sample.mask.shape[1] <= _LARGEST_TABLE]
-    for each, values, entries in every:
+def _by_positions(every: Sequence[Entries], found: Fit, heads: int, magnitude: float) -> Contradiction | None:
+    table = np.zeros((heads, LARGEST_TABLE, LARGEST_TABLE))
+    small = [part for part in every if part[0].sample.mask.shape[1] <= LARGEST_TABLE]
+    for each, values, entries in small:
         queries, keys = _places(each, entries, found)
         table[:, queries, keys] = values
-    for each, values, entries in every:
+    for each, values, entries in small:
         queries, keys = _places(each, entries, found)
         wrong = np.abs(table[:, queries, keys] - values) > _PRECISION * magnitude
         if wrong.any():
@@ -83,7 +80,7 @@ def _places(each: Observed, entries: Array, found: Fit) -> tuple[Array, Array]:
     rows, queries, keys = np.nonzero(entries)
     if found.positions == "index":
         return each.rows[queries], keys
-    places = each.sample.counts if found.positions == "count" else np.minimum(each.given, _LARGEST_TABLE - 1)
+    places = each.sample.counts if found.positions == "count" else np.minimum(each.given, LARGEST_TABLE - 1)
     return places[rows, each.rows[queries]], places[rows, keys]
 
 

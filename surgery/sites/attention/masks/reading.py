@@ -44,6 +44,7 @@ def read(observer: Observer) -> Mask:
     if any(each.free for each in observed) and sides != (None, None):
         raise RefusedError(observer.node, "limits distances of queries that are other tokens than the keys")
     causal = sides[1] == 0
+    longest = max(each.sample.mask.shape[1] for each in observed)
     return Mask(
         padding=padding if found.padded else None,
         inverted=found.padded and observer.inverted,
@@ -55,7 +56,7 @@ def read(observer: Observer) -> Mask:
         empty_row=rows.empty(observed, observer),
         padded_rows=rows.padded(observed, found),
         sources=observer.cone.sources,
-        longest=max(each.sample.mask.shape[1] for each in observed),
+        longest=longest if bias is None or bias.relative else min(longest, biases.LARGEST_TABLE),
     )
 
 

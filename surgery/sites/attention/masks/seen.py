@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Observed:
         if self.free:
             return np.zeros((1, len(self.rows), keys), np.int64)
         places = {"index": np.arange(keys)[None], "count": self.sample.counts, "input": self.given}[positions]
+        places = places.astype(np.int32)
         found: Array = places[:, self.rows, None] - places[:, None, :]
         return found
 
@@ -69,17 +70,19 @@ class Interval:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """An entry that is not as the others say."""
+    """An entry that is not as the others say. `other`: one at the same distance that is the other way round."""
 
     observed: Observed
     row: int
     query: int
     key: int
     seen: bool
+    other: Contradiction | None = None
 
     def __str__(self) -> str:
         sees = "sees" if self.seen else "does not see"
-        return f"at {self.observed.sample.words(self.row)}, query {self.query} {sees} key {self.key}"
+        beside = f", and {self.other}" if self.other is not None else ""
+        return f"at {self.observed.sample.words(self.row)}, query {self.query} {sees} key {self.key}{beside}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,21 @@ def _distinct(distances: Array) -> Iterable[int]:
 def _contradictions(observed: Sequence[Observed], found: Fit) -> Iterator[Contradiction]:
     for each in observed:
         wrong = (found.predicted(each) != each.seen[:, 0]) & each.valid[:, :, None]
-        if wrong.any():
-            row, at, key = (int(i) for i in np.argwhere(wrong)[0])
-            yield Contradiction(each, row, int(each.rows[at]), key, bool(each.seen[row, 0, at, key]))
+        for row, at, key in np.argwhere(wrong)[:1].tolist():
+            one = _entry(each, row, at, key)
+            distances = np.broadcast_to(each.distances(found.positions), wrong.shape)
+            others = next(_alike(observed, found, int(distances[row, at, key]), one.seen), None)
+            yield replace(one, other=others)
+
+
+def _alike(observed: Sequence[Observed], found: Fit, distance: int, seen: bool) -> Iterator[Contradiction]:
+    """Entries at a distance, behind no padding, that are not as this one."""
+    for each in observed:
+        alike = (each.distances(found.positions) == distance) & each.valid[:, :, None] & (each.seen[:, 0] != seen)
+        alike = alike & each.kept if found.padded else alike
+        for row, at, key in np.argwhere(alike)[:1].tolist():
+            yield _entry(each, row, at, key)
+
+
+def _entry(each: Observed, row: int, at: int, key: int) -> Contradiction:
+    return Contradiction(each, row, int(each.rows[at]), key, bool(each.seen[row, 0, at, key]))

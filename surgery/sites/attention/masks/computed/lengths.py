@@ -38,8 +38,8 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
 
 
 def beyond(observer: Observer, padded: bool, reach: int, found: Sequence[Observed]) -> list[Observed]:
-    """More samples at two lengths beyond a limit of distances."""
-    return _each(observer, sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, LONGEST)}), padded, found)
+    """More samples at two lengths beyond a limit of distances, or as far as can be tried."""
+    return _each(observer, sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, DOUBLED[-1])}), padded, found)
 
 
 def _each(

@@ -21,7 +21,7 @@ from .samples import Sample
 
 HIDDEN = -5000.0
 """What is below is hidden: masks say -10,000 and less, and biases by distance reach -3,500 at 4,096 keys (ALiBi)."""
-_LOOKED_AT = 1 << 23
+_LOOKED_AT = 1 << 22
 """Entries of a mask; of a larger one, as many rows are looked at."""
 _RANK = 4
 

@@ -59,7 +59,8 @@ def first(grid: Grid, padded: bool) -> Iterator[Sample]:
 def longer(grid: Grid, length: int, padded: bool) -> Iterator[Sample]:
     """One length, with the paddings that tell by what distances are counted."""
     if grid.has_length:
-        yield from _of(grid, length, ("holes", "left") if padded else ("full",))
+        kinds = ("holes", "left") if length <= DOUBLED[-1] else ("holes",)
+        yield from _of(grid, length, kinds if padded else ("full",))
 
 
 def numbered(sample: Sample, numbers: Array) -> Sample:
