@@ -31,17 +31,33 @@ def fit(observed: Sequence[Observed], found: Fit) -> Bias | Contradiction | None
     magnitude = max(abs(smallest), abs(largest))
     if largest - smallest <= _PRECISION * max(magnitude, 1e-30):
         return None
-    differ = any(np.ptp(values, axis=0).any() for _, values, _ in every)
     heads = max(len(values) for _, values, _ in every)
+    differ = heads if any(np.ptp(values, axis=0).any() for _, values, _ in every) else 1
     if _by_distance(every, found, heads, magnitude) is None:
-        return Bias(heads if differ else 1, True, magnitude)
-    return _by_positions(every, found, heads, magnitude) or Bias(heads if differ else 1, False, magnitude)
+        return Bias(differ, True, magnitude)
+    own = [_without_own(found, part) for part in every]
+    if all(own) and _by_distance([part for part in own if part], found, heads, magnitude) is None:
+        return Bias(differ, True, max(float(np.abs(part[1]).max()) for part in own if part))
+    return _by_positions(every, found, heads, magnitude) or Bias(differ, False, magnitude)
 
 
 def _visible(found: Fit, each: Observed) -> Entries:
     entries = found.predicted(each) & each.valid[:, :, None]
     shape = (*entries.shape[:1], each.scores.shape[1], *entries.shape[1:])
     return each, np.moveaxis(np.broadcast_to(each.scores, shape), 1, 0)[:, entries], entries
+
+
+def _without_own(found: Fit, part: Entries) -> Entries | None:
+    """Less what a query adds for its own key: a number that a whole row gets is none to a softmax. None where a query
+    does not see itself."""
+    each, values, entries = part
+    rows, queries, _ = np.nonzero(entries)
+    itself = each.rows[queries]
+    if each.free or not entries[rows, queries, itself].all():
+        return None
+    shape = (*entries.shape[:1], each.scores.shape[1], *entries.shape[1:])
+    whole = np.broadcast_to(each.scores, shape)
+    return each, values - whole[rows, :, queries, itself].T, entries
 
 
 def _by_distance(every: Sequence[Entries], found: Fit, heads: int, magnitude: float) -> Contradiction | None:
@@ -53,7 +69,7 @@ def _by_distance(every: Sequence[Entries], found: Fit, heads: int, magnitude: fl
     for (each, values, entries), place in zip(every, places, strict=True):
         wrong = np.abs(table[:, place] - values) > _PRECISION * magnitude
         if wrong.any():
-            return _named(each, entries, wrong)
+            return _named(each, entries, wrong, values, table[:, place])
     return None
 
 
@@ -72,7 +88,7 @@ def _by_positions(every: Sequence[Entries], found: Fit, heads: int, magnitude: f
         queries, keys = _places(each, entries, found)
         wrong = np.abs(table[:, queries, keys] - values) > _PRECISION * magnitude
         if wrong.any():
-            return _named(each, entries, wrong)
+            return _named(each, entries, wrong, values, table[:, queries, keys])
     return None
 
 
@@ -84,6 +100,8 @@ def _places(each: Observed, entries: Array, found: Fit) -> tuple[Array, Array]:
     return places[rows, each.rows[queries]], places[rows, keys]
 
 
-def _named(each: Observed, entries: Array, wrong: Array) -> Contradiction:
-    row, at, key = (int(i) for i in np.argwhere(entries)[int(np.flatnonzero(wrong.any(axis=0))[0])])
-    return Contradiction(each, row, int(each.rows[at]), key, True)
+def _named(each: Observed, entries: Array, wrong: Array, values: Array, others: Array) -> Contradiction:
+    head, index = (int(i) for i in np.argwhere(wrong)[0])
+    row, at, key = (int(i) for i in np.argwhere(entries)[index])
+    added = (float(values[head, index]), float(others[head, index]))
+    return Contradiction(each, row, int(each.rows[at]), key, True, added=added)

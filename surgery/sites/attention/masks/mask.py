@@ -10,14 +10,15 @@ import onnx_ir as ir
 Positions = Literal["index", "count", "input"]
 """What the distance of a query from a key is counted in: the index on the axis, the tokens that are not padding, or the
 numbers of an input. They differ where a mask has holes."""
-EmptyRow = Literal["nan", "mean", "scores"]
+EmptyRow = Literal["nan", "mean", "scores", "otherwise"]
 PaddedRows = Literal["as others", "nothing", "everything", "otherwise"]
 
 
 @dataclass(frozen=True)
 class Bias:
     """What is added to visible scores and depends on positions alone. `heads`: 1 where all get the same; `relative`:
-    it depends on the distance alone; `largest`: the largest magnitude that was seen."""
+    it depends on the distance alone, but for a number that a whole row gets and a softmax does not see; `largest`: the
+    largest magnitude that was seen."""
 
     heads: int
     relative: bool
@@ -35,9 +36,9 @@ class Mask:
     It is true of queries that are no padding; `padded_rows` says what the others see (None without padding).
     `hidden`: the largest number that stands in the place of, or is added to, a score that is not seen; None where it
     is not known or nothing is hidden. `empty_row`: what the softmax of a row makes that sees nothing: NaN, the mean of
-    all values, or scores that were said to be hidden; None where there is no such row, or it is not known. `sources`:
-    the inputs whose numbers it is made of; `scores`: the activations that it is laid over, which for attention is one
-    product. `longest`: the largest number of keys for which all of this was tried.
+    all values, scores that were said to be hidden, otherwise one of these or the mean of some; None where there is no
+    such row, or it is not known. `sources`: the inputs whose numbers it is made of; `scores`: the activations that it
+    is laid over, which for attention is one product. `longest`: the largest number of keys for which this was tried.
     """
 
     padding: ir.Value | None = None

@@ -10,7 +10,7 @@ from onnxfix.surgery.sites.constants import Array
 
 from .computed.observing import Observer
 from .mask import EmptyRow, PaddedRows
-from .seen import Fit, Observed
+from .seen import Fit, Observed, fit
 
 _FEW = 20
 """Keys of the samples that are looked at."""
@@ -19,6 +19,8 @@ _SCORE = 64.0
 
 def padded(observed: Sequence[Observed], found: Fit) -> PaddedRows | None:
     """None where a mask has no padding."""
+    by_index = fit(observed, found.padded, "index") if found.positions != "index" else found
+    found = found if by_index.wrong is not None else by_index  # distances of a bias may be others than those of keys
     kinds = set[PaddedRows]()
     for each in observed:
         rows = ~each.valid
@@ -53,13 +55,15 @@ def empty(observed: Sequence[Observed], observer: Observer) -> EmptyRow | None:
             return None
         answer = observer.run(each.sample, _SCORE)[0] if observer.cone.leaves else each.scores + np.float32(_SCORE)
         kinds.update(_kind(row, other) for row, other in zip(numbers, answer[rows], strict=True))
-    return kinds.pop() if len(kinds) == 1 else "scores" if kinds else None
+    return kinds.pop() if len(kinds) == 1 else "otherwise" if kinds else None
 
 
 def _kind(row: Array, with_scores: Array) -> EmptyRow:
     if np.isneginf(row).all():
         return "nan"
-    return "mean" if np.ptp(row) == 0 and np.array_equal(row, with_scores) else "scores"
+    if not np.array_equal(row, with_scores):
+        return "scores"
+    return "mean" if (row == row[0]).all() else "otherwise"
 
 
 def _whole(each: Observed) -> tuple[int, int, int, int]:

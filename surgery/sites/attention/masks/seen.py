@@ -70,7 +70,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """An entry that is not as the others say. `other`: one at the same distance that is the other way round."""
+    """An entry that is not as the others say. `other`: one at the same distance that is the other way round; `added`:
+    what is added to its score, where that is what differs, and what others say."""
 
     observed: Observed
     row: int
@@ -78,8 +79,13 @@ class Contradiction:
     key: int
     seen: bool
     other: Contradiction | None = None
+    added: tuple[float, float] | None = None
 
     def __str__(self) -> str:
+        if self.added is not None:
+            one, another = self.added
+            where = f"to the score of query {self.query} and key {self.key}"
+            return f"at {self.observed.sample.words(self.row)}, {one:g} is added {where}, and {another:g} elsewhere"
         sees = "sees" if self.seen else "does not see"
         beside = f", and {self.other}" if self.other is not None else ""
         return f"at {self.observed.sample.words(self.row)}, query {self.query} {sees} key {self.key}{beside}"
