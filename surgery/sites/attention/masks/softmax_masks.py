@@ -22,6 +22,8 @@ from .computed.samples import TYPICAL
 from .dependence import Dependence
 from .mask import Mask, Refusal, RefusedError
 
+BFLOAT16 = "tensor(bfloat16)"
+
 
 class SoftmaxMasks:
     """Of one model, which must not change meanwhile; masks that are computed alike are read once."""
@@ -76,7 +78,9 @@ class SoftmaxMasks:
     def _computed(self, part: cone.Cone, elementwise: bool, hides: bool) -> Mask | Refusal:
         try:
             types = {value: self._type(value) for value in (*part.sources, *part.leaves)}
-            program = Program(self._model, part, types)
+            made = {value for node in part.nodes for value in node.outputs}
+            narrow = {value for value in made if self._types.get(value) == BFLOAT16}
+            program = Program(self._model, part, types, narrow)
             return reading.read(Observer(part, program, self._grid, types, elementwise, hides))
         except RefusedError as error:
             return error.refusal

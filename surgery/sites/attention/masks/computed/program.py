@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.onnx_runtime import runtime
-from onnxfix.nouns.types.operators import proto_graphs
 from onnxfix.surgery.sites.constants import Array, constant_tensor
 
 from ..mask import NotComputedError, RefusedError
+from . import in_fp32
 from .cone import Cone
 
 _QUIET = 4
 
 
 class Program:
-    """A cone in ONNX Runtime. Raises NotComputedError where it does not load it, or does not take what it is fed."""
+    """A cone in ONNX Runtime. `types` of what it is fed; `narrow`: its values in bfloat16. Raises NotComputedError
+    where the runtime does not load it, or does not take what it is fed."""
 
-    def __init__(self, model: Model, cone: Cone, types: Mapping[ir.Value, ir.DataType]) -> None:
+    def __init__(
+        self, model: Model, cone: Cone, types: Mapping[ir.Value, ir.DataType], narrow: Set[ir.Value] = frozenset()
+    ) -> None:
         self._node = cone.target.producer()
         self._passed = cone.target in (*cone.leaves, *cone.sources)
         given = [*cone.sources, *cone.leaves]
-        self._session = None if self._passed else self._opened(_proto(model, cone, given, types))
+        self._session = None if self._passed else self._opened(_proto(model, cone, given, types, narrow))
         self._names = {value: str(value.name) for value in (*given, *(n.outputs[0] for n in cone.sized))}
         self._target = cone.target
 
@@ -56,17 +58,15 @@ class Program:
         return made
 
 
-def _proto(model: Model, cone: Cone, given: Sequence[ir.Value], types: Mapping[ir.Value, ir.DataType]) -> bytes:
-    """In fp32 where the model is in bfloat16, which ONNX Runtime does not add on a CPU: all its numbers are in fp32."""
+def _proto(
+    model: Model, cone: Cone, given: Sequence[ir.Value], types: Mapping[ir.Value, ir.DataType], narrow: Set[ir.Value]
+) -> bytes:
     import onnx
 
     helper = onnx.helper
     names = [v.name for n in cone.nodes for v in n.outputs if v.name]
     if len(set(names)) != len(names):
         raise RefusedError(cone.target.producer(), "is computed in bodies that use one name twice")
-    nodes = [ir.to_proto(node) for node in cone.nodes]
-    for node in nodes:
-        node.name = ""
     inputs = [helper.make_tensor_value_info(v.name, int(types[v]), None) for v in given]
     inputs += [helper.make_tensor_value_info(n.outputs[0].name, onnx.TensorProto.INT64, None) for n in cone.sized]
     weights = []
@@ -77,33 +77,12 @@ def _proto(model: Model, cone: Cone, given: Sequence[ir.Value], types: Mapping[i
         proto.name = value.name
         weights.append(proto)
     outputs = [helper.make_value_info(cone.target.name, onnx.TypeProto())]
-    graph = helper.make_graph(nodes, "mask", inputs, outputs, weights)
+    graph = helper.make_graph([ir.to_proto(node) for node in cone.nodes], "mask", inputs, outputs, weights)
+    for node in graph.node:
+        node.name = ""
+    in_fp32.widen(graph, {str(value.name) for value in narrow})
     imports = [helper.make_opsetid(domain, version) for domain, version in model.ir.opset_imports.items()]
     functions = [ir.to_proto(function) for function in model.ir.functions.values()]
     made = helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=model.ir.ir_version or 8)
-    _widen(made.graph)
     content: bytes = made.SerializeToString()
     return content
-
-
-def _widen(root: Any) -> None:
-    import onnx
-
-    half, whole = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
-
-    def widened(tensor: Any) -> Any:
-        array = ir.from_proto(tensor).numpy().astype(np.float32)
-        return onnx.numpy_helper.from_array(array, tensor.name)
-
-    for graph in proto_graphs(root):
-        for value in graph.input:
-            if value.type.tensor_type.elem_type == half:
-                value.type.tensor_type.elem_type = whole
-        for tensor in graph.initializer:
-            if tensor.data_type == half:
-                tensor.CopyFrom(widened(tensor))
-        for attribute in (a for node in graph.node for a in node.attribute):
-            if attribute.name in ("to", "dtype") and attribute.i == half:
-                attribute.i = whole
-            if attribute.t.data_type == half:
-                attribute.t.CopyFrom(widened(attribute.t))
