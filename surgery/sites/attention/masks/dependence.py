@@ -14,7 +14,10 @@ from .mask import Refusal
 
 SIZES = ("Shape", "Size")
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
-_PRODUCTS = frozenset("MatMul Gemm Conv Einsum MatMulInteger QLinearMatMul LayerNormalization RMSNormalization".split())
+_PRODUCTS = frozenset(
+    "MatMul Gemm Conv Einsum FusedMatMul MatMulInteger MatMulIntegerToFloat QLinearMatMul DynamicQuantizeLinear "
+    "LayerNormalization RMSNormalization".split()
+)
 _MOVES = frozenset("Cast Identity Reshape Unsqueeze Squeeze Flatten Slice Expand Transpose".split())
 
 
@@ -74,7 +77,7 @@ class Dependence:
     def product(self, value: ir.Value) -> ir.Node | None:
         """The nearest node that makes it an activation: a product, a norm, a row of a table. None where there is no
         such node: then inputs are read as they are."""
-        return next((node for node in self._behind(value) if node.op_type in _PRODUCTS or _is_lookup(node)), None)
+        return next((node for node in self._behind(value) if is_product(node)), None)
 
     def refusal(self, value: ir.Value) -> Refusal:
         """Why an activation is no mask."""
@@ -95,6 +98,11 @@ class Dependence:
             behind = [v for v in _behind(current) if v not in seen and self.is_activation(v)]
             seen.update(behind)
             pending.extend(behind)
+
+
+def is_product(node: ir.Node) -> bool:
+    """Whether it makes activations: a product, a norm, a row of a table."""
+    return node.op_type in _PRODUCTS or _is_lookup(node)
 
 
 def is_looked_up(value: ir.Value) -> bool:

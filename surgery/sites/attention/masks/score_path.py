@@ -8,11 +8,18 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import integer, is_standard
 
-from .dependence import Dependence
+from .dependence import Dependence, is_product
 from .mask import RefusedError
 
-_ELEMENTWISE = frozenset("Add Sub Mul Div Where Cast CastLike Tanh Max Min Clip Identity Neg Softcap".split())
-_MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand".split())
+_ELEMENTWISE = frozenset(
+    "Add Sub Mul Div Neg Abs Where Max Min Clip Cast CastLike Identity Tanh Relu LeakyRelu Sigmoid Erf".split()
+)
+_MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Concat".split())
+_CHOSEN = frozenset(
+    "GatherElements Gather GatherND Slice Split Reshape Transpose Unsqueeze Squeeze Identity QuantizeLinear "
+    "DequantizeLinear".split()
+)
+"""What takes some of the scores that its first input holds, or rounds them."""
 _RANK = 4
 LAST_AXIS_SINCE = 13
 """Softmax of older operator sets takes all axes from one on as one."""
@@ -60,13 +67,18 @@ def of(softmax: ir.Node, rank: int | None, version: int, dependence: Dependence)
         if node.op_type == "Where" and node.inputs[0] is not None and dependence.is_activation(node.inputs[0]):
             refusal = dependence.refusal(node.inputs[0])
             raise RefusedError(node, f"chooses scores by what {refusal.reason}")
-        shapes = node.inputs[1:] if node.op_type in _MOVES or node.op_type == "CastLike" else ()
+        shapes = node.inputs[1:] if node.op_type in _MOVES - {"Concat"} or node.op_type == "CastLike" else ()
         pending.extend(v for v in node.inputs if v is not None and v not in shapes)
     return ScorePath(softmax, tuple(leaves), elementwise)
 
 
 def _require_product(leaf: ir.Value, dependence: Dependence) -> None:
-    """Else it is a mask of the caller's, or made of token ids, and no score."""
+    """A leaf is a product, or taken from one. Else it is a mask of the caller's, made of token ids, or hides one."""
     if dependence.product(leaf) is None:
         refusal = dependence.refusal(leaf)
         raise RefusedError(refusal.node, refusal.reason)
+    node = leaf.producer()
+    while node is not None and node.op_type in _CHOSEN and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or not is_product(node):
+        raise RefusedError(node, f"lies behind {node.op_type if node is not None else leaf.name}, which is no product")

@@ -10,7 +10,7 @@ from ..mask import NotComputedError
 from ..seen import Observed
 from . import samples
 from .observing import Observer
-from .samples import DOUBLED, FIRST_LENGTHS, LONGEST
+from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, MARGIN
 
 _MOST_ENTRIES = 1 << 26
 """Of all heads: 256 MB in fp32."""
@@ -30,7 +30,7 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
             failure = error
     tables = _tables(observer)
     doubled = DOUBLED if observer.elementwise else DOUBLED[:-1]  # scores of all heads take their time
-    wanted = {*doubled, *tables, *(n + 2 for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
+    wanted = {*doubled, *tables, *(n + MARGIN for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
     found += _each(observer, sorted(wanted), padded, found, stop=failure is None)
     if not found and failure is not None:
         raise failure

@@ -17,6 +17,8 @@ DOUBLED = (300, 600, 1200)
 LONG = 100
 LONGEST = 4200
 """A window of 4,096, the widest of published models' sliding windows, and some keys beyond it."""
+MARGIN = 40
+"""Keys beyond a number that may be a window's."""
 PAST = 3
 TYPICAL = Point(3, 17)
 """Sizes that are tried of every model."""
@@ -57,10 +59,12 @@ def first(grid: Grid, padded: bool) -> Iterator[Sample]:
 
 
 def longer(grid: Grid, length: int, padded: bool) -> Iterator[Sample]:
-    """One length, with the paddings that tell by what distances are counted."""
+    """One length: the longest distance is between tokens that are no padding, and holes tell by what it is counted. One
+    by one where they are large."""
     if grid.has_length:
-        kinds = ("holes", "left") if length <= DOUBLED[-1] else ("holes",)
-        yield from _of(grid, length, kinds if padded else ("full",))
+        kinds = ("full", "holes") if padded else ("full",)
+        for part in [kinds] if length <= DOUBLED[-1] else [(kind,) for kind in kinds]:
+            yield from _of(grid, length, part)
 
 
 def numbered(sample: Sample, numbers: Array) -> Sample:
