@@ -271,6 +271,41 @@ def test_half_precision(half: int) -> None:
     assert str(found) == "padding of attention_mask" and found.hidden is not None and found.hidden < -65000
 
 
+def test_scores_in_eight_bits() -> None:
+    text = """
+        step = Constant<value_float = 0.1>()
+        whole = QuantizeLinear(scores, step)
+        rounded = DequantizeLinear(whole, step)
+    """
+    found = meaning(KEPT + text + "seen = Identity(kept)\n" + ADDED.replace("scores", "rounded"))
+    assert str(found) == "padding of attention_mask" and [v.name for v in found.scores] == ["rounded"]
+
+
+def test_scores_that_are_bounded() -> None:
+    text = """
+        cap = Constant<value_float = 50.0>()
+        part = Div(scores, cap)
+        bent = Tanh(part)
+        capped = Mul(bent, cap)
+    """
+    found = meaning(KEPT + text + "seen = Identity(kept)\n" + ADDED.replace("scores", "capped"))
+    assert str(found) == "padding of attention_mask" and [v.name for v in found.scores] == ["scores"]
+
+
+def test_a_softmax_over_tokens_that_are_pooled() -> None:
+    text = """
+        columns = MatMul(x, direction)
+        last = Constant<value_ints = [2]>()
+        line = Squeeze(columns, last)
+        floats = Where(bools, line, lowest)
+        pooled = Softmax<axis = -1>(floats)
+        masked = Identity(scores)
+    """
+    subject = mask_graphs.model(KEPT + LOWEST + text, direction=np.ones((8, 1), np.float32))
+    found = [str(each) for _, each in softmax_masks.find(subject)]
+    assert found == ["padding of attention_mask", "none"]
+
+
 def test_a_softmax_in_a_branch() -> None:
     text = GUARDED.replace("KEPT", KEPT).replace("LOWEST", LOWEST)
     rng = np.random.default_rng(0)

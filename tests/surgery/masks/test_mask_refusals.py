@@ -44,7 +44,7 @@ def test_one_entry_far_out() -> None:
         seen = And(before, even)
     """  # fmt: skip
     found = refusal(text + CHOSEN)
-    assert "query 1101 does not see key 0" in found.reason and "at 1103 tokens" in found.reason
+    assert "query 1101 does not see key 0" in found.reason and "at 1141 tokens" in found.reason
 
 
 def test_every_second_key() -> None:
@@ -260,3 +260,38 @@ def test_constants_that_a_caller_can_replace() -> None:
     found = refusal(text + CHOSEN, INPUTS + ", int64 limit", limit=limit)
     assert "limit, a constant that a caller can replace" in found.reason
     assert meaning(text + CHOSEN, limit=limit).band == (4, 4)
+
+
+def test_a_column_beside_the_scores() -> None:
+    text = (
+        KEPT
+        + LOWEST
+        + """
+        seen_scores = Where(kept, scores, lowest)
+        lines = Constant<value_ints = [0]>()
+        ends = Constant<value_ints = [1]>()
+        last = Constant<value_ints = [3]>()
+        sink = Slice(scores, lines, ends, last)
+        masked = Concat<axis = 3>(sink, seen_scores)
+    """
+    )
+    assert "keys where there are" in refusal(text).reason
+
+
+def test_scores_that_hide_a_mask() -> None:
+    """What is behind the ScatterElements is not looked at, so that nothing is said of it."""
+    text = (
+        KEPT
+        + LOWEST
+        + """
+        hidden = Where(kept, scores, lowest)
+        places = Constant<value_ints = [0]>()
+        around = Constant<value_ints = [0, 1, 2]>()
+        place = Unsqueeze(places, around0)
+        begin = Constant<value_ints = [0, 0, 0, 0]>()
+        ends = Constant<value_ints = [1, 1, 1, 1]>()
+        one_score = Slice(scores, begin, ends)
+        masked = ScatterElements<axis = 3>(hidden, place, one_score)
+    """.replace("around =", "around0 =")
+    )
+    assert refusal(text).reason == "lies behind ScatterElements, which is no product"

@@ -28,6 +28,7 @@ class Dependence:
     def __init__(self, graph: ir.Graph) -> None:
         self._inputs = frozenset(graph.inputs)
         self._found: dict[ir.Value, frozenset[ir.Value]] = {}
+        self._obstacles: dict[ir.Value, str] = {}
 
     def sources(self, value: ir.Value) -> frozenset[ir.Value]:
         """All whose numbers count."""
@@ -56,6 +57,11 @@ class Dependence:
 
     def obstacle(self, source: ir.Value) -> str:
         """Why nothing that reads a source is a mask as kernels know them, in words; empty for padding and positions."""
+        if source not in self._obstacles:
+            self._obstacles[source] = self._obstacle(source)
+        return self._obstacles[source]
+
+    def _obstacle(self, source: ir.Value) -> str:
         name, rank = source.name, None if source.shape is None else len(source.shape)
         if source.producer() is not None:
             return f"draws random numbers ({name})"

@@ -7,6 +7,7 @@ it, and refused with the first entry that has not.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,10 +19,8 @@ from onnxfix.nouns.types.input_roles import role
 from . import biases, rows
 from .computed import lengths, samples
 from .computed.observing import Observer
-from .mask import Bias, Mask, Positions, RefusedError
+from .mask import Bias, Mask, NotComputedError, Positions, RefusedError
 from .seen import Contradiction, Fit, Observed, fit
-
-_FEW = 20
 
 
 def read(observer: Observer) -> Mask:
@@ -95,21 +94,19 @@ def _require_no_segments(observer: Observer, observed: Sequence[Observed]) -> No
     source = next(value for value in observer.cone.sources if role(value) != "position")
     if source.dtype is None or not source.dtype.is_integer() or observer.inverted:
         return
-    for each in observed:
-        if each.sample.mask.all() and 2 < each.sample.mask.shape[1] <= _FEW:
-            numbers = np.where(np.arange(each.sample.mask.shape[1]) < 3, 1, 2)
-            sample = samples.numbered(each.sample, numbers)
-            seen = observer.observe(sample).seen
-            same = numbers[None, :] == numbers[each.rows, None]
+    for each in (e for e in rows.small(observed) if e.sample.mask.all() and not e.free):
+        keys = each.sample.mask.shape[1]
+        numbers = np.where(np.arange(keys) < keys // 2, 1, 2)
+        same = numbers[None, :] == numbers[each.rows, None]
+        with contextlib.suppress(NotComputedError):  # a table of two rows, say
+            seen = observer.observe(samples.numbered(each.sample, numbers)).seen
             if (seen != each.seen).any() and np.array_equal(seen, each.seen & same):
                 raise RefusedError(observer.node, f"separates the texts that {source.name} numbers")
 
 
 def _require_same_gain(observer: Observer, observed: Sequence[Observed]) -> None:
     """Scores that are seen must all be changed alike by the path."""
-    for each in observed if observer.cone.leaves else ():
-        if each.sample.mask.shape[1] > _FEW:
-            continue
+    for each in rows.small(observed) if observer.cone.leaves else ():
         seen = np.broadcast_to(each.seen, each.scores.shape) & each.valid[:, None, :, None]
         gained = (observer.run(each.sample, 1.0)[0][seen] - each.scores[seen]).astype(np.float64)
         if gained.size and (gained.min() == 0 or np.ptp(gained) > 1e-3 * np.abs(gained).max()):

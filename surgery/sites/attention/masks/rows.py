@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,8 +13,14 @@ from .mask import EmptyRow, PaddedRows
 from .seen import Fit, Observed, fit
 
 _FEW = 20
-"""Keys of the samples that are looked at."""
+"""Keys of a small sample."""
 _SCORE = 64.0
+
+
+def small(observed: Sequence[Observed]) -> Iterator[Observed]:
+    """What is cheap to compute once more: few keys, or as few as there are."""
+    most = max(_FEW, min(each.sample.mask.shape[1] for each in observed))
+    return (each for each in observed if each.sample.mask.shape[1] <= most)
 
 
 def padded(observed: Sequence[Observed], found: Fit) -> PaddedRows | None:
@@ -46,9 +52,9 @@ def hidden(observed: Sequence[Observed]) -> float | None:
 def empty(observed: Sequence[Observed], observer: Observer) -> EmptyRow | None:
     """What the softmax makes of rows that see nothing; None where there is no such row."""
     kinds = set[EmptyRow]()
-    for each in observed:
+    for each in small(observed):
         rows = ~_wide(each).any(axis=-1)
-        if not rows.any() or each.sample.mask.shape[1] > _FEW:
+        if not rows.any():
             continue
         numbers = each.scores[rows]
         if numbers.max() == 0:  # a boolean: what stands in a score's place is not known

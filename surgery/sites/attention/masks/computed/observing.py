@@ -110,8 +110,8 @@ class Observer:
         return max(own[0], scores[0]), max(own[1], scores[1])
 
     def _scores_shape(self, sample: Sample) -> Shape | None:
-        shapes = [self.grid.shape(leaf, sample.point) for leaf in self.cone.leaves[:1]]
-        return shapes[0] if shapes else None
+        """Of what a Softmax reads; None for a value alone."""
+        return self.grid.shape(self.cone.target, sample.point) if self.cone.leaves else None
 
     def _source(self, value: ir.Value, sample: Sample) -> Array:
         numbers = self._positions(sample) if role(value) == "position" else sample.mask

@@ -52,7 +52,7 @@ def first(grid: Grid, padded: bool) -> Iterator[Sample]:
     for length in lengths:
         yield from _of(grid, length, ("full", "right", "left") if padded else ("full",) * 3)
         if padded:
-            yield from _of(grid, length, ("holes", "empty" if length < LONG else "left", "full"))
+            yield from _of(grid, length, ("holes", "empty" if length < LONG or not grid.has_length else "left", "full"))
     yield from _of(grid, lengths[-2:][0], ("full",))
     if grid.has_past:
         yield from _of(grid, 5, ("left", "holes", "full") if padded else ("full",) * 3, PAST)
