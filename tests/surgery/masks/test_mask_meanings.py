@@ -271,6 +271,23 @@ def test_half_precision(half: int) -> None:
     assert str(found) == "padding of attention_mask" and found.hidden is not None and found.hidden < -65000
 
 
+def test_a_bias_in_half_precision() -> None:
+    """One more than a bias of 9.3 is 10.297 in fp16."""
+    table = np.random.default_rng(1).normal(size=(19,)).astype(np.float16) * np.float16(10)
+    text = DISTANCE + """
+        low = Constant<value_int = -9>()
+        high = Constant<value_int = 9>()
+        bounded = Clip(distance, low, high)
+        place = Add(bounded, high)
+        bias = Gather(numbers, place)
+        narrow = Cast<to = 10>(scores)
+        added = Add(narrow, bias)
+        masked = Cast<to = 1>(added)
+    """  # fmt: skip
+    found = meaning(text, numbers=table)
+    assert found.bias == Bias(1, True, float(np.abs(table).max()))
+
+
 def test_scores_in_eight_bits() -> None:
     text = """
         step = Constant<value_float = 0.1>()

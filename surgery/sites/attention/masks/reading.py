@@ -109,5 +109,6 @@ def _require_same_gain(observer: Observer, observed: Sequence[Observed]) -> None
     for each in rows.small(observed) if observer.cone.leaves else ():
         seen = np.broadcast_to(each.seen, each.scores.shape) & each.valid[:, None, :, None]
         gained = (observer.run(each.sample, 1.0)[0][seen] - each.scores[seen]).astype(np.float64)
-        if gained.size and (gained.min() == 0 or np.ptp(gained) > 1e-3 * np.abs(gained).max()):
+        rounding = 4 * observer.precision * np.abs(each.scores[seen], dtype=np.float64).max(initial=1.0)
+        if gained.size and (not gained.any() or np.ptp(gained) > 1e-3 * np.abs(gained).max() + rounding):
             raise RefusedError(observer.node, "changes some of the scores that are seen, and others not")

@@ -16,7 +16,7 @@ from . import reading, score_path
 from .alike import Alike
 from .computed import cone
 from .computed.grid import Grid
-from .computed.observing import Observer
+from .computed.observing import PRECISIONS, Observer
 from .computed.program import Program
 from .computed.samples import TYPICAL
 from .dependence import Dependence
@@ -81,7 +81,8 @@ class SoftmaxMasks:
             made = {value for node in part.nodes for value in node.outputs}
             narrow = {value for value in made if self._types.get(value) == BFLOAT16}
             program = Program(self._model, part, types, narrow)
-            return reading.read(Observer(part, program, self._grid, types, elementwise, hides))
+            precision = max((PRECISIONS.get(self._types.get(v) or "", 0.0) for v in made), default=0.0)
+            return reading.read(Observer(part, program, self._grid, types, elementwise, hides, False, precision))
         except RefusedError as error:
             return error.refusal
 

@@ -24,12 +24,13 @@ HIDDEN = -5000.0
 _LOOKED_AT = 1 << 22
 """Entries of a mask; of a larger one, as many rows are looked at."""
 _RANK = 4
+PRECISIONS = {"tensor(bfloat16)": 2.0**-8, "tensor(float16)": 2.0**-11, "tensor(float)": 2.0**-24}
 
 
 @dataclass(frozen=True)
 class Observer:
     """`elementwise`: scores of one number do for all; `hides`: a bool of the target means hidden, not seen; `inverted`:
-    so does a 1 of the padding input."""
+    so does a 1 of the padding input; `precision`: half a unit in the last place of the roughest type on the way."""
 
     cone: Cone
     program: Program
@@ -38,6 +39,7 @@ class Observer:
     elementwise: bool = True
     hides: bool = False
     inverted: bool = False
+    precision: float = PRECISIONS["tensor(float)"]
 
     def observe(self, sample: Sample) -> Observed:
         """Raises RefusedError where the mask cannot be computed, or is no mask over queries and keys."""
