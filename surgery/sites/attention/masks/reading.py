@@ -42,6 +42,8 @@ def read(observer: Observer) -> Mask:
         sides = (found.interval.left, found.interval.right)
     if any(each.free for each in observed) and sides != (None, None):
         raise RefusedError(observer.node, "limits distances of queries that are other tokens than the keys")
+    if any(side is not None and side < 0 for side in sides):
+        raise RefusedError(observer.node, "hides from queries their own key")
     causal = sides[1] == 0
     longest = max(each.sample.mask.shape[1] for each in observed)
     return Mask(

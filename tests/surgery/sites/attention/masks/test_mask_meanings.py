@@ -58,6 +58,19 @@ def test_padding_that_hides_with_a_small_number_leaves_scores_to_an_empty_row() 
     assert str(found) == "padding of attention_mask" and found.hidden == -10000.0 and found.empty_row == "scores"
 
 
+@pytest.mark.parametrize(("operation", "rows"), [("And", "nothing"), ("Or", "everything")])
+def test_what_padding_sees_is_said_and_changes_no_meaning(operation: str, rows: str) -> None:
+    text = """
+        columns = Constant<value_ints = [1, 3]>()
+        of_queries = Unsqueeze(bools, columns)
+        padding = Not(of_queries)
+    """
+    choice = "seen = And(kept, of_queries)\n" if operation == "And" else "seen = Or(kept, padding)\n"
+    found = meaning(KEPT + text + choice + ADDED)
+    assert str(found) == "padding of attention_mask" and found.padded_rows == rows
+    assert (found.empty_row is None) == (rows == "everything")
+
+
 def test_infinity_makes_empty_rows_nan() -> None:
     found = meaning(KEPT + "seen = Identity(kept)\n" + ADDED.replace("-3.4028234663852886e38", "-inf"))
     assert found.hidden == -np.inf and found.empty_row == "nan"
@@ -211,13 +224,15 @@ def test_positions_that_a_caller_gives() -> None:
     assert found.positions == "input" and found.band == (2, 2) and len(found.sources) == 2
 
 
-def test_queries_behind_a_cache() -> None:
-    inputs = "int64[batch,sequence] input_ids, int64[batch,total] attention_mask, float[batch,2,past,4] past_key_values"
+@pytest.mark.parametrize("total", ["total", "past + sequence"])
+@pytest.mark.parametrize("limit", [0, 3])
+def test_queries_behind_a_cache(total: str, limit: int) -> None:
+    inputs = "int64[batch,sequence] input_ids, int64[batch,total] attention_mask, float[batch,2,past,4] old_keys"
     text = KEPT + """
-        turned = Transpose<perm = [0, 1, 3, 2]>(past_key_values)
+        turned = Transpose<perm = [0, 1, 3, 2]>(old_keys)
         longer = Concat<axis = 3>(turned, key)
         products = MatMul(query, longer)
-        old = Shape<start = 2, end = 3>(past_key_values)
+        old = Shape<start = 2, end = 3>(old_keys)
         new = Shape<start = 1, end = 2>(input_ids)
         every = Add(old, new)
         zero = Constant<value_int = 0>()
@@ -228,11 +243,19 @@ def test_queries_behind_a_cache() -> None:
         all = Range(zero, stop, one)
         second = Constant<value_ints = [1]>()
         queries = Unsqueeze(own, second)
-        before = LessOrEqual(all, queries)
-        seen = And(kept, before)
+        distance = Sub(queries, all)
+        before = GreaterOrEqual(distance, zero)
+        near = LessOrEqual(distance, limit)
+        window = And(near, before)
+        seen = And(kept, window)
     """ + CHOSEN.replace("scores", "products")  # fmt: skip
-    found = meaning(text, inputs)
-    assert str(found) == "padding of attention_mask, causal" and found.positions == "index"
+    if not limit:
+        text = text.replace("near = LessOrEqual(distance, limit)", "").replace("And(near, before)", "Identity(before)")
+    made = graphs.proto_of(mask_graphs.model(text, inputs, **({"limit": np.array(limit)} if limit else {})))
+    made.graph.input[1].type.tensor_type.shape.dim[1].dim_param = total
+    found = mask_graphs.read(graphs.opened(made))
+    words = "padding of attention_mask, causal" + (", band of 3 and 0" if limit else "")
+    assert str(found) == words and isinstance(found, Mask) and found.positions == "index"
 
 
 def test_queries_of_another_text() -> None:

@@ -34,6 +34,12 @@ def test_nearly_causal() -> None:
     assert str(meaning(CAUSAL + "seen = Identity(before)\n" + CHOSEN)) == "causal", "the sound twin"
 
 
+def test_strictly_before() -> None:
+    """The first query sees nothing, though it is no padding."""
+    text = DISTANCE + "seen = Greater(distance, zero)\n"
+    assert refusal(text + CHOSEN).reason == "hides from queries their own key"
+
+
 def test_one_entry_far_out() -> None:
     text = CAUSAL + """
         q3 = Constant<value_int = 1101>()
