@@ -51,6 +51,13 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def then(self, later: Outcome) -> Outcome:
+        """Both, in this order."""
+        return Outcome((*self.changes, *later.changes), (*self.notes, *later.notes))
+
+    def noted(self, *notes: str) -> Outcome:
+        return self.then(Outcome((), notes))
+
 
 def run(graph_pass: Step, model: Model) -> Outcome:
     """Apply a pass in place and return what it changed."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxfix.nouns.site import label, scope_of
+from onnxfix.surgery.sites.reach import reached
 
 from .region import PlannedNode, Region
 
@@ -51,17 +52,14 @@ class Origins:
         `kept`: names of all values of the planned graph. A fused LayerNormalization comes from the nine nodes it was
         written out in; a MatMul whose weight was folded also from the Transpose of the weight.
         """
-        found: dict[ir.Node, None] = {}
+
+        def absorbed(node: ir.Node) -> Iterator[ir.Node]:
+            makers = (v.producer() for v in node.inputs if v is not None and v.name not in kept)
+            return (maker for maker in makers if maker is not None)
+
         named = [v.name or "" for v in planned.outputs_named()]
-        pending = [n for value in named or [""] if (n := self.find(planned.name, [value])) is not None]
-        while pending:
-            node = pending.pop()
-            if node in found:
-                continue
-            found[node] = None
-            absorbed = (v.producer() for v in node.inputs if v is not None and v.name not in kept)
-            pending.extend(n for n in absorbed if n is not None)
-        return tuple(label(n) for n in reversed(found))
+        last = [n for value in named or [""] if (n := self.find(planned.name, [value])) is not None]
+        return tuple(label(n) for n in reversed(reached(last, absorbed)))
 
     def shapes(self) -> dict[str, ir.Shape]:
         """Shapes that the file states, by value name."""

@@ -11,11 +11,9 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability, Finding, Scalar, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.type_strings import data_type
+from onnxfix.nouns.types.type_strings import HALVES, data_type
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import constant_tensor
-
-HALVES = ("tensor(float16)", "tensor(bfloat16)")
 
 
 class RotaryHalfPrecision:

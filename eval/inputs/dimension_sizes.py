@@ -27,9 +27,12 @@ class Plan:
     names: frozenset[str] = frozenset()
     """Of all dimensions: `batch-size` is one, and no difference of two."""
     drawn: bool = False
-    """One of many small feeds, whose float inputs are louder and softer."""
+    """One of many small feeds, whose float inputs have a `loudness` by chance."""
+    loudness: tuple[float, ...] = (1.0,)
     settings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of inputs that stand for a setting: the numbers that the model knows."""
+    lengths: frozenset[str] = frozenset()
+    """Inputs that say how many tokens or frames of a row there are."""
 
     def setting(self, value: ir.Value, rng: np.random.Generator) -> int | None:
         """The number that a setting gets: the first that is known, in a draw any, and now and then another one."""

@@ -7,7 +7,7 @@ are many small feeds besides: a recurrent network can be right on two inputs and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from onnxfix.surgery.sites.sizes import baked_sizes
 from .demands import Axis, demands
 from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
+from .lengths import lengths
 from .settings import settings
 
 LONG = 512
@@ -59,8 +60,10 @@ def make_feeds(
     sizes: Mapping[Axis, int] | None = None,
     whole_mask: bool = False,
     draws: int = 0,
+    loudness: Sequence[float] = LOUDNESS,
 ) -> list[Feed]:
-    """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead.
+    """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead, whose
+    float inputs have one of these standard deviations each.
 
     Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes, and so is what
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
@@ -79,11 +82,11 @@ def make_feeds(
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
     names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
     frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
-    chosen = settings(inputs)
+    chosen, counted = settings(inputs), lengths(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
     for plan in _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1)):
-        plan = replace(plan, demands=found, names=names, settings=chosen)
+        plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, loudness=tuple(loudness))
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
         arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
@@ -194,9 +197,11 @@ def _array(
     if dtype.is_integer():
         if (chosen := plan.setting(value, rng)) is not None:
             return np.full(shape, chosen, dtype.numpy())
+        if str(value.name) in plan.lengths:  # of 0 tokens a mean or a softmax is NaN
+            return rng.integers(1, max(plan.length, 1) + 1, shape).astype(dtype.numpy())
         high = rows or SMALL_INTEGERS
         return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
-    loudness = rng.choice(LOUDNESS) if plan.drawn else 1.0
+    loudness = rng.choice(plan.loudness) if plan.drawn else 1.0
     return (loudness * rng.standard_normal(shape)).astype(dtype.numpy())
 
 

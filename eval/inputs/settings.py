@@ -10,7 +10,7 @@ from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import integers
 
 # They hand on a number, whatever shape it then has.
-_HAND_ON = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"})
+_HAND_ON = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Gather", "Flatten"})
 _DEPTH = 6
 
 

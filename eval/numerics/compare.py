@@ -5,7 +5,7 @@ them evenly in fp32, where finfo.min swallows the scores, and not in half, where
 such positions out of the error; NaN and infinities count everywhere, since pooling multiplies them by zero and sums.
 
 Draws, which are many and small, make one difference an output: their largest relative error, or the root mean square
-of all, which is what a large batch errs by. Of integers the error varies with the row, by its nature.
+of all. Of integers the error varies with the row, by its nature.
 """
 
 from __future__ import annotations

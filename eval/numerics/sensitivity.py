@@ -26,7 +26,7 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.type_strings import data_type
 
-from .side_by_side import declare_spread, spread_node
+from .spread_function import declare_spread, spread_node
 
 FLOAT = "tensor(float)"
 LARGEST_FP16 = 65504.0

@@ -20,49 +20,14 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.type_strings import data_type
 
+from .spread_function import OF_HALF, declare_spread, spread_node
+
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(bfloat16)")
 OTHER = "half/"
 """In front of every name of the second model."""
-DOMAIN = "onnxfix.eval"
 
-# What a mask holds (finfo.min, in fp16 -16,384) means "never" to a softmax: beyond 16,000 all values are equal.
-OF_HALF = 16000.0
 # Of masks that no half precision has changed; their squares must not overflow.
 OF_FLOAT = 1e15
-_SPREAD = """<opset_import: ["" : %(opset)d], domain: "onnxfix.eval">
-Spread (reference, candidate) => (figures) {
-    all = Constant <value = int64[1] {-1}> ()
-    high = Constant <value = float {%(limit)r}> ()
-    low = Constant <value = float {-%(limit)r}> ()
-    one = Constant <value = float {1.0}> ()
-    zero = Constant <value = float {0.0}> ()
-    infinity = Div (one, zero)
-    ours32 = Cast <to = 1> (reference)
-    theirs32 = Cast <to = 1> (candidate)
-    ours = Reshape (ours32, all)
-    theirs = Reshape (theirs32, all)
-    magnitude = Abs (ours)
-    theirs_magnitude = Abs (theirs)
-    finite = Less (magnitude, infinity)
-    kept = Less (theirs_magnitude, infinity)
-    ours_below = Min (ours, high)
-    ours_within = Max (ours_below, low)
-    theirs_below = Min (theirs, high)
-    theirs_within = Max (theirs_below, low)
-    difference = Sub (theirs_within, ours_within)
-    both = And (finite, kept)
-    error = Where (both, difference, zero)
-    known = Where (finite, ours_within, zero)
-    gone = Not (kept)
-    lost = And (finite, gone)
-    lost_each = Cast <to = 1> (lost)
-    size = Where (finite, magnitude, zero)
-    squared = ReduceSumSquare <keepdims = 1> (error)
-    norm = ReduceSumSquare <keepdims = 1> (known)
-    count = ReduceL1 <keepdims = 1> (lost_each)
-    largest = ReduceMax <keepdims = 1> (size)
-    figures = Concat <axis = 0> (squared, norm, count, largest)
-}"""
 
 
 @dataclass(frozen=True)
@@ -216,20 +181,3 @@ def _move(source: ir.Graph, destination: ir.Graph) -> None:
     for node in list(source):
         source.remove(node)
         destination.append(node)
-
-
-def declare_spread(model: Model, limit: float = OF_HALF) -> None:
-    """Give a model the function `Spread`: (reference, candidate) → squared error and norm, lost entries, largest."""
-    import onnx
-
-    function = ir.from_proto(onnx.parser.parse_function(_SPREAD % {"opset": max(model.opset, 13), "limit": limit}))
-    model.ir.functions[function.identifier()] = function
-    model.ir.opset_imports[DOMAIN] = 1
-
-
-def spread_node(reference: ir.Value, candidate: ir.Value) -> ir.Node:
-    """A node whose one output `NAME/figures` is Spread's vector of four floats."""
-    node = ir.Node(DOMAIN, "Spread", [reference, candidate], name=f"{reference.name}/figures")
-    figures = node.outputs[0]
-    figures.name, figures.type, figures.shape = node.name, ir.TensorType(ir.DataType.FLOAT), ir.Shape([4])
-    return node

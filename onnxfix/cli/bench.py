@@ -15,7 +15,7 @@ from .options import file
 from .output import emit_json
 
 if TYPE_CHECKING:
-    from onnxfix.flows.bench.asked import Bench
+    from onnxfix.flows.bench.benched import Bench
 
 
 @click.command("bench", short_help="Compare models with torch in latency, memory, size and task metrics.")

@@ -42,7 +42,7 @@ def command(checkpoint: Path | None, form: str, **given: Any) -> int:
     """Export CHECKPOINT, a local folder in transformers' format, and verify the result against torch.
 
     The export has dynamic axes `batch` and `sequence` and is compared with torch on an unpadded, a padded and a
-    512-token batch; when they disagree nothing is written.
+    long batch (1,024 tokens, or what the model takes); when they disagree nothing is written.
     """
     from onnxfix.flows.export import export
 

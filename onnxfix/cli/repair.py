@@ -12,7 +12,7 @@ from . import console, options, voice
 from .output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
-    from onnxfix.flows.repair.repair import Repaired
+    from onnxfix.flows.repair.repaired import Repaired
 
 
 def _positive(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:

@@ -104,6 +104,7 @@ def diagnose(
     from onnxfix.nouns.target import Target
 
     from .advice import addressed, next_step
+    from .outputs import path_of
     from .source import on_disk
     from .values import at_least, several
 
@@ -111,7 +112,7 @@ def diagnose(
     at_least("seq", seq, 1, whole=True)
     at_least("timeout", timeout, 0)
     given = Target.resolve(target, engine) if target is not None else None
-    folder = Path(checkpoint) if checkpoint is not None else None
+    folder = path_of("checkpoint", checkpoint, "a folder")
     with on_disk(model) as source, limited("diagnose", timeout, source.bytes, progress) as advance:
         opened = Model.look(source.path, tuple(map(Path, several(custom_op_library))))
         recorded = made_for(opened.ir) if given is None else ""

@@ -81,7 +81,7 @@ def export(
     `factory` (`module:function`): a function that returns a module, or (module, example); it gets the checkpoint.
 
     The export has dynamic axes `batch` and `sequence` and is compared with torch on an unpadded, a padded and a
-    512-token batch; when they disagree nothing is written. Raises OnnxfixError.
+    long batch (1,024 tokens, or what the model takes); when they disagree nothing is written. Raises OnnxfixError.
     """
     from onnxfix.export import run
 

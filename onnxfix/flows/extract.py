@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -106,6 +107,8 @@ def extract(
     for file in (destination, destination.with_suffix(".npz")):
         keep_inputs({"output": file}, read)
     for file in (destination, destination.with_suffix(".npz")):
+        if file.is_dir():
+            raise OnnxfixError(f"{file} is a folder", f"name another file with {arg('output')}")
         if file.exists() and not force:
             raise OnnxfixError(f"{file} exists", f"use {arg('force', True)}, or name another with {arg('output')}")
     at_least("timeout", timeout, 0)
@@ -131,9 +134,24 @@ def _cut(model: Model, border: Border, feeds: Sequence[Feed], output: Path, scop
         _require_same(written, runs)
         arrays: dict[str, Any] = dict(_arrays(runs))
         np.savez(stage / recorded.name, **arrays)
+        with _gone(recorded, stage):
+            place(written.path, written.external_files, output, force=force)
         (stage / recorded.name).replace(recorded)
-        place(written.path, written.external_files, output, force=force)
     return Extracted(model.path, output, border.inputs, border.outputs, sum(1 for _ in part.nodes()), recorded)
+
+
+@contextlib.contextmanager
+def _gone(recorded: Path, stage: Path) -> Iterator[None]:
+    """Without what an earlier part answered, so that death leaves no graph beside the numbers of another."""
+    earlier = stage / f"earlier-{recorded.name}"
+    if recorded.is_file():
+        recorded.replace(earlier)
+    try:
+        yield
+    except BaseException:
+        if earlier.is_file():
+            earlier.replace(recorded)
+        raise
 
 
 def _runs(model: Model, border: Border, feeds: Sequence[Feed]) -> list[_Run]:

@@ -26,12 +26,12 @@ _MADE = (".onnx", ".data", ".npz")
 """Endings of what lies in a checkpoint's folder and is not read from there."""
 
 
-def path_of(name: str, value: Any) -> Path | None:
+def path_of(name: str, value: Any, what: str = "a file") -> Path | None:
     """The path that a keyword names, None for none. Raises OnnxfixError for what is no path, or empty."""
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike) or str(value) in ("", "-"):
-        raise OnnxfixError(f"{arg(name, value)} is no path", "name a file")
+        raise OnnxfixError(f"{arg(name, value)} is no path", f"name {what}")
     return Path(value)
 
 

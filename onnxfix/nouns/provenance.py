@@ -52,10 +52,15 @@ class Provenance:
         return Provenance(**known)
 
 
-def made_for(model: ir.Model) -> str:
-    """The target that repair made a model for; empty for any other model."""
+def repair_record(model: ir.Model) -> dict[str, Any]:
+    """What repair wrote into a model that it made; empty for any other."""
     try:
         record = json.loads(model.metadata_props.get(REPAIR, "{}"))
     except ValueError:
-        return ""
-    return str(record.get("target", "")) if isinstance(record, dict) else ""
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def made_for(model: ir.Model) -> str:
+    """The target that repair made a model for; empty for any other model."""
+    return str(repair_record(model).get("target", ""))

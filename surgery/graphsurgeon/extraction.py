@@ -21,6 +21,7 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.script import Script
 from onnxfix.surgery.sites.half.block_list import in_scope, near_scopes
+from onnxfix.surgery.sites.reach import reached
 
 Dims = Sequence[int | str | None]
 
@@ -190,14 +191,9 @@ def _constant_values(model: Model) -> set[ir.Value]:
 
 def _reached(model: Model, ends: Iterable[ir.Value], stops: set[ir.Value]) -> set[ir.Value]:
     """All values that others are computed from, those in `stops` with nothing behind them."""
-    found: set[ir.Value] = set()
-    pending = list(ends)
-    while pending:
-        value = pending.pop()
-        if value in found:
-            continue
-        found.add(value)
+
+    def sources(value: ir.Value) -> Iterable[ir.Value]:
         producer = value.producer()
-        if producer is not None and value not in stops:
-            pending.extend(_reads(producer, model))
-    return found
+        return _reads(producer, model) if producer is not None and value not in stops else ()
+
+    return set(reached(ends, sources))

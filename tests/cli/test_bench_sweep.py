@@ -83,25 +83,27 @@ def test_what_diagnose_says_is_in_the_document(swept: Done) -> None:
     assert "K001" in {finding["code"] for finding in found["findings"]}
 
 
-def test_resumed_nothing_is_made_or_measured_again(swept: Done, folder: Path) -> None:
+SAME = ("bench", "--sweep", "seed", "--limit", "96", "--rounds", "2", "--no-verify", "--provider", "cpu", "--resume")
+
+
+def test_resumed_nothing_is_made_or_measured_again_and_against_itself_nothing_is_worse(
+    swept: Done, folder: Path
+) -> None:
     made = {path: path.stat().st_mtime_ns for path in (folder / "bench" / "models").glob("*.onnx")}
-    again = onnxfix(
-        "bench", "--sweep", "seed", "--limit", "96", "--rounds", "2", "--no-verify", "--provider", "cpu", "--resume",
-        "--metric", "own:top", "-o", folder / "bench", "--format", "json", cwd=folder,
-    )  # fmt: skip
-    assert json.loads(again.stdout)["rows"] == json.loads(swept.stdout)["rows"]
+    own = ("--metric", "own:top", "-o", folder / "bench", "--baseline", folder / "bench" / "results.parquet")
+    again = onnxfix(*SAME, *own, cwd=folder)
+    assert again.returncode == 0 and "nothing is worse than it was" in again.stdout
+    kept = json.loads((folder / "bench" / "summary.json").read_text())
+    assert kept["rows"] == json.loads(swept.stdout)["rows"] and not kept["regressions"]
     assert made == {path: path.stat().st_mtime_ns for path in (folder / "bench" / "models").glob("*.onnx")}
 
 
-def test_against_itself_nothing_is_worse_and_against_a_better_one_much(swept: Done, folder: Path) -> None:
+def test_against_a_better_one_much_is_worse(swept: Done, folder: Path) -> None:
     results = folder / "bench" / "results.parquet"
-    same = ("bench", "--sweep", "seed", "--limit", "96", "--rounds", "2", "--no-verify", "--provider", "cpu")
-    more = ("--resume", "--metric", "own:top", "-o", folder / "bench", "--baseline")
-    calm = onnxfix(*same, *more, results, cwd=folder)
-    assert calm.returncode == 0 and "nothing is worse than it was" in calm.stdout
     better = pl.read_parquet(results).with_columns(pl.col("size_mb") / 2, pl.col("f1_category") + 0.1)
     better.write_parquet(folder / "better.parquet")
-    worse = onnxfix(*same, *more, folder / "better.parquet", cwd=folder)
+    own = ("--metric", "own:top", "-o", folder / "bench", "--baseline", folder / "better.parquet")
+    worse = onnxfix(*SAME, *own, cwd=folder)
     assert worse.returncode == 1
     assert "worse: onnx-fp32 (legacy): size 3.9 → 7.9 MB" in worse.stdout
     assert "worse: torch fp32: category F1" in worse.stdout

@@ -90,8 +90,9 @@ def test_heads_stay_in_float_unless_asked_for(folder: Path, kind: tuple[str, ...
 
 @pytest.mark.parametrize("kind", [("dynamic",), ("static", *CALIBRATED)])
 def test_a_reduced_range_holds_seven_bits(folder: Path, kind: tuple[str, ...]) -> None:
-    assert np.abs(integers(repaired(folder, "--int8", *kind)[1])).max() == 127
-    assert np.abs(integers(repaired(folder, "--int8", *kind, "--reduce-range")[1])).max() == 64
+    """Unverified, as verification takes seven bits by itself where this CPU saturates eight."""
+    assert np.abs(integers(repaired(folder, "--int8", *kind, "--no-verify")[1])).max() == 127
+    assert np.abs(integers(repaired(folder, "--int8", *kind, "--no-verify", "--reduce-range")[1])).max() == 64
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
@@ -225,6 +226,17 @@ def test_what_is_quantized_already_is_said(plain: Path) -> None:
     assert not (plain / "again.onnx").exists()
 
 
+@pytest.mark.parametrize(("scheme", "said"), [("weight-only", "--int8 dynamic may reach it"), ("dynamic", "")])
+def test_what_was_asked_is_not_advised(tmp_path: Path, scheme: str, said: str) -> None:
+    """No block divides rows of 72 that CUDA reads right, and the output layer reads the same table."""
+    text = """g (int64[b,s] ids) => (float[b,s,90] y) {
+        e = Gather(t, ids) u = Transpose<perm = [1, 0]>(t) y = MatMul(e, u) }"""
+    graphs.model(text, {"t": RNG.normal(0, 0.3, (90, 72)).astype(np.float32)}).save(tmp_path / "m.onnx")
+    done = onnxfix("repair", "m.onnx", "--int8", scheme, "--quantize-heads", cwd=tmp_path)
+    assert done.returncode == (2 if said else 0), done.stderr
+    assert done.stderr.rstrip().endswith(said)
+
+
 def test_half_of_int8_says_to_start_from_the_float_file(plain: Path) -> None:
     wish = ("--int8", "dynamic", "--quantize-heads", "--no-verify", "-o", "d.onnx")
     assert onnxfix("repair", *wish, cwd=plain).returncode == 0
@@ -242,6 +254,31 @@ def up(graph):
     assert done.returncode == 2 and "no rounding errs so much" in done.stderr and "--max-error" not in done.stderr
     done = onnxfix("repair", *WEIGHTS_ALONE, "--max-error", "1e-4", cwd=plain)
     assert done.returncode == 2 and "raise --max-error" in done.stderr
+
+
+@pytest.mark.parametrize(("loud", "advised"), [(16, "raise --max-error"), (45, "this is more than rounding is worth")])
+def test_what_is_advised_depends_on_how_much_is_lost_and_the_layer_is_named(
+    tmp_path: Path, loud: float, advised: str
+) -> None:
+    """One loud channel takes the scale of a whole activation: the others lose 8 % to it, or a third."""
+    rng = np.random.default_rng(5)
+    scales, weights = np.full(32, 1.0), rng.normal(0, 0.2, (32, 64))
+    scales[0], weights[0] = loud, 0
+    graphs.model(
+        """g (float[batch,32] x) => (float[batch,32] y) {
+            s = Mul(x, scales)
+            [mixed] h = MatMul(s, up)
+            y = MatMul(h, down)
+        }""",
+        {
+            name: array.astype(np.float32)
+            for name, array in (("scales", scales), ("up", weights), ("down", rng.normal(0, 0.2, (64, 32))))
+        },
+    ).save(tmp_path / "model.onnx")
+    done = onnxfix("repair", "--int8", "dynamic", "--quantize-heads", "--no-migrate-outliers", cwd=tmp_path)
+    assert done.returncode == 2 and advised in done.stderr and not list(tmp_path.glob("*int8*"))
+    assert ("--max-error" in done.stderr) == (loud == 16)
+    assert "by themselves lose most: mixed" in done.stderr
 
 
 def test_static_int8_names_what_lies_in_a_body(tmp_path: Path) -> None:

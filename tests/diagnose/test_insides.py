@@ -67,3 +67,73 @@ def test_a_branch_is_named() -> None:
     assert [message.rpartition(" (")[2] for message in found] == [
         "in the else branch of If If_y)", "in the then branch of If If_y)",
     ]  # fmt: skip
+
+
+def nested(outer: int, inner: int) -> Model:
+    """A training-mode Dropout in a function that another calls `inner` times, which the graph calls `outer` times."""
+    chain = "".join(f"h{i + 1} = local.block (h{i})\n" for i in range(outer))
+    layers = "".join(f"a{i + 1} = local.layer (a{i})\n" for i in range(inner))
+    return graphs.model(
+        f"""{HEADER} g (float[batch,8] x) => (float[batch,8] y) {{
+        h0 = Relu(x)
+        {chain} y = Identity(h{outer})
+    }}
+    {FUNCTION[:-1]}, "local" : 1]> block (a0) => (b) {{
+        {layers} b = Identity(a{inner})
+    }}
+    {FUNCTION} layer (a) => (b) {{
+        yes = Constant<value = bool {{1}}>()
+        half = Constant<value = float {{0.5}}>()
+        b, mask = Dropout(a, half, yes)
+    }}""".replace('20], "local"', '20, "local"')
+    )
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(1, 1), (2, 3)])
+def test_a_function_that_another_calls_is_counted_by_all_of_its_calls(outer: int, inner: int) -> None:
+    (found,) = [f for f in report(nested(outer, inner)).findings if f.code == "X001"]
+    calls = outer * inner
+    assert (found.evidence["function"], found.evidence["calls"]) == ("layer", calls)
+    assert found.message.endswith(f"(in function layer{f', called {calls} times' if calls > 1 else ''})")
+
+
+def looping(inside: str) -> Model:
+    """A Loop whose body is `inside`, of a to b."""
+    return graphs.model(f"""{HEADER} g (float[batch,8] x, int64 trips) => (float[batch,8] y) {{
+        yes = Constant<value = bool {{1}}>()
+        y = Loop (trips, yes, x) <
+            body = step (int64 i, bool on, float[batch,8] a) => (bool next, float[batch,8] b) {{
+                next = Identity(on)
+                {inside}
+            }}
+        >
+    }}
+    {FUNCTION} layer (a) => (b) {{
+        yes = Constant<value = bool {{1}}>()
+        half = Constant<value = float {{0.5}}>()
+        b, mask = Dropout(a, half, yes)
+    }}""")
+
+
+DROPOUT = "half = Constant<value = float {0.5}>()\n b, mask = Dropout(a, half, on)"
+
+
+@pytest.mark.parametrize(
+    ("inside", "where"),
+    [
+        (DROPOUT.replace("on)", "yes)"), "(in the body of Loop Loop_y)"),
+        ("b = local.layer (a)", "(in function layer, in the body of Loop Loop_y)"),
+        (
+            "c = local.layer (a)\n b = local.layer (c)",
+            "(in function layer, called 2 times, in the body of Loop Loop_y)",
+        ),
+    ],
+    ids=["node", "call", "calls"],
+)
+def test_the_body_of_a_loop_is_named(inside: str, where: str) -> None:
+    (found,) = [f for f in report(looping(inside)).findings if f.code == "X001"]
+    assert found.message.endswith(where)
+
+
+def test_a_loop_without_any_says_nothing() -> None:
+    assert [f for f in report(looping("b = Relu(a)")).findings if f.code == "X001"] == []

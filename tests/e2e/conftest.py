@@ -1,7 +1,9 @@
-"""The bundled checkpoint exported three ways, once for all end-to-end tests."""
+"""The bundled checkpoint exported three ways, once for all end-to-end tests of all processes."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,21 +12,35 @@ import pytest
 from onnxfix.eval.demo import CHECKPOINT
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportSpec
-from onnxfix.flows.repair.repair import Repaired, repair
+from onnxfix.flows.repair.repair import repair
+from onnxfix.flows.repair.repaired import Repaired
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.recipes import Wish
 
-EXPORTS = ("legacy", "dynamo", "unoptimized")
+EXPORTERS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo"}
+
+
+class Exports(dict[str, Path]):
+    """By name, each made when it is first asked for, by one of all processes that run tests."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def __missing__(self, name: str) -> Path:
+        path = self.folder / f"{name}.onnx"
+        with (self.folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                export(ExportSpec(CHECKPOINT, path, exporter=EXPORTERS[name], optimize=name != "unoptimized"))
+        return self.setdefault(name, path)
 
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("exports")
-    for name in EXPORTS:
-        exporter = "legacy" if name == "legacy" else "dynamo"
-        path = folder / f"{name}.onnx"
-        export(ExportSpec(CHECKPOINT, path, exporter=exporter, optimize=name != "unoptimized"))
-    return {name: folder / f"{name}.onnx" for name in EXPORTS}
+    own = tmp_path_factory.getbasetemp()
+    return Exports((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "exports")
 
 
 WEIGHT_ONLY = {"w8-cpu": ("cpu", "fp32", 8), "w8-cuda": ("cuda", "fp16", 8), "w4-cuda": ("cuda", "fp16", 4)}
@@ -32,9 +48,10 @@ WEIGHT_ONLY = {"w8-cpu": ("cpu", "fp32", 8), "w8-cuda": ("cuda", "fp16", 8), "w4
 
 
 @pytest.fixture(scope="session")
-def repaired(exports: dict[str, Path]) -> Callable[[str, str], Repaired]:
+def repaired(exports: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Repaired]:
     """`repaired(name, kind)` with kind fp32, fp16, int8 or one of WEIGHT_ONLY, each made once."""
     made: dict[tuple[str, str], Repaired] = {}
+    folder = tmp_path_factory.mktemp("repaired")
 
     def get(name: str, kind: str) -> Repaired:
         if (name, kind) not in made:
@@ -45,7 +62,7 @@ def repaired(exports: dict[str, Path]) -> Callable[[str, str], Repaired]:
                 wish = Wish(Target.resolve("cpu"), "fp32", "dynamic")
             else:
                 wish = Wish(Target.resolve("cuda"), kind)
-            made[name, kind] = repair(exports[name], wish, exports[name].with_name(f"{name}.{kind}.onnx"))
+            made[name, kind] = repair(exports[name], wish, folder / f"{name}.{kind}.onnx")
         return made[name, kind]
 
     return get

@@ -13,7 +13,7 @@ import pytest
 
 from onnxfix.diagnose.placement.shapes.known_shapes import shapes_at
 from onnxfix.eval.demo import CHECKPOINT
-from onnxfix.flows.repair.repair import Repaired
+from onnxfix.flows.repair.repaired import Repaired
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Sizes
 

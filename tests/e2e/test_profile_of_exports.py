@@ -14,7 +14,7 @@ from onnxfix.eval.profile.node_scopes import TOP, UNKNOWN
 from onnxfix.eval.profile.op_profile import Profile, profile
 from onnxfix.eval.roofline.peak_rates import Peaks, measure_peaks
 from onnxfix.eval.roofline.roofline import roofline
-from onnxfix.flows.repair.repair import Repaired
+from onnxfix.flows.repair.repaired import Repaired
 
 ROWS, LENGTH = 4, 96
 FEED = {name: np.ones((ROWS, LENGTH), np.int64) for name in ("input_ids", "attention_mask")}

@@ -142,7 +142,7 @@ def test_a_state_has_a_row_for_each_row_of_sound(tmp_path: Path) -> None:
     values = weights(k=(8, 1, 48)) | {
         "one": np.array([1]), "two": np.array([2]), "pads": np.array([0, 0, 0, 0, 0, 40]),
     }  # fmt: skip
-    found = answered(graphs.model(STATE, values, opset=18), tmp_path, MadeUp(draws=True))
+    found = answered(graphs.model(STATE, values, opset=18), tmp_path, MadeUp(draws=(1.0,)))
     shapes = {feed.arrays["input"].shape: feed.arrays["state"].shape for feed in (*found.feeds, *found.draws)}
     assert set(shapes.values()) == {(2, 1, 8)}
     assert {1, 48, 512, 1024} <= {size for shape in shapes for size in shape}
@@ -153,5 +153,5 @@ def test_a_state_has_a_row_for_each_row_of_sound(tmp_path: Path) -> None:
 def test_nothing_is_drawn_beside_inputs_that_are_given(tmp_path: Path) -> None:
     path = additive().save(tmp_path / "model.onnx")
     runner = OrtRunner(path, level="none", threads=1, name="source")
-    found = answers(Model.open(path), runner, make_feeds(additive(), longest=16), how=MadeUp(draws=True))
+    found = answers(Model.open(path), runner, make_feeds(additive(), longest=16), how=MadeUp(draws=(1.0,)))
     assert found.draws == [] and len(found.feeds) == 3

@@ -141,3 +141,11 @@ def test_what_is_no_path(value: Any, folder: Path) -> None:
     with pytest.raises(OnnxfixError, match=r"output=.* is no path; name a file"):
         door.export("check", output=value)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("call", [door.repair, door.diagnose, door.bench])
+def test_a_checkpoint_that_is_no_path(call: Any, folder: Path) -> None:
+    before = contents(folder)
+    with pytest.raises(OnnxfixError, match="checkpoint=3 is no path; name a folder"):
+        call("model.onnx", checkpoint=3)
+    assert contents(folder) == before

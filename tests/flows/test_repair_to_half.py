@@ -12,11 +12,14 @@ import twins
 from oracle.random_graphs import random_model
 
 from onnxfix.diagnose.placement.forecast import forecast
+from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.numerics.emulator import emulated
-from onnxfix.flows.repair.repair import Repaired, repair
+from onnxfix.flows.repair.repair import repair
+from onnxfix.flows.repair.repaired import Repaired
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.recipes import Wish, recipe
 
 CUDA = Target.resolve("cuda")
@@ -103,3 +106,18 @@ def test_a_half_model_with_a_mean_of_many_is_made_anew(size: int, many: bool, tm
     done = repaired(graphs.model(text.format(size), weights, 18, ir_version=8), "fp16", tmp_path)
     assert any("sums of many values in half precision" in note for note in done.outcome.notes) is many
     assert [counts for key, *counts in done.findings() if "P005" in key] == ([[1, 0]] if many else [])
+
+
+def test_what_calibration_keeps_is_kept_in_a_result_that_is_not_verified(tmp_path: Path) -> None:
+    """Squares of 300 overflow half, and those of 3 do not."""
+    source = graphs.model("g (float[batch,4] x) => (float[batch,4] y) { k = Mul(x, x)\n y = Sigmoid(k) }")
+    path = source.save(tmp_path / "model.onnx")
+    for factor, kept in ((300, 1), (3, 0)):
+        real = Feed("real", {"x": np.full((2, 4), factor, np.float32)})
+        result = tmp_path / f"{factor}.onnx"
+        done = repair(path, Wish(Target.resolve("cuda"), "fp16"), result, check=False, calibration=[real])
+        (note,) = (note for note in done.outcome.notes if note.startswith("calibrated"))
+        assert note.startswith(f"calibrated on 1 feed: {kept} nodes kept in fp32")
+        made = Model.open(result)
+        (product,) = (node for node in made.nodes() if node.op_type == "Mul")
+        assert infer(made.ir).get(product.outputs[0]) == ("tensor(float)" if kept else "tensor(float16)")

@@ -74,6 +74,16 @@ def test_python_is_interrupted_in_its_own_thread() -> None:
     assert [str(error).split(" did")[0] for error in found] == ["job: counting"]
 
 
+def test_the_stage_that_took_most_of_the_time_is_named_beside_the_one_that_was_late() -> None:
+    with pytest.raises(LateError, match=r"job: last did not end within 1 s, 1 of which went to: first"):  # noqa: SIM117
+        with limited("job", 1.0, 0, lambda step: None) as advance:
+            advance("first")
+            time.sleep(0.8)
+            advance("last")
+            while True:
+                sum(range(100))
+
+
 def test_an_exception_of_the_body_is_its_own() -> None:
     with pytest.raises(KeyError), limited("job", 5, 0, lambda step: None):
         raise KeyError("mine")

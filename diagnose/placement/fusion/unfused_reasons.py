@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from onnxfix.nouns.runtime.provider import Provider
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.type_strings import HALVES
 from onnxfix.surgery.sites.constants import constant_tensor
 
 from .quantized_units import CLIPS, DEQUANTIZE, QUANTIZE, Unit
 
-HALVES = ("tensor(float16)", "tensor(bfloat16)")
 WIDE, NARROW = ("tensor(int16)", "tensor(uint16)"), ("tensor(int4)", "tensor(uint4)", "tensor(int2)", "tensor(uint2)")
 
 

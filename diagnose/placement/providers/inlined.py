@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnxfix.diagnose.placement.region import PlannedNode, Region, captured, sorted_nodes
 from onnxfix.nouns.runtime.kernels import KernelTable
 from onnxfix.nouns.types.schemas import canonical_domain
+from onnxfix.surgery.sites.reach import reached
 
 from .cast_like import as_called
 from .inlined_names import keys, known, operator_of, shared_keys
@@ -137,14 +138,7 @@ def _collapse(
 def _members(roots: list[PlannedNode], inner: list[PlannedNode]) -> list[PlannedNode]:
     """The roots and everything of the group that they are computed from."""
     producer = {value: node for node in inner for value in node.outputs}
-    found: dict[PlannedNode, None] = {}
-    pending = list(roots)
-    while pending:
-        node = pending.pop()
-        if node in found:
-            continue
-        found[node] = None
-        pending.extend(producer[v] for v in node.inputs if v is not None and v in producer)
+    found = reached(roots, lambda node: (producer[v] for v in node.inputs if v is not None and v in producer))
     return sorted(found, key=lambda n: n.order)
 
 

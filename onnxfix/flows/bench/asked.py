@@ -3,82 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.eval.bench.bench import BenchReport
-from onnxfix.eval.figures.verdict import which_is_fastest
 from onnxfix.flows.outputs import keep_folder, keep_inputs, path_of
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
 from onnxfix.nouns.process.progress import Progress, silent
 from onnxfix.nouns.process.scratch import Scratch
-from onnxfix.render.shown import Shown, Summary
-from onnxfix.render.words import plural
 
+from .benched import Bench
 from .data import Wanted
+from .keywords import data_of, given, grid_of, labels_of, provider_of
 
 if TYPE_CHECKING:
     import polars as pl
-    import torch as pytorch
 
     from onnxfix.eval.bench.course import Course
     from onnxfix.eval.bench.quality import Metric
-    from onnxfix.eval.inputs.point import Point
-    from onnxfix.flows.source import ModelLike
 
+    from .keywords import Benched
     from .named import Setup
-
-    Benched: TypeAlias = ModelLike | pytorch.nn.Module
-
-
-@dataclass(frozen=True, repr=False)
-class Bench(BenchReport, Shown):
-    """A report of a bench that can be shown and written; `files` were written."""
-
-    files: tuple[Path, ...] = ()
-
-    def __repr__(self) -> str:
-        count = plural(len(self.rows), "variant")
-        return f"<Bench of {count} on {self.method.provider}: {which_is_fastest(self.fastest)}>"
-
-    def frame(self) -> pl.DataFrame:
-        """One row a variant and point, as results.parquet has them."""
-        from onnxfix.eval.report.files import frame
-
-        return frame(self)
-
-    def to_html(self) -> str:
-        """The page: which variant to deploy, plots, the table."""
-        from onnxfix.diagnose.registry import all_rules
-        from onnxfix.eval.report.markdown import method
-        from onnxfix.eval.report.page import page
-
-        return page(self.as_dict(), method(self), all_rules())
-
-    def to_markdown(self) -> str:
-        from onnxfix.eval.report.markdown import markdown
-
-        return markdown(self)
-
-    def in_short(self) -> Summary:
-        from onnxfix.eval.report.contents import brief
-        from onnxfix.eval.report.markdown import answer
-
-        return Summary(answer(self), brief(self.as_dict()))
-
-    def write(self, folder: Path) -> tuple[Bench, list[Path]]:
-        """Write summary.json, results.parquet, REPORT.md and report.html; a page that cannot be drawn is a note."""
-        from onnxfix.eval.report.files import write_report
-
-        try:
-            return self, write_report(self, folder, self.to_html())
-        except Exception as error:  # hours of measurements must not be lost to a plot
-            note = f"report.html could not be drawn: {type(error).__name__}: {error}"
-            noted = replace(self, notes=(*self.notes, note))
-            return noted, write_report(noted, folder)
 
 
 def bench(
@@ -134,7 +82,7 @@ def bench(
 
     at_least("rounds", rounds, 1, whole=True)
     at_least("threads", threads, 0, whole=True)
-    where, asked = _provider(provider), path_of("output", output)
+    where, asked = provider_of(provider), path_of("output", output)
     if asked is not None:
         # the baseline is read before anything is written: a bench may be compared with the one it takes the place of
         named = {"models": models, "checkpoint": checkpoint, "data": data}
@@ -142,21 +90,21 @@ def bench(
             keep_inputs({"output": asked / name}, named)
         keep_folder(asked, (*NAMES, "parts", *(["models"] if sweep else [])), force)
     own = find_metric(metric) if isinstance(metric, str) and metric else (metric or None)
-    earlier = Path(baseline) if baseline is not None else None
+    earlier = path_of("baseline", baseline)
     if earlier is not None:  # said before hours of work
         check_alike(read(earlier), where, earlier)
     with contextlib.ExitStack() as stack:
         folder = asked or stack.enter_context(Scratch())
-        files, names, modules = _given(models, stack)
+        files, names, modules = given(models, stack)
         wanted = Wanted(
             models=files,
             names=names,
             modules=modules,
-            checkpoint=Path(checkpoint) if checkpoint is not None else None,
+            checkpoint=path_of("checkpoint", checkpoint, "a folder"),
             factory=factory,
-            data=_table(data),
+            data=data_of(data),
             text=text,
-            labels=_labels(label),
+            labels=labels_of(label),
             limit=limit,
             max_length=max_length,
             torch=torch,
@@ -170,7 +118,7 @@ def bench(
         )
         found = setup(wanted, progress)
         course = Course(
-            points=_grid(batch, seq),
+            points=grid_of(batch, seq),
             rounds=rounds,
             provider=where,
             threads=threads,
@@ -210,72 +158,3 @@ def _profiles(found: Setup, report: BenchReport, course: Course, progress: Progr
     variants = [variant for variant in found.variants if variant.name in sound]
     with progress("profile", len(variants)) as advance:
         return profiles(variants, found.workload, course.points[0], course.settings, progress=advance)
-
-
-def _given(
-    models: Benched | Sequence[Benched] | Mapping[str, Benched], stack: contextlib.ExitStack
-) -> tuple[tuple[Path, ...], dict[Path, str], dict[str, pytorch.nn.Module]]:
-    """Files, the names that some have in the report, and torch modules; models in memory are laid on disk."""
-    from onnxfix.flows.source import on_disk
-
-    files, names, modules = [], {}, {}
-    for name, model in _named(models):
-        if type(model).__module__.partition(".")[0] != "onnx" and hasattr(model, "state_dict"):
-            modules[name or type(model).__name__] = cast("pytorch.nn.Module", model)
-            continue
-        source = stack.enter_context(on_disk(cast("ModelLike", model)))
-        files.append(source.path)
-        if name or source.given is not None:
-            names[source.path] = name or f"model {len(files)}"
-    return tuple(files), names, modules
-
-
-def _named(models: Benched | Sequence[Benched] | Mapping[str, Benched]) -> Iterator[tuple[str, Benched]]:
-    if isinstance(models, Mapping):
-        yield from models.items()
-    elif isinstance(models, Sequence) and not isinstance(models, str):
-        yield from (("", model) for model in models)
-    else:
-        yield "", models
-
-
-def _table(data: Any) -> Path | pl.DataFrame | None:
-    from onnxfix.flows.inputs import table_of
-    from onnxfix.nouns.errors import OnnxfixError, arg
-
-    if data is None or isinstance(data, str | Path):
-        return Path(data) if data is not None else None
-    table = table_of(data, "data")
-    if table is None:
-        what = f"{arg('data')} is of type {type(data).__name__}, not a table"
-        raise OnnxfixError(what, "give a polars DataFrame, or the path of a .parquet, .csv, .tsv or .jsonl file")
-    return table
-
-
-def _labels(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Head → column, of `HEAD` and `HEAD=COLUMN`. Raises OnnxfixError."""
-    from onnxfix.nouns.errors import OnnxfixError, arg
-
-    if isinstance(given, Mapping):
-        return dict(given)
-    found = {}
-    for entry in [given] if isinstance(given, str) else given:
-        head, equals, column = entry.partition("=")
-        if not head or (equals and not column):
-            raise OnnxfixError(f"{arg('label', entry)} is not of the form HEAD=COLUMN")
-        found[head] = column or head
-    return found
-
-
-def _grid(batch: int | Sequence[int], seq: int | Sequence[int]) -> tuple[Point, ...]:
-    from onnxfix.eval.inputs.point import grid
-
-    return grid([batch] if isinstance(batch, int) else batch, [seq] if isinstance(seq, int) else seq)
-
-
-def _provider(name: str) -> Literal["cpu", "cuda"]:
-    from onnxfix.eval.run.machine import has_cuda
-
-    if name == "auto":
-        return "cuda" if has_cuda() else "cpu"
-    return cast(Literal["cpu", "cuda"], name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from onnxfix.nouns.errors import OnnxfixError
 if TYPE_CHECKING:
     from onnxfix.eval.bench.bench import Opinion, Variant
     from onnxfix.eval.inputs.workload import Workload
+    from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
 
@@ -42,22 +42,24 @@ def onnx_variant(path: Path, provenance: Provenance | None, name: str | None = N
 
 def read_provenance(path: Path) -> Provenance | None:
     """None for a file without any, and for one that cannot be opened: that becomes a row which says why."""
-    from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
-    try:
-        return Provenance.read(Model.open(path).ir)
-    except OnnxfixError:
-        return None
+    model = _opened(path)
+    return Provenance.read(model.ir) if model else None
 
 
 def repair_record(path: Path) -> dict[str, Any]:
     """What `onnxfix repair` wrote into a file it made; empty for any other file."""
-    from onnxfix.flows.repair.attempts import KEY
+    from onnxfix.nouns import provenance
+
+    model = _opened(path)
+    return provenance.repair_record(model.ir) if model else {}
+
+
+def _opened(path: Path) -> Model | None:
     from onnxfix.nouns.model import Model
 
     try:
-        record = json.loads(Model.open(path).ir.metadata_props.get(KEY, "{}"))
-    except (OnnxfixError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+        return Model.open(path)
+    except OnnxfixError:
+        return None

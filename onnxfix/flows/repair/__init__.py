@@ -1,1 +1,1 @@
-"""The job of repair: attempts, verification, search, what is kept in fp32 after one that erred."""
+"""The job of repair: attempts, verification, search."""

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
-from onnxfix.nouns.errors import OnnxfixError, arg
+from . import keywords
+from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Like, Metric, Precision, Ranges, Scripted
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.flows.inputs import Feeds, Inputs, Shapes
     from onnxfix.flows.source import ModelLike
     from onnxfix.nouns.process.progress import Advance
-    from onnxfix.surgery.recipes import Wish
-    from onnxfix.surgery.script import Script
 
-    from .repair import Repaired
-    from .search.search import SearchWish
-
-Scripted: TypeAlias = str | Path | Callable[[Any], Any]
-Precision = Literal["fp32", "fp16", "bf16"]
-Int8 = Literal["dynamic", "static", "weight-only"]
-Like = Literal["rotary", "norms", "softmax", "mask"]
-Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
-Converter = Literal["onnxfix", "onnxconverter-common", "onnxruntime"]
-Ranges = Literal["minmax", "entropy", "percentile"]
-
-# Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
-# want more of them than a search for what overflows (the bundled model's F1: within 0.008 with 64, 0.002 with 128).
-HALF_ROWS, INT8_ROWS = 64, 128
+    from .repaired import Repaired
 
 
 def repair(
@@ -45,10 +31,10 @@ def repair(
     block_scope: Sequence[str] = (),
     keep_fp32_like: Sequence[Like] = (),
     converter: Converter = "onnxfix",
-    io_types: Literal["keep", "half"] = "keep",
+    io_types: IoTypes = "keep",
     int8: Int8 | None = None,
-    bits: Literal[8, 4] = 8,
-    block_size: Literal[32, 64, 128] | None = None,
+    bits: Bits = 8,
+    block_size: BlockSize | None = None,
     calibration: Ranges = "minmax",
     migrate_outliers: bool = True,
     fuse_attention: bool = False,
@@ -97,7 +83,7 @@ def repair(
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays, shapes_of
     from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
-    from onnxfix.flows.values import at_least, one_of, several
+    from onnxfix.flows.values import at_least, several
     from onnxfix.nouns.process.deadline import limited
     from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
@@ -110,18 +96,10 @@ def repair(
     from .verification.budget import GB
     from .verification.made_up import MadeUp
 
-    for name, value, known in (
-        ("precision", precision, Precision),
-        ("int8", int8, Int8),
-        ("converter", converter, Converter),
-        ("calibration", calibration, Ranges),
-        ("metric", metric, Metric),
-        ("bits", bits, Literal[8, 4]),
-        ("block_size", block_size, Literal[32, 64, 128]),
-        ("io_types", io_types, Literal["keep", "half"]),
-        *(("keep_fp32_like", like, Like) for like in several(keep_fp32_like)),
-    ):
-        one_of(name, value, known)
+    keywords.require_known(
+        precision=precision, int8=int8, converter=converter, calibration=calibration, metric=metric, bits=bits,
+        block_size=block_size, io_types=io_types, keep_fp32_like=keep_fp32_like,
+    )  # fmt: skip
     at_least("max_error", max_error, 0)
     at_least("verify_budget", verify_budget, 0)
     made_up = MadeUp(int((verify_budget or 0) * GB), shapes_of(input))
@@ -131,14 +109,11 @@ def repair(
     keep_inputs({"output": written, "search_log": log}, read)
     at_least("timeout", timeout, 0)
     libraries = tuple(map(Path, several(custom_op_library)))
-    folder = Path(checkpoint) if checkpoint is not None else None
+    folder = path_of("checkpoint", checkpoint, "a folder")
     with on_disk(model) as source, limited("repair", timeout, source.bytes, progress) as progress:
         held: list[Feed] = []
         if calibrate is not None:
-            if int8 == "weight-only" or (not int8 and precision == "fp32"):
-                fitting = f"{arg('precision', 'fp16', 'bf16')}, or {arg('int8', 'static', 'dynamic')}"
-                raise OnnxfixError(f"{arg('calibrate')} needs {fitting}", "leave it out")
-            rows = INT8_ROWS if int8 else HALF_ROWS
+            rows = keywords.calibration_rows(int8, precision)
             held = feeds_of(calibrate, source.path, libraries=libraries, checkpoint=folder, text=text, rows=rows)
         wish = Wish(
             # products of int8 activations are for the CPU: asking for them says where the model shall run
@@ -154,8 +129,8 @@ def repair(
             reduce_range=reduce_range,
             heads=quantize_heads,
             prepare=prepare,
-            scripts=_scripts(script),
-            scripts_last=_scripts(script_last),
+            scripts=keywords.scripts(script),
+            scripts_last=keywords.scripts(script_last),
             converter=converter,
             half=HalfOptions(
                 keep_rotary_fp32=keep_rotary_fp32,
@@ -165,7 +140,7 @@ def repair(
             ),
         )
         destination = written or default_output(source.path, wish)
-        searched = _search(wish, destination, search, metric, max_error, log)
+        searched = keywords.search_wish(wish, destination, search, metric, max_error, log)
         done = job.repair(
             source.path,
             wish,
@@ -188,35 +163,3 @@ def repair(
             return replace(done, source=source.shown)
         memory = source.alike(done.output) if done.output is not None else None
         return replace(done, source=source.shown, output=None, memory=memory)
-
-
-def _scripts(given: Scripted | Sequence[Scripted]) -> tuple[Script, ...]:
-    from onnxfix.flows.values import several
-    from onnxfix.surgery.script import Script
-
-    return tuple(Script.of(each) if callable(each) else Script.load(str(each)) for each in several(given))
-
-
-def _search(
-    wish: Wish, destination: Path, asked: bool, metric: Metric, limit: float | None, log: Path | None
-) -> SearchWish | None:
-    """What to search for, None where that was not asked for. Raises OnnxfixError."""
-    from .search.search import SearchWish
-    from .verification.verification import HALVES, LIMITS
-
-    if not asked:
-        if metric != "rel-l2" or log:
-            raise OnnxfixError(
-                f"{arg('metric')} and {arg('search_log')} need {arg('search', True)}", "add it, or leave them out"
-            )
-        return None
-    if not wish.int8 and wish.precision not in HALVES:
-        raise OnnxfixError(
-            f"{arg('search', True)} needs {arg('precision', 'fp16', 'bf16')}, or {arg('int8')}", "leave it out"
-        )
-    if not wish.prepare:
-        raise OnnxfixError(
-            f"{arg('search', True)} needs a graph that is prepared", f"leave {arg('prepare', False)} out"
-        )
-    named = log or destination.with_name(f"{destination.name}.search.jsonl")
-    return SearchWish(limit if limit is not None else LIMITS[wish.kind], metric, named)

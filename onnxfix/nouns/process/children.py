@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,14 @@ class Child:
         """
         assert self._process.stdout is not None
         job = deadline.current()
-        try:
-            with self._deadline(limit_s if job is None else min(limit_s, job.left())):
-                answer = read(self._process.stdout)
-        except TimeoutError as error:
-            if job is not None and job.left() < limit_s and time.monotonic() >= job.until:
-                raise job.error() from error
-            raise
+        limit_s, late = min(limit_s, job.left()) if job else limit_s, threading.Event()
+        with deadline.after(limit_s, late, self._kill):
+            answer = read(self._process.stdout)
+        if late.is_set():
+            self._end()
+            if job is not None and time.monotonic() >= job.until:
+                raise job.error()
+            raise TimeoutError(f"did not answer within {limit_s:g} s")
         if answer is None:
             raise self._crash()
         succeeded, said = pickle.loads(answer)
@@ -145,27 +146,6 @@ class Child:
             with contextlib.suppress(OSError):
                 stream.close()
         self._scratch.close()
-
-    @contextlib.contextmanager
-    def _deadline(self, limit_s: float) -> Iterator[None]:
-        """Ends the child in time, which ends what is read from it: so it works wherever there are threads."""
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            self._kill()
-
-        timer = threading.Timer(limit_s, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
-        if late.is_set():
-            self._end()
-            raise TimeoutError(f"did not answer within {limit_s:g} s")
 
     def _crash(self) -> CrashedError:
         if self._process.returncode is None:

@@ -33,9 +33,10 @@ last_resort: Callable[[OnnxfixError], None] | None = None
 class LateError(OnnxfixError):
     """A stage did not end in time."""
 
-    def __init__(self, what: str, limit_s: float) -> None:
+    def __init__(self, what: str, limit_s: float, longest: tuple[str, float] | None = None) -> None:
         longer = f"give it longer with {arg('timeout', 'SECONDS')}"
-        super().__init__(f"{what} did not end within {limit_s:.3g} s", longer)
+        spent = f", {longest[1]:.0f} of which went to: {longest[0]}" if longest else ""
+        super().__init__(f"{what} did not end within {limit_s:.3g} s{spent}", longer)
 
 
 class _Late(BaseException):
@@ -54,9 +55,20 @@ class Deadline:
     open: bool = True
     late: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+    begun: float = field(default_factory=time.monotonic)
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds of the stages before this one."""
+
+    def enter(self, stage: str) -> None:
+        now = time.monotonic()
+        self.took[self.stage] = self.took.get(self.stage, 0.0) + now - self.begun
+        self.stage, self.begun = stage, now
 
     def error(self) -> LateError:
-        return LateError(self.stage, self.limit_s)
+        """With the stage that took most, where that is another one than the one it is in and took most of the limit."""
+        longest = max(self.took, key=lambda stage: self.took[stage], default=self.stage)
+        long = longest != self.stage and self.took[longest] > self.limit_s / 2
+        return LateError(self.stage, self.limit_s, (longest.partition(": ")[2], self.took[longest]) if long else None)
 
     def left(self) -> float:
         """Seconds, at least a thousandth: what waits for none waits for ever."""
@@ -99,7 +111,7 @@ def limited(job: str, timeout: float | None, nbytes: int, progress: Advance) -> 
         timer.start()
 
     def advance(step: str) -> None:
-        deadline.stage = f"{job}: {step}"
+        deadline.enter(f"{job}: {step}")
         if deadline.late:
             raise deadline.error()
         progress(step)
@@ -129,19 +141,29 @@ def stopping(what: str, stop: Callable[[], None]) -> Iterator[None]:
     if deadline is None:
         yield
         return
-    limit, fired = min(deadline.run_s, deadline.left()), threading.Event()
+    late = threading.Event()
+    try:
+        with after(min(deadline.run_s, deadline.left()), late, stop):
+            yield
+    finally:
+        if late.is_set():
+            said = deadline.limit_s if deadline.left() <= 1e-3 else deadline.run_s
+            raise LateError(f"{deadline.stage}: {what}", said)
 
-    def late() -> None:
-        fired.set()
+
+@contextlib.contextmanager
+def after(limit_s: float, late: threading.Event, stop: Callable[[], None]) -> Iterator[None]:
+    """A block that takes longer sets `late` and calls `stop`, which ends what it waits for, in any thread."""
+
+    def end() -> None:
+        late.set()
         stop()
 
-    timer = threading.Timer(limit, late)
+    timer = threading.Timer(limit_s, end)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        if fired.is_set():
-            said = deadline.limit_s if deadline.left() <= 1e-3 else deadline.run_s
-            raise LateError(f"{deadline.stage}: {what}", said)
+        timer.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+HALVES = ("tensor(float16)", "tensor(bfloat16)")
 _STRINGS = {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double", ir.DataType.STRING: "string"}
 
 

@@ -11,6 +11,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.reach import reached
 
 SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
 # Arithmetic and data movement that scores and masks are made of, element by element.
@@ -45,18 +46,13 @@ def find(model: Model, types: ElementTypes) -> Iterator[ScoresSite]:
 
 
 def _site(softmax: ir.Node, types: ElementTypes) -> ScoresSite:
-    seen: dict[ir.Node, None] = {}
-    pending = [softmax]
-    while pending:
-        node = pending.pop()
-        if node in seen:
-            continue
-        seen[node] = None
+    def behind(node: ir.Node) -> Iterator[ir.Node]:
         for value in node.inputs:
             producer = value.producer() if value is not None else None
             if producer is not None and types.get(value) in _FLOATS and producer.op_type in _ELEMENTWISE:
-                pending.append(producer)
-    ordered = list(reversed(seen))
+                yield producer
+
+    ordered = reached([softmax], behind)[::-1]
     learned = {node: _learned(node, types, set()) for node in ordered}
     scores = tuple(node for node in ordered if learned[node])
     return ScoresSite(softmax, scores, tuple(node for node in ordered if not learned[node]))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.type_strings import HALVES
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.attention.attention_scores import SOFTMAX
 from onnxfix.surgery.sites.linear.linears import FLOAT_PRODUCTS
+from onnxfix.surgery.sites.reach import reached
 
 FLOAT = "tensor(float)"
-HALVES = ("tensor(float16)", "tensor(bfloat16)")
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,22 @@ def find(model: Model, types: ElementTypes) -> list[Leak]:
     products = [n for n in model.nodes() if n.op_type in FLOAT_PRODUCTS | {"Einsum"}]
     if not any(types.get(n.outputs[0]) in HALVES for n in products):
         return []
-    reached: dict[ir.Node, ir.Node] = {}
+    blamed: dict[ir.Node, ir.Node] = {}
     inside: set[ir.Node] = set()
     for site in rotary.find(model, types):
         inside.update(site.nodes)
         for value in site.outputs:
             for node in _fp32_readers(value, types):
-                reached.setdefault(node, site.trig[0])
+                blamed.setdefault(node, site.trig[0])
     heavy = SOFTMAX | FLOAT_PRODUCTS | {"Einsum"}
-    return [Leak(n, reached[n]) for n in model.nodes() if n in reached and n not in inside and n.op_type in heavy]
+    return [Leak(n, blamed[n]) for n in model.nodes() if n in blamed and n not in inside and n.op_type in heavy]
 
 
 def _fp32_readers(value: ir.Value, types: ElementTypes) -> set[ir.Node]:
     """All nodes that compute in fp32 from a value, directly or through others that do."""
-    found: set[ir.Node] = set()
-    pending = list(value.consumers())
-    while pending:
-        node = pending.pop()
-        if node in found or not any(types.get(v) == FLOAT for v in node.outputs):
-            continue
-        found.add(node)
-        pending.extend(reader for v in node.outputs for reader in v.consumers())
-    return found
+
+    def readers(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
+        nodes = (node for v in values for node in v.consumers())
+        return (node for node in nodes if any(types.get(v) == FLOAT for v in node.outputs))
+
+    return set(reached(readers([value]), lambda node: readers(node.outputs)))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
+from onnxfix.nouns.types.type_strings import HALVES
 from onnxfix.surgery.sites.constants import small_array
 
 # Normalisations that are one operator. Their kernels sum in fp32 whatever the type of the input.
@@ -17,7 +18,6 @@ OPERATORS = frozenset(
     "LayerNormalization RMSNormalization SimplifiedLayerNormalization SkipLayerNormalization GroupNormalization "
     "SkipSimplifiedLayerNormalization InstanceNormalization BatchNormalization LpNormalization GroupNorm".split()
 )
-HALVES = ("tensor(float16)", "tensor(bfloat16)")
 _MEANS = frozenset({"ReduceMean", "ReduceSum"})
 # Reductions that square for themselves; the last takes the root as well.
 _SQUARING = frozenset({"ReduceSumSquare", "ReduceL2"})

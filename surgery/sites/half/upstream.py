@@ -3,13 +3,14 @@ hands its values on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.surgery.sites.reach import reached
 
 # Products sum in fp32 and round their result once; an activation that they make is as good as half gets.
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "FusedMatMul", "Attention"})
@@ -40,20 +41,14 @@ def with_arithmetic_before(model: Model, types: ElementTypes, labels: Iterable[s
 
 def arithmetic_before(nodes: Iterable[ir.Node], types: ElementTypes) -> list[ir.Node]:
     """The same of nodes."""
-    found: dict[ir.Node, None] = {}
-    pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        if node in found:
-            continue
-        found[node] = None
-        if node.op_type in PRODUCTS:
-            continue
-        for value in node.inputs:
+
+    def before(node: ir.Node) -> Iterator[ir.Node]:
+        for value in node.inputs if node.op_type not in PRODUCTS else ():
             producer = value.producer() if value is not None and types.is_float32(value) else None
             if producer is not None and producer.op_type not in PRODUCTS and _passes(producer):
-                pending.append(producer)
-    return list(found)
+                yield producer
+
+    return reached(nodes, before)
 
 
 def _passes(node: ir.Node) -> bool:

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from onnxfix.eval.inputs.text_workload import load_workload
-from onnxfix.flows.bench.asked import Bench, bench
+from onnxfix.flows.bench.asked import bench
+from onnxfix.flows.bench.benched import Bench
 from onnxfix.flows.export import export
 from onnxfix.nouns.errors import OnnxfixError
 

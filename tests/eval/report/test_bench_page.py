@@ -26,7 +26,7 @@ from onnxfix.eval.report.markdown import method
 from onnxfix.eval.report.page import page
 from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.eval.run.engines.pytorch import PyTorch
-from onnxfix.flows.bench.asked import Bench
+from onnxfix.flows.bench.benched import Bench
 from onnxfix.flows.bench.opinions import document as opinion_document
 from onnxfix.flows.bench.opinions import opinions
 from onnxfix.render.axes import ticks

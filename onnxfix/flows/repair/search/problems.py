@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from onnxfix.flows.against.against import noisiest
-from onnxfix.flows.repair.escalation import Kept, keeping, prepared
+from onnxfix.flows.repair.attempts.escalation import Kept, keeping, prepared
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.site import label, layer_of, scope_of
 from onnxfix.nouns.types.inference import infer

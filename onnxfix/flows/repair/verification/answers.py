@@ -98,7 +98,7 @@ def _made_up(
         if slow:
             found = replace(found, said=f"; at {reach:,} tokens: {slow}")
         if took <= SLOW_S:
-            return _with_draws(model, source, found, make) if how.draws else found
+            return _with_draws(model, source, found, make, how.draws) if how.draws else found
         slow, below = slow or f"{reach:,} took {took:.0f} s a time", reach
     if found is not None:
         return found
@@ -108,7 +108,9 @@ def _made_up(
     raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state))
 
 
-def _with_draws(model: Model, source: Runner, found: Answers, make: Callable[..., list[Feed]]) -> Answers:
+def _with_draws(
+    model: Model, source: Runner, found: Answers, make: Callable[..., list[Feed]], loudness: Sequence[float]
+) -> Answers:
     """With small feeds besides, those that the source takes."""
     from onnxfix.eval.run.runners import RunFailure
     from onnxfix.nouns.types.input_roles import role
@@ -116,7 +118,7 @@ def _with_draws(model: Model, source: Runner, found: Answers, make: Callable[...
     begun, drawn = time.monotonic(), []
     count = next(count for size, count in DRAWS if model.weights_bytes <= size)
     of_text = any(role(value) == "ids" for value in model.graph.inputs)
-    for feed in make(draws=min(count, DRAWS_OF_TEXT) if of_text else count):
+    for feed in make(draws=min(count, DRAWS_OF_TEXT) if of_text else count, loudness=loudness):
         with contextlib.suppress(RunFailure):
             found.reference.record(feed.arrays, source)
             drawn.append(feed)

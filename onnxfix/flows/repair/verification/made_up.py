@@ -37,8 +37,8 @@ class MadeUp:
     memory: int = 0
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     half: bool = False
-    draws: bool = False
-    """Whether results may err, by more on some inputs than on others: many small feeds are then made up besides."""
+    draws: tuple[float, ...] = ()
+    """How loud the float inputs of many small feeds are, where results may err by more on some than on others."""
 
 
 def reach_of(feeds: Sequence[Feed]) -> int:
@@ -91,7 +91,12 @@ def _gigabytes(count: int) -> str:
 
 
 def _sized(
-    model: Model, longest: int, shapes: Mapping[str, tuple[int, ...]], sizes: Sequence[dict[Axis, int]], draws: int = 0
+    model: Model,
+    longest: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    sizes: Sequence[dict[Axis, int]],
+    draws: int = 0,
+    loudness: Sequence[float] = (),
 ) -> list[Feed]:
     """Feeds of the first sizes, or draws of all of them in equal parts."""
     from onnxfix.eval.inputs.feeds import make_feeds
@@ -99,7 +104,7 @@ def _sized(
     made = functools.partial(make_feeds, model, longest=longest, shapes=shapes)
     if not draws:
         return made(sizes=sizes[0])
-    each = [made(sizes=one, draws=draws // len(sizes), seed=seed) for seed, one in enumerate(sizes)]
+    each = [made(sizes=one, draws=draws // len(sizes), loudness=loudness, seed=seed) for seed, one in enumerate(sizes)]
     return [replace(feed, name=f"draw {i}") for i, feed in enumerate(itertools.chain(*each), start=1)]
 
 

@@ -5,53 +5,31 @@ That provider computes half precision in fp32, so half models are also run in an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import DIAGNOSE, OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.process.progress import Advance
 from onnxfix.nouns.site import Site
-from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import random_numbers
 
 from .answers import answers
-from .made_up import LENGTHS, SHORTER, MadeUp
-from .words import advice, in_figures
+from .check import Check
+from .made_up import LENGTHS, SHORTER
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.eval.run.runners import Runner
 
-# Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
-# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
-LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
-HALVES = ("fp16", "bf16")
 # A source that differs from itself by more draws random numbers; threads may sum in another order.
 REPEATED = 1e-6
 # Weights from here on: two sessions of twice that size would not fit beside each other on a small machine.
 LARGE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Check:
-    """What is asked of a result: `exact` wants equal bits without optimisation, else errors up to `limit`. `precision`
-    is what its activations are computed in."""
-
-    exact: bool
-    kind: str
-    limit: float
-    precision: str
-    padding: bool = True
-    """Whether rows of padding are compared, too: an operator may answer something else there, which nothing reads."""
-    made_up: MadeUp = field(default_factory=MadeUp)
-    """How inputs are made up where none are given."""
-
-    @property
-    def half(self) -> bool:
-        return self.precision in HALVES
 
 
 class Verification:
@@ -61,17 +39,22 @@ class Verification:
     """
 
     def __init__(
-        self, model: Model, source: Path, check: Check, given: Sequence[Feed] = (), more: Sequence[Feed] = ()
+        self,
+        model: Model,
+        source: Path,
+        check: Check,
+        given: Sequence[Feed] = (),
+        more: Sequence[Feed] = (),
+        progress: Advance = lambda step: None,
     ) -> None:
         from onnxfix.eval.run.runners import LoadFailure
 
-        self.model, self.source, self.check = model, source, check
+        self.model, self.source, self.check, self.progress = model, source, check, progress
         self.drawing = random_numbers.drawing(model)
-        self._not_a_number: Site | Literal[False] | None = False
         try:
             runner = self._runner(model, source, "none", self._threads, "source")
             lengths = LENGTHS if check.half else SHORTER
-            how = replace(check.made_up, half=check.half, draws=check.kind != "fp32")
+            how = replace(check.made_up, half=check.half)
             found = answers(model, runner, given, lengths, more, how)
         except LoadFailure as error:
             raise OnnxfixError(
@@ -90,6 +73,7 @@ class Verification:
         from onnxfix.eval.run.session import beside, on_disk
 
         how = "half precision emulated node by node"
+        self.progress("verify with every node rounded to half precision")
         if self.drawing:
             return self._compare(self.reference, emulated(seeded(result)), result.path, "none", how)
         rounded = emulated(result)
@@ -108,6 +92,7 @@ class Verification:
         from onnxfix.eval.run.load_check import require_survival
         from onnxfix.eval.run.runners import LoadFailure
 
+        self.progress("verify on CPU")
         require_survival(result.path, self._libraries)
         reference: Runner = self.reference
         if not self.check.half:
@@ -127,8 +112,9 @@ class Verification:
         worst = {d.feed for d in comparison.differences}
         return [*self.feeds, *(feed for feed in self.draws if feed.name in worst)]
 
-    def not_a_number(self) -> tuple[Site | None, str] | None:
-        """Where the source makes NaN by itself, and how many in which output; None where its outputs hold none."""
+    @functools.cached_property
+    def not_a_number(self) -> str:
+        """How many NaN the source makes by itself, in which output, and where first; empty where it makes none."""
         import numpy as np
 
         for feed in self.feeds:
@@ -136,51 +122,17 @@ class Verification:
                 count = int(np.count_nonzero(np.isnan(array))) if array.dtype.kind == "f" else 0
                 if count:
                     said = f"NaN in {count:,} of {array.size:,} entries of output {name} on the {feed.name} feed"
-                    return self._first_nan(feed), said
-        return None
+                    return said + self._first_nan(feed)
+        return ""
 
-    def _first_nan(self, feed: Feed) -> Site | None:
+    def _first_nan(self, feed: Feed) -> str:
         from onnxfix.eval.numerics import not_a_number
 
-        if self._not_a_number is False:
-            try:
-                self._not_a_number = not_a_number.first(self.model, feed)
-            except OnnxfixError:  # operators without a kernel, or a graph that is too large with all that is counted
-                self._not_a_number = None
-        return self._not_a_number
-
-    def require(self, comparison: Comparison, result: Model) -> None:
-        """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
-        lost = any(d.new_nonfinite for d in comparison.differences)
-        if not lost and len(comparison.never_compared) == len({d.output for d in comparison.differences}):
-            raise OnnxfixError(
-                "nothing could be compared: no output of the source holds a finite number on these inputs",
-                f"give other inputs with {arg('feeds', 'FILE.npz')}, or use {arg('verify', False)}",
-            )
-        if self.check.exact and "optimisation none" in comparison.how and not comparison.identical:
-            raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
-        if comparison.worst.new_nonfinite and self.check.kind.startswith("int"):
-            self._refuse_spread_nan(comparison)
-        if not comparison.within(self.check.limit):
-            blamed = self._blame(comparison, result) if self.check.half else ""
-            raise OnnxfixError(
-                f"the repaired model differs from the source by {in_figures(comparison)} "
-                f"(limit {self.check.limit:g}){blamed}",
-                advice(comparison, self.check.half),
-            )
-
-    def _refuse_spread_nan(self, comparison: Comparison) -> None:
-        """One scale for a whole activation: a single NaN in it makes all of it NaN. Raises OnnxfixError."""
-        own = self.not_a_number()
-        if own is None:
-            return
-        site, said = own
-        raise OnnxfixError(
-            f"the source itself makes {said}{f', first in {site}' if site else ''}; integers take one scale for a "
-            f"whole activation, so that {in_figures(comparison)} follow where the source is finite",
-            "nothing was written; mask with the lowest finite number and not with -inf in the export, or give inputs "
-            f"without such rows with {arg('feeds', 'FILE.npz')}",
-        )
+        try:
+            site = not_a_number.first(self.model, feed)
+        except OnnxfixError:  # operators without a kernel, or a graph that is too large with all that is counted
+            return ""
+        return f", first in {site}" if site else ""
 
     @property
     def _threads(self) -> int:
@@ -216,36 +168,14 @@ class Verification:
             reference,
             candidate,
             (*self.feeds, *self.draws),
-            valid_only=self.check.half or not self.check.padding,
             how=how,
+            valid_only=self.check.half or not self.check.padding,
+            mean=self.check.kind.startswith("int"),
         )
         candidate.close()
         if reference is not self.reference:
             reference.close()
         return comparison
-
-    def _blame(self, comparison: Comparison, result: Model) -> str:
-        """The node at which the two part, empty where no single one can be named."""
-        from onnxfix.eval.numerics.emulator import emulated
-        from onnxfix.eval.numerics.side_by_side import profile, worst
-        from onnxfix.eval.run.seeded import seeded
-
-        feed = next((f for f in (*self.feeds, *self.draws) if f.name == comparison.worst.feed), self.feeds[0])
-        try:
-            found = worst(profile(seeded(self.model), emulated(seeded(result)), feed))
-        except OnnxfixError:  # a graph that cannot be joined with itself: custom operators, unnamed values
-            return ""
-        if found is None:
-            return ""
-        reach = f", whose result reaches {found.largest:,.0f}" if found.lost else ""
-        return f"; the worst node is {found.site}{reach}"
-
-
-def require_typed(result: Model) -> None:
-    """Every value of a conversion must have one type that its operators take. Raises OnnxfixError for the first not."""
-    conflicts = infer(result.ir).conflicts
-    if conflicts:
-        raise OnnxfixError(f"the conversion left a type conflict: {conflicts[0].message}", "please report this")
 
 
 def _require_repeatable(model: Model, source: Runner, reference: Runner, feed: Feed) -> None:

@@ -11,17 +11,16 @@ from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.counts import plural
 
 if TYPE_CHECKING:
-    from .verification import Check, Verification
+    from .check import Check
+    from .verification import Verification
 
 # Twice what 8 bits may lose: from here on a quantized result is said to be rough.
 ROUGH = 0.1
 # Beyond these an integer result is another one, and no rough one: unlike numbers of one size differ by 1.4, and a
 # transposed or permuted weight gave 0.9.
 LARGEST_ROUNDING, LEAST_COSINE = 0.5, 0.85
-_ADVICE = (
-    f"nothing was written; {arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms, "
-    f"{arg('block_node')} what you name, or raise {arg('max_error')}"
-)
+# Errors that are still a rough rounding somebody may want: twice the limits; 4 bits a weight have a wide one.
+ACCEPTABLE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 0.1, "int8": 0.1, "int4": 0.3}
 
 
 def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
@@ -46,7 +45,7 @@ def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
 
 
 def _drawn(comparisons: Sequence[Comparison], check: Check) -> str:
-    """Of small feeds beside the large ones; their error is a mean where integers are."""
+    """Of small feeds beside the large ones; where integers are, theirs is a mean."""
     of_draws = [d for c in comparisons for d in c.differences if d.draws]
     if not of_draws:
         return ""
@@ -86,14 +85,26 @@ def in_figures(comparison: Comparison) -> str:
     return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} {where}"
 
 
-def advice(comparison: Comparison, half: bool) -> str:
-    """What to do about an error. A larger limit where rounding explains it, and not where another answer came out."""
-    if half:
-        return _ADVICE
+def advice(comparison: Comparison, kind: str, scheme: str = "") -> str:
+    """What to do about an error of a result of a kind of precision, and of a scheme of quantization. A larger limit is
+    advised for an error that is rounding and that somebody may want, what to keep in float for one that is too much of
+    it, and neither where another answer came out."""
     name = arg("block_node")
-    if _is_rounding(comparison):
+    acceptable = comparison.sound and comparison.rel_l2 <= ACCEPTABLE[kind]
+    if kind in ("fp16", "bf16"):
+        ways = [f"{arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms"]
+        ways += [f"{name} what you name", *([f"or raise {arg('max_error')}"] if acceptable else [])]
+        return f"nothing was written; {', '.join(ways)}"
+    if not _is_rounding(comparison) or (kind == "fp32" and not acceptable):
+        return f"nothing was written; no rounding errs so much: keep nodes in float with {name}, or report it"
+    if acceptable:
         return f"nothing was written; raise {arg('max_error')} or keep nodes with {name}"
-    return f"nothing was written; no rounding errs so much: keep nodes in float with {name}, or report it"
+    finer = f"{arg('int8', 'weight-only')} rounds weights alone"
+    if scheme == "weight-only":
+        finer = f"{arg('bits', 8)} or a smaller {arg('block_size')} errs less" if kind == "int4" else ""
+        finer = finer or f"a smaller {arg('block_size')} errs less"
+    keep = f"{arg('search', True)} keeps in float the few layers that need it, {name} what you name"
+    return f"nothing was written; this is more than rounding is worth: {keep}, and {finer}"
 
 
 def _is_rounding(comparison: Comparison) -> bool:

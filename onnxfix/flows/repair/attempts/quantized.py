@@ -28,8 +28,8 @@ def still_int8(wish: Wish, model: Model) -> tuple[str, ...]:
     return (f"{said}: for {wish.precision} start from the float file that it was quantized from",)
 
 
-def require_quantized(result: Model, source: Model, notes: Sequence[str]) -> None:
-    """A quantization that did nothing is not a result. Raises OnnxfixError with the first reason."""
+def require_quantized(result: Model, source: Model, notes: Sequence[str], scheme: str) -> None:
+    """A quantization of a scheme that did nothing is not a result. Raises OnnxfixError with the first reason."""
     from onnxfix.surgery.sites.linear import embeddings, linears
 
     found, tables = linears.find(result), list(embeddings.find(result))
@@ -44,5 +44,6 @@ def require_quantized(result: Model, source: Model, notes: Sequence[str]) -> Non
     why = skipped[0].reason if skipped else "no MatMul or Gemm has a constant weight"
     left = next((note.partition(": ")[2] for note in notes if "stays in float: " in note), "")
     where = f"{plural(len(skipped), 'linear')} skipped, the first because " if skipped else ""
-    advice = f"{arg('int8', 'weight-only', 'dynamic')} may reach it" if left else "int8 needs float weights"
+    others = [other for other in ("weight-only", "dynamic") if other != scheme]
+    advice = f"{arg('int8', *others)} may reach it" if left else "int8 needs float weights"
     raise OnnxfixError(f"nothing was quantized: {where}{left or why}", f"nothing was written; {advice}")

@@ -52,6 +52,7 @@ def harmed(
     """
     from onnxfix.eval.numerics.sensitivity import beyond, harms, in_words, names
 
+    progress("find what half precision harms")
     base = prepared(model, wish)
     types = infer(base.ir)
     already = set(dict(kept_by_structure(base, wish)))

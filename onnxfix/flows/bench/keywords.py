@@ -1,0 +1,85 @@
+"""Keywords of bench: what those that may be given in several ways become."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from onnxfix.nouns.errors import OnnxfixError, arg
+
+if TYPE_CHECKING:
+    import polars as pl
+    import torch as pytorch
+
+    from onnxfix.eval.inputs.point import Point
+    from onnxfix.flows.source import ModelLike
+
+    Benched: TypeAlias = ModelLike | pytorch.nn.Module
+
+
+def given(
+    models: Benched | Sequence[Benched] | Mapping[str, Benched], stack: contextlib.ExitStack
+) -> tuple[tuple[Path, ...], dict[Path, str], dict[str, pytorch.nn.Module]]:
+    """Files, the names that some have in the report, and torch modules; models in memory are laid on disk."""
+    from onnxfix.flows.source import on_disk
+
+    files, names, modules = [], {}, {}
+    for name, model in _named(models):
+        if type(model).__module__.partition(".")[0] != "onnx" and hasattr(model, "state_dict"):
+            modules[name or type(model).__name__] = cast("pytorch.nn.Module", model)
+            continue
+        source = stack.enter_context(on_disk(cast("ModelLike", model)))
+        files.append(source.path)
+        if name or source.given is not None:
+            names[source.path] = name or f"model {len(files)}"
+    return tuple(files), names, modules
+
+
+def _named(models: Benched | Sequence[Benched] | Mapping[str, Benched]) -> Iterator[tuple[str, Benched]]:
+    if isinstance(models, Mapping):
+        yield from models.items()
+    elif isinstance(models, Sequence) and not isinstance(models, str):
+        yield from (("", model) for model in models)
+    else:
+        yield "", models
+
+
+def data_of(data: Any) -> Path | pl.DataFrame | None:
+    from onnxfix.flows.inputs import table_of
+
+    if data is None or isinstance(data, str | Path):
+        return Path(data) if data is not None else None
+    table = table_of(data, "data")
+    if table is None:
+        what = f"{arg('data')} is of type {type(data).__name__}, not a table"
+        raise OnnxfixError(what, "give a polars DataFrame, or the path of a .parquet, .csv, .tsv or .jsonl file")
+    return table
+
+
+def labels_of(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Head → column, of `HEAD` and `HEAD=COLUMN`. Raises OnnxfixError."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    found = {}
+    for entry in [given] if isinstance(given, str) else given:
+        head, equals, column = entry.partition("=")
+        if not head or (equals and not column):
+            raise OnnxfixError(f"{arg('label', entry)} is not of the form HEAD=COLUMN")
+        found[head] = column or head
+    return found
+
+
+def grid_of(batch: int | Sequence[int], seq: int | Sequence[int]) -> tuple[Point, ...]:
+    from onnxfix.eval.inputs.point import grid
+
+    return grid([batch] if isinstance(batch, int) else batch, [seq] if isinstance(seq, int) else seq)
+
+
+def provider_of(name: str) -> Literal["cpu", "cuda"]:
+    from onnxfix.eval.run.machine import has_cuda
+
+    if name == "auto":
+        return "cuda" if has_cuda() else "cpu"
+    return cast(Literal["cpu", "cuda"], name)

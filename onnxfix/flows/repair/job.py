@@ -1,0 +1,121 @@
+"""Job: one repair from what was asked to a result that is within the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from onnxfix.nouns.comparison import Comparison
+from onnxfix.nouns.errors import Sentence, arg
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.types.counts import plural
+from onnxfix.surgery.recipes import Wish
+
+from .attempts import corrections, escalation
+from .attempts.attempts import Attempt, Attempts
+from .search.problems import REASON
+from .search.search import Answer, SearchWish, search
+from .verification import interface, other_batches
+from .verification.check import Check
+from .verification.made_up import MadeUp
+from .verification.verdict import require, require_typed
+from .verification.verification import Verification
+from .verification.words import in_words, rough
+
+if TYPE_CHECKING:
+    from onnxfix.eval.inputs.feeds import Feed
+
+
+class Job:
+    """`wish`: what is asked, which calibration and search add to."""
+
+    def __init__(self, wish: Wish, attempts: Attempts, made_up: MadeUp | None = None) -> None:
+        self.wish, self.attempts, self.origin = wish, attempts, attempts.origin
+        self.kind, self.made_up, self.notes = wish.kind, made_up or MadeUp(), attempts.origin.notes
+
+    def calibrate(self, feeds: Sequence[Feed]) -> None:
+        """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
+        self.origin.progress("calibrate")
+        kept, worst = escalation.harmed(self.origin.model, self.wish, feeds, self.origin.progress)
+        self.wish = escalation.keeping(self.wish, kept)
+        many = plural(len(feeds), "feed")
+        self.notes.append(f"calibrated on {many}: {len(kept)} nodes kept in fp32{'; ' if worst else ''}{worst}")
+
+    def search(self, asked: SearchWish, feeds: Sequence[Feed]) -> Answer:
+        """Keep in float the few nodes that bring the error within a limit. Raises OnnxfixError when none do."""
+        held = self._verification(self._check(False, asked.limit), feeds)
+        if corrections.may_saturate(self.wish):  # else what is found is what this CPU saturates
+            self.wish = replace(self.wish, reduce_range=True)
+            self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
+        answer = search(self.origin.model, self.wish, held, asked, self.origin.progress)
+        self.wish = escalation.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
+        how = " ".join(arg(*pattern) for pattern in answer.patterns) or "nothing needs to be kept"
+        said = f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}"
+        self.notes.append(Sentence(said))
+        return answer
+
+    def _check(self, exact: bool, limit: float) -> Check:
+        made_up = replace(self.made_up, draws=self._loudness())
+        padding, scheme = not self.wish.fuse, self.wish.int8
+        return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, scheme)
+
+    def _verification(self, check: Check, feeds: Sequence[Feed], more: Sequence[Feed] = ()) -> Verification:
+        meant = self.origin.meant
+        return Verification(meant, meant.path, check, feeds, more, self.origin.progress)
+
+    def _loudness(self) -> tuple[float, ...]:
+        """Of draws. What integers resolve is of the size of what their scales were taken from, or of the loudest."""
+        from onnxfix.eval.inputs.feeds import LOUDNESS
+
+        if self.wish.int8 == "static" or self.kind == "fp32":
+            return ()
+        return (1.0,) if self.wish.int8 else LOUDNESS
+
+    def verified(
+        self, limit: float, feeds: Sequence[Feed], more: Sequence[Feed] = ()
+    ) -> tuple[Attempt, tuple[Comparison, ...], str]:
+        """The result that is within the limit, what it was compared by, and that in words. Raises OnnxfixError.
+
+        `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
+        """
+        origin = self.origin
+        done = self.attempts.make(self.wish)
+        if self.wish.scripts or self.wish.scripts_last:
+            interface.require_same(origin.model, done.result, self.wish)
+        origin.progress("verify")
+        check = self._check(done.steps.applicability is Applicability.EXACT, limit)
+        held = self._verification(check, feeds, more)
+        emulated: tuple[Comparison, ...] = ()
+        if check.half:
+            require_typed(done.result)
+            # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
+            aim = limit if done.wish.int8 else min(limit, escalation.AIMS[self.kind])
+            done, comparison = corrections.within_aim(self.attempts, self.wish, done, held, aim)
+            require(held, comparison, done.result)
+            emulated = (comparison,)
+        done, measured = corrections.within_16_bits(self.attempts, done, held)
+        done = corrections.told_of_source(origin, done, held)
+        if own := held.not_a_number:
+            done = done.noted(f"the source itself makes {own}: compared where it is finite")
+        comparisons = (*emulated, *measured)
+        for comparison in comparisons:
+            require(held, comparison, done.result)
+        done = done.noted(*rough(comparisons, check))
+        words = in_words(comparisons, held) + (", against the source widened to fp32" if origin.halves else "")
+        error = self._error_of_other_batches(done, held)
+        if error is None:
+            return done, comparisons, words
+        if error > limit:
+            self.wish = replace(self.wish, free_batch=False)
+            return self.verified(limit, feeds, more)
+        return done, comparisons, f"{words}; other batches row by row, error at most {error:.1e}"
+
+    def _error_of_other_batches(self, done: Attempt, held: Verification) -> float | None:
+        axes = other_batches.freed(self.origin.model, done.result)
+        if not axes:
+            return None
+        error = other_batches.error(axes, self.origin.model, done.result, held.feeds, held.reference)
+        if error > held.check.limit:
+            self.notes.append(f"the batch of {axes[0].size} stays baked in: on other batches rows err by {error:.1e}")
+        return error

@@ -1,0 +1,84 @@
+"""Keywords of repair: what each may be, and what those that need more than a look become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from onnxfix.flows.values import one_of, several
+from onnxfix.nouns.errors import OnnxfixError, arg
+
+if TYPE_CHECKING:
+    from onnxfix.surgery.recipes import Wish
+    from onnxfix.surgery.script import Script
+
+    from .search.search import SearchWish
+
+Scripted: TypeAlias = str | Path | Callable[[Any], Any]
+Precision = Literal["fp32", "fp16", "bf16"]
+Int8 = Literal["dynamic", "static", "weight-only"]
+Like = Literal["rotary", "norms", "softmax", "mask"]
+Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
+IoTypes = Literal["keep", "half"]
+Bits = Literal[8, 4]
+BlockSize = Literal[32, 64, 128]
+Converter = Literal["onnxfix", "onnxconverter-common", "onnxruntime"]
+Ranges = Literal["minmax", "entropy", "percentile"]
+
+# Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
+# want more of them than a search for what overflows (the bundled model's F1: within 0.008 with 64, 0.002 with 128).
+HALF_ROWS, INT8_ROWS = 64, 128
+_KNOWN = {
+    "precision": Precision, "int8": Int8, "converter": Converter, "calibration": Ranges, "metric": Metric,
+    "bits": Bits, "block_size": BlockSize, "io_types": IoTypes, "keep_fp32_like": Like,
+}  # fmt: skip
+
+
+def require_known(**given: Any) -> None:
+    """Raise OnnxfixError for a keyword, of those that are one word of a few, with another value."""
+    for name, value in given.items():
+        for each in several(value) if name == "keep_fp32_like" else (value,):
+            one_of(name, each, _KNOWN[name])
+
+
+def calibration_rows(int8: Int8 | None, precision: Precision | None) -> int:
+    """How many texts a calibration runs on. Raises OnnxfixError where there is nothing to calibrate."""
+    if int8 == "weight-only" or (not int8 and precision == "fp32"):
+        fitting = f"{arg('precision', 'fp16', 'bf16')}, or {arg('int8', 'static', 'dynamic')}"
+        raise OnnxfixError(f"{arg('calibrate')} needs {fitting}", "leave it out")
+    return INT8_ROWS if int8 else HALF_ROWS
+
+
+def scripts(given: Scripted | Sequence[Scripted]) -> tuple[Script, ...]:
+    from onnxfix.flows.values import several
+    from onnxfix.surgery.script import Script
+
+    return tuple(Script.of(each) if callable(each) else Script.load(str(each)) for each in several(given))
+
+
+def search_wish(
+    wish: Wish, destination: Path, asked: bool, metric: Metric, limit: float | None, log: Path | None
+) -> SearchWish | None:
+    """What to search for, None where that was not asked for. Raises OnnxfixError."""
+    from onnxfix.surgery.passes.convert_to_half import HALVES
+
+    from .search.search import SearchWish
+    from .verification.check import LIMITS
+
+    if not asked:
+        if metric != "rel-l2" or log:
+            raise OnnxfixError(
+                f"{arg('metric')} and {arg('search_log')} need {arg('search', True)}", "add it, or leave them out"
+            )
+        return None
+    if not wish.int8 and wish.precision not in HALVES:
+        raise OnnxfixError(
+            f"{arg('search', True)} needs {arg('precision', 'fp16', 'bf16')}, or {arg('int8')}", "leave it out"
+        )
+    if not wish.prepare:
+        raise OnnxfixError(
+            f"{arg('search', True)} needs a graph that is prepared", f"leave {arg('prepare', False)} out"
+        )
+    named = log or destination.with_name(f"{destination.name}.search.jsonl")
+    return SearchWish(limit if limit is not None else LIMITS[wish.kind], metric, named)

@@ -1,0 +1,34 @@
+"""Check: what is asked of a result before it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onnxfix.surgery.passes.convert_to_half import HALVES
+
+from .made_up import MadeUp
+
+# Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
+# int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
+LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is asked of a result: `exact` wants equal bits without optimisation, else errors up to `limit`. `precision`
+    is what its activations are computed in."""
+
+    exact: bool
+    kind: str
+    limit: float
+    precision: str
+    padding: bool = True
+    """Whether rows of padding are compared, too: an operator may answer something else there, which nothing reads."""
+    made_up: MadeUp = field(default_factory=MadeUp)
+    """How inputs are made up where none are given."""
+    scheme: str = ""
+    """Of a quantization: dynamic, static or weight-only."""
+
+    @property
+    def half(self) -> bool:
+        return self.precision in HALVES
