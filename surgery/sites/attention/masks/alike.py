@@ -11,11 +11,8 @@ from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
 from .computed.cone import Cone
-from .computed.grid import Grid, Point
-from .computed.samples import PAST, TYPICAL
+from .computed.grid import Grid
 
-# Two points tell how sizes grow with both axes; samples need the shapes at these anyway.
-_POINTS = (TYPICAL, Point(1, 150), Point(3, 5, PAST))
 _LARGEST = 1 << 25
 """Bytes of a constant whose content is compared; larger ones are alike where they are the same."""
 
@@ -49,8 +46,7 @@ class Alike:
 
     def _shapes(self, value: ir.Value | None) -> tuple[Shape | None, ...]:
         """At points that tell how a shape grows."""
-        points = _POINTS if self._grid.has_past else _POINTS[:-1]
-        return tuple(self._grid.shape(value, point) for point in points) if value is not None else ()
+        return tuple(self._grid.shape(value, point) for point in self._grid.base) if value is not None else ()
 
     def _number(self, what: object) -> int:
         return self._numbers.setdefault(what, len(self._numbers))

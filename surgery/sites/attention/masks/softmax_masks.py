@@ -15,10 +15,9 @@ from onnxfix.nouns.types.type_strings import data_type
 from . import reading, score_path
 from .alike import Alike
 from .computed import cone
-from .computed.grid import Grid
+from .computed.grid import BASE, Grid
 from .computed.observing import PRECISIONS, Observer
 from .computed.program import Program
-from .computed.samples import TYPICAL
 from .dependence import Dependence
 from .mask import Mask, Refusal, RefusedError
 
@@ -65,7 +64,7 @@ class SoftmaxMasks:
         shape = scores.shape if scores is not None else None
         if scores is None or shape is not None:
             return None if shape is None else len(shape)
-        walked = self._grid.shape(scores, TYPICAL)
+        walked = self._grid.shape(scores, BASE[0])
         return None if walked is None else len(walked)
 
     def _of(self, target: ir.Value, leaves: Sequence[ir.Value], elementwise: bool, hides: bool) -> Mask | Refusal:

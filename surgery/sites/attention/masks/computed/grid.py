@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -22,6 +23,10 @@ class Point:
     batch: int
     length: int
     past: int = 0
+
+
+BASE = (Point(3, 17), Point(1, 150), Point(2, 1200))
+WITH_PAST = Point(3, 5, 3)
 
 
 class Grid:
@@ -76,13 +81,42 @@ class Grid:
 
     def shape(self, value: ir.Value, point: Point) -> Shape | None:
         """The shape of any value of the graph, None where it is not known."""
+        if point in self._walked or point.length > BASE[-1].length:
+            return self._walk(point).get(value)
+        shapes = [self._walk(each).get(value) for each in self.base]
+        known = [shape for shape in shapes if shape is not None]
+        if len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
+            return None
+        sizes = [_grown(sizes, self.base, point) for sizes in zip(*known, strict=True)]
+        grown = tuple(size for size in sizes if size is not None)
+        return grown if len(grown) == len(sizes) else self._walk(point).get(value)
+
+    @property
+    def base(self) -> tuple[Point, ...]:
+        """Points that tell how sizes grow."""
+        return (*BASE, WITH_PAST) if self.has_past else BASE
+
+    def _walk(self, point: Point) -> dict[ir.Value, Shape]:
         if point not in self._walked:
             found = probe(self._graph, self.sizes(point), (self._constants, self._numbers))
             self._walked[point] = found.shapes
             if not self._constants:  # two fifths of the time of a walk is reading them
                 self._constants = {v: shape for v, shape in found.shapes.items() if constant_tensor(v) is not None}
                 self._numbers = {v: found.numbers[v] for v in self._constants if v in found.numbers}
-        return self._walked[point].get(value)
+        return self._walked[point]
+
+
+def _grown(sizes: Sequence[int], base: Sequence[Point], point: Point) -> int | None:
+    """The size at a point of an axis that is as long as the batch, the text, or always the same; None for others. A
+    walk takes 0.2 s for 28 layers, and most axes are of these."""
+    if len(set(sizes)) == 1:
+        return sizes[0]
+    ways = zip(_lengths(point), *map(_lengths, base), strict=True)
+    return next((size for size, *known in ways if known == list(sizes)), None)
+
+
+def _lengths(point: Point) -> tuple[int, ...]:
+    return point.batch, point.length, point.past, point.length + point.past
 
 
 def _name(size: int | ir.SymbolicDim, axis: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxfix.surgery.sites.constants import Array
 
-from .grid import Grid, Point
+from .grid import WITH_PAST, Grid, Point
 
 FIRST_LENGTHS = (1, 2, 5, 17, 150)
 DOUBLED = (300, 600, 1200)
@@ -19,9 +19,6 @@ LONGEST = 4200
 """A window of 4,096, the widest of published models' sliding windows, and some keys beyond it."""
 MARGIN = 40
 """Keys beyond a number that may be a window's."""
-PAST = 3
-TYPICAL = Point(3, 17)
-"""Sizes that are tried of every model."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def first(grid: Grid, padded: bool) -> Iterator[Sample]:
             yield from _of(grid, length, ("holes", "empty" if length < LONG or not grid.has_length else "left", "full"))
     yield from _of(grid, lengths[-2:][0], ("full",))
     if grid.has_past:
-        yield from _of(grid, 5, ("left", "holes", "full") if padded else ("full",) * 3, PAST)
+        yield from _of(grid, WITH_PAST.length, ("left", "holes", "full") if padded else ("full",) * 3, WITH_PAST.past)
 
 
 def longer(grid: Grid, length: int, padded: bool) -> Iterator[Sample]:
