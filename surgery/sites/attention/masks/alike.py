@@ -13,6 +13,7 @@ from onnxfix.surgery.sites.shapes.product_operations import Shape
 from .computed.cone import Cone
 from .computed.grid import Grid
 
+_LONG = 200
 _LARGEST = 1 << 25
 """Bytes of a constant whose content is compared; larger ones are alike where they are the same."""
 
@@ -45,8 +46,9 @@ class Alike:
         return known[part.target]
 
     def _shapes(self, value: ir.Value | None) -> tuple[Shape | None, ...]:
-        """At points that tell how a shape grows."""
-        return tuple(self._grid.shape(value, point) for point in self._grid.base) if value is not None else ()
+        """At points that tell how a shape grows, lengths among them that a stored mask allows."""
+        points = [point for point in self._grid.base if point.length < _LONG]
+        return tuple(self._grid.shape(value, point) for point in points) if value is not None else ()
 
     def _number(self, what: object) -> int:
         return self._numbers.setdefault(what, len(self._numbers))

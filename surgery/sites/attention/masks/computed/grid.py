@@ -85,8 +85,10 @@ class Grid:
             return self._walk(point).get(value)
         shapes = [self._walk(each).get(value) for each in self.base]
         known = [shape for shape in shapes if shape is not None]
-        if len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
+        if not known:
             return None
+        if len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
+            return self._walk(point).get(value)  # a stored mask ends before the longest
         sizes = [_grown(sizes, self.base, point) for sizes in zip(*known, strict=True)]
         grown = tuple(size for size in sizes if size is not None)
         return grown if len(grown) == len(sizes) else self._walk(point).get(value)

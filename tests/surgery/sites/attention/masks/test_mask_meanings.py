@@ -106,6 +106,27 @@ def test_a_triangle_that_is_stored_is_tried_as_far_as_it_goes() -> None:
     assert str(found) == "causal" and found.longest == 200
 
 
+def test_a_layer_behind_a_stored_triangle() -> None:
+    """Beyond it no shape is known, of its own scores least of all."""
+    text = DISTANCE + LOWEST + """
+        ends = Unsqueeze(length, first)
+        starts = Constant<value_ints = [0]>()
+        both = Constant<value_ints = [2, 3]>()
+        twice = Concat<axis = 0>(ends, ends)
+        origin = Concat<axis = 0>(starts, starts)
+        seen = Slice(triangle, origin, twice, both)
+        before = Where(seen, scores, lowest)
+        p = Softmax<axis = -1>(before)
+        o = MatMul(p, query)
+        scores2 = MatMul(o, key)
+        masked = Where(seen, scores2, lowest)
+    """  # fmt: skip
+    subject = mask_graphs.model(text, triangle=np.tril(np.ones((1, 1, 200, 200), bool)))
+    found = [each for _, each in softmax_masks.find(subject)]
+    assert [str(each) for each in found] == ["causal"] * 2
+    assert [each.longest for each in found if isinstance(each, Mask)] == [200, 200]
+
+
 def test_scores_that_are_multiplied_by_a_triangle() -> None:
     text = CAUSAL + """
         floats = Cast<to = 1>(before)
