@@ -9,8 +9,9 @@ import numpy as np
 
 from onnxfix.surgery.sites.constants import Array
 
+from .computed.observed import Observed
 from .mask import Bias
-from .seen import Contradiction, Fit, Observed
+from .seen import Contradiction, Fit
 
 _PRECISION = 1e-5
 """Of the largest number: sums in another order, and logarithms of a vector and of its rest."""

@@ -18,9 +18,10 @@ from onnxfix.nouns.types.input_roles import role
 
 from . import biases, rows
 from .computed import lengths, samples
+from .computed.observed import Observed
 from .computed.observing import Observer
 from .mask import Bias, Mask, NotComputedError, Positions, RefusedError
-from .seen import Contradiction, Fit, Observed, fit
+from .seen import Contradiction, Fit, fit
 
 
 def read(observer: Observer) -> Mask:

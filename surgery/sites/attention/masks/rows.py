@@ -8,9 +8,10 @@ import numpy as np
 
 from onnxfix.surgery.sites.constants import Array
 
+from .computed.observed import Observed
 from .computed.observing import Observer
 from .mask import EmptyRow, PaddedRows
-from .seen import Fit, Observed, fit
+from .seen import Fit, fit
 
 _FEW = 20
 """Keys of a small sample."""

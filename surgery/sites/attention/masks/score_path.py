@@ -59,17 +59,22 @@ def of(softmax: ir.Node, rank: int | None, version: int, dependence: Dependence)
             continue
         seen.add(value)
         node = value.producer()
-        if node is None or not is_standard(node) or node.op_type not in _ELEMENTWISE | _MOVES:
+        if node is None or not (is_standard(node) and (node.op_type in _ELEMENTWISE | _MOVES or _is_idle(node))):
             _require_product(value, dependence)
             leaves[value] = None
             continue
-        elementwise &= node.op_type in _ELEMENTWISE
+        elementwise &= node.op_type not in _MOVES
         if node.op_type == "Where" and node.inputs[0] is not None and dependence.is_activation(node.inputs[0]):
             refusal = dependence.refusal(node.inputs[0])
             raise RefusedError(node, f"chooses scores by what {refusal.reason}")
         shapes = node.inputs[1:] if node.op_type in _MOVES - {"Concat"} or node.op_type == "CastLike" else ()
         pending.extend(v for v in node.inputs if v is not None and v not in shapes)
     return ScorePath(softmax, tuple(leaves), elementwise)
+
+
+def _is_idle(node: ir.Node) -> bool:
+    """A Dropout that is not told to train."""
+    return node.op_type == "Dropout" and (len(node.inputs) < 3 or node.inputs[2] is None)
 
 
 def _require_product(leaf: ir.Value, dependence: Dependence) -> None:

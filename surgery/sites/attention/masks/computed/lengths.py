@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 from ..mask import NotComputedError
-from ..seen import Observed
 from . import samples
+from .observed import Observed
 from .observing import Observer
 from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, MARGIN
 

@@ -12,10 +12,11 @@ from onnxfix.nouns.types.operators import attribute
 from onnxfix.surgery.sites.constants import Array
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from ..mask import NotComputedError, RefusedError
-from ..seen import Observed
+from ..mask import RefusedError
+from . import axes
 from .cone import Cone
 from .grid import Grid
+from .observed import Observed
 from .program import Program
 from .samples import Sample
 
@@ -23,7 +24,6 @@ HIDDEN = -5000.0
 """What is below is hidden: masks say -10,000 and less, and biases by distance reach -3,500 at 4,096 keys (ALiBi)."""
 _LOOKED_AT = 1 << 22
 """Entries of a mask; of a larger one, as many rows are looked at."""
-_RANK = 4
 PRECISIONS = {"tensor(bfloat16)": 2.0**-8, "tensor(float16)": 2.0**-11, "tensor(float)": 2.0**-24}
 
 
@@ -74,8 +74,8 @@ class Observer:
     def _regular(self, made: Array, sample: Sample) -> tuple[Array, Array, bool]:
         batch, total = sample.mask.shape
         shape = self._scores_shape(sample)
-        made = self._four_axes(made, batch, None if shape is None else len(shape))
-        queries, keys = self._sides(made, shape)
+        made = axes.four(made, batch, None if shape is None else len(shape), self.node)
+        queries, keys = axes.sides(made, shape, self.node)
         if not self.cone.sources and keys > 1 and total != keys:  # patches of an image: as many as there are
             total = keys
         if keys not in (1, total):
@@ -89,27 +89,6 @@ class Observer:
             made = made[:, :, rows - (0 if free else sample.point.past)] if made.shape[2] > 1 else made
         wide = np.broadcast_to(made, (batch, made.shape[1], len(rows), total))
         return np.ascontiguousarray(wide), rows, free
-
-    def _four_axes(self, made: Array, batch: int, rank: int | None) -> Array:
-        """[batch or 1, heads or 1, queries or 1, keys or 1] of a mask of scores of this rank, 4 where that is open."""
-        if made.ndim > _RANK:  # heads that share their keys in an axis of their own
-            made = made.reshape(made.shape[0], -1, *made.shape[-2:])
-        elif rank == 3 and made.ndim == 3 and made.shape[0] % batch == 0:  # heads in one axis with the batch
-            made = made.reshape(batch, -1, *made.shape[1:])
-        elif rank == 2 and made.ndim == 2:  # tokens that are pooled
-            made = made[:, None, None]
-        made = made.reshape((1,) * (_RANK - made.ndim) + made.shape) if made.ndim < _RANK else made
-        if made.shape[0] not in (1, batch):
-            raise RefusedError(self.node, f"is no mask of [batch, heads, queries, keys]: {list(made.shape)}")
-        return made
-
-    def _sides(self, made: Array, shape: Shape | None) -> tuple[int, int]:
-        """Numbers of queries and keys, 1 where neither the mask nor the scores tell."""
-        own = (made.shape[2], made.shape[3])
-        scores = (1, *shape)[-2:] if shape is not None and len(shape) != 2 else (1, *(shape or (1,))[-1:])
-        if any(1 not in (a, b) and a != b for a, b in zip(own, scores, strict=True)):
-            raise NotComputedError(self.node, f"is for {own[1]} keys where there are {scores[1]}")
-        return max(own[0], scores[0]), max(own[1], scores[1])
 
     def _scores_shape(self, sample: Sample) -> Shape | None:
         """Of what a Softmax reads; None for a value alone."""
@@ -137,7 +116,7 @@ class Observer:
     def _leaf(self, leaf: ir.Value, sample: Sample) -> Shape:
         shape = self.grid.shape(leaf, sample.point)
         if self.elementwise:
-            return (1,) * (len(shape) if shape is not None else _RANK)
+            return (1,) * (len(shape) if shape is not None else axes.RANK)
         if shape is None:
             raise RefusedError(leaf.producer(), f"is added to scores whose shape is not known ({leaf.name})")
         return shape

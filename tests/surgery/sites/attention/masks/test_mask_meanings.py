@@ -347,7 +347,8 @@ def test_scores_that_are_bounded() -> None:
         cap = Constant<value_float = 50.0>()
         part = Div(scores, cap)
         bent = Tanh(part)
-        capped = Mul(bent, cap)
+        full = Mul(bent, cap)
+        capped = Dropout(full)
     """
     found = meaning(KEPT + text + "seen = Identity(kept)\n" + ADDED.replace("scores", "capped"))
     assert str(found) == "padding of attention_mask" and [v.name for v in found.scores] == ["scores"]
