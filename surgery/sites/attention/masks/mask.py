@@ -38,7 +38,8 @@ class Mask:
     is not known or nothing is hidden. `empty_row`: what the softmax of a row makes that sees nothing: NaN, the mean of
     all values, scores that were said to be hidden, otherwise one of these or the mean of some; None where there is no
     such row, or it is not known. `sources`: the inputs whose numbers it is made of; `scores`: the activations that it
-    is laid over, which for attention is one product. `longest`: the largest number of keys for which this was tried.
+    is laid over, which for attention is one product. `longest`: the largest number of keys for which this was tried;
+    `untried`: a number beyond it that the mask is computed with, so that distances from there on may be limited.
     """
 
     padding: ir.Value | None = None
@@ -53,6 +54,7 @@ class Mask:
     sources: tuple[ir.Value, ...] = ()
     scores: tuple[ir.Value, ...] = ()
     longest: int = 0
+    untried: int | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -16,6 +16,8 @@ _MOST_ENTRIES = 1 << 26
 """Of all heads: 256 MB in fp32."""
 _SHORTEST_TABLE = 8
 _MOST_TABLES = 6
+_ENDLESS = 1 << 30
+"""What ends of slices and the like are given as; no text is as long."""
 
 
 def observed(observer: Observer, padded: bool) -> list[Observed]:
@@ -31,7 +33,9 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
     tables = _tables(observer)
     doubled = DOUBLED if observer.elementwise else DOUBLED[:-1]  # scores of all heads take their time
     wanted = {*doubled, *tables, *(n + MARGIN for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
-    found += _each(observer, sorted(wanted), padded, found, stop=failure is None)
+    few, many = ([n for n in sorted(wanted) if (n > DOUBLED[-1]) == long] for long in (False, True))
+    found += _each(observer, few, padded, found, stop=failure is None)
+    found += _each(observer, many, False, found)  # holes come where a limit was found: each takes seconds
     if not found and failure is not None:
         raise failure
     return found
@@ -59,15 +63,21 @@ def _each(
     return made
 
 
+def untried(observer: Observer, longest: int) -> int | None:
+    """The smallest whole number that the mask is computed with and no length reached: it may limit distances."""
+    beyond = [number for number in _scalars(observer, "iu") if longest <= number < _ENDLESS]
+    return int(min(beyond)) if beyond else None
+
+
 def _numbers(observer: Observer) -> set[int]:
-    """Whole numbers that the mask is computed with."""
+    """Lengths that may be limits of distances."""
+    return {int(number) for number in _scalars(observer, "iuf") if number <= LONGEST}
+
+
+def _scalars(observer: Observer, kinds: str) -> set[float]:
+    """Magnitudes of the single numbers that the mask is computed with."""
     arrays = (small_array(value, limit=1) for value in observer.cone.constants)
-    scalars = {
-        float(array.reshape(-1)[0])
-        for array in arrays
-        if array is not None and array.size and array.dtype.kind in "iuf"
-    }
-    return {abs(int(number)) for number in scalars if abs(number) <= LONGEST}
+    return {abs(float(a.reshape(-1)[0])) for a in arrays if a is not None and a.size and a.dtype.kind in kinds}
 
 
 def _tables(observer: Observer) -> list[int]:

@@ -156,6 +156,13 @@ def test_a_band_wider_than_the_longest_sample_is_found_by_its_number() -> None:
     assert found.causal and found.band == (1999, 0) and found.longest > 4000
 
 
+def test_a_limit_that_no_sample_reaches_is_said() -> None:
+    text = CAUSAL + NUMBER.format(32768) + "near = Less(distance, limit)\n seen = And(near, before)\n"
+    found = meaning(text + CHOSEN)
+    assert found.causal and found.band is None and found.longest == 1200 and found.untried == 32768
+    assert meaning(CAUSAL + "seen = Identity(before)\n" + CHOSEN).untried is None
+
+
 def test_a_band_with_two_sides() -> None:
     text = DISTANCE + NUMBER.format(7) + """
         three = Constant<value_int = -3>()
