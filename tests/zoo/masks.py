@@ -68,6 +68,7 @@ def measure(path: Path, architecture: str) -> Row:
         wrong += [] if mask.hidden in lowest else [f"hidden {mask.hidden}"]
         wrong += [] if mask.empty_row == ("nan" if mask.hidden == lowest[0] else "mean") else [f"{mask.empty_row}"]
         wrong += [] if mask.longest >= 600 else [f"longest {mask.longest}"]
+        wrong += [] if mask.untried is None else [f"untried {mask.untried}"]
         wrong += [] if len(mask.scores) == (3 if architecture == "deberta-v2" else 1) else ["scores"]
     return Row(path.stem, said, seconds, tuple(wrong))
 

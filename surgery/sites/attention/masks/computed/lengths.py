@@ -65,8 +65,8 @@ def _each(
 
 def untried(observer: Observer, longest: int) -> int | None:
     """The smallest whole number that the mask is computed with and no length reached: it may limit distances."""
-    beyond = [number for number in _scalars(observer, "iu") if longest <= number < _ENDLESS]
-    return int(min(beyond)) if beyond else None
+    beyond = [number for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
+    return int(min(beyond)) if beyond and observer.grid.has_length else None
 
 
 def _numbers(observer: Observer) -> set[int]:

@@ -103,7 +103,7 @@ def test_a_triangle_that_is_stored_is_tried_as_far_as_it_goes() -> None:
         seen = Slice(some, starts, ends, columns)
     """  # fmt: skip
     found = meaning(text + CHOSEN, triangle=triangle)
-    assert str(found) == "causal" and found.longest == 200
+    assert str(found) == "causal" and found.longest == 200 and found.untried is None
 
 
 def test_a_layer_behind_a_stored_triangle() -> None:
