@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from onnxfix.nouns.types.input_roles import role
+
 from .demands import Demands
 
 
@@ -42,21 +44,6 @@ class Plan:
     def past(self) -> int:
         """Positions of a cache: short, next to any length, and a size no other dimension has."""
         return self.batch + 2
-
-
-def role(value: ir.Value) -> str:
-    """`ids`, `mask`, `segment` or `position` by name and type, else empty."""
-    name = (value.name or "").lower()
-    integer = value.dtype is not None and value.dtype.is_integer()
-    if "mask" in name:
-        return "mask"
-    if not integer:
-        return ""
-    if "token_type" in name or "segment" in name:
-        return "segment"
-    if "position" in name:
-        return "position"
-    return "ids" if name.endswith("ids") or "tokens" in name else ""
 
 
 def shape_of(

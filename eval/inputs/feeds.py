@@ -17,11 +17,12 @@ import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.opening import plain
 from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .demands import Axis, demands
-from .dimension_sizes import Plan, role, shape_of
+from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
 from .lengths import lengths
 from .settings import settings

@@ -113,8 +113,8 @@ def _with_draws(
     model: Model, source: Runner, found: Answers, make: Callable[..., list[Feed]], loudness: Sequence[float]
 ) -> Answers:
     """With small feeds besides, those that the source takes."""
-    from onnxfix.eval.inputs.dimension_sizes import role
     from onnxfix.eval.run.runners import RunFailure
+    from onnxfix.nouns.types.input_roles import role
 
     begun, drawn = time.monotonic(), []
     count = next(count for size, count in DRAWS if model.weights_bytes <= size)

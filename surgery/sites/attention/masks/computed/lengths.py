@@ -1,0 +1,88 @@
+"""At which lengths a mask is computed: where windows that its numbers and tables speak of are overstepped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from onnxfix.surgery.sites.constants import constant_tensor, small_array
+
+from ..mask import NotComputedError
+from . import samples
+from .observed import Observed
+from .observing import Observer
+from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, MARGIN
+
+_MOST_ENTRIES = 1 << 26
+"""Of all heads: 256 MB in fp32."""
+_SHORTEST_TABLE = 8
+_MOST_TABLES = 6
+_ENDLESS = 1 << 30
+"""What ends of slices and the like are given as; no text is as long."""
+
+
+def observed(observer: Observer, padded: bool) -> list[Observed]:
+    """Small samples, then longer ones up to what the mask can be computed for, which a stored triangle limits. Raises
+    NotComputedError where that is nothing."""
+    found: list[Observed] = []
+    failure: NotComputedError | None = None
+    for sample in samples.first(observer.grid, padded):
+        try:
+            found.append(observer.observe(sample))
+        except NotComputedError as error:
+            failure = error
+    tables = _tables(observer)
+    doubled = DOUBLED if observer.elementwise else DOUBLED[:-1]  # scores of all heads take their time
+    wanted = {*doubled, *tables, *(n + MARGIN for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
+    few, many = ([n for n in sorted(wanted) if (n > DOUBLED[-1]) == long] for long in (False, True))
+    found += _each(observer, few, padded, found, stop=failure is None)
+    found += _each(observer, many, False, found)  # holes come where a limit was found: each takes seconds
+    if not found and failure is not None:
+        raise failure
+    return found
+
+
+def beyond(observer: Observer, padded: bool, reach: int, found: Sequence[Observed]) -> list[Observed]:
+    """More samples at two lengths beyond a limit of distances, or as far as can be tried."""
+    return _each(observer, sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, DOUBLED[-1])}), padded, found)
+
+
+def _each(
+    observer: Observer, lengths: Iterable[int], padded: bool, found: Sequence[Observed], stop: bool = True
+) -> list[Observed]:
+    """`stop`: at the first length that cannot be computed, as all longer ones will not be either."""
+    made: list[Observed] = []
+    heads = max((each.scores.shape[1] for each in found), default=1)
+    for length in lengths:
+        if length > LONGEST or heads * length**2 > _MOST_ENTRIES:
+            break
+        try:
+            made += [observer.observe(sample) for sample in samples.longer(observer.grid, length, padded)]
+        except NotComputedError:
+            if stop:
+                break
+    return made
+
+
+def untried(observer: Observer, longest: int) -> int | None:
+    """The smallest whole number that the mask is computed with and no length reached: it may limit distances."""
+    beyond = [number for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
+    return int(min(beyond)) if beyond and observer.grid.has_length else None
+
+
+def _numbers(observer: Observer) -> set[int]:
+    """Lengths that may be limits of distances."""
+    return {int(number) for number in _scalars(observer, "iuf") if number <= LONGEST}
+
+
+def _scalars(observer: Observer, kinds: str) -> set[float]:
+    """Magnitudes of the single numbers that the mask is computed with."""
+    arrays = (small_array(value, limit=1) for value in observer.cone.constants)
+    return {abs(float(a.reshape(-1)[0])) for a in arrays if a is not None and a.size and a.dtype.kind in kinds}
+
+
+def _tables(observer: Observer) -> list[int]:
+    """Sides of the tables that it is read from."""
+    tensors = (constant_tensor(value) for value in observer.cone.constants)
+    sides = {int(side) for tensor in tensors if tensor is not None and len(tensor.shape) > 1
+             for side in tensor.shape.numpy() if _SHORTEST_TABLE <= side <= LONGEST}  # fmt: skip
+    return sorted(sides)[-_MOST_TABLES:]
