@@ -1,5 +1,4 @@
-"""Padding: the input that says which tokens are real, found by what it does to attention, and how values lie along its
-axes."""
+"""Padding: the input that says which tokens are real, as the masks of all attentions mean it, and where it lies."""
 
 from __future__ import annotations
 
@@ -10,65 +9,62 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.operators import is_standard
+from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
+from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.sizes.probe import free_axes
 
 from .axes import Layout
 
-# Where a mask is no mask any more: its size alone, or what is learned.
-_ENDS = frozenset("Shape Size MatMul Gemm Conv Einsum".split())
 ATTENTION = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
+# Where attention in one operator takes what is added to its scores.
+_ADDED = {"Attention": 3, "MultiHeadAttention": 5}
 # The mask again, in another type or with more axes.
 _COPIES = frozenset("Cast CastLike Identity Unsqueeze Squeeze Reshape Expand".split())
 
 
 @dataclass(frozen=True)
 class Padding:
-    """`value`, [batch, length], is 0 where a token is padding. `hidden`: nodes of attention that it is part of, each a
-    Softmax or one operator; `copies`: what has its numbers, in another type or shape."""
+    """`value`, [batch, length], is 0 where a token is padding. `hidden`: nodes of attention whose masks hide that, each
+    a Softmax or one operator; `copies`: what has its numbers, in another type or shape."""
 
     value: ir.Value
     layout: Layout
     hidden: frozenset[ir.Node]
     copies: frozenset[ir.Value]
     hides_all: bool
-    """Whether it is part of every attention."""
+    """Whether every attention hides it."""
 
 
 def find(model: Model) -> Padding | None:
-    """None without such an input, with several, and where its sizes are no free axes of the model."""
+    """None where no mask means such an input, or masks mean several, and where its sizes are no free axes."""
+    masks = SoftmaxMasks(model)
+    read = {node: _mask(masks, node) for node in model.graph if _is_attention(node)}
+    meant = {mask.padding for mask in read.values() if isinstance(mask, Mask) and not mask.inverted}
+    inputs = [value for value in meant if value is not None]
     names = {place: axis.name for axis in free_axes(model.graph) for place in axis.places}
-    inputs = [v for v in model.graph.inputs if not v.is_initializer() and len(v.shape or ()) == 2]
-    places = {v: (names[v, 0], names[v, 1]) for v in inputs if (v, 0) in names and (v, 1) in names}
-    reached = {value: _reached(value) for value, (batch, length) in places.items() if batch != length}
-    found = [(value, hidden) for value, hidden in reached.items() if hidden]
-    if len(found) != 1:
+    if len(inputs) != 1 or not {(inputs[0], 0), (inputs[0], 1)} <= set(names):
         return None
-    value, hidden = found[0]
-    layout = Layout(model, *places[value])
-    attentions = {n for n in model.graph if n.op_type in ATTENTION or _is_softmax_of_scores(n, layout)}
-    return Padding(value, layout, hidden, frozenset(_copies(value)), attentions <= hidden)
+    value, batch, length = inputs[0], names[inputs[0], 0], names[inputs[0], 1]
+    if batch == length or len(value.shape or ()) != 2:
+        return None
+    layout = Layout(model, batch, length)
+    hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
+    over_tokens = {n for n in read if n.op_type in ATTENTION or layout.is_of_pairs(n.outputs[0])}
+    return Padding(value, layout, hidden, frozenset(_copies(value)), over_tokens <= hidden)
 
 
-def _is_softmax_of_scores(node: ir.Node, layout: Layout) -> bool:
-    return node.op_type == "Softmax" and is_standard(node) and layout.is_of_pairs(node.outputs[0])
+def _is_attention(node: ir.Node) -> bool:
+    return node.op_type in ATTENTION or (node.op_type == "Softmax" and is_standard(node) and bool(node.inputs[0]))
 
 
-def _reached(value: ir.Value) -> frozenset[ir.Node]:
-    """Attention nodes that it is part of the mask of, with no product with what is learned between."""
-    found: set[ir.Node] = set()
-    seen, pending = {value}, [value]
-    while pending:
-        for node, index in pending.pop().uses():
-            if (node.op_type == "Softmax" and is_standard(node)) or (node.op_type in ATTENTION and index > 2):
-                found.add(node)
-                continue
-            is_row = node.op_type in ("Gather", "GatherND") and index == 1  # of a table, which is learned
-            if node.op_type in _ENDS or not is_standard(node) or is_row:
-                continue
-            new = [made for made in node.outputs if made not in seen]
-            seen.update(new)
-            pending.extend(new)
-    return frozenset(found)
+def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
+    if node.op_type == "Softmax":
+        return masks.of_softmax(node)
+    index = _ADDED.get(node.op_type, len(node.inputs))
+    added = node.inputs[index] if index < len(node.inputs) else None
+    while added is not None and (made := added.producer()) is not None and made.op_type == "Expand":
+        added = made.inputs[0]  # to the sizes of query and key, which change nothing
+    return masks.of_value(added) if added is not None else None
 
 
 def _copies(value: ir.Value) -> Iterator[ir.Value]:

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 WIDTH, HEADS, INNER, WORDS = 24, 3, 40, 50
 WEIGHTS = {
     "table": RNG.normal(0, 1, (WORDS, WIDTH)),
-    "places": RNG.normal(0, 1, (64, WIDTH)),
+    "places": RNG.normal(0, 1, (600, WIDTH)),
     **{name: RNG.normal(0, 0.2, (WIDTH, WIDTH)) for name in ("wq", "wk", "wv", "wo")},
     "up": RNG.normal(0, 0.2, (WIDTH, INNER)),
     "down": RNG.normal(0, 0.2, (INNER, WIDTH)),
@@ -69,7 +69,7 @@ def BAD() -> Model:
 
 
 def SOUND() -> Model:
-    """Every token is real."""
+    """Every token is real, whatever the ids are compared with."""
     text = (HEAD + MLP).replace(", int64[batch,sequence] attention_mask)", ")")
     return encoder("", text.replace("Cast<to = 9>(attention_mask)", "GreaterOrEqual(input_ids, first)").replace(
         "ends = ", "first = Constant<value_int = 0>() ends = ", 1))  # fmt: skip
@@ -197,6 +197,12 @@ def test_a_mean_of_what_the_mask_shows_reads_no_padding() -> None:
         if name in ("full", "right"):
             feed = {"input_ids": RNG.integers(0, WORDS, (3, 9)), "attention_mask": mask}
             assert np.allclose(graphs.run(before, feed)["y"], graphs.run(after, feed)["y"], atol=2e-5)
+
+
+def test_a_mask_the_other_way_round_is_none() -> None:
+    """1 where a token is padding: what would be packed is what nobody may see."""
+    before = encoder("", (HEAD + MLP).replace("Where(wide, zero, lowest)", "Where(wide, lowest, zero)"))
+    assert PASS.measure(before) == 0
 
 
 def test_an_attention_without_the_mask_reads_padding() -> None:
