@@ -56,8 +56,8 @@ def _is_one(shape: tuple[int, ...] | None) -> bool:
 
 def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
     layout = padding.layout
-    if node.op_type in ("Shape", "Size"):
-        return True
+    if node.op_type in ("Shape", "Size") or (node.op_type == "CastLike" and index == 1):
+        return True  # the size or the type alone
     if node.op_type in ATTENTION:
         return node in padding.hidden
     if all(layout.is_of_pairs(value) for value in node.outputs if value.name):
