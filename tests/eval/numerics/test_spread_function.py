@@ -125,13 +125,15 @@ def outputs(model: Model, feed: Feed) -> dict[str, Array]:
 @pytest.mark.alone
 def test_no_time_goes_to_which_dead_buffer_a_value_could_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """330 values of a text detector took 45 s to open, all but 2 of them for that; here it is more than half."""
-    model = chain(tmp_path / "m.onnx", 300)
+    model = chain(tmp_path / "m.onnx", 450)
     feed = make_feeds(model)[0]
-    began = time.process_time()
-    assert len(profile(model, model, feed)) == 300
-    ours = time.process_time() - began
 
-    plain = session.options
+    def seconds() -> float:
+        began = time.process_time()
+        assert len(profile(model, model, feed)) == 450
+        return time.process_time() - began
+
+    ours, plain = min(seconds() for _ in range(2)), session.options
 
     def planning(*how: Any) -> Any:
         chosen = plain(*how)
@@ -139,6 +141,4 @@ def test_no_time_goes_to_which_dead_buffer_a_value_could_take(tmp_path: Path, mo
         return chosen
 
     monkeypatch.setattr(session, "options", planning)
-    began = time.process_time()
-    profile(model, model, feed)
-    assert ours < 0.75 * (time.process_time() - began)
+    assert ours < 0.75 * min(seconds() for _ in range(2))
