@@ -60,11 +60,34 @@ def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
         return True  # the size or the type alone
     if node.op_type in ATTENTION:
         return node in padding.hidden
-    if all(layout.is_of_pairs(value) for value in node.outputs if value.name):
-        return padding.hides_all  # scores, or a part of them: a column of padding is hidden, a row of it is padding's
+    if _is_of_pairs(node, layout):
+        return _become_weights(node, padding)  # a column of padding is hidden then, and a row of it is padding's own
     if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
-        return padding.hides_all  # values, weighted with what such scores became
+        return _are_weights(node.inputs[1 - index], padding)
     return _is_one_place(node, index, layout) or _is_sum_of_shown(node, index, padding)
+
+
+def _is_of_pairs(node: ir.Node, layout: Layout) -> bool:
+    return all(layout.is_of_pairs(value) for value in node.outputs if value.name)
+
+
+def _become_weights(node: ir.Node, padding: Padding) -> bool:
+    """Whether scores, or a part of them, go nowhere but into a Softmax that hides padding."""
+    read = [reader for value in node.outputs for reader in value.consumers() if reader.op_type not in ("Shape", "Size")]
+    return bool(read) and all(
+        reader in padding.hidden
+        or (reader.op_type != "Softmax" and _is_of_pairs(reader, padding.layout) and _become_weights(reader, padding))
+        for reader in read
+    )  # fmt: skip
+
+
+def _are_weights(value: ir.Value | None, padding: Padding) -> bool:
+    """Whether numbers of pairs are what such a Softmax made, and nothing else that tells of padding."""
+    node = value.producer() if value is not None else None
+    if node is None or node in padding.hidden:
+        return node is not None
+    pairs = [each for each in node.inputs if padding.layout.is_of_pairs(each)]
+    return bool(pairs) and node.op_type != "Softmax" and all(_are_weights(each, padding) for each in pairs)
 
 
 def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:

@@ -205,6 +205,21 @@ def test_a_mask_the_other_way_round_is_none() -> None:
     assert PASS.measure(before) == 0
 
 
+@pytest.mark.parametrize("kind", ["weights that no Softmax makes", "likeness of all tokens to each other"])
+def test_pairs_of_tokens_that_no_mask_hides_tell_of_padding(kind: str) -> None:
+    """Beside an attention that hides it. Two layers behind them, or none, are packed."""
+    if kind.startswith("weights"):
+        more = """rt = Transpose<perm = [0, 2, 1]>(r) s2 = MatMul(r, rt) p2 = Sigmoid(s2) r2 = MatMul(p2, r)"""
+        before = encoder(more + MLP.replace("(r, ", "(r2, "))
+        assert PASS.measure(before) == 2
+        agree(before, packed(before), 3, 9)
+    else:
+        more = """yt = Transpose<perm = [0, 2, 1]>(y0) s2 = MatMul(y0, yt) minus = Constant<value_ints = [-1]>()
+            most = ReduceMax<keepdims = 1>(s2, minus) y = Add(y0, most) }"""
+        before = encoder(MLP.replace("y = Add(r, d)\n}", "y0 = Add(r, d)\n") + more)
+        assert PASS.measure(before) == 0
+
+
 def test_an_attention_without_the_mask_reads_padding() -> None:
     """Every key of it counts, so that nothing before it may be left out."""
     before = encoder("", (HEAD + MLP).replace("s = Add(s0, mask)", "s = Add(s0, zero)"))
