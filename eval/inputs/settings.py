@@ -1,17 +1,20 @@
-"""Settings: single integers that a model compares with numbers of its own, a sampling rate or a mode, to choose by."""
+"""Settings: single integers that a model compares with numbers of its own, a sampling rate or a mode, to choose by.
+
+And what an input is compared with at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import integers
 
-# They hand on a number, whatever shape it then has.
-_HAND_ON = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Gather", "Flatten"})
-_DEPTH = 6
+# They hand numbers on, whatever shape they then have.
+HAND_ON = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Gather", "Flatten", "Expand", "Tile"})
+DEPTH = 6
 
 
 def settings(inputs: Iterable[ir.Value]) -> dict[str, tuple[int, ...]]:
@@ -20,7 +23,11 @@ def settings(inputs: Iterable[ir.Value]) -> dict[str, tuple[int, ...]]:
     Any other number takes the branch that is left, whose shapes may be of another kind of input.
     """
     single = (v for v in inputs if v.dtype is not None and v.dtype.is_integer() and _is_single(v))
-    found = {str(value.name): tuple(dict.fromkeys(_compared(value, 0))) for value in single}
+    equal = frozenset({"Equal"})
+    found = {
+        str(value.name): tuple(dict.fromkeys(n for other in compared(value, equal) for n in integers(other) or ()))
+        for value in single
+    }
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
@@ -28,11 +35,13 @@ def _is_single(value: ir.Value) -> bool:
     return value.shape is not None and all(dim == 1 for dim in value.shape)
 
 
-def _compared(value: ir.Value, depth: int) -> Iterator[int]:
-    for node, index in value.uses() if depth < _DEPTH else ():
+def compared(value: ir.Value, by: Set[str], depth: int = 0) -> Iterator[ir.Value]:
+    """What a value is compared with, by operators of these types."""
+    for node, index in value.uses() if depth < DEPTH else ():
         if not is_standard(node):
             continue
-        if node.op_type == "Equal":
-            yield from integers(node.inputs[1 - index]) or ()
-        elif node.op_type in _HAND_ON and index == 0:
-            yield from _compared(node.outputs[0], depth + 1)
+        other = node.inputs[1 - index] if node.op_type in by else None
+        if other is not None:
+            yield other
+        elif node.op_type in HAND_ON and index == 0:
+            yield from compared(node.outputs[0], by, depth + 1)

@@ -16,7 +16,6 @@ from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.stream import Stream
 
 OLDEST_OPSET = 13  # Squeeze and Unsqueeze with axes as an input
-_ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,9 @@ def _leave(editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node
     put = there.node("Gather", [row, places.back], "in_places")
     if axes.merged:
         put = there.node("Reshape", [put, places.integers([-1, *features])], "in_a_row")
-    elsewhere = [(node, index) for node, index in readers if node.op_type not in _ATTENTION]
+    elsewhere = [(node, index) for node, index in readers if node.op_type not in padding.ATTENTION]
     for node, index in readers:
-        if node.op_type in _ATTENTION:
+        if node.op_type in padding.ATTENTION:
             editor.replace_input(node, index, put)
     if not elsewhere and not value.is_graph_output():
         return

@@ -31,8 +31,6 @@ class Padding:
     layout: Layout
     hidden: frozenset[ir.Node]
     copies: frozenset[ir.Value]
-    hides_all: bool
-    """Whether every attention hides it."""
 
 
 def find(model: Model) -> Padding | None:
@@ -47,10 +45,8 @@ def find(model: Model) -> Padding | None:
     value, batch, length = inputs[0], names[inputs[0], 0], names[inputs[0], 1]
     if batch == length or len(value.shape or ()) != 2:
         return None
-    layout = Layout(model, batch, length)
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
-    over_tokens = {n for n in read if n.op_type in ATTENTION or layout.is_of_pairs(n.outputs[0])}
-    return Padding(value, layout, hidden, frozenset(_copies(value)), over_tokens <= hidden)
+    return Padding(value, Layout(model, batch, length), hidden, frozenset(_copies(value)))
 
 
 def _is_attention(node: ir.Node) -> bool:

@@ -15,13 +15,13 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.sites import disjoint_sets, reach
+from onnxfix.surgery.sites.attention.rotary import FLOATS
 
 from .axes import Layout
 from .mixers import may_lose_padding
 from .padding import Padding
 from .per_token import is_per_token
 
-FLOATS = frozenset({"tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(double)"})
 _PRODUCTS = frozenset({"MatMul", "Gemm"})
 
 
