@@ -65,9 +65,10 @@ class ProfileRow:
 class Profile:
     """Where the time of a run goes; a run is one pass over all feeds. Times are medians over runs, in milliseconds.
 
-    `wall_ms` is around the calls, `session_ms` what the profiler says for them, `untraced_ms` around the calls with the
-    profiler off. `between_ms` is the median of what a run took beyond its nodes, `varying_ms` what is then left of
-    `wall_ms`: much of it says that the machine is busy. `note` says what limits the figures.
+    `wall_ms` is around the calls and at least the sum of the nodes, `session_ms` what the profiler says for them,
+    `untraced_ms` around the calls with the profiler off. `between_ms` is the median of what a run took beyond its
+    nodes, `varying_ms` what is then left of `wall_ms`: much of it says that the machine is busy. `note` says what
+    limits the figures.
     """
 
     nodes: tuple[NodeTime, ...]
@@ -136,13 +137,15 @@ def _profile(model: Model, traced: Traced, feeds: Feeds, runs: int, note: str) -
     times = node_times(traced.graph, [run.events for run in traced.runs], len(feeds))
     walls = _passes([run.wall_ms for run in traced.runs], runs)
     nodes = tuple(_nodes(model, traced, feeds, times))
-    wall, between = float(np.median(walls)), float(np.median(walls - sum(ms for _, ms in times.values())))
-    left = wall - between - math.fsum(node.ms for node in nodes)
+    in_nodes = math.fsum(node.ms for node in nodes)
+    # medians do not add up: what a run took beyond its nodes is no more than the nodes leave of the whole
+    left = max(float(np.median(walls)) - in_nodes, 0.0)
+    between = min(float(np.median(walls - sum(ms for _, ms in times.values()))), left) if runs > 1 else left
     return Profile(
         nodes=nodes,
         between_ms=between,
-        varying_ms=max(left, 0.0) if runs > 1 else 0.0,  # the remainder of a single run is rounding, and no variation
-        wall_ms=wall,
+        varying_ms=left - between,
+        wall_ms=in_nodes + left,
         session_ms=float(np.median(_passes([run.session_ms for run in traced.runs], runs))),
         untraced_ms=float(np.median(_passes(traced.untraced_ms, runs))),
         runs=runs,

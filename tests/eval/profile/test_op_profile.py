@@ -62,7 +62,7 @@ def test_the_slow_module_is_named_with_all_its_layers(tmp_path: Path) -> None:
 def test_nodes_and_what_is_between_them_make_the_whole_run(tmp_path: Path) -> None:
     path = saved(graphs.model(SLOW, SLOW_WEIGHTS), tmp_path)
     found = profile(path, [{"x": normal(256, 512)}], threads=1, runs=9)
-    assert total(found) == pytest.approx(found.wall_ms, rel=0.05)
+    assert total(found) == pytest.approx(found.wall_ms)
     assert 0 < found.session_ms <= found.wall_ms and found.untraced_ms > 0 and found.between_ms > 0
     for key in ("op_type", "scope", "provider"):
         rows = found.by(key)  # type: ignore[arg-type]
