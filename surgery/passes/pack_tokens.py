@@ -42,11 +42,9 @@ class PackTokens:
         found = _found(editor.model)
         if found is not None and found[1].nodes:
             _pack(editor, *found)
-            every = sum(
-                node.op_type in _PRODUCTS and constant_tensor(node.inputs[1]) is not None for node in editor.model.graph
-            )
-            packed = plural(_products(found[1]), "product")
-            editor.notes.append(f"{packed} with weights, of {every}, computed of real tokens alone")
+            weights = [constant_tensor(node.inputs[1]) for node in editor.model.graph if node.op_type in _PRODUCTS]
+            every = plural(sum(weight is not None for weight in weights), "product")
+            editor.notes.append(f"{_products(found[1])} of {every} with weights computed of real tokens alone")
 
     def measure(self, model: Model) -> float:
         found = _found(model)
