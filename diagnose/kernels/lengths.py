@@ -90,7 +90,4 @@ def _one_token(asked: Asked) -> Verdict:
 
 
 ONE_TOKEN = Condition("one query", _one_token)
-IN_PLACE = Condition(
-    "past and present are one buffer, one query",
-    lambda asked: _one_token(asked) or When("past and present are bound to one buffer"),
-)
+IN_PLACE = Condition("past and present in one buffer", lambda asked: When("past and present are bound to one buffer"))

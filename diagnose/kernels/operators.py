@@ -63,7 +63,7 @@ MULTI_HEAD = Operator(
         )),
         Tried(Kernel.TRT_CROSS, (
             c.CROSS_ALLOWED, FP16, c.BIDIRECTIONAL, c.NO_BIAS, c.NO_MASK, c.NO_CACHE, c.NO_STEPS, c.NO_SCORES,
-            c.CROSS_LAYOUT, s.SAME_SIZES, s.CROSS_SIZES,
+            c.CROSS_LAYOUT, s.SAME_SIZES, s.CROSS_SIZES, s.FEW_KEYS,
         ), _on_trt),
         Tried(Kernel.TRT, (
             c.TRT_ALLOWED, FP16, c.BIDIRECTIONAL, c.NO_BIAS, c.LENGTHS_OR_NO_MASK, c.NO_CACHE, c.NO_STEPS, c.NO_SCORES,
@@ -116,7 +116,7 @@ GROUP_QUERY = Operator(
     MICROSOFT, "GroupQueryAttention", BERT + "group_query_attention.cc", ("fp16", "bf16"),
     (
         Tried(Kernel.XQA, (
-            c.XQA_ALLOWED, s.newest(80), c.NO_BIAS, c.NO_SOFTCAP, c.PAST, s.XQA_SIZES, n.IN_PLACE,
+            c.XQA_ALLOWED, s.newest(80), c.NO_BIAS, c.NO_SOFTCAP, c.PAST, s.XQA_SIZES, n.ONE_TOKEN, n.IN_PLACE,
         ), lambda asked: asked.case.past),
         Tried(Kernel.CUDNN, (
             s.CUDNN_ALLOWED, c.NO_BIAS, c.PLAIN_CACHE, c.NO_SOFTCAP, c.NO_SINK, c.NO_WINDOW, s.heads(256),

@@ -91,18 +91,20 @@ TRT_SIZES = Condition("sm 75 to 89 and head size 32 or 64, or 16, 40, 80, 128, 1
 
 def _cross(asked: Asked) -> Verdict:
     """has_fused_cross_attention_kernel of cross_attention/fmha_cross_attention.h."""
-    case, sm = asked.case, asked.sm
-    if sm not in TRT_SM:
-        return Against(f"has no kernel for sm {sm}")
-    most = 64 if sm == 75 else 256
+    if asked.sm not in TRT_SM:
+        return Against(f"has no kernel for sm {asked.sm}")
+    most = 64 if asked.sm == 75 else 256
     large = f"has heads of {{}}, more than {most}"
-    found = told(case.size, lambda n: n <= most, large, f"the head size is up to {most}")
-    if found is not None:
-        return found
-    return told(case.keys, lambda n: n <= LONGEST_CROSS, "has {} keys, more than 128", "there are 128 keys or fewer")
+    return told(asked.case.size, lambda n: n <= most, large, f"the head size is up to {most}")
 
 
-CROSS_SIZES = Condition("sm 75 to 89, 128 keys or fewer, head size up to 256 (64 on sm 75)", _cross)
+def _few_keys(asked: Asked) -> Verdict:
+    few = f"there are {LONGEST_CROSS} keys or fewer"
+    return told(asked.case.keys, lambda n: n <= LONGEST_CROSS, f"has {{}} keys, more than {LONGEST_CROSS}", few)
+
+
+CROSS_SIZES = Condition("sm 75 to 89 and head size up to 256 (64 on sm 75)", _cross)
+FEW_KEYS = Condition("128 keys or fewer", _few_keys)
 
 
 def _xqa_sizes(asked: Asked) -> Verdict:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxfix.nouns.runtime.attention_kernels import AttentionKernels, Kernel, KernelChoice
+from onnxfix.nouns.runtime.attention_kernels import SLOW, AttentionKernels, Kernel, KernelChoice
 from onnxfix.render.table import Cell, Column, Line, Table
 from onnxfix.render.words import plural, visible
 
 from .places import pattern
 
-STYLES = {Kernel.UNFUSED: "lost", Kernel.NONE: "lost", Kernel.WRITTEN_OUT: "noisy"}
 READ = "1.31"
 """The release whose sources were read."""
 TITLE = "Kernels of attention on CUDA"
@@ -47,6 +46,13 @@ class Alike:
         return self.first.instead or f"no operator of attention is read in it: {', '.join(reasons)}"
 
 
+def style(choice: KernelChoice) -> str:
+    """Bad where all scores are in memory whatever the rows are, doubtful where it depends on them."""
+    if choice.kernel not in SLOW:
+        return ""
+    return "lost" if choice.fastest in SLOW and choice.kernel is not Kernel.WRITTEN_OUT else "noisy"
+
+
 def alike(found: Sequence[AttentionKernels]) -> list[Alike]:
     """In the order of the first of each."""
     groups: dict[object, list[AttentionKernels]] = {}
@@ -67,12 +73,11 @@ def alike(found: Sequence[AttentionKernels]) -> list[Alike]:
 def attentions(found: Sequence[AttentionKernels]) -> Table:
     """A line for each group of GPUs, under the attentions it is about."""
     lines = [
-        Line((Cell(gpus), Cell(choice.words(), style=STYLES.get(choice.kernel, "")), Cell(each.why(choice))),
-             group=each.title)
+        Line((Cell(choice.words(), style=style(choice)), Cell(gpus), Cell(each.why(choice))), group=each.title)
         for each in alike(found)
         for gpus, choice in each.choices()
     ]  # fmt: skip
-    return Table((Column("GPU"), Column("kernel", least=24), Column("why no faster one")), tuple(lines))
+    return Table((Column("kernel", least=24), Column("GPU"), Column("why no faster one")), tuple(lines))
 
 
 def _title(members: Sequence[AttentionKernels]) -> str:

@@ -83,7 +83,7 @@ def _attentions(report: Report, out: Console) -> None:
     for each in found[:ATTENTIONS]:
         _line(out, 2, (each.title, "cyan"))
         for gpus, choice in each.choices():
-            style = terminal.STYLES.get(attentions.STYLES.get(choice.kernel, ""), "")
+            style = terminal.STYLES.get(attentions.style(choice), "")
             _line(out, 4, f"{gpus}: ", (choice.words(), style))
             if why := each.why(choice):
                 _line(out, 6, (visible(why), "dim"))

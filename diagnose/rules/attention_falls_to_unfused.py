@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from onnxfix.diagnose.kernels.choice import REFERENCE
-from onnxfix.nouns.finding import Finding, Severity
+from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.runtime.attention_kernels import AttentionKernels, KernelChoice
+
+NUMERIC, MANUAL = Applicability.NUMERIC, Applicability.MANUAL
 
 
 class AttentionFallsToUnfused:
@@ -47,6 +49,7 @@ class AttentionFallsToUnfused:
             message=f"{attention.operator} in {attention.element} takes the unfused kernel, {_why(attention.unfused)}",
             evidence={"kernel": choice.words(), "refused": choice.why_not(), "operator": attention.operator},
             repair=attention.remedy,
+            applicability=NUMERIC if attention.remedy.startswith("onnxfix repair ") else MANUAL,
         )
 
 
