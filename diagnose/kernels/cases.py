@@ -58,7 +58,6 @@ class Case:
     past: bool = False
     present: bool = False
     steps: bool = False
-    indirection: bool = False
     scores: bool = False
     window: bool = False
     softcap: bool = False

@@ -13,7 +13,6 @@ FLASH_ALLOWED = allowed("flash is not disabled", "is disabled", lambda s: s.flas
 EFFICIENT_ALLOWED = allowed("memory-efficient attention is not disabled", "is disabled", lambda s: s.efficient)
 TRT_ALLOWED = allowed("TensorRT's kernels are not disabled", "is disabled", lambda s: s.trt)
 CROSS_ALLOWED = allowed("TensorRT's cross attention is not disabled", "is disabled", lambda s: s.trt_cross)
-DECODER_ALLOWED = allowed("decoder attention is not disabled", "is disabled", lambda s: s.decoder)
 XQA_ALLOWED = allowed("XQA is not disabled", "is disabled", lambda s: s.xqa)
 
 NO_BIAS = no("no attention_bias", "has an attention_bias", lambda c: c.bias)
@@ -26,11 +25,9 @@ OFFSETS_OR_NO_MASK = Condition(
     "no mask, or one of lengths and offsets [3 · batch + 2]",
     lambda asked: _masked(asked.case, Mask.NONE, Mask.OFFSETS),
 )
-KEYS_OR_NO_MASK = Condition("no mask, or one [batch, keys]", lambda asked: _masked(asked.case, Mask.NONE, Mask.KEYS))
 NO_CACHE = no("no past and no present", "has a cache", lambda c: c.past or c.present)
 PAST = no("a past", "has no past", lambda c: not c.past)
 NO_STEPS = no("no past_sequence_length", "has a past_sequence_length", lambda c: c.steps)
-INDIRECTION = no("a cache_indirection", "has no cache_indirection", lambda c: not c.indirection)
 NO_SCORES = no("scores are no output", "gives out its scores", lambda c: c.scores)
 BIDIRECTIONAL = no("not causal", "is causal", lambda c: c.causal)
 NO_WINDOW = no("no local window", "has a local window", lambda c: c.window)

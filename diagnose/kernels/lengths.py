@@ -11,11 +11,11 @@ def _long(asked: Asked, *short: str) -> Verdict:
     case, least = asked.case, asked.settings.long_fp32
     if case.element in short or least <= 0:
         return None
-    known = [n for n in (case.queries, case.keys) if n is not None]
-    if any(n >= least for n in known):
+    # of a cache only what is new counts, which is as long as the queries
+    lengths = [case.queries] if case.past or case.square else [case.queries, case.keys]
+    if any(n is not None and n >= least for n in lengths):
         return None
-    open_ = len(known) < 2 and not (case.square and known)
-    if open_:
+    if None in lengths:
         return When(f"there are {least} tokens or more")
     return Against(f"has fewer than {least} tokens in {case.element}")
 
@@ -74,15 +74,33 @@ def _square(asked: Asked, *, only_causal: bool) -> Verdict:
 
 
 SELF_ATTENTION = Condition("as many keys as queries", lambda asked: _square(asked, only_causal=False))
-SQUARE_IF_CAUSAL = Condition("not causal, or as many keys as queries", lambda asked: _square(asked, only_causal=True))
+
+
+def _aligned_to_the_end(asked: Asked) -> Verdict:
+    """cuDNN aligns a causal mask to the end, which takes no more queries than keys, and then no bias."""
+    case = asked.case
+    if not case.causal or case.bias:
+        return _square(asked, only_causal=True)
+    if case.square or case.past:
+        return None
+    if case.queries is None or case.keys is None:
+        return When("there are no more queries than keys")
+    return None if case.queries <= case.keys else Against("is causal and has more queries than keys")
+
+
+ALIGNED_TO_THE_END = Condition(
+    "not causal, or as many keys as queries, or more keys and no attention_bias", _aligned_to_the_end
+)
 
 
 def _square_or_past(asked: Asked) -> Verdict:
     """causal_cross_no_past: flash aligns a causal mask to the end, ONNX to the beginning where there is no past."""
-    return None if asked.case.past else _square(asked, only_causal=True)
+    return None if asked.case.past or asked.case.lengths else _square(asked, only_causal=True)
 
 
-SQUARE_OR_PAST = Condition("not causal, or with a past, or as many keys as queries", _square_or_past)
+SQUARE_OR_PAST = Condition(
+    "not causal, or with a past or nonpad_kv_seqlen, or as many keys as queries", _square_or_past
+)
 
 
 def _one_token(asked: Asked) -> Verdict:

@@ -16,11 +16,13 @@ from .verdicts import Asked, Condition, elements
 @dataclass(frozen=True)
 class Tried:
     """A kernel with all that must hold for it. `meant`: whether a case is of its kind at all; it is not worth a word
-    that the kernels of decoding do not take an encoder."""
+    that the kernels of decoding do not take an encoder. `where` says of a kernel that is tried at two places on which
+    GPUs."""
 
     kernel: Kernel
     conditions: tuple[Condition, ...]
     meant: Callable[[Asked], bool] = lambda asked: True
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,15 @@ def _on_trt(asked: Asked) -> bool:
 MICROSOFT = "com.microsoft"
 BERT = "contrib_ops/cuda/bert/"
 
+CUDNN_OF_MULTI_HEAD = (s.CUDNN_ALLOWED, SIXTEEN, c.LENGTHS_OR_NO_MASK, n.ALIGNED_TO_THE_END, s.heads(256))
 MULTI_HEAD = Operator(
     MICROSOFT, "MultiHeadAttention", BERT + "multihead_attention.cc", ("fp32", "fp16", "bf16"),
     (
-        Tried(Kernel.DECODER, (
-            c.DECODER_ALLOWED, elements("fp32", "fp16"), c.INDIRECTION, c.KEYS_OR_NO_MASK, n.ONE_TOKEN, s.SAME_SIZES,
-        ), lambda asked: asked.case.indirection),
-        Tried(Kernel.CUDNN, (
-            s.CUDNN_ALLOWED, SIXTEEN, c.LENGTHS_OR_NO_MASK, c.NO_STEPS, c.NO_SCORES, n.SQUARE_IF_CAUSAL, s.heads(256),
-        )),
+        Tried(Kernel.CUDNN, CUDNN_OF_MULTI_HEAD, lambda asked: asked.sm >= s.AUTOMATIC, "from sm 90 on"),
         Tried(Kernel.FLASH, (
             c.FLASH_ALLOWED, FP16, c.NO_BIAS, c.NO_MASK, c.NO_STEPS, c.NO_SCORES, s.SAME_SIZES, *FLASH_SIZES,
         )),
+        Tried(Kernel.CUDNN, CUDNN_OF_MULTI_HEAD, lambda asked: asked.sm < s.AUTOMATIC, "before sm 90"),
         Tried(Kernel.TRT_CROSS, (
             c.CROSS_ALLOWED, FP16, c.BIDIRECTIONAL, c.NO_BIAS, c.NO_MASK, c.NO_CACHE, c.NO_STEPS, c.NO_SCORES,
             c.CROSS_LAYOUT, s.SAME_SIZES, s.CROSS_SIZES, s.FEW_KEYS,
@@ -112,6 +111,7 @@ PACKED = Operator(
     ),
 )  # fmt: skip
 
+# group_query_attention.cc takes heads of up to 512 only (MAX_HEAD_SIZE), of a multiple of 8
 GROUP_QUERY = Operator(
     MICROSOFT, "GroupQueryAttention", BERT + "group_query_attention.cc", ("fp16", "bf16"),
     (
@@ -123,9 +123,9 @@ GROUP_QUERY = Operator(
         )),
         Tried(Kernel.FLASH, (c.FLASH_ALLOWED, c.NO_BIAS, *FLASH_SIZES)),
         Tried(Kernel.MEMORY_EFFICIENT, (
-            c.EFFICIENT_ALLOWED, c.NO_BIAS, c.PLAIN_CACHE, s.EFFICIENT_SM, s.heads(1024),
+            c.EFFICIENT_ALLOWED, c.NO_BIAS, c.PLAIN_CACHE, s.EFFICIENT_SM, s.heads(512),
         )),
-        Tried(Kernel.UNFUSED, (c.PLAIN_CACHE, c.NO_SINK)),
+        Tried(Kernel.UNFUSED, (c.PLAIN_CACHE, c.NO_SINK, s.heads(512))),
     ),
     otherwise=Kernel.NONE,
 )  # fmt: skip

@@ -63,7 +63,6 @@ def _multi_head(read: Reader) -> Mapping[str, Any]:
         "past": cache,
         "present": read.makes(1, 2),
         "steps": read.has(8, 9),
-        "indirection": read.has(9),
         "scores": read.makes(3),
     }
 

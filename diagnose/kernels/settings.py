@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 # Bits of `sdpa_kernel`; 64 and 32 are TensorRT's cross attention and its kernels for 385 tokens and more.
-FLASH, EFFICIENT, TRT, CUDNN, MATH, TRT_FLASH, TRT_CROSS, DECODER = (1 << bit for bit in range(8))
+FLASH, EFFICIENT, TRT, CUDNN, MATH, TRT_FLASH, TRT_CROSS = (1 << bit for bit in range(7))
 PACKED_FLASH, LONG_FP32 = 513, 256
 """Fewest tokens for flash on packed queries, keys and values, and for memory-efficient attention in fp32."""
 
@@ -24,7 +24,6 @@ class Settings:
     trt: bool = True
     trt_flash: bool = True
     trt_cross: bool = True
-    decoder: bool = True
     xqa: bool = True
     cudnn: bool | None = None
     packed_flash: int = PACKED_FLASH
@@ -47,8 +46,8 @@ class Settings:
             long_fp32=tokens("ORT_MIN_SEQ_LEN_EFFICIENT_ATTENTION_FP32", LONG_FP32),
         )
         if sdpa_kernel > 0:
-            flags = (FLASH, EFFICIENT, TRT, TRT_FLASH, TRT_CROSS, DECODER, CUDNN)
-            names = ("flash", "efficient", "trt", "trt_flash", "trt_cross", "decoder", "cudnn")
+            flags = (FLASH, EFFICIENT, TRT, TRT_FLASH, TRT_CROSS, CUDNN)
+            names = ("flash", "efficient", "trt", "trt_flash", "trt_cross", "cudnn")
             return replace(lengths, **{name: bool(sdpa_kernel & bit) for name, bit in zip(names, flags, strict=True)})
         return replace(
             lengths,
@@ -57,6 +56,5 @@ class Settings:
             trt=not on("ORT_DISABLE_FUSED_ATTENTION"),
             trt_flash=not on("ORT_DISABLE_TRT_FLASH_ATTENTION"),
             trt_cross=not on("ORT_DISABLE_FUSED_CROSS_ATTENTION"),
-            decoder=not on("ORT_DISABLE_DECODER_ATTENTION"),
             cudnn=None if asked is None else on("ORT_ENABLE_CUDNN_FLASH_ATTENTION"),
         )

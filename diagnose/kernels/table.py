@@ -15,7 +15,13 @@ REST = {
 
 def conditions_of(operator: Operator) -> Table:
     """The kernels of an operator in the order in which they are tried, and all that must hold for each."""
-    tried = [(str(each.kernel), "; ".join(condition.needs for condition in each.conditions)) for each in operator.tried]
+    tried = [
+        (
+            " ".join(filter(None, (str(each.kernel), each.where))),
+            "; ".join(condition.needs for condition in each.conditions),
+        )
+        for each in operator.tried
+    ]
     return table(("kernel", "takes"), [*tried, (str(operator.otherwise), REST[operator.otherwise])])
 
 

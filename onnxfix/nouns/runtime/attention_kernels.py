@@ -12,7 +12,6 @@ from onnxfix.nouns.site import Site
 class Kernel(StrEnum):
     """What ONNX Runtime's CUDA provider has for attention, as reports call it."""
 
-    DECODER = "decoder"
     XQA = "XQA"
     CUDNN = "cuDNN"
     FLASH = "flash"

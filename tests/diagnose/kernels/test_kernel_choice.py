@@ -1,8 +1,8 @@
 """Each condition of each kernel: a case that the kernel takes, and the one change that makes it another's.
 
 The rows are in conditions.tsv: operator, kernel, condition, the change that breaks this one alone, what is taken then,
-and the reason against the kernel (none for a kernel that a case is not meant for, as those of decoding). What is
-expected was read from the sources that became ONNX Runtime 1.31; none of it was seen on a GPU.
+and the reason against the kernel (none for a kernel that a case is not meant for, as those of decoding). That ONNX
+Runtime takes the same stands in test_against_the_runtime.py.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ SETTINGS = {field.name for field in fields(Settings)}
 
 # What each kernel takes: changes of PLAIN.
 TAKEN: dict[tuple[str, Kernel], dict[str, Any]] = {
-    (MHA, Kernel.DECODER): {"indirection": True, "steps": True, "queries": 1, "square": False, "past": True,
-                            "present": True, "sm": 80},
     (MHA, Kernel.CUDNN): {"sm": 90},
     (MHA, Kernel.FLASH): {"sm": 80},
     (MHA, Kernel.TRT_CROSS): {"keys": 77, "square": False, "sm": 75},
@@ -97,12 +95,16 @@ def parsed(text: str) -> tuple[str, Any]:
 BROKEN = list(rows())
 
 
-def choice(operator: str, *changes: dict[str, Any]) -> KernelChoice:
-    """Of PLAIN with changes of the case, of the architecture and of settings."""
+def asked(operator: str, *changes: dict[str, Any]) -> tuple[Case, int, Settings]:
+    """PLAIN with changes of the case, of the architecture and of settings."""
     given = {name: value for change in changes for name, value in change.items()}
-    settings = {name: given.pop(name) for name in SETTINGS & set(given)}
+    settings = Settings(**{name: given.pop(name) for name in SETTINGS & set(given)})
     sm = given.pop("sm", 80)
-    return kernel_choice(Case(operator, **{**PLAIN, **given}), sm, Settings(**settings))
+    return Case(operator, **{**PLAIN, **given}), sm, settings
+
+
+def choice(operator: str, *changes: dict[str, Any]) -> KernelChoice:
+    return kernel_choice(*asked(operator, *changes))
 
 
 @pytest.mark.parametrize(("operator", "kernel"), TAKEN)
@@ -182,12 +184,13 @@ def test_lengths_of_the_standard_operator_keep_flash_and_its_mask_does_not() -> 
 def test_reasons_are_all_told_and_alike_ones_once() -> None:
     found = choice(MHA, {"mask": Mask.KEYS, "element": "fp32", "queries": 128, "keys": 128, "long_fp32": 0})
     assert found.why_not() == (
-        "not cuDNN: needs sm 90 or newer, computes in fp32, has a mask [batch, keys]; not flash, TensorRT cross or "
-        "TensorRT: computes in fp32, has a mask [batch, keys]; not memory-efficient: has a mask [batch, keys]"
+        "not flash, TensorRT cross or TensorRT: computes in fp32, has a mask [batch, keys]; not cuDNN: needs sm 90 or "
+        "newer, computes in fp32, has a mask [batch, keys]; not memory-efficient: has a mask [batch, keys]"
     )
     assert found.as_dict()["taken"] == [{"kernel": "unfused", "when": "", "because": []}]
-    flash = choice(MHA).as_dict()
-    assert flash["refused"] == [{"kernel": "cuDNN", "reasons": ["needs sm 90 or newer"]}]
+    assert choice(MHA).as_dict()["refused"] == []
+    grouped = choice(GQA).as_dict()
+    assert grouped["refused"] == [{"kernel": "cuDNN", "reasons": ["needs sm 90 or newer"]}]
     assert "no attention_bias" in choice(MHA).taken[0].because
 
 
@@ -207,7 +210,6 @@ NAMES = {
         {"sm": 75, "keys": 77, "square": False},
         "memory-efficient",
     ),
-    "ORT_DISABLE_DECODER_ATTENTION": ("decoder", MHA, {"indirection": True, "steps": True, "queries": 1}, "unfused"),
 }
 
 
@@ -223,11 +225,14 @@ def test_a_variable_disables_its_kernel(name: str) -> None:
 
 
 def test_cudnn_is_taken_from_sm_90_on_by_itself_and_from_80_on_where_it_is_asked_for() -> None:
-    asked = {"cudnn": True}
+    wanted = {"cudnn": True}
     assert [choice(MHA, {"sm": sm}).words() for sm in (75, 80, 89, 90, 100, 120)] == [
         "TensorRT", "flash", "flash", "cuDNN", "cuDNN", "cuDNN"
     ]  # fmt: skip
-    assert [choice(MHA, {"sm": sm}, asked).words() for sm in (75, 80, 90)] == ["TensorRT", "cuDNN", "cuDNN"]
+    assert [choice(GQA, {"sm": sm}, wanted).words() for sm in (80, 90)] == ["cuDNN", "cuDNN"]
+    # before Hopper MultiHeadAttention asks flash first
+    assert [choice(MHA, {"sm": sm}, wanted).words() for sm in (75, 80, 90)] == ["TensorRT", "flash", "cuDNN"]
+    assert choice(MHA, wanted, {"bias": True}).words() == "cuDNN"
     assert choice(MHA, {"sm": 90}, {"cudnn": False}).words() == "flash"
     assert Settings.of({"ORT_ENABLE_CUDNN_FLASH_ATTENTION": "1"}).cudnn is True
     assert Settings.of({"ORT_ENABLE_CUDNN_FLASH_ATTENTION": "0"}).cudnn is False

@@ -61,7 +61,7 @@ def test_a_terminal_of_100_columns_holds_every_line(report: Report) -> None:
     shown = stream.getvalue()
     assert max(map(len, shown.splitlines())) <= 100
     assert "Kernels of attention on CUDA, from the sources of ONNX Runtime 1.31" in shown
-    assert f"    sm 75–89: {BIAS}\n      not cuDNN: needs sm 90 or newer; not flash, " in shown
+    assert f"    sm 75–89: {BIAS}\n      not flash, TensorRT cross or TensorRT: has an attention_bias; " in shown
     assert "    sm 90 on: cuDNN\n" in shown
 
 
