@@ -58,11 +58,11 @@ one that does is taken. Generated from the code that decides; every condition ha
 An attention that is written out, as exporters do below operator set 23, has no such choice: a kernel for each product,
 each sum and the softmax, with all scores in memory, as the unfused kernel has them."""
 SETTINGS = """A session disables kernels by `ORT_DISABLE_FLASH_ATTENTION`, `ORT_DISABLE_MEMORY_EFFICIENT_ATTENTION`,
-`ORT_DISABLE_FUSED_ATTENTION`, `ORT_DISABLE_TRT_FLASH_ATTENTION`, `ORT_DISABLE_FUSED_CROSS_ATTENTION` and
-`ORT_DISABLE_DECODER_ATTENTION` (each `=1`), and by `ORT_ENABLE_XQA=0`. `ORT_ENABLE_CUDNN_FLASH_ATTENTION` is 1 to have
-cuDNN from sm 80 on and 0 to never have it; cuDNN 9.3 or newer must be there. The provider option `sdpa_kernel` is a sum
-that names what may be taken instead: 1 flash, 2 memory-efficient, 4 TensorRT, 8 cuDNN, 16 unfused, 32 TensorRT for 385
-tokens and more, 64 TensorRT cross, 128 decoder. `diagnose` supposes that none of these is set."""
+`ORT_DISABLE_FUSED_ATTENTION`, `ORT_DISABLE_TRT_FLASH_ATTENTION` and `ORT_DISABLE_FUSED_CROSS_ATTENTION` (each `=1`),
+and by `ORT_ENABLE_XQA=0`. `ORT_ENABLE_CUDNN_FLASH_ATTENTION` is 1 to have cuDNN from sm 80 on and 0 to never have it.
+The provider option `sdpa_kernel` is a sum that names what may be taken instead: 1 flash, 2 memory-efficient, 4
+TensorRT, 8 cuDNN, 16 unfused, 32 TensorRT for 385 tokens and more, 64 TensorRT cross. `diagnose` supposes that none of
+these is set."""
 
 
 def write(folder: Path) -> None:

@@ -20,7 +20,7 @@ def kernel_choice(case: Case, sm: int = REFERENCE, settings: Settings = DEFAULTS
     """The kernel for `case` on a GPU of compute capability `sm` (80 for 8.0), and every reason against faster ones.
 
     Where a size is not known, all kernels that it decides between, each with the condition on it. Raises KeyError for
-    an operator that has no choice of kernels. From the sources of ONNX Runtime 1.31; see the package.
+    an operator that has no choice of kernels. As ONNX Runtime 1.31; see the package.
     """
     operator = OPERATORS[_key(case.operator)]
     if case.element and case.element not in operator.elements:

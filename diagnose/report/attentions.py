@@ -11,12 +11,12 @@ from onnxfix.render.words import plural, visible
 
 from .places import pattern
 
-READ = "1.31"
-"""The release whose sources were read."""
+RELEASE = "1.31"
+"""Whose choices were followed and checked."""
 TITLE = "Kernels of attention on CUDA"
 HINT = (
-    "Decided when the model runs, by type, head size, mask, bias and lengths: conditions read from ONNX Runtime's "
-    "sources, for a session that nobody changed, and not seen on a GPU."
+    f"As ONNX Runtime {RELEASE} chooses when the model runs, by type, head size, mask, bias and lengths, in a session "
+    "that changes none of its settings."
 )
 
 

@@ -78,7 +78,7 @@ def _group(group: Group, out: Console) -> None:
 
 def _attentions(report: Report, out: Console) -> None:
     out.print()
-    _line(out, 0, (attentions.TITLE, "bold"), f", from the sources of ONNX Runtime {attentions.READ}")
+    _line(out, 0, (attentions.TITLE, "bold"), f", as ONNX Runtime {attentions.RELEASE} chooses")
     found = attentions.alike(report.attentions)
     for each in found[:ATTENTIONS]:
         _line(out, 2, (each.title, "cyan"))

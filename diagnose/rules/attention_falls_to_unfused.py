@@ -25,8 +25,8 @@ class AttentionFallsToUnfused:
 
     Judged for Ampere and Ada (sm 80 to 89), in a session that nobody changed; the table of attentions below the
     findings says all architectures, and all conditions stand in docs/attention-kernels.md. Rows of fewer than 256
-    tokens in fp32 go to the unfused kernel on purpose and are no finding. Read from the sources, not seen on a GPU:
-    `ORT_ENABLE_ATTENTION_KERNEL_DEBUG_INFO=1` prints the kernels that a run takes.
+    tokens in fp32 go to the unfused kernel on purpose and are no finding. `ORT_ENABLE_ATTENTION_KERNEL_DEBUG_INFO=1`
+    prints the kernels that a run takes.
 
     Repair: `onnxfix repair --precision fp16` where the type stands against all other kernels; else what the finding
     says of the mask, the bias or the length of the rows, which are what the program feeds.
