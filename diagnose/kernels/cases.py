@@ -37,7 +37,7 @@ class Case:
 
     `bias`: added to the scores, in ai.onnx the mask. `lengths`: ai.onnx's `nonpad_kv_seqlen`. `steps`: a cache bound in
     place for decoding (`past_sequence_length` or `cache_indirection`). `projected`: biases of the projections.
-    `scores`: the scores are an output. `sink`: a sink, or a smooth softmax.
+    `scores`: the scores are an output. `sink`: a head_sink; `smooth`: a smooth softmax without one.
     """
 
     operator: str
@@ -62,6 +62,7 @@ class Case:
     window: bool = False
     softcap: bool = False
     sink: bool = False
+    smooth: bool = False
     quantized: bool = False
 
     @property

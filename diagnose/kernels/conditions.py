@@ -32,7 +32,13 @@ NO_SCORES = no("scores are no output", "gives out its scores", lambda c: c.score
 BIDIRECTIONAL = no("not causal", "is causal", lambda c: c.causal)
 NO_WINDOW = no("no local window", "has a local window", lambda c: c.window)
 NO_SOFTCAP = no("no softcap", "has a softcap", lambda c: c.softcap)
-NO_SINK = no("no sink and no smooth softmax", "has a sink or a smooth softmax", lambda c: c.sink)
+NO_SINK = no("no sink and no smooth softmax", "has a sink or a smooth softmax", lambda c: c.sink or c.smooth)
+CAUSAL = no("causal", "is not causal", lambda c: not c.causal)
+NO_SMOOTH = no(
+    "no smooth softmax, but for a sink and a cache that is not quantized",
+    "has a smooth softmax",
+    lambda c: c.smooth or (c.sink and c.quantized),
+)
 PLAIN_CACHE = no("a cache that is not quantized", "has a quantized cache", lambda c: c.quantized)
 LENGTHS_GIVEN = no("nonpad_kv_seqlen", "has no nonpad_kv_seqlen", lambda c: not c.lengths)
 CROSS_LAYOUT = no(

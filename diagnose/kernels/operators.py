@@ -116,7 +116,8 @@ GROUP_QUERY = Operator(
     MICROSOFT, "GroupQueryAttention", BERT + "group_query_attention.cc", ("fp16", "bf16"),
     (
         Tried(Kernel.XQA, (
-            c.XQA_ALLOWED, s.newest(80), c.NO_BIAS, c.NO_SOFTCAP, c.PAST, s.XQA_SIZES, n.ONE_TOKEN, n.IN_PLACE,
+            c.XQA_ALLOWED, s.newest(80), c.CAUSAL, c.NO_BIAS, c.NO_SOFTCAP, c.NO_SMOOTH, c.PAST, s.XQA_SIZES,
+            n.ONE_TOKEN, n.IN_PLACE,
         ), lambda asked: asked.case.past),
         Tried(Kernel.CUDNN, (
             s.CUDNN_ALLOWED, c.NO_BIAS, c.PLAIN_CACHE, c.NO_SOFTCAP, c.NO_SINK, c.NO_WINDOW, s.heads(256),

@@ -101,12 +101,13 @@ def _group_query(read: Reader) -> Mapping[str, Any]:
         "queries": read.fixed(0, 1),
         "layout": Layout.PACKED if packed else Layout.SEPARATE,
         "bias": read.has(10),
-        "causal": True,
+        "causal": bool(read.number("causal", 1)),
         "past": read.has(3),
         "present": True,
         "window": int(read.number("local_window_size", -1)) != -1,
         "softcap": float(read.number("softcap", 0.0)) != 0.0,
-        "sink": bool(read.number("smooth_softmax")) or read.has(11),
+        "sink": read.has(11),
+        "smooth": bool(read.number("smooth_softmax")) and not read.has(11),
         "quantized": any(read.number(name, "NONE") != "NONE" for name in ("k_quant_type", "v_quant_type")),
     }
 

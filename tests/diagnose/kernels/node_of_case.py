@@ -153,11 +153,15 @@ def _group_query(case: Case, inputs: Inputs) -> tuple[list[str], dict[str, Any]]
         inputs.skip_to(11)
         inputs.add("sink", case.heads)
     attributes: dict[str, Any] = {"num_heads": case.heads, "kv_num_heads": case.key_heads}
+    if not case.causal:
+        attributes["causal"] = 0
     if case.quantized:
         inputs.skip_to(12)
         inputs.add("key_scale", 1, kind=np.float32, value=1)
         inputs.names.append("key_scale")
         attributes |= {"k_quant_type": "PER_TENSOR", "v_quant_type": "PER_TENSOR", "kv_cache_bit_width": 8}
+    if case.smooth:
+        attributes["smooth_softmax"] = 1
     if case.window:
         attributes["local_window_size"] = 128
     if case.softcap:

@@ -67,9 +67,12 @@ class RandomCases:
         return "com.microsoft.Attention"
 
     def _group_query(self, fields: dict[str, Any]) -> str:
-        fields |= {name: self._often(0.2) for name in ("bias", "window", "softcap", "sink")}
+        fields |= {name: self._often(0.2) for name in ("bias", "window", "softcap", "sink", "smooth")}
         fields |= {"element": self._random.choice(("fp16", "bf16")), "key_heads": self._random.choice((4, 2, 1))}
         fields |= {"value_size": fields["size"], "causal": True, "present": True, "keys": None, "square": None}
+        fields["smooth"] = fields["smooth"] and not fields["sink"]
+        if self._often(0.3) and not fields["window"]:
+            fields["causal"] = False
         if self._often(0.3):
             fields |= {"past": True, "queries": 1, "quantized": self._often(0.3)}
         return "com.microsoft.GroupQueryAttention"

@@ -109,7 +109,9 @@ def test_grouped_queries() -> None:
     more = ", local_window_size = 128, softcap = 30.0, smooth_softmax = 1"
     found = case(apart, node.format(more, "q, k, v, ok, ov, l, t"))
     assert (found.element, found.size, found.queries, found.past) == ("bf16", 32, 1, True)
-    assert (found.window, found.softcap, found.sink, found.bias) == (True, True, True, False)
+    assert (found.window, found.softcap, found.smooth, found.sink, found.causal) == (True, True, True, False, True)
+    both = case(apart, node.format(", causal = 0", "q, k, v, ok, ov, l, t"))
+    assert (both.window, both.softcap, both.smooth, both.causal) == (False, False, False, False)
 
 
 def test_packed_tokens() -> None:
