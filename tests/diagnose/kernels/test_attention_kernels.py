@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import graphs
+import node_of_case
 import numpy as np
 import pytest
+from random_cases import RandomCases
 from twins import TWINS, twin
 
 from onnxfix.diagnose.kernels.attentions import attention_kernels
 from onnxfix.diagnose.kernels.cases import Case, Layout, Mask
+from onnxfix.diagnose.kernels.choice import kernel_choice
 from onnxfix.diagnose.kernels.reading import read_case
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.attention_kernels import AttentionKernels, Kernel
@@ -196,3 +199,15 @@ def test_names_of_nodes_say_nothing(name: str) -> None:
     for subject in (written(), made(SAME, f"y = {MHA}> (q, k, v)")):
         same = [(a.choices, a.instead, a.element) for a in found(twin(subject, TWINS[name]))]
         assert same == [(a.choices, a.instead, a.element) for a in found(subject)] and len(same) == 1
+
+
+def test_nodes_of_random_cases_are_read_as_the_cases_they_were_made_of() -> None:
+    cases = RandomCases(5)
+    for _ in range(150):
+        case, sm = cases.next()
+        proto, _ = node_of_case.node(case)
+        subject = graphs.opened(proto)
+        (node,) = subject.nodes()
+        read = read_case(node, grounds(subject), infer(subject.ir))
+        assert read is not None
+        assert kernel_choice(read, sm) == kernel_choice(case, sm), (case, read)
