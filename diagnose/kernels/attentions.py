@@ -25,7 +25,7 @@ from .remedies import remedy, unfused
 
 STANDARD_OPSET = 23
 """ai.onnx has an Attention of its own from here on; fuse-attention writes com.microsoft's MultiHeadAttention below."""
-WRITTEN = "written out"
+WRITTEN = Kernel.WRITTEN_OUT.value
 PRODUCTS = frozenset({"MatMul", "Einsum", "FusedMatMul"})
 MOVERS = frozenset("Cast CastLike Dropout Where Identity Mul Reshape Transpose Unsqueeze Squeeze".split())
 _FAR = 8
