@@ -32,6 +32,7 @@ check: $(READY)  ## lint, format and types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
 	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/fuzz tests/corpus
+	MYPYPATH=build/typing:tools:tests:tests/diagnose/kernels $(BIN)/mypy tests/diagnose/kernels
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile

@@ -164,7 +164,7 @@ WRITTEN = TURNED + "c = MatMul(q, r) z = Mul(c, half) a = Add(z, m) p = Softmax 
 
 
 def written(body: str = WRITTEN, opset: int = 20) -> Model:
-    weights = {"half": np.float16(0.5)}
+    weights = {"half": np.array(0.5, np.float16)}
     return graphs.model(f"g ({HEADS}) => (float16[b,4,s,32] y) {{ {body} }}", weights, opset=opset)
 
 

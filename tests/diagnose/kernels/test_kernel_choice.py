@@ -199,7 +199,7 @@ def test_an_element_without_a_kernel_runs_nowhere_on_the_device() -> None:
     assert found.kernel is Kernel.NONE and "GroupQueryAttention has no CUDA kernel in fp32" in found.why_not()
 
 
-NAMES = {
+NAMES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "ORT_DISABLE_FLASH_ATTENTION": ("flash", MHA, {}, "TensorRT"),
     "ORT_DISABLE_MEMORY_EFFICIENT_ATTENTION": ("efficient", MHA, {"bias": True}, "unfused"),
     "ORT_DISABLE_FUSED_ATTENTION": ("trt", ATTENTION, {"layout": Layout.PACKED}, "memory-efficient"),
