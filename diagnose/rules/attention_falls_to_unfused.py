@@ -36,6 +36,8 @@ class AttentionFallsToUnfused:
     name: ClassVar[str] = "attention-falls-to-unfused"
 
     def check(self, subject: Subject) -> Iterator[Finding]:
+        if subject.plan.load_error:
+            return  # the runtime never comes to choosing a kernel: K004 and P001 say why
         for each in subject.attentions:
             if each.unfused:
                 yield self._finding(each, each.choices[REFERENCE])

@@ -113,3 +113,8 @@ def test_a_written_out_attention_is_told_of_and_no_finding() -> None:
     )
     report = diagnose(subject, Target.resolve("cuda"))
     assert report.findings == () and [a.operator for a in report.attentions] == ["written out"]
+
+
+def test_of_a_model_that_does_not_load_only_that_is_said() -> None:
+    report = diagnose(model("float[b,s] m", MHA.format("", "q, k, v, , m")), Target.resolve("cuda"))  # int32 is due
+    assert report.plan.load_error and "F001" not in [f.code for f in report.findings]
