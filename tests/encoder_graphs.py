@@ -18,10 +18,20 @@ WEIGHTS = {
     "up": RNG.normal(0, 0.2, (WIDTH, INNER)),
     "down": RNG.normal(0, 0.2, (INNER, WIDTH)),
     "scale": np.ones(WIDTH),
+    "wk1": RNG.normal(0, 0.2, (WIDTH, WIDTH // HEADS)),
+    "wv1": RNG.normal(0, 0.2, (WIDTH, WIDTH // HEADS)),
+    "distances": RNG.normal(0, 0.2, (WIDTH // HEADS, 6)),
+    "buckets": RNG.normal(0, 0.2, (6, 600)),
     "lowest": np.array(-1e9),
     "zero": np.array(0.0),
 }
-SHAPES = {"split": np.array([0, 0, HEADS, WIDTH // HEADS]), "joined": np.array([0, 0, WIDTH]), "last": np.array([-1])}
+SHAPES = {
+    "apart": np.array([0, 0, 1, 1, WIDTH // HEADS]),
+    "thrice": np.array([1, 1, 1, HEADS, 1]),
+    "split": np.array([0, 0, HEADS, WIDTH // HEADS]),
+    "joined": np.array([0, 0, WIDTH]),
+    "last": np.array([-1]),
+}
 HEAD = """g (int64[batch,sequence] input_ids, int64[batch,sequence] attention_mask) => (float[batch,sequence,24] y) {
     ends = Constant<value_ints = [1]>()
     begin = Constant<value_ints = [0]>()
@@ -119,3 +129,23 @@ def seeing(kind: str, window: int = 2, rest: str = MLP) -> Model:
     numbers = {"window": np.array(window), "start2": np.array(0)}
     arrays = {name: array.astype(np.float32) for name, array in WEIGHTS.items()}
     return graphs.model(text + renamed, {**arrays, **SHAPES, **numbers})
+
+
+# Scores of relative positions beside those of keys, as DeBERTa adds them: a part of what is added is of the tokens.
+RELATIVE = HEAD.replace(
+    "s = Add(s0, mask)",
+    """bucket = Slice(buckets, begin, size, ends)
+    near0 = MatMul(q, distances) near1 = MatMul(near0, bucket) s1 = Add(s0, near1) s = Add(s1, mask)""",
+)
+# A mask of the sizes of what is made of tokens, as the older exporter writes them.
+SIZED = HEAD.replace(
+    "wide = Unsqueeze(seen, around)",
+    """wide0 = Unsqueeze(seen, around)
+    rows1 = Shape<start = 0, end = 1>(e0) tokens1 = Shape<start = 1, end = 2>(e0) every1 = Shape(e0)
+    second = Constant<value_ints = [2]>() tokens2 = Slice(every1, ends, second)
+    four = Concat<axis = 0>(rows1, ends, tokens1, tokens2) wide = Expand(wide0, four)""",
+)
+# One head of keys and values for all three of queries, repeated between the linears and attention.
+GROUPED = HEAD.replace("k0 = MatMul(n, wk) v0 = MatMul(n, wv)", "k0 = MatMul(n, wk1) v0 = MatMul(n, wv1)").replace(
+    "kh = Reshape(k0, split) vh = Reshape(v0, split)", """k4 = Reshape(k0, apart) v4 = Reshape(v0, apart)
+    k5 = Expand(k4, thrice) v5 = Expand(v4, thrice) kh = Reshape(k5, split) vh = Reshape(v5, split)""")  # fmt: skip

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.tokens import padding, stream
@@ -19,7 +20,7 @@ from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import Stream
 
 _PRODUCTS = frozenset({"MatMul", "Gemm"})
-OLDEST_OPSET = 13  # Squeeze and Unsqueeze with axes as an input
+OLDEST_OPSET = 15  # Shape with a start and an end
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _Places:
     row; `back`, [batch, length], the place of each token in the row of real ones; `real`, where there is one."""
 
     def __init__(self, editor: Editor, mask: ir.Value, like: ir.Node) -> None:
-        self.editor, self.like = editor, like
+        self.editor, self.like, self.mask = editor, like, mask
         self.real = self.node("Cast", [mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
         ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
         flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
@@ -144,6 +145,8 @@ def _leave(editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node
     axes, features = found.layout.axes(value), found.layout.features(value)
     assert axes is not None and features is not None
     readers = [(node, index) for node, index in value.uses() if node not in inside]
+    if not axes.merged:
+        readers = [(node, index) for node, index in readers if not _sized(editor, places, node, features)]
     there = _There(editor, value.producer(), places.like, value.name or "")
     row = value if axes.merged else there.node("Squeeze", [value, places.integers([0])], "of_tokens")
     put = there.node("Gather", [row, places.back], "in_places")
@@ -166,6 +169,30 @@ def _leave(editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node
         editor.replace_input(node, index, clean)
     if value.is_graph_output():
         editor.reroute_output(value, clean)
+
+
+def _sized(editor: Editor, places: _Places, node: ir.Node, features: tuple[int, ...]) -> bool:
+    """A Shape of [batch, length, features…] without what it is of: whoever walks sizes cannot say how many tokens are
+    real, and so of no value behind them."""
+    if node.op_type != "Shape":
+        return False
+    rank = 2 + len(features)
+    start, end = integer(node, "start", 0), integer(node, "end", rank)
+    first, last, _ = slice(start, end).indices(rank)
+    write = Writer(editor, node.outputs[0].name or "shape", node)
+    parts: list[ir.Value | None] = []
+    if first < 2:
+        bounds = {"start": first, "end": min(last, 2)}
+        parts.append(write("Shape", [places.mask], "of_tokens", attributes=bounds))
+    if last > 2:
+        parts.append(places.integers(features[max(first - 2, 0) : last - 2]))
+    if last <= first or (first >= 2 and not parts):
+        return False
+    whole = parts[0] if len(parts) == 1 else write("Concat", parts, "known", attributes={"axis": 0})
+    assert whole is not None
+    editor.replace_uses(node.outputs[0], whole)
+    editor.remove_dead(node)
+    return True
 
 
 def _reshape(editor: Editor, places: _Places, node: ir.Node, found: Stream) -> None:

@@ -57,7 +57,7 @@ def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
     if node.op_type == "Softmax":
         return masks.of_softmax(node)
     value = added(node)
-    return masks.of_value(value) if value is not None else None
+    return masks.of_added(value) if value is not None else None
 
 
 def added(node: ir.Node) -> ir.Value | None:

@@ -67,9 +67,14 @@ def _rule(node: ir.Node) -> Callable[[ir.Node, Layout], bool] | None:
         return _reduction
     if node.op_type in _AXIS:
         return _along_an_axis
-    return {"MatMul": _product, "Gemm": _gemm, "Gather": _gather, "Slice": _slice, "Reshape": _reshape}.get(
-        node.op_type, _moved if node.op_type in _MOVES else None
-    )
+    return {
+        "MatMul": _product,
+        "Gemm": _gemm,
+        "Gather": _gather,
+        "Slice": _slice,
+        "Reshape": _reshape,
+        "Expand": _expanded,
+    }.get(node.op_type, _moved if node.op_type in _MOVES else None)
 
 
 def _elementwise(node: ir.Node, layout: Layout) -> bool:
@@ -164,6 +169,15 @@ def _slice(node: ir.Node, layout: Layout) -> bool:
 def _reshape(node: ir.Node, layout: Layout) -> bool:
     """Where slices lie one behind the other before and after, and have a size of their own."""
     return all(v is not None and layout.features(v) is not None for v in (node.inputs[0], node.outputs[0]))
+
+
+def _expanded(node: ir.Node, layout: Layout) -> bool:
+    """To sizes that leave rows and tokens as many as they are, as heads of keys are repeated for groups of queries."""
+    sizes, axes, shape = integers(node.inputs[1]), _result(node, layout), layout.shape(node.outputs[0])
+    if sizes is None or axes is None or shape is None or layout.axes(node.inputs[0]) != axes:
+        return False
+    kept = [axis + len(sizes) - len(shape) for axis in (axes.batch, axes.token) if axis is not None]
+    return all(axis < 0 or sizes[axis] == 1 for axis in kept)
 
 
 def _moved(node: ir.Node, layout: Layout) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphs
 import pytest
-from encoder_graphs import agree, encoder, feeds, seeing
+from encoder_graphs import GROUPED, MLP, RELATIVE, SIZED, agree, encoder, feeds, seeing
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -73,3 +73,21 @@ def test_a_band_is_not_all_of_a_row() -> None:
     assert PASS.measure(model) == 1, "the other layer"
     graph_pass.run(PASS, model)
     agree(seeing("a band"), model, 3, 9)
+
+
+@pytest.mark.parametrize("head", [SIZED, GROUPED], ids=["a mask of sizes of what is packed", "keys of a group"])
+def test_as_exporters_write_them(head: str) -> None:
+    before = encoder("", head + MLP)
+    after = packed(before)
+    assert PASS.measure(after) == 1
+    graph_pass.run(PASS, after)
+    agree(before, after, 3, 9)
+
+
+def test_scores_of_relative_positions_stay() -> None:
+    """A mask says nothing of them, so that attention is computed with what is added; its linears are packed."""
+    before = encoder("", RELATIVE + MLP)
+    after = packed(before)
+    assert PASS.measure(after) == 0 and PackTokens().measure(before) == 6
+    assert "MultiHeadAttention" in graphs.op_types(after)
+    agree(before, after, 3, 9)

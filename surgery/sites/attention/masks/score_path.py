@@ -27,18 +27,12 @@ LAST_AXIS_SINCE = 13
 
 @dataclass(frozen=True)
 class ScorePath:
-    """`leaves`: scores before anything was done to them; `elementwise`: nothing on the way asks for their shape."""
+    """`target`: what a Softmax reads; `leaves`: scores before anything was done to them; `elementwise`: nothing on the
+    way asks for their shape."""
 
-    softmax: ir.Node
+    target: ir.Value
     leaves: tuple[ir.Value, ...]
     elementwise: bool
-
-    @property
-    def target(self) -> ir.Value:
-        """What the Softmax reads."""
-        value = self.softmax.inputs[0]
-        assert value is not None
-        return value
 
 
 def of(softmax: ir.Node, rank: int | None, version: int, dependence: Dependence) -> ScorePath:
@@ -49,6 +43,11 @@ def of(softmax: ir.Node, rank: int | None, version: int, dependence: Dependence)
     axis = integer(softmax, "axis", -1 if version >= LAST_AXIS_SINCE else 1)
     if axis != -1 and axis != (rank or _RANK) - 1:
         raise RefusedError(softmax, f"is a Softmax along axis {axis}")
+    return back(scores, dependence)
+
+
+def back(scores: ir.Value, dependence: Dependence) -> ScorePath:
+    """The same from a part of the scores, which one operator of attention adds to its own. Raises RefusedError."""
     leaves: dict[ir.Value, None] = {}
     seen: set[ir.Value] = set()
     elementwise = True
@@ -69,7 +68,7 @@ def of(softmax: ir.Node, rank: int | None, version: int, dependence: Dependence)
             raise RefusedError(node, f"chooses scores by what {refusal.reason}")
         shapes = node.inputs[1:] if node.op_type in _MOVES - {"Concat"} or node.op_type == "CastLike" else ()
         pending.extend(v for v in node.inputs if v is not None and v not in shapes)
-    return ScorePath(softmax, tuple(leaves), elementwise)
+    return ScorePath(scores, tuple(leaves), elementwise)
 
 
 def _is_idle(node: ir.Node) -> bool:

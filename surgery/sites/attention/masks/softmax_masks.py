@@ -59,6 +59,18 @@ class SoftmaxMasks:
         except RefusedError as error:
             return error.refusal
 
+    def of_added(self, value: ir.Value) -> Mask | Refusal:
+        """As of a value, a part of which may be scores itself, as those of relative positions are: they are `scores`
+        of the mask, which says nothing of them."""
+        if not self._dependence.is_activation(value):
+            return self.of_value(value)
+        try:
+            path = score_path.back(value, self._dependence)
+            found = self._of(path.target, path.leaves, path.elementwise, False)
+        except RefusedError as error:
+            return error.refusal
+        return found if isinstance(found, Refusal) else replace(found, scores=path.leaves)
+
     def _rank(self, softmax: ir.Node) -> int | None:
         scores = softmax.inputs[0]
         shape = scores.shape if scores is not None else None
