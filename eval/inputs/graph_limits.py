@@ -26,11 +26,15 @@ def table_rows(value: ir.Value) -> int | None:
 
 
 def longest_sequence(model: Model) -> int | None:
-    """Positions the graph holds: rows of a learned position table or of a sliced `position_ids` constant.
+    """Tokens that the graph surely has positions for: `positions` rounded down to a multiple of 8, because RoBERTa and
+    BART tables hold two rows more than usable positions (514, 1026)."""
+    rows = positions(model)
+    return rows // 8 * 8 if rows is not None else None
 
-    Rounded down to a multiple of 8, because RoBERTa and BART tables hold two rows more than usable positions (514,
-    1026). None when the graph has no such table (rotary or relative positions).
-    """
+
+def positions(model: Model) -> int | None:
+    """Rows of a learned position table or of a sliced `position_ids` constant; None when the graph has no such table
+    (rotary or relative positions)."""
     tables = [t for v in model.graph.inputs for t in _tables_indexed_by(v, set())]
     hidden = {table[1] for table in tables}
     token_rows = {table[0] for table in tables}
@@ -40,7 +44,7 @@ def longest_sequence(model: Model) -> int | None:
         if shape is None or shape[0] <= FEWEST_POSITIONS:
             continue
         if node.op_type == "Slice" or (shape[1] in hidden and shape[0] not in token_rows):
-            limits.append(shape[0] // 8 * 8)
+            limits.append(shape[0])
     return min(limits, default=None)
 
 

@@ -11,6 +11,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
+from onnxfix.surgery.sites.tokens.packed import packs
 
 PASS = PackTokens()
 RNG = np.random.default_rng(0)
@@ -109,6 +110,12 @@ def agree(before: Model, after: Model, batch: int, length: int) -> None:
 def test_every_real_token_keeps_its_answer(batch: int, length: int) -> None:
     assert PASS.measure(encoder()) == 6
     agree(encoder(), packed(encoder()), batch, length)
+
+
+def test_what_packs_its_tokens_is_told_from_its_graph() -> None:
+    assert packs(packed(encoder())) and not packs(encoder())
+    counted = "count = NonZero(attention_mask) gathered = Shape(count) y = Add(r, lowest) }"
+    assert not packs(encoder(counted)), "it only counts them"
 
 
 def test_no_token_at_all() -> None:
