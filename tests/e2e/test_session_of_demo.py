@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from onnxfix.eval.demo import CHECKPOINT, HOLDOUT
 from onnxfix.eval.inputs.text_workload import load_tokenizer
 from onnxfix.nouns.errors import OnnxfixError
 
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "session_speed.py"
 TEXTS = [str(text) for text in pl.read_parquet(HOLDOUT)["text"][:48]]
 
 
@@ -57,3 +61,15 @@ def test_code_of_a_folder_is_not_run(exports: dict[str, Path], tmp_path: Path) -
     with pytest.raises(OnnxfixError, match="tokenizer"):
         onnxfix.Session(exports["legacy"], tokenizer=tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_benchmark_compares_it_with_batches_of_the_runtime(exports: dict[str, Path]) -> None:
+    asked = ("--rows", "24", "--batch", "8", "--rounds", "1", "--threads", "1")
+    command = [sys.executable, str(BENCHMARK), str(exports["legacy"]), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr  # a time of 24 rows says nothing
+    rows = {line[:15].strip(): line[15:].split() for line in done.stdout.splitlines()[2:5]}
+    assert list(rows) == ["Session", "8 rows, padded", "8 rows, sorted"] and rows["Session"][2:] == ["1.00", "x"]
+    assert all(float(row[0]) > 0 for row in rows.values())
+    (worst,) = re.findall(r"largest difference of a result: (\S+);", done.stdout)
+    assert float(worst) < 1e-4 and done.stdout.splitlines()[-1].startswith("24 rows of ")

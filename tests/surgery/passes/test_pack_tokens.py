@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import graphs
 import numpy as np
 import pytest
 import twins
 
+from onnxfix.eval.bench.variant import Variant
+from onnxfix.eval.report.contents import batched
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
@@ -116,6 +121,12 @@ def test_what_packs_its_tokens_is_told_from_its_graph() -> None:
     assert packs(packed(encoder())) and not packs(encoder())
     counted = "count = NonZero(attention_mask) gathered = Shape(count) y = Add(r, lowest) }"
     assert not packs(encoder(counted)), "it only counts them"
+
+
+def test_a_row_of_a_bench_says_that_it_packs(tmp_path: Path) -> None:
+    for model, said in ((packed(encoder()), "sorted, packed"), (encoder(), "sorted")):
+        variant = Variant("model", OnnxRuntime(), model.save(tmp_path / "model.onnx"))
+        assert batched({"batching": "sorted", "packed": variant.packs()}) == said
 
 
 def test_no_token_at_all() -> None:
