@@ -2,8 +2,9 @@
 
 Texts of the bundled data in a shuffled order, tokenised before, by `onnxfix.Session` and by ONNX Runtime alone on
 batches of a fixed number of rows, each padded to its longest: as they come, and sorted by length by hand. All in turns,
-in one process; a time is that of all rows. Without a MODEL it is the bundled one, exported, and the same with its tokens
-packed (pass pack-tokens). Ends with 0 when the session is faster than batches as they come on every model, else 1.
+in one process; a time is that of all rows. Without a MODEL it is the bundled one, exported, and the same with its
+tokens packed (pass pack-tokens). Ends with 0 when the session is faster than batches as they come on every model, else
+with 1.
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Re
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a row is of. Earlier versions did not say how batches were made."""
-    return row["variant"], row["batch"], row["length"], row.get("batching") == "sorted"
+    """What a row is of. Where it does not say how batches were made, the workload does."""
+    bucketed = row.get("batching") is None and "bucketed by length" in str(row.get("workload"))
+    return row["variant"], row["batch"], row["length"], bucketed or row.get("batching") == "sorted"
 
 
 def _compare(

@@ -175,9 +175,17 @@ PLACED = BODY.replace("tokens = Mul(e, column)", """
     position = Gather(places, here)
     placed = Add(e, position)
     tokens = Mul(placed, column)""")  # fmt: skip
+ANGLES = {name: np.ones((24, 2), np.float32) for name in ("cos", "sin")}
+TURNED = BODY.replace("tokens = Mul(e, column)", """
+    place = Constant<value_ints = [0]>()
+    turned_e = com.microsoft.RotaryEmbedding<num_heads = 1>(e, place, cos, sin)
+    tokens = Mul(turned_e, column)""")  # fmt: skip
 WRONG = {
     "long": (lambda: session(made(body=PLACED, weights=TABLE)).run_tokens([[1], [2] * 33]),
              r"rows\[1\] has 33 tokens and the model takes 32; shorten it, or have texts cut with max_length=32"),
+    "long for its angles": (
+        lambda: session(made(body=TURNED, weights=ANGLES)).run_tokens([[1] * 24, [1] * 25]),
+        r"rows\[1\] has 25 tokens and the model takes 24"),
     "long for what is baked": (
         lambda: session(made(IDS.replace("seq", "8"), OUT.replace("seq", "8"))).run_tokens([[1] * 9]),
         r"rows\[0\] has 9 tokens and the model takes 8"),
