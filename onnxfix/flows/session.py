@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     Rows: TypeAlias = Sequence[Sequence[int]] | Sequence[np.ndarray[Any, Any]] | np.ndarray[Any, Any]
 
 Providers: TypeAlias = Literal["cpu", "cuda"]
-# Where the caller names no number. On a CPU what a batch computes should stay in caches: 512 rows of the bundled model
-# take 1.5 s in batches of up to 4,096 tokens, 2.1 s in such of 8,192 and 2.6 s of 16,384 (one thread).
-HOST_TOKENS, DEVICE_TOKENS = 2048, 16384
+# Tokens of a batch where the caller names no number: of one thread, and of a device. What a batch computes should stay
+# in a core's cache: 96 rows take a BERT of 2 × 768 2.3 s in batches of 512 tokens, 2.6 s in such of 1,024 and 3.2 s of
+# 2,048 (one thread); the bundled model, 128 wide, takes the same for all of these and 1.7 times as long for 16,384.
+THREAD_TOKENS, DEVICE_TOKENS = 512, 16384
 DEVICE_MULTIPLE = 8  # lengths: of a device's matrix units, and fewer shapes to keep buffers for
 
 
@@ -44,10 +45,10 @@ class Session:
     and positions. `tokenizer`: a folder (read from there alone, no code of it is run), or a tokenizer of transformers
     or tokenizers; by default that of the checkpoint that the file was exported from. `max_tokens` counts padding, and
     real tokens alone where the model packs its tokens (`repair --pack-tokens`), which its graph shows and `packs`
-    overrules; by default 2,048 on the CPU and 16,384 on a device; a longer row runs alone. `max_length`: texts are cut
-    to so many tokens; without it one that is too long for the model is an error. `outputs`: names of those wanted, by
-    default all. `pad_to_multiple_of`: of lengths, by default 1 on the CPU and 8 on a device, where the buffers of a
-    shape are kept.
+    overrules; by default 512 a thread on the CPU and 16,384 on a device; a longer row runs alone. `max_length`: texts
+    are cut to so many tokens; without it one that is too long for the model is an error. `outputs`: names of those
+    wanted, by default all. `pad_to_multiple_of`: of lengths, by default 1 on the CPU and 8 on a device, where the
+    buffers of a shape are kept.
 
     It may be called from several threads: runs on the CPU are then side by side, those on a device one by one. Closing
     it, or leaving its `with` block, frees the model. Raises OnnxfixError, also for a row that is empty or longer than
@@ -67,6 +68,7 @@ class Session:
         packs: bool | None = None,
         pad_to_multiple_of: int | None = None,
     ) -> None:
+        from onnxfix.eval.run.machine import cores
         from onnxfix.eval.run.runners import OrtRunner
         from onnxfix.eval.serve import interface
         from onnxfix.eval.serve.batches import Budget
@@ -92,7 +94,7 @@ class Session:
         self._runner.output_names = list(self.output_names)
         self._run = self._runner.run if host else self._bindings(named(provider).array_device)
         self._budget = Budget(
-            max_tokens or (HOST_TOKENS if host else DEVICE_TOKENS),
+            max_tokens or (THREAD_TOKENS * (threads or cores()) if host else DEVICE_TOKENS),
             real=self._interface.packs if packs is None else packs,
             rows=self._interface.rows,
             length=self._interface.length,

@@ -230,4 +230,4 @@ def test_a_closed_session_says_so() -> None:
         right(opened.run_tokens(ROWS))
     with pytest.raises(onnxfix.OnnxfixError, match="is closed; open another"):
         opened.run_tokens(ROWS)
-    assert repr(opened) == "<Session of model.onnx on cpu: batches of 2,048 tokens>"
+    assert repr(opened) == "<Session of model.onnx on cpu: batches of 512 tokens>"

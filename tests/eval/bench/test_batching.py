@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,14 +30,26 @@ pytest.importorskip("torch")
 BATCH, PADS, PACKS = 8, "pads", "packs"
 
 
+VARIANTS = [
+    Variant(PADS, PyTorch(), partial(models.paced_classifier, False)),
+    Variant(PACKS, PyTorch(), partial(models.paced_classifier, True)),
+    Variant("gone", OnnxRuntime(), Path("nowhere.onnx")),
+]
+
+
 @pytest.fixture(scope="module")
-def report() -> BenchReport:
-    variants = [
-        Variant(PADS, PyTorch(), partial(models.paced_classifier, False)),
-        Variant(PACKS, PyTorch(), partial(models.paced_classifier, True)),
-        Variant("gone", OnnxRuntime(), Path("nowhere.onnx")),
-    ]
-    return run_bench(variants, models.workload(), Course(grid((BATCH,), (), BATCHINGS), 3, threads=1))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def course(folder: Path) -> Course:
+    return Course(grid((BATCH,), (), BATCHINGS), 3, threads=1, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def report(course: Course) -> BenchReport:
+    return run_bench(VARIANTS, models.workload(), course)
 
 
 def row(report: BenchReport, name: str, way: str) -> BenchRow:
@@ -82,6 +95,11 @@ def test_answers_are_the_same_in_both(report: BenchReport) -> None:
         one, other = (row(report, name, way) for way in BATCHINGS)
         assert one.heads == other.heads and one.memory_mb == other.memory_mb and one.agreement == other.agreement == 1
     assert row(report, "gone", "sorted").result == row(report, "gone", "padded").result
+
+
+def test_what_was_measured_of_both_is_taken_up(report: BenchReport, course: Course) -> None:
+    again = run_bench(VARIANTS, models.workload(), replace(course, resume=True))
+    assert [r.as_dict() for r in again.rows] == [r.as_dict() for r in report.rows]
 
 
 def test_what_is_written_says_which_way_a_row_is_of(report: BenchReport, tmp_path: Path) -> None:
