@@ -266,13 +266,13 @@ class Writer:
             op_type, inputs, self.like, outputs=outputs, attributes=attributes, domain=domain
         ).outputs[0]
 
-    def integers(self, name: str, numbers: Sequence[int] | int) -> ir.Value:
+    def integers(self, name: str, numbers: Any) -> ir.Value:
         """An int64 constant."""
-        return self.editor.add_initializer(name, ir.tensor(np.array(numbers, dtype=np.int64)))
+        return self.array(name, np.array(numbers, dtype=np.int64))
 
-    def number(self, name: str, number: np.float32) -> ir.Value:
-        """A float constant of no axes."""
-        return self.editor.add_initializer(name, ir.tensor(number))
+    def array(self, name: str, array: np.ndarray[Any, Any] | np.generic) -> ir.Value:
+        """A constant of an array's type."""
+        return self.editor.add_initializer(name, ir.tensor(array))
 
 
 def _prepend(graph: ir.Graph, node: ir.Node) -> None:

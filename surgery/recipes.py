@@ -43,8 +43,8 @@ from onnxfix.surgery.sites.half.block_list import BlockList
 from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 from .graph_pass import Pass
+from .graphsurgeon.script import Script
 from .recipe import Recipe
-from .script import Script
 
 # Scales cost 3 % of the weights' bytes at 8 bits in blocks of 128, and 25 % at 4 bits in blocks of 32, which need them:
 # a linear errs by 9e-3 and by 9e-2.

@@ -22,6 +22,7 @@ from onnxfix.eval.run.runners import LoadFailure, RunFailure
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.nouns.types.opening.optimised import read
 
 from .events import Event, by_run
 
@@ -76,7 +77,7 @@ def trace(
         walls = _run(opened, feeds, runs, name)
         events = json.loads(Path(opened.end_profiling()).read_text(encoding="utf-8"))
         untraced_ms = _run(opened, feeds, untraced, name)
-        graph = ir.load(optimised)
+        graph = read(optimised)
         del opened
         session.give_back_memory()
     if len(events) >= MOST_EVENTS:

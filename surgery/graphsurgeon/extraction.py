@@ -19,7 +19,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import Site, scope_of
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
-from onnxfix.surgery.script import Script
+from onnxfix.surgery.graphsurgeon.script import Script
 from onnxfix.surgery.sites.half.block_list import in_scope, near_scopes
 from onnxfix.surgery.sites.reach import reached
 

@@ -174,7 +174,7 @@ def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: 
 
 def _sum(write: Writer, terms: tuple[Term, ...], made: Made) -> ir.Value:
     bias: ir.Value | None = None
-    lowest = write.number("lowest", LOWEST)
+    lowest = write.array("lowest", LOWEST)
     for term in terms:
         value = made.instead.get(term.value, term.value)
         if term.lead is not None:
@@ -182,12 +182,12 @@ def _sum(write: Writer, terms: tuple[Term, ...], made: Made) -> ir.Value:
             shape = write("Concat", [write.integers("lead", list(term.lead)), rest], "apart", attributes={"axis": 0})
             value = write("Reshape", [value, shape], "term")
         if term.keeps is not None:
-            kept = bias if bias is not None else write.number("nothing", np.float32(0))
+            kept = bias if bias is not None else write.array("nothing", np.float32(0))
             chosen = [kept, lowest] if term.keeps else [lowest, kept]
             bias = write("Where", [value, *chosen], "masked")
             continue
         if term.factor != 1:
-            value = write("Mul", [value, write.number("factor", np.float32(term.factor))], "scaled")
+            value = write("Mul", [value, write.array("factor", np.float32(term.factor))], "scaled")
         bias = value if bias is None else write("Add", [bias, value], "sum")
     assert bias is not None
     return bias if terms[-1].keeps is not None else write("Max", [bias, lowest], "mask")

@@ -101,7 +101,7 @@ def _fuse(editor: Editor, site: RotaryProduct, made: Made) -> None:
     if back != list(range(len(back))):
         value = write("Transpose", [value], "transposed", attributes={"perm": back})
     if site.source.factor != 1:
-        value = write("Mul", [value, write.number("factor", np.float32(site.source.factor))], "scaled")
+        value = write("Mul", [value, write.array("factor", np.float32(site.source.factor))], "scaled")
     editor.replace_uses(site.output, value)
     editor.remove_dead(last)
 

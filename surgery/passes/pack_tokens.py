@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.tokens import padding, stream
+from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import Stream
 
 OLDEST_OPSET = 13  # Squeeze and Unsqueeze with axes as an input
@@ -75,6 +76,16 @@ class _Places:
         in_a_row = self.node("Reshape", [grid, self.integers([-1])], "positions_in_a_row")
         self.position = self.node("Gather", [in_a_row, self.taken], "positions_taken")
 
+        self._numbered: ir.Value | None = None
+
+    def numbered(self) -> ir.Value:
+        """[1, tokens]: 0, 1, 2 and so on."""
+        if self._numbered is None:
+            count = self.node("Squeeze", [self.node("Shape", [self.taken], "count"), self.integers([0])], "all_tokens")
+            row = self.node("Range", [self.integers(0), count, self.integers(1)], "numbers_of_tokens")
+            self._numbered = self.node("Unsqueeze", [row, self.integers([0])], "tokens_numbered")
+        return self._numbered
+
     def node(self, op_type: str, inputs: Sequence[ir.Value | None], what: str, **more: Any) -> ir.Value:
         return self.editor.new_node(op_type, inputs, self.like, outputs=[what], **more).outputs[0]
 
@@ -91,11 +102,14 @@ def _pack(editor: Editor, mask: ir.Value, found: Stream) -> None:
     for value in found.entries:
         packed = _entered(editor, places, value, found)
         for reader, index in list(value.uses()):
-            if reader in inside and not (reader.op_type == "Reshape" and index == 1):
+            if reader in inside and not is_read_whole(reader, index, found.layout):
                 editor.replace_input(reader, index, packed)
+    tables: dict[tuple[ir.Value, ir.Value], ir.Value] = {}
     for node in found.nodes:
         if node.op_type == "Reshape":
             _reshape(editor, places, node, found)
+        if node.op_type == "RotaryEmbedding":
+            _turn(editor, places, node, tables)
         for value in node.outputs:
             editor.drop_declaration(value)
 
@@ -150,6 +164,21 @@ def _reshape(editor: Editor, places: _Places, node: ir.Node, found: Stream) -> N
     axes, features = found.layout.axes(value), found.layout.features(value)
     assert axes is not None and features is not None
     editor.replace_input(node, 1, places.integers([-1, *features] if axes.merged else [1, -1, *features]))
+
+
+def _turn(editor: Editor, places: _Places, node: ir.Node, tables: dict[tuple[ir.Value, ir.Value], ir.Value]) -> None:
+    """Tables with a row for each token: com.microsoft's RotaryEmbedding takes no row of tokens that is longer than its
+    tables, and all rows of a batch are one now."""
+    write = Writer(editor, node.outputs[0].name or "rotary", node)
+    positions, *given = node.inputs[1:4]
+    assert positions is not None
+    for index, table in enumerate(given, 2):
+        assert table is not None
+        if (positions, table) not in tables:
+            row = write("Squeeze", [positions, places.integers([0])], "rows")
+            tables[positions, table] = write("Gather", [table, row], "of_tokens")
+        editor.replace_input(node, index, tables[positions, table])
+    editor.replace_input(node, 1, places.numbered())
 
 
 class _There:

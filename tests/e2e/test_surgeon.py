@@ -15,8 +15,8 @@ from onnxfix.flows.repair.repair import repair
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import scope_of
 from onnxfix.nouns.target import Target
+from onnxfix.surgery.graphsurgeon.script import Script
 from onnxfix.surgery.recipes import Wish
-from onnxfix.surgery.script import Script
 
 README = Path(__file__).parents[2] / "README.md"
 EXPORTS = ("legacy", "dynamo", "unoptimized")

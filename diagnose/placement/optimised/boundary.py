@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-import onnx
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError
@@ -19,7 +18,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.children import CrashedError, RefusedError
 from onnxfix.nouns.process.scratch import Scratch
 from onnxfix.nouns.types.inlining import inline
-from onnxfix.nouns.types.opening import plain
+from onnxfix.nouns.types.opening import optimised
 
 from .compiler import shared
 from .weightless import write_weightless
@@ -87,7 +86,7 @@ class Pending:
             return Boundary(_raw(self.model), error=f"the process that loads it {error}")
         except RefusedError as error:
             return Boundary(_raw(self.model), error=str(error))
-        return Boundary(plain.from_proto(onnx.load_model(self._result, load_external_data=False)))
+        return Boundary(optimised.read(self._result))
 
 
 def boundary(model: Model) -> Boundary:

@@ -10,8 +10,8 @@ from onnxfix.flows.values import one_of, several
 from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
+    from onnxfix.surgery.graphsurgeon.script import Script
     from onnxfix.surgery.recipes import Wish
-    from onnxfix.surgery.script import Script
 
     from .search.search import SearchWish
 
@@ -52,7 +52,7 @@ def calibration_rows(int8: Int8 | None, precision: Precision | None) -> int:
 
 def scripts(given: Scripted | Sequence[Scripted]) -> tuple[Script, ...]:
     from onnxfix.flows.values import several
-    from onnxfix.surgery.script import Script
+    from onnxfix.surgery.graphsurgeon.script import Script
 
     return tuple(Script.of(each) if callable(each) else Script.load(str(each)) for each in several(given))
 

@@ -113,9 +113,9 @@ def _is_quantized(node: ir.Node) -> bool:
     """In integers, or over a quantized weight, or of two dequantized activations."""
     if node.op_type in INTEGERS:
         return True
-    operands = [node.inputs[i] for i in OPERANDS.get(node.op_type, (0, 1))]
+    operands = [node.inputs[i] for i in OPERANDS.get(node.op_type, (0, 1)) if i < len(node.inputs)]
     found = [dequantizer(v) for v in operands]
-    if all(n is not None for n in found):
+    if len(found) > 1 and all(n is not None for n in found):  # an Einsum may have one operand
         return True
     return any(n is not None and constant_tensor(n.inputs[0]) is not None for n in found)
 

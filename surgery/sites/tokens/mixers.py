@@ -15,7 +15,7 @@ from onnxfix.surgery.sites.constants import constant_tensor
 
 from .axes import Layout
 from .padding import ATTENTION, Padding
-from .per_token import is_per_token
+from .per_token import is_per_token, is_read_whole
 
 # They hand on slices of tokens, in layouts too that have no token axes of their own, as [batch · heads, token, size].
 _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Flatten Split".split())
@@ -28,6 +28,10 @@ def may_lose_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) ->
     while pending:
         value = pending.pop()
         for reader, index in value.uses():
+            if is_read_whole(reader, index, padding.layout):
+                if reader.op_type != "Reshape":
+                    return False  # a table of all tokens
+                continue
             if reader in inside or _is_safe(reader, index, padding):
                 continue
             if not (_hands_on(reader, index, padding) or is_per_token(reader, padding.layout)):

@@ -17,7 +17,7 @@ from .axes import Layout
 
 ATTENTION = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
 # Where attention in one operator takes what is added to its scores.
-_ADDED = {"Attention": 3, "MultiHeadAttention": 5}
+ADDED = {"Attention": 3, "MultiHeadAttention": 5}
 # The mask again, in another type or with more axes.
 _COPIES = frozenset("Cast CastLike Identity Unsqueeze Squeeze Reshape Expand".split())
 
@@ -56,11 +56,17 @@ def _is_attention(node: ir.Node) -> bool:
 def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
     if node.op_type == "Softmax":
         return masks.of_softmax(node)
-    index = _ADDED.get(node.op_type, len(node.inputs))
-    added = node.inputs[index] if index < len(node.inputs) else None
-    while added is not None and (made := added.producer()) is not None and made.op_type == "Expand":
-        added = made.inputs[0]  # to the sizes of query and key, which change nothing
-    return masks.of_value(added) if added is not None else None
+    value = added(node)
+    return masks.of_value(value) if value is not None else None
+
+
+def added(node: ir.Node) -> ir.Value | None:
+    """What attention in one operator adds to its scores."""
+    index = ADDED.get(node.op_type, len(node.inputs))
+    value = node.inputs[index] if index < len(node.inputs) else None
+    while value is not None and (made := value.producer()) is not None and made.op_type == "Expand":
+        value = made.inputs[0]  # to the sizes of query and key, which change nothing
+    return value
 
 
 def _copies(value: ir.Value) -> Iterator[ir.Value]:

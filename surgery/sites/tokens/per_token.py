@@ -41,6 +41,17 @@ def is_per_token(node: ir.Node, layout: Layout) -> bool:
     return rule is not None and rule(node, layout)
 
 
+def is_read_whole(node: ir.Node, index: int, layout: Layout) -> bool:
+    """Whether an input is no slice of each token: a shape, or a table of which each token reads rows."""
+    if node.op_type == "Reshape":
+        return index == 1
+    if node.op_type == "RotaryEmbedding":
+        return index in (2, 3)
+    if node.op_type == "Gather":
+        return index == 0 and integer(node, "axis", 0) == 0 and layout.axes(node.inputs[1]) is not None
+    return False
+
+
 def _rule(node: ir.Node) -> Callable[[ir.Node, Layout], bool] | None:
     if node.op_type in _ELEMENTWISE and (is_standard(node) or node.domain == MICROSOFT):
         return _elementwise
@@ -87,14 +98,9 @@ def _skip_norm(node: ir.Node, layout: Layout) -> bool:
 
 
 def _rotary(node: ir.Node, layout: Layout) -> bool:
-    """Of [batch, token, width] at positions of their own, [batch, token]; tables are shared."""
+    """Of [batch, token, width] at positions of their own, [batch, token], which say the rows of tables."""
     x, positions = node.inputs[:2]
-    tables = node.inputs[2:4]
-    return (
-        layout.axes(x) == layout.axes(positions) == Axes(0, 1)
-        and len(layout.shape(x) or ()) == 3
-        and not any(layout.depends(table) for table in tables)
-    )
+    return layout.axes(x) == layout.axes(positions) == Axes(0, 1) and len(layout.shape(x) or ()) == 3
 
 
 def _norm(node: ir.Node, layout: Layout) -> bool:
@@ -144,9 +150,9 @@ def _gemm(node: ir.Node, layout: Layout) -> bool:
 def _gather(node: ir.Node, layout: Layout) -> bool:
     """Rows of a table for each token, or features of each."""
     data, ids = node.inputs[:2]
-    if not layout.depends(data):
+    if is_read_whole(node, 0, layout):
         found = layout.axes(ids)
-        return integer(node, "axis", 0) == 0 and found is not None and found == _result(node, layout)
+        return found is not None and found == _result(node, layout)
     return not layout.depends(ids) and _spares(data, (integer(node, "axis", 0),), layout)
 
 

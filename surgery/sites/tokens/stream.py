@@ -20,7 +20,7 @@ from onnxfix.surgery.sites.attention.rotary import FLOATS
 from .axes import Layout
 from .mixers import may_lose_padding
 from .padding import Padding
-from .per_token import is_per_token
+from .per_token import is_per_token, is_read_whole
 
 _PRODUCTS = frozenset({"MatMul", "Gemm"})
 
@@ -65,8 +65,9 @@ def _fitting(nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> set[ir
 
 def _entries(node: ir.Node, nodes: set[ir.Node], layout: Layout) -> Iterator[ir.Value]:
     for index, value in enumerate(node.inputs):
-        shape_of_reshape = node.op_type == "Reshape" and index == 1  # is written anew
-        if value is not None and value.producer() not in nodes and layout.depends(value) and not shape_of_reshape:
+        if value is None or value.producer() in nodes or is_read_whole(node, index, layout):
+            continue
+        if layout.depends(value):
             yield value
 
 
@@ -77,6 +78,9 @@ def _leaves(value: ir.Value, nodes: set[ir.Node]) -> bool:
 def _fits(node: ir.Node, nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> bool:
     """Whether what crosses the border at a node lies token behind token, or is of positions; and leaves it as numbers
     with a fraction: what counts or compares tokens, such as positions behind padding, counts those of padding too."""
+    whole = [value for index, value in enumerate(node.inputs) if value and is_read_whole(node, index, layout)]
+    if any(value.producer() in nodes for value in whole):
+        return False  # rows of a table that is of tokens itself
     for value in _entries(node, nodes, layout):
         axes = layout.axes(value)
         if axes is None or not (axes.leading or axes.batch is None):

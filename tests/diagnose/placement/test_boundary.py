@@ -94,3 +94,25 @@ def test_an_input_that_nothing_makes_is_a_finding_at_once(tmp_path: Path) -> Non
     report = diagnose(Model.look(tmp_path / "model.onnx"), Target.resolve("cuda", "forecast"))
     assert [f.code for f in report.findings][:1] == ["K007"] and "nope" in report.findings[0].message
     assert not plan(chain()).load_error, "the next graph gets its own answer"
+
+
+TWICE = """g (int64 times, bool go, optional(seq(float)) given) => (seq(float[]) y) {
+    y = Loop(times, go, given) <body = rows (int64 i, bool on, optional(seq(float)) before) => (bool still, seq(float) after) {
+        still = Identity(on)
+        has = OptionalHasElement(before)
+        none = Not(has)
+        sequence = If(none) <
+            then_branch = first () => (seq(float) begun) { zero = Constant<value = float {0}>() begun = SequenceConstruct(zero) },
+            else_branch = next () => (seq(float) there) { there = OptionalGetElement(before) }>
+        one = Constant<value = float[1] {1}>()
+        after = SequenceInsert(sequence, one)
+    }>
+}"""  # noqa: E501
+
+
+def test_a_constant_that_the_runtime_writes_twice() -> None:
+    """In the body of an If in a Loop: as an initializer and as its node, which no reader of ONNX files takes."""
+    model = graphs.model(TWICE, opset=17)
+    assert not plan(model).approximate
+    inner = [node for node in boundary.boundary(model).model.graph.all_nodes() if node.op_type == "SequenceConstruct"]
+    assert len(inner) == 1 and inner[0].inputs[0].producer().op_type == "Constant"

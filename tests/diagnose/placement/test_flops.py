@@ -123,3 +123,10 @@ def test_sizes_computed_in_the_graph_are_followed() -> None:
     weights: dict[str, Any] = {"two": np.array(2), "zero": np.array([0]), "big": np.array([1 << 62])}
     weights |= {"minus": np.array([-1]), "w": np.ones((4, 3), np.float32)}
     assert counted(text, weights) == Flops(2 * 2 * 10 * 4 * 3, 0)
+
+
+def test_an_einsum_of_one_operand_is_no_product() -> None:
+    """It turns axes or adds up, whatever it reads."""
+    assert counted('g (float[2,3] x) => (float[3,2] y) { y = Einsum<equation = "ij->ji">(x) }') == Flops(0, 0)
+    two = 'g (float[2,3] x) => (float[2,4] y) { y = Einsum<equation = "ij,jk->ik">(x, w) }'
+    assert counted(two, {"w": np.ones((3, 4), np.float32)}) == Flops(2 * 2 * 3 * 4, 0)

@@ -8,6 +8,7 @@ import graphs
 import numpy as np
 import pytest
 import twins
+from encoder_graphs import HEAD, INNER, MLP, RNG, WIDTH, WORDS, agree, encoder, feeds, masks
 
 from onnxfix.eval.bench.variant import Variant
 from onnxfix.eval.report.contents import batched
@@ -19,55 +20,6 @@ from onnxfix.surgery.passes.pack_tokens import PackTokens
 from onnxfix.surgery.sites.tokens.packed import packs
 
 PASS = PackTokens()
-RNG = np.random.default_rng(0)
-WIDTH, HEADS, INNER, WORDS = 24, 3, 40, 50
-WEIGHTS = {
-    "table": RNG.normal(0, 1, (WORDS, WIDTH)),
-    "places": RNG.normal(0, 1, (600, WIDTH)),
-    **{name: RNG.normal(0, 0.2, (WIDTH, WIDTH)) for name in ("wq", "wk", "wv", "wo")},
-    "up": RNG.normal(0, 0.2, (WIDTH, INNER)),
-    "down": RNG.normal(0, 0.2, (INNER, WIDTH)),
-    "scale": np.ones(WIDTH),
-    "lowest": np.array(-1e9),
-    "zero": np.array(0.0),
-}
-SHAPES = {"split": np.array([0, 0, HEADS, WIDTH // HEADS]), "joined": np.array([0, 0, WIDTH]), "last": np.array([-1])}
-HEAD = """g (int64[batch,sequence] input_ids, int64[batch,sequence] attention_mask) => (float[batch,sequence,24] y) {
-    ends = Constant<value_ints = [1]>()
-    begin = Constant<value_ints = [0]>()
-    size = Shape<start = 1, end = 2>(input_ids)
-    here = Slice(places, begin, size, begin)
-    e0 = Gather(table, input_ids)
-    e = Add(e0, here)
-    n = LayerNormalization<axis = -1>(e, scale)
-    q0 = MatMul(n, wq) k0 = MatMul(n, wk) v0 = MatMul(n, wv)
-    qh = Reshape(q0, split) kh = Reshape(k0, split) vh = Reshape(v0, split)
-    q = Transpose<perm = [0, 2, 1, 3]>(qh)
-    k = Transpose<perm = [0, 2, 3, 1]>(kh)
-    v = Transpose<perm = [0, 2, 1, 3]>(vh)
-    around = Constant<value_ints = [1, 2]>()
-    seen = Cast<to = 9>(attention_mask)
-    wide = Unsqueeze(seen, around)
-    mask = Where(wide, zero, lowest)
-    s0 = MatMul(q, k)
-    s = Add(s0, mask)
-    p = Softmax<axis = -1>(s)
-    c = MatMul(p, v)
-    ct = Transpose<perm = [0, 2, 1, 3]>(c)
-    cj = Reshape(ct, joined)
-    o = MatMul(cj, wo)
-    r = Add(e, o)
-"""
-MLP = """
-    m = LayerNormalization<axis = -1>(r, scale)
-    h = MatMul(m, up) a = Relu(h) d = MatMul(a, down)
-    y = Add(r, d)
-}"""
-
-
-def encoder(rest: str = MLP, head: str = HEAD, **more: np.ndarray) -> Model:
-    arrays = {name: array.astype(np.float32) for name, array in (WEIGHTS | more).items()}
-    return graphs.model(head + rest, arrays | SHAPES)
 
 
 def BAD() -> Model:
@@ -81,34 +33,10 @@ def SOUND() -> Model:
         "ends = ", "first = Constant<value_int = 0>() ends = ", 1))  # fmt: skip
 
 
-def masks(batch: int, length: int) -> dict[str, np.ndarray]:
-    right = (np.arange(length)[None] < np.linspace(length, 1, batch).astype(int)[:, None]).astype(np.int64)
-    holes = (RNG.random((batch, length)) < 0.5).astype(np.int64)
-    holes[:, length // 2] = 1
-    empty = right.copy()
-    empty[-1] = 0
-    every = {"full": np.ones_like(right), "right": right, "left": right[:, ::-1], "holes": holes, "empty row": empty}
-    return {name: np.ascontiguousarray(mask) for name, mask in every.items()}
-
-
-def feeds(batch: int, length: int) -> list[dict[str, np.ndarray]]:
-    ids = RNG.integers(0, WORDS, (batch, length))
-    return [{"input_ids": ids, "attention_mask": mask} for mask in masks(batch, length).values()]
-
-
 def packed(model: Model) -> Model:
     after = model.clone()
     graph_pass.run(PASS, after)
     return after
-
-
-def agree(before: Model, after: Model, batch: int, length: int) -> None:
-    for feed in feeds(batch, length):
-        wanted, found = graphs.run(before, feed)["y"], graphs.run(after, feed)["y"]
-        real = feed["attention_mask"] > 0
-        assert found.shape == wanted.shape
-        assert np.allclose(wanted[real], found[real], atol=2e-5), feed["attention_mask"]
-        assert not found[~real].any(), "what is padding is zero"
 
 
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 7), (3, 9), (5, 33)])
@@ -257,3 +185,44 @@ def test_without_padding_nothing_is_packed(text: str) -> None:
     model = encoder("", text)
     assert PASS.measure(model) == 0
     assert not graph_pass.run(PASS, model).changes
+
+
+TURNED = """
+    start = Constant<value_int = 0>() one = Constant<value_int = 1>() inner = Squeeze(size)
+    place = Range(start, inner, one) row = Unsqueeze(place, begin) whole = Shape(input_ids) ids = Expand(row, whole)
+    q00 = MatMul(n, wq) q0 = com.microsoft.RotaryEmbedding<num_heads = 3>(q00, ids, cos, sin)
+"""
+ANGLES = """
+    numbers = Cast<to = 1>(place) column = Unsqueeze(numbers, ends) angles = Mul(column, speeds)
+    cos = Cos(angles) sin = Sin(angles)
+"""
+
+
+@pytest.mark.parametrize("kind", ["stored for 40 places", "computed for the places there are"])
+def test_rotations_of_more_tokens_than_their_tables_have_rows(kind: str) -> None:
+    """com.microsoft's RotaryEmbedding refuses a row that is longer than its tables, which a packed batch soon is."""
+    speeds = np.float32([[1.0, 0.5, 0.2, 0.1]])
+    angles = np.arange(40)[:, None] * speeds
+    text, more = TURNED, {"cos": np.cos(angles), "sin": np.sin(angles)}
+    if kind.startswith("computed"):
+        text, more = TURNED.replace("q00 =", ANGLES + "q00 ="), {"speeds": speeds}
+    before = encoder("", (HEAD + MLP).replace("q0 = MatMul(n, wq)", text), **more)
+    after = packed(before)
+    assert PASS.measure(before) == 6
+    agree(before, after, 5, 33)
+    turned = next(node for node in after.graph if node.op_type == "RotaryEmbedding")
+    rows = turned.outputs[0]
+    rows.name = "rows"
+    after.graph.outputs.append(rows)
+    assert graphs.run(after, feeds(5, 33)[0])["rows"].shape == (1, 5 * 33 + 1, WIDTH)
+
+
+def test_a_table_of_all_tokens_is_no_slice_of_one() -> None:
+    """Rows of what tokens have become, picked by numbers: those of padding too."""
+    more = """
+        rows = Constant<value_ints = [-1, 24]>() flat = Reshape(r, rows)
+        three = Constant<value_int = 3>() picked = Mod(input_ids, three) r2 = Gather(flat, picked)
+    """
+    before = encoder(more + MLP.replace("(r, ", "(r2, "))
+    assert PASS.measure(before) == 2
+    agree(before, packed(before), 3, 9)

@@ -23,9 +23,8 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, one_line
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.site import Site
-
-from .adoption import adopt
-from .editor import Editor
+from onnxfix.surgery.adoption import adopt
+from onnxfix.surgery.editor import Editor
 
 DEFAULT = "surgery"
 """The function that a script file is asked for by default."""
@@ -71,7 +70,7 @@ class Script:
         return Script(f"script {path.name}:{name}", function, hashlib.sha256(content).hexdigest())
 
     def apply(self, editor: Editor) -> None:
-        from .graphsurgeon.exchange import Exchange
+        from .exchange import Exchange
 
         for node in editor.model.nodes():
             editor.named(node)
@@ -94,7 +93,7 @@ class Script:
             editor.record("rewrite", Site(), "order of nodes, types or names of dimensions")
 
     def _result(self, exchange: Any) -> ir.Model | None:
-        from .graphsurgeon.exchange import quiet
+        from .exchange import quiet
 
         self._require_one_parameter(exchange.graph)
         # the library's own log is kept out: what matters of it is in the errors that it raises

@@ -17,8 +17,8 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import NAME_SCOPES
 from onnxfix.surgery.graph_pass import Outcome
+from onnxfix.surgery.graphsurgeon.script import Script
 from onnxfix.surgery.recipe import Recipe
-from onnxfix.surgery.script import Script
 
 WEIGHT = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
 FEED = {"x": np.random.default_rng(1).normal(size=(2, 64)).astype(np.float32)}

@@ -1,0 +1,44 @@
+"""Numbers of packed tokens whose distances say who may see whom: near in the same row, and far in any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.surgery.editor import Writer
+from onnxfix.surgery.sites.attention.masks.mask import Positions
+from onnxfix.surgery.sites.tokens.packed_attention import Packing
+
+ROW = 2**32  # between two rows: no distance within one is as large
+ALONE = 2**60  # of the token at the end, which is none
+NOBODY = -(2**60)  # of keys in front of the first and behind the last
+
+
+def write_numbers(write: Writer, packing: Packing, positions: Positions) -> ir.Value:
+    """int64 [count]: row · 2³² + position of each token, counted on the axis or among tokens that are not padding."""
+    tokens = packing.tokens
+    none = write("Mul", [tokens, write.integers("packing_constant", 0)], "no_tokens")
+    every = write("Add", [none, write.integers("packing_constant", 1)], "every_token")
+    counted = tokens if positions == "count" else every
+    place = write("CumSum", [counted, write.integers("packing_constant", 1)], "places_in_rows")
+    row = write("CumSum", [every, write.integers("packing_constant", 0)], "rows")
+    numbers = write("Add", [write("Mul", [row, write.integers("packing_constant", ROW)], "rows_apart"), place], "grid")
+    flat = write("Reshape", [numbers, write.integers("packing_constant", [-1])], "grid_in_a_row")
+    taken = write("Gather", [flat, packing.taken], "numbers_taken")
+    ends = [write.integers("packing_constant", [number]) for number in (0, -1)]
+    real = write("Slice", [taken, *ends], "numbers_of_real")
+    return write("Concat", [real, write.integers("packing_constant", [ALONE])], "numbers", attributes={"axis": 0})
+
+
+def lowest(dtype: str | None) -> np.ndarray[Any, Any] | None:
+    """What is added to hide a score, in the type of scores: exp of it is 0 beside any other; None for other types."""
+    import ml_dtypes
+
+    numbers: dict[str, np.ndarray[Any, Any]] = {
+        "tensor(float)": np.array(-1e30, np.float32),
+        "tensor(float16)": np.array(-3e4, np.float16),
+        "tensor(bfloat16)": np.array(-1e30, ml_dtypes.bfloat16),
+    }
+    return numbers.get(dtype or "")

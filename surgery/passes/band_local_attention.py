@@ -1,0 +1,99 @@
+"""Local attention of packed tokens → blocks of queries beside the keys that their band can reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.packing.blocks import Band, Blocks, write_blocks
+from onnxfix.surgery.packing.numbers import lowest
+from onnxfix.surgery.sites.tokens import packed_attention
+from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
+from onnxfix.surgery.sites.tokens.padding import ADDED
+
+OLDEST_OPSET = 15  # Shape with a start and an end, comparisons of integers
+WORTHWHILE = 1.8
+"""A key costs as much more in a block than in a row: queries of a band of 128 and blocks of 192 keys cost as much as
+those of rows of 350 (ONNX Runtime 1.31.1, one core)."""
+
+
+@dataclass(frozen=True)
+class BandLocalAttention:
+    """Compute attention that sees a band of positions on blocks of the stream, and not on whole rows.
+
+    A ModernBERT sees 64 tokens to either side in two layers of three, and computes scores of all pairs of tokens for
+    it: in a row of 8,192 tokens 98 % are hidden then. Here 64 queries stand beside the 192 keys that they can reach,
+    so that cost grows with the number of tokens alone. Who sees whom is told by positions and rows, not by places in
+    the stream: with padding between tokens the two differ.
+
+    `max_seq`: the longest row that the model will get, 0 where it is not known. Below 350 tokens rows cost less than
+    blocks of such a band, and stay.
+
+    Measure: attentions of packed tokens that compute scores of whole rows for a band of them.
+    """
+
+    max_seq: int = 0
+
+    name: ClassVar[str] = "band-local-attention"
+    applicability: ClassVar[Applicability] = Applicability.NUMERIC
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, editor: Editor) -> None:
+        if editor.model.opset < OLDEST_OPSET:
+            return
+        types = infer(editor.model.ir)
+        made: dict[tuple[Band, str | None, ir.Value], Blocks] = {}
+        for site, band in self._found(editor.model):
+            kind = types.get(site.query)
+            hidden = lowest(kind)
+            if hidden is None:
+                continue
+            shared = band, kind, site.packing.taken
+            if shared not in made:
+                name = f"band_{band.before}_{band.after}"
+                made[shared] = write_blocks(Writer(editor, name, site.node), site.packing, band, hidden)
+            _compute_in(editor, site, made[shared])
+
+    def measure(self, model: Model) -> float:
+        return float(len(self._found(model)))
+
+    def _found(self, model: Model) -> list[tuple[PackedAttention, Band]]:
+        found = [(site, band_of(site)) for site in packed_attention.sites(model)]
+        return [(site, band) for site, band in found if band is not None and self._is_worthwhile(band)]
+
+    def _is_worthwhile(self, band: Band) -> bool:
+        return not self.max_seq or self.max_seq > WORTHWHILE * band.keys
+
+
+def band_of(site: PackedAttention) -> Band | None:
+    """None where a query sees tokens at any distance, or by more than their positions in the row."""
+    mask = site.mask
+    before, after = mask.band or (None, None)
+    if before is None or after is None or mask.bias is not None or mask.positions == "input" or mask.untried:
+        return None
+    return Band(before, after, mask.positions)
+
+
+def _compute_in(editor: Editor, site: PackedAttention, blocks: Blocks) -> None:
+    """The same operator over blocks, and the tokens of all blocks one behind the other."""
+    node, write = site.node, Writer(editor, site.node.outputs[0].name or "attention", site.node)
+    bias = ADDED[node.op_type]
+    old = [node.inputs[index] for index in (0, 1, 2, bias)]
+    places = (blocks.query_places, blocks.key_places, blocks.key_places)
+    for index, (value, where) in enumerate(zip((site.query, site.key, site.value), places, strict=True)):
+        editor.replace_input(node, index, write("Gather", [value, where], "in_blocks"))
+    editor.replace_input(node, bias, blocks.bias)
+    behind = site.result.producer()
+    assert behind is not None
+    write = Writer(editor, site.node.outputs[0].name or "attention", behind)
+    row = behind.inputs[0]
+    ends = [write.integers("packing_constant", [0]), blocks.count]
+    editor.replace_uses(site.result, write("Slice", [row, *ends], "of_tokens"))
+    for producer in [value.producer() for value in (site.result, *old) if value is not None]:
+        editor.remove_dead(producer)

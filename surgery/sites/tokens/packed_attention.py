@@ -1,0 +1,128 @@
+"""Attention of a packed stream: tokens are put back in their places before it, and are taken out again behind it.
+
+What passes that compute it without these places have to know: which tokens of which rows there are, and who sees whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import integer, is_standard
+from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
+from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
+from onnxfix.surgery.sites.constants import constant_tensor
+
+from .padding import ADDED, added
+
+# Inputs besides query, key and value, and what may be added to their scores, make another attention of it: a cache,
+# lengths, a bias of the projections.
+_OPERANDS = 3
+
+
+@dataclass(frozen=True)
+class Packing:
+    """`mask`: [batch, length], not 0 at a real token; `tokens`: the same in int64, 1 or 0; `taken`: [count], the place
+    of each real token in a batch that is one row, in order, and place 0 once more at the end."""
+
+    mask: ir.Value
+    tokens: ir.Value
+    taken: ir.Value
+
+
+@dataclass(frozen=True)
+class PackedAttention:
+    """`query`, `key` and `value`: [count, heads * size], of real tokens; `result`: the same, what is made of them; it
+    is a reshape to rows of tokens and a Gather of the real ones behind `node`. `mask` says who sees whom."""
+
+    node: ir.Node
+    query: ir.Value
+    key: ir.Value
+    value: ir.Value
+    result: ir.Value
+    packing: Packing
+    mask: Mask
+
+
+def sites(model: Model) -> Iterator[PackedAttention]:
+    """Those of the main graph whose mask hides the padding that the stream leaves out."""
+    masks = SoftmaxMasks(model)
+    for node in model.graph:
+        if node.op_type not in ADDED or any(value is not None for value in _others(node)) or _limits_itself(node):
+            continue
+        sources = [_unpacked(value) for value in node.inputs[:_OPERANDS]]
+        taken = _taken(node)
+        if taken is None or any(source is None for source in sources):
+            continue
+        (query, back), (key, key_back), (value, value_back) = (source for source in sources if source is not None)
+        packing = _packing(back, taken[0])
+        mask = _mask(masks, node)
+        if packing is None or not back is key_back is value_back or not isinstance(mask, Mask):
+            continue
+        if mask.padding is packing.mask and not mask.inverted:
+            yield PackedAttention(node, query, key, value, taken[1], packing, mask)
+
+
+def _others(node: ir.Node) -> list[ir.Value | None]:
+    place = ADDED[node.op_type]
+    return [value for index, value in enumerate(node.inputs) if index >= _OPERANDS and index != place]
+
+
+def _limits_itself(node: ir.Node) -> bool:
+    """Whether an attribute hides keys too."""
+    return bool(integer(node, "is_causal", 0) or integer(node, "unidirectional", 0))
+
+
+def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
+    value = added(node)
+    return masks.of_value(value) if value is not None else None
+
+
+def _unpacked(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
+    """[count, width] and the places: of a value that is put in its places, [batch, length, width]."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "Gather" or integer(node, "axis", 0) != 0 or not is_standard(node):
+        return None
+    source, places = node.inputs
+    return (source, places) if source is not None and places is not None else None
+
+
+def _taken(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """The places, and [count, width]: of the one reader, which takes real tokens of all rows."""
+    readers = list(node.outputs[0].uses())
+    if len(readers) != 1 or node.outputs[0].is_graph_output() or any(value.uses() for value in node.outputs[1:]):
+        return None
+    row = readers[0].node
+    gathers = [use.node for use in row.outputs[0].uses()] if row.op_type == "Reshape" and is_standard(row) else []
+    if len(gathers) != 1 or gathers[0].op_type != "Gather" or integer(gathers[0], "axis", 0) != 0:
+        return None
+    shape, places = constant_tensor(row.inputs[1]), gathers[0].inputs[1]
+    if shape is None or len(shape.numpy()) != 2 or shape.numpy()[0] != -1 or places is None:  # [-1, heads * size]
+        return None
+    return places, gathers[0].outputs[0]
+
+
+def _packing(back: ir.Value, taken: ir.Value) -> Packing | None:
+    """What places are made of, as pack-tokens writes them; None for any other."""
+    there = _chain(taken, ("Squeeze", "Concat", "NonZero", "Reshape", "Cast", "Cast"))
+    again = _chain(back, ("Reshape", "Max", "Sub", "CumSum", "Reshape"))
+    if there is None or again is None or there[3] is not again[4]:
+        return None
+    mask, tokens = there[5].inputs[0], there[4].outputs[0]
+    return Packing(mask, tokens, taken) if mask is not None else None
+
+
+def _chain(value: ir.Value, op_types: tuple[str, ...]) -> list[ir.Node] | None:
+    """Nodes from `value` up through first inputs."""
+    found: list[ir.Node] = []
+    current: ir.Value | None = value
+    for op_type in op_types:
+        node = current.producer() if current is not None else None
+        if node is None or node.op_type != op_type or not is_standard(node):
+            return None
+        found.append(node)
+        current = node.inputs[0]
+    return found

@@ -1,0 +1,67 @@
+"""Local attention of packed tokens is computed in blocks of the stream, whatever is padding and however long rows."""
+
+from __future__ import annotations
+
+import graphs
+import pytest
+from encoder_graphs import SEES, agree, encoder, feeds, seeing
+
+from onnxfix.nouns.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
+from onnxfix.surgery.passes.fuse_attention import FuseAttention
+from onnxfix.surgery.passes.pack_tokens import PackTokens
+
+PASS = BandLocalAttention()
+BANDS = [kind for kind in SEES if kind.startswith("a band")]
+
+
+def packed(model: Model) -> Model:
+    after = model.clone()
+    for each in (FuseAttention(), PackTokens()):
+        graph_pass.run(each, after)
+    return after
+
+
+def BAD() -> Model:
+    return packed(seeing("a band"))
+
+
+def SOUND() -> Model:
+    """Every token sees all of its row."""
+    return packed(encoder())
+
+
+@pytest.mark.parametrize(("kind", "window"), [*((kind, 2) for kind in BANDS), ("a band", 19)])
+def test_every_real_token_sees_what_it_saw(kind: str, window: int) -> None:
+    """At the left, at the right and between tokens of padding, and where a row has none."""
+    before, after = seeing(kind, window), packed(seeing(kind, window))
+    graph_pass.run(PASS, after)
+    assert PASS.measure(after) == 0
+    for batch, length in ((1, 1), (3, 9), (2, 33), (4, 97), (1, 200)):
+        agree(before, after, batch, length)
+
+
+def test_scores_grow_with_tokens_and_not_with_their_square() -> None:
+    after = BAD()
+    assert graph_pass.run(PASS, after).changes
+    biases = [node.inputs[5] for node in after.graph if node.op_type == "MultiHeadAttention"]
+    biases[-1].name = "bias"
+    after.graph.outputs.append(biases[-1])
+    feed = feeds(1, 320)[0]
+    assert graphs.run(after, feed)["bias"].shape == (11, 1, 32, 40), "320 tokens and one, in blocks of 32"
+
+
+def test_rows_shorter_than_what_a_block_costs_stay_rows() -> None:
+    assert BandLocalAttention(max_seq=72).measure(BAD()) == 0
+    assert BandLocalAttention(max_seq=73).measure(BAD()) == 1, "1.8 times the 40 keys of a block"
+
+
+def test_a_side_without_a_limit_is_no_band() -> None:
+    assert PASS.measure(packed(seeing("those before"))) == 0
+
+
+def test_without_packed_tokens_nothing_changes() -> None:
+    model = seeing("a band")
+    graph_pass.run(FuseAttention(), model)
+    assert PASS.measure(model) == 0 and not graph_pass.run(PASS, model).changes
