@@ -85,10 +85,16 @@ def _order(ways: Sequence[str]) -> str:
     if len(ways) > 1:
         return (
             "in data order, padded to the longest row of each, and of the same rows sorted by length before. Verdicts, "
-            "ratios and the fastest are among rows of one such way, the baseline's too; a time is that of all timed "
-            "batches by their rows, which are spread alike over the workload; answers and memory are of data order"
+            "ratios and the fastest are among rows of one such way, the baseline's too; answers and memory are of data "
+            "order"
         )
     return "in data order, padded to the longest row of each"
+
+
+def _figure(ways: Sequence[str]) -> str:
+    if len(ways) > 1:
+        return "ms/sample is the median over rounds of the time of all batches by their rows, p95 and p99 that of one's"
+    return "ms/sample is the median (p95, p99: percentiles) over batches and rounds of a batch's time by its rows"
 
 
 def method(report: BenchReport) -> list[str]:
@@ -99,6 +105,7 @@ def method(report: BenchReport) -> list[str]:
     device = named(m.provider).device
     if device:
         where = "inputs and outputs on the device, until it has finished"
+    batch = "batches" if len(m.batchings) > 1 else "batch"
     first = m.points[0] if m.points else None
     timed = "batches spread over the workload"
     if first and first.length:
@@ -107,10 +114,10 @@ def method(report: BenchReport) -> list[str]:
         f"Workload: {m.workload}; batches of {m.batch_size} {_order(m.batchings)}.",
         f"Provider {m.provider}, {threads}. Every variant runs in a process of its own.",
         f"Time: {m.rounds} rounds over {m.timed_batches} {timed}, the variants in turn, their order rotated each "
-        "round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, p99: percentiles) "
-        f"over batches and rounds of a batch's time by its rows, {where}. samples/s: all rows by the time of all.",
+        f"round, one untimed batch before each turn, after a warm-up. {_figure(m.batchings)}, {where}. samples/s: all "
+        "rows by the time of all.",
         f"At most {m.at_once} variants are loaded at once, with {m.baseline} beside each such group: × baseline is the "
-        "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. Times "
+        f"median of the time by the baseline's on the same {batch} of the same round, and verdicts compare these. Times "
         "are these ratios times the baseline's own median over all groups, so that groups can be compared. "
         "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each, and those of times "
         "are widened for few rounds as Student's t is.",

@@ -28,8 +28,8 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
         _worse(document),
         _plot(
             "Time against quality",
-            "Numbers are those of the table below, the area of a bubble is memory. Pale variants are not to be "
-            "deployed; by their medians none beats those on the line in both.",
+            f"Numbers are those of the table below{_of_which(document)}, the area of a bubble is memory. Pale variants "
+            "are not to be deployed; by their medians none beats those on the line in both.",
             pareto.pareto(document),
             _kinds(document),
         ),
@@ -48,6 +48,11 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
         parts.sentences("Notes", document.get("notes") or []),
     ]
     return whole("onnxfix bench", ["page.css", "bench_page.css"], body)
+
+
+def _of_which(document: Document) -> str:
+    ways = batchings(document)
+    return f", of {ways[0]} rows" if ways else ""
 
 
 def _subtitle(document: Document, best: Entry | None) -> str:
@@ -88,13 +93,13 @@ def _of_others(document: Document) -> list[tuple[str, str, str]]:
 
 
 def _of_best(document: Document, best: Entry) -> list[tuple[str, str, str]]:
-    baseline = document["method"]["baseline"]
+    baseline, what = document["method"]["baseline"], "all timed batches" if batchings(document) else "the median batch"
     of = f" of {text(best['variant'])}" if len(fastest(document)) > 1 else ""
     tiles = [
         (
             "ms/sample",
             f"{best['ms_per_sample']:.3g}",
-            f"the median batch{of}; {best['samples_per_s']:,.0f} samples a second over all",
+            f"{what}{of}; {best['samples_per_s']:,.0f} samples a second over all",
         )
     ]
     if best.get("ratio") is not None and best["variant"] != baseline:
