@@ -117,8 +117,8 @@ def method(report: BenchReport) -> list[str]:
         f"round, one untimed batch before each turn, after a warm-up. {_figure(m.batchings)}, {where}. samples/s: all "
         "rows by the time of all.",
         f"At most {m.at_once} variants are loaded at once, with {m.baseline} beside each such group: × baseline is the "
-        f"median of the time by the baseline's on the same {batch} of the same round, and verdicts compare these. Times "
-        "are these ratios times the baseline's own median over all groups, so that groups can be compared. "
+        f"median of the time by the baseline's on the same {batch} of the same round, and verdicts compare these. "
+        "Times are these ratios times the baseline's own median over all groups, so that groups can be compared. "
         "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each, and those of times "
         "are widened for few rounds as Student's t is.",
         *(
