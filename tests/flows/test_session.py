@@ -220,9 +220,15 @@ def test_errors_name_the_row_and_are_one_line(call: Any, said: str) -> None:
     assert len(str(caught.value).splitlines()) == 1 and " --" not in str(caught.value)
 
 
-def test_a_row_as_long_as_the_table_of_positions_runs() -> None:
-    rows = [[5] * 32, [7]]
-    right(session(made(body=PLACED, weights=TABLE)).run_tokens(rows), rows)
+@pytest.mark.parametrize(("rows", "most"), [(32, 32), (34, 32), (77, 77)], ids=["BERT", "RoBERTa", "CLIP"])
+def test_a_row_as_long_as_the_table_of_positions_runs(rows: int, most: int) -> None:
+    """RoBERTa's has two rows more than tokens."""
+    table = {"places": np.zeros((rows, WIDTH), np.float32), "positions": np.arange(rows)[None]}
+    opened = session(made(body=PLACED, weights=table))
+    given = [[5] * most, [7]]
+    right(opened.run_tokens(given), given)
+    with pytest.raises(onnxfix.OnnxfixError, match=f"has {most + 1} tokens and the model takes {most}"):
+        opened.run_tokens([[5] * (most + 1)])
 
 
 def test_a_closed_session_says_so() -> None:
