@@ -17,8 +17,9 @@ from onnxfix.eval.figures.verdict import THRESHOLDS, fastest, judged
 from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.workload import Workload, with_defaults
 from onnxfix.eval.run.machine import machine
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError, arg, spoken
 from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.render.words import listed
 
 from .course import AT_ONCE, Course
 from .probe import Probe
@@ -184,7 +185,7 @@ def _report(
         tuple(rows),
         method,
         machine(course.provider),
-        (*remarks.notes, *judge.notes, *([ONE_ROUND] if course.rounds == 1 else [])),
+        (*remarks.notes, *judge.notes, *([ONE_ROUND] if course.rounds == 1 else []), *_unlike(rows, course)),
         tuple(
             _point(trial, point, pace[point], course, _way(point, workload))
             for trial in trials
@@ -207,6 +208,16 @@ def _kept(folder: Path | None) -> Iterator[Path]:
         return
     with Scratch() as temporary:
         yield temporary
+
+
+def _unlike(rows: Sequence[BenchRow], course: Course) -> list[str]:
+    """That some rows compute padding and others do not."""
+    ways = {row.packed for row in rows if row.measured and row.batching == "padded"}
+    if len(ways) < 2 or course.whole:
+        return []
+    names = listed([row.variant for row in rows if row.packed])
+    said = f"real tokens alone are computed by {names}, padding too by the others: {arg('batching', 'both')} has rows"
+    return [spoken(f"{said} sorted by length as well", course.voice)]
 
 
 def _way(point: Point, workload: Workload) -> str:
