@@ -87,10 +87,11 @@ class Collected:
         self._axes, self._lengths, self._left = axes, lengths, left
         self._found: dict[str, Any] = {name: [None] * len(lengths) for name in axes}
 
-    def add(self, rows: Rows, answer: Mapping[str, Array]) -> None:
-        """The outputs of a batch of these rows; further ones in it are repetitions."""
+    def add(self, rows: Rows, answer: Mapping[str, Array], size: tuple[int, ...]) -> None:
+        """The outputs of a batch of these rows; further ones in it are repetitions. `size`: rows and tokens that the
+        model was given. Raises OnnxfixError for outputs of other sizes."""
         for name, axes in self._axes.items():
-            _check(name, answer[name], axes)
+            _check(name, answer[name], axes, size)
             batch = np.moveaxis(answer[name], axes.rows, 0)
             for at, row in enumerate(rows):
                 self._found[name][row] = self._cut(batch[at], axes, self._lengths[row])
@@ -108,11 +109,12 @@ class Collected:
         return row[taken].copy()  # a view would keep the padding of the whole batch
 
 
-def _check(name: str, batch: Array, axes: Axes) -> None:
+def _check(name: str, batch: Array, axes: Axes, size: tuple[int, ...]) -> None:
     """What a file declares of its outputs is not always true."""
-    if len({batch.shape[axis] for axis in axes.tokens}) > 1 or batch.ndim != len(axes.shape):
+    alike = batch.ndim == len(axes.shape) and batch.shape[axes.rows] == size[0]
+    if not alike or any(batch.shape[axis] != size[1] for axis in axes.tokens):
         raise OnnxfixError(
-            f"the output '{name}' is of shape {batch.shape} and declared otherwise",
+            f"the output '{name}' is of shape {batch.shape} for {size[0]} × {size[1]} tokens, which the file denies",
             "leave it out with outputs=[…], the names of the others",
         )
 

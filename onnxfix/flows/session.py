@@ -116,6 +116,8 @@ class Session:
         with self._lock:  # what a tokenizer cuts at is a state of it
             tokenizer = self._its_tokenizer()
             columns = encoded(tokenizer, given, self._max_length)
+        if "input_ids" in columns:  # whatever the model calls them
+            columns.setdefault(self._interface.ids, columns["input_ids"])
         known = {name: rows for name, rows in columns.items() if name in self._interface.roles}
         return self._outputs(known, "texts", padding_of(tokenizer))
 
@@ -149,7 +151,8 @@ class Session:
         tokens = checked(columns, self._interface, called)
         found = Collected(self._axes, tokens.lengths, padding.left)
         for batch in cut(tokens.lengths, self._budget):
-            found.add(batch, self._run(feed(tokens, batch, self._interface, self._budget, padding)))
+            given = feed(tokens, batch, self._interface, self._budget, padding)
+            found.add(batch, self._run(given), given[self._interface.ids].shape)
         return found.outputs()
 
     def _axes_of_outputs(self) -> dict[str, Axes]:

@@ -140,6 +140,33 @@ def test_an_output_that_is_of_no_row() -> None:
     assert session(whole, outputs="pooled").run_tokens(ROWS)["pooled"].shape == (8, 4)
 
 
+def test_what_a_file_says_of_its_outputs_and_is_not_so() -> None:
+    """Half of the tokens would be cut to the length of the row, and nobody would know."""
+    body = BODY.replace("}", "begin = Constant<value_ints = [0]>() end = Constant<value_ints = [2]>() "
+                             "first = Slice(tokens, begin, end, one) }")  # fmt: skip
+    model = made(outputs="float[batch,seq,4] first", body=body)
+    with pytest.raises(
+        onnxfix.OnnxfixError, match=r"'first' is of shape \(1, 2, 4\) for 1 × 12 tokens, which the file"
+    ):
+        session(model, max_tokens=12).run_tokens(ROWS)
+
+
+def test_inputs_may_be_called_otherwise() -> None:
+    body = BODY.replace("input_ids", "tokens_in").replace("attention_mask", "input_mask")
+    opened = session(made(IDS.replace("input_ids", "wordids").replace("attention_mask", "input_mask"),
+                          body=body.replace("tokens_in", "wordids")), tokenizer=Numbers())  # fmt: skip
+    right(opened.run_tokens(ROWS))
+    right(opened([" ".join(map(str, row)) for row in ROWS]))
+
+
+class Numbers:
+    """A tokenizer of numbers, as transformers' are called."""
+
+    def __call__(self, texts: list[str], **how: Any) -> dict[str, list[list[int]]]:
+        ids = [[int(word) for word in text.split()] for text in texts]
+        return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
+
+
 def test_it_may_be_called_from_several_threads() -> None:
     opened, found = session(max_tokens=20), {}
 
