@@ -16,8 +16,9 @@ test: $(READY)  ## all tests: two files at a time, then those that take times on
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
 
-oracle: $(READY)  ## the placement forecast against the real runtime on 500 random graphs and 200 with functions; needs cc
+oracle: $(READY)  ## placement of 700 random graphs, and kernels of 12,000 attentions, against the real runtime; needs cc
 	ONNXFIX_ORACLE=full $(BIN)/python -m pytest -q tests/diagnose/placement/test_oracle.py
+	PYTHONPATH=tests:tools:tests/diagnose/kernels $(BIN)/python tests/diagnose/kernels/test_against_the_runtime.py 12000 1
 
 zoo: $(READY)  ## 81 exports of 27 architectures: forecast against the real runtime, copies before and after repair; an hour
 	$(BIN)/python tests/zoo/table.py
@@ -31,6 +32,7 @@ check: $(READY)  ## lint, format and types
 types: $(READY) build/typing
 	MYPYPATH=build/typing $(BIN)/mypy -p onnxfix
 	MYPYPATH=build/typing:tools:tests:tests/diagnose/placement $(BIN)/mypy tools tests/oracle tests/zoo tests/fuzz tests/corpus
+	MYPYPATH=build/typing:tools:tests:tests/diagnose/kernels $(BIN)/mypy tests/diagnose/kernels
 
 # mypy looks packages up on disk, where surgery/ and its sisters are not below onnxfix/: show it a tree where they are.
 build/typing: $(wildcard onnxfix/*) Makefile
@@ -49,7 +51,7 @@ corpus: $(READY)  ## the onnx package's 1,884 node cases through diagnose and re
 gpu-bench: $(READY)  ## on a CUDA machine: ModernBERT-large and the bundled model, every variant, into docs/results
 	$(BIN)/python benchmarks/gpu_bench.py
 
-docs: $(READY)  ## docs/rules.md and docs/passes.md from docstrings
+docs: $(READY)  ## docs/rules.md and docs/passes.md from docstrings, docs/attention-kernels.md from conditions
 	$(BIN)/python tools/documentation.py docs
 
 wheel: $(READY)

@@ -18,8 +18,12 @@ from onnxfix.nouns.types.inference import infer
 
 from .coverage import coverage
 from .insides import inlined, placed
+from .kernels.attentions import attention_kernels
 from .registry import all_rules
 from .rules.broken_graph import BrokenGraph
+
+CUDA = "cuda"
+"""The provider that chooses between kernels of attention."""
 
 
 def diagnose(
@@ -45,13 +49,15 @@ def diagnose(
         types = infer(inside.ir)
         rules = all_rules()
         progress("placement")
-        subject = Subject(inside, target, plan or placement(model, target, sizes, pending), types, against)
+        known = plan or placement(model, target, sizes, pending)
+        attentions = attention_kernels(inside, types) if target.provider.name == CUDA else ()
+        subject = Subject(inside, target, known, types, against, attentions)
     findings: list[Finding] = []
     for kind in rules.values():
         progress(kind.name)
         findings.extend(kind().check(subject))
     found = coverage(inside, types, subject.plan, target)
-    return Report.of(model, target, subject.plan, found, placed(findings, inside), against)
+    return Report.of(model, target, subject.plan, found, placed(findings, inside), against, attentions)
 
 
 def _broken(model: Model, target: Target) -> Report:

@@ -10,6 +10,7 @@ from onnxfix.flows.explain import explain
 from onnxfix.flows.export import export
 from onnxfix.flows.extract import extract
 from onnxfix.flows.repair.asked import repair
+from onnxfix.flows.repair.fastest.asked import optimize
 from onnxfix.flows.session import Session
 
-__all__ = ["Session", "bench", "diagnose", "explain", "export", "extract", "repair"]
+__all__ = ["Session", "bench", "diagnose", "explain", "export", "extract", "optimize", "repair"]

@@ -12,6 +12,7 @@ from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.int8.calibration import Inputs, Method
 from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
 from onnxfix.surgery.passes.bound_mask_infinities import BoundMaskInfinities
 from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
@@ -28,6 +29,7 @@ from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
+from onnxfix.surgery.passes.loop_global_attention import LoopGlobalAttention
 from onnxfix.surgery.passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
 from onnxfix.surgery.passes.pack_tokens import PackTokens
@@ -79,6 +81,14 @@ class Wish:
     """Rotary products and attention in one operator each: what most of the time goes to once linears are int8."""
     pack: bool = False
     """Compute tokens of padding nowhere but in attention."""
+    bands: bool = False
+    """With both: attention that sees a band of positions in blocks."""
+    rows: bool = False
+    """With both, on a CPU: attention over whole rows a row at a time, without its padding."""
+    wherever: bool = False
+    """Do so where it can be done, and say of the rest why not."""
+    max_seq: int = 0
+    """Tokens of the longest row that the result will get; 0 where that is not known."""
     free_batch: bool = True
     """Let a graph that takes one batch take any."""
     prepare: bool = True
@@ -112,8 +122,8 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     steps += [DropInitializerValueInfo(), StoreWeightsOnce()]
     if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
         steps.append(SplitEmbeddingBlocks())
-    if wish.pack and not wish.int8:
-        steps += [FoldConstantTransposes(), PackTokens()]
+    if (wish.pack or wish.fuse) and not wish.int8:
+        steps += [FoldConstantTransposes(), *_faster(wish)]
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
@@ -136,10 +146,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
     # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
-    if wish.fuse:
-        steps.extend((DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()))
-    if wish.pack:
-        steps.append(PackTokens())  # before scales are measured: padding has none then
+    steps += _faster(wish)  # before scales are measured: padding has none then
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
         return [*steps, GemmToMatMul(selection), QuantizeWeights(wish.target, wish.bits, size, selection)]
@@ -149,6 +156,16 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     if wish.int8 == "dynamic":
         return [*steps, BoundMaskInfinities(), QuantizeDynamic(selection, reduce_range=wish.reduce_range)]
     return [*steps, QuantizeStatic(wish.inputs, wish.method, symmetric, selection, wish.reduce_range)]
+
+
+def _faster(wish: Wish) -> list[Pass]:
+    """What computes the same numbers faster."""
+    steps: list[Pass] = [DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()] if wish.fuse else []
+    steps += [PackTokens()] if wish.pack else []
+    if wish.fuse and wish.pack:
+        steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
+        steps += [LoopGlobalAttention()] if wish.rows and wish.target.provider.is_host else []
+    return steps
 
 
 def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:
@@ -165,11 +182,9 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
-    if wish.fuse and (not wish.int8 or wish.precision != "fp32" or not wish.target.provider.is_host):
-        raise OnnxfixError(
-            f"{arg('fuse_attention')} needs {arg('int8')}, {arg('target', 'cpu')} and {arg('precision', 'fp32')}",
-            "leave it out",
-        )
+    if wish.fuse and (wish.precision != "fp32" or not wish.target.provider.is_host):
+        said = f"{arg('fuse_attention')} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}"
+        raise OnnxfixError(said, "leave it out")
     if wish.pack and not wish.prepare:
         raise OnnxfixError(f"{arg('pack_tokens')} prepares the graph", f"leave out {arg('prepare', False)}")
     if wish.heads and not wish.int8:

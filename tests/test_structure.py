@@ -199,6 +199,8 @@ def test_generated_docs_are_fresh() -> None:
 
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == documentation.rules_page(), "run 'make docs'"
     assert (ROOT / "docs" / "passes.md").read_text(encoding="utf-8") == documentation.passes_page(), "run 'make docs'"
+    kernels = (ROOT / "docs" / "attention-kernels.md").read_text(encoding="utf-8")
+    assert kernels == documentation.kernels_page(), "run 'make docs'"
 
 
 def test_a_wheel_installs_one_package_with_its_data(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import elf_symbols
 
 RUNTIME = Path(__file__).with_name("stub_runtime.c")
 PROVIDERS = ("libonnxruntime_providers_cuda.so", "libonnxruntime_providers_tensorrt.so")
-DRIVER, TENSORRT = "libcuda.so.1", "libnvinfer.so.10"
+DRIVER, TENSORRT, CUDNN = "libcuda.so.1", "libnvinfer.so.10", "libcudnn.so.9"
 _VENDOR = re.compile(r"lib(cu|nv)\w+\.so")
 
 Exports = Mapping[str, Mapping[str, frozenset[str]]]
@@ -36,12 +36,14 @@ class StubError(RuntimeError):
     """The stubs cannot be built here; the message is one line that says what is missing."""
 
 
-def build(capi: Path | None = None) -> Path:
+def build(capi: Path | None = None, running: bool = False) -> Path:
     """The folder of stub libraries for the provider libraries in `capi`, by default the installed onnxruntime-gpu's.
 
-    Compiled once a set of symbols, into the user's cache folder. Raises StubError without cc or a CUDA provider.
+    `running`: with what the provider looks up by name when nodes run, cuDNN and the driver's loader of modules, which
+    it does not need for planning. Compiled once a set of symbols, into the user's cache folder. Raises StubError
+    without cc or a CUDA provider.
     """
-    exports = required(capi or _installed())
+    exports = required(capi or _installed(), running)
     key = hashlib.sha256(RUNTIME.read_bytes() + repr(_sorted(exports)).encode()).hexdigest()[:16]
     folder = _cache() / f"stub-libraries-{key}"
     if folder.is_dir():
@@ -63,7 +65,7 @@ def build(capi: Path | None = None) -> Path:
     return folder
 
 
-def required(capi: Path) -> dict[str, dict[str, frozenset[str]]]:
+def required(capi: Path, running: bool = False) -> dict[str, dict[str, frozenset[str]]]:
     """What the provider libraries in a folder need from NVIDIA's libraries."""
     if not (capi / PROVIDERS[0]).exists():
         raise StubError("no CUDA provider in this ONNX Runtime: install onnxruntime-gpu (Linux x86-64)")
@@ -76,7 +78,19 @@ def required(capi: Path) -> dict[str, dict[str, frozenset[str]]]:
             library = library or _owner(name)
             if _VENDOR.match(library):
                 found.setdefault(library, {}).setdefault(version, set()).add(name)
+    if running:
+        for name in _looked_up((capi / PROVIDERS[0]).read_bytes()):
+            versions = found.setdefault(CUDNN if name.startswith("cudnn") else DRIVER, {})
+            versions.setdefault(next(iter(versions), ""), set()).add(name)  # the linker mixes no versions with none
     return {lib: {v: frozenset(names) for v, names in versions.items()} for lib, versions in found.items()}
+
+
+def _looked_up(binary: bytes) -> set[str]:
+    """Functions of cuDNN and of the driver that a library names in its strings."""
+    return {
+        name.decode()
+        for name in re.findall(rb"\0(cudnn[A-Z]\w+|cu(?:Get|Func|Link|Module|Launch|Device)[A-Z]\w+)(?=\0)", binary)
+    }
 
 
 def _owner(name: str) -> str:

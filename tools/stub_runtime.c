@@ -1,7 +1,8 @@
 /* The CUDA runtime calls that ONNX Runtime's CUDA provider makes while it loads, partitions a graph and makes kernels.
  *
- * Memory is the host's, one device of compute capability 9.0 is described, everything else succeeds and does nothing.
- * Results of kernels mean nothing: only what ONNX Runtime plans is real.
+ * Memory is the host's, one device is described, everything else succeeds and does nothing. ONNXFIX_STUB_SM is its
+ * compute capability (90), ONNXFIX_STUB_CUDNN what cuDNN says its version is (0). Results of kernels mean nothing: only
+ * what ONNX Runtime plans, and which kernels it chooses, is real.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@ static int allocate(void **address, size_t size) {
 }
 static int handle(void **out) { return allocate(out, 64); }
 static int release(void *address) { free(address); return ok; }
+static int given(const char *name, int otherwise) { const char *text = getenv(name); return text ? atoi(text) : otherwise; }
+static int capability(void) { return given("ONNXFIX_STUB_SM", 90); }
 static int set(int *out, int value) { *out = value; return ok; }
 
 /* devices */
@@ -25,7 +28,8 @@ int cudaRuntimeGetVersion(int *version) { return set(version, 13000); }
 int cudaDeviceGetAttribute(int *value, int attribute, int device) {
   switch (attribute) {
     case 16: return set(value, 132);    /* multiprocessors */
-    case 75: return set(value, 9);      /* compute capability, major */
+    case 75: return set(value, capability() / 10); /* compute capability, major */
+    case 76: return set(value, capability() % 10); /* and minor */
     case 97: return set(value, 232448); /* shared memory of a block, opt-in */
     default: return set(value, 0);
   }
@@ -41,7 +45,9 @@ int cudaGetDeviceProperties(char *properties, int device) {
   *(int *)(properties + 336) = 2147483647;          /* maxGridSize */
   *(int *)(properties + 340) = 65535;
   *(int *)(properties + 344) = 65535;
-  *(int *)(properties + 360) = 9; /* major */
+  *(int *)(properties + 360) = capability() / 10; /* major */
+  *(int *)(properties + 364) = capability() % 10; /* minor */
+  *(int *)(properties + 384) = 132; /* multiProcessorCount of CUDA 13 */
   return ok;
 }
 int cudaGetDeviceProperties_v2(char *properties, int device) { return cudaGetDeviceProperties(properties, device); }
@@ -92,5 +98,6 @@ void **__cudaRegisterFatBinary(void *binary) { static void *registered[4]; retur
 int cublasCreate_v2(void **out) { return handle(out); }
 int cublasLtCreate(void **out) { return handle(out); }
 int cudnnCreate(void **out) { return handle(out); }
+size_t cudnnGetVersion(void) { return given("ONNXFIX_STUB_CUDNN", 0); }
 const char *cublasGetStatusName(int status) { return "stub"; }
 const char *cublasGetStatusString(int status) { return "stub"; }

@@ -18,7 +18,7 @@ from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, data_block, details, section, table, text
 from onnxfix.render.words import plural
 
-from . import headline, legend, strip, tables
+from . import attentions, headline, legend, strip, tables
 from .places import Group, groups
 
 SHOWN = 8
@@ -36,6 +36,7 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
         legend.drawn(report.plan, at_home=at_home) if report.plan.nodes else "",
         section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
         _layers(report.against),
+        _attentions(report),
         _copies(report.plan),
         _off_device(report.plan),
     ]
@@ -116,6 +117,12 @@ def _layers(against: Against | None) -> str:
     hint = "In dB, of the float result over the difference: own, with float inputs, and as the model runs. "
     drawn = table(tables.layers(against))
     return section("What quantization loses, layer by layer", text(hint + headline.against(against)), [drawn])
+
+
+def _attentions(report: Report) -> str:
+    if not report.attentions:
+        return ""
+    return section(attentions.TITLE, text(attentions.HINT), [table(attentions.attentions(report.attentions))])
 
 
 def _copies(plan: Plan) -> str:

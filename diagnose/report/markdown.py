@@ -16,7 +16,7 @@ from onnxfix.render.markdown import code, plain
 from onnxfix.render.table import DASH, Table, table
 from onnxfix.render.words import plural
 
-from . import headline, tables
+from . import attentions, headline, tables
 from .places import Group, groups
 
 PLACES, COPIES, LAYERS, NODES = 5, 10, 10, 20
@@ -39,6 +39,7 @@ def comment(report: Report) -> str:
         _copies(report.plan),
         _details("Every finding by place", _by_place(found)) if found else "",
         _details("Nodes that fall back", _off_device(report.plan)),
+        _details(attentions.TITLE, _attentions(report)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -105,6 +106,10 @@ def _by_place(found: Sequence[Group]) -> str:
 def _off_device(plan: Plan) -> str:
     shown = tables.off_device(plan)
     return _table(shown, NODES) if shown.lines else ""
+
+
+def _attentions(report: Report) -> str:
+    return _table(attentions.attentions(report.attentions), NODES) if report.attentions else ""
 
 
 def _table(shown: Table, most: int = PLACES) -> str:

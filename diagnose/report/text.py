@@ -8,7 +8,7 @@ from onnxfix.nouns.report import Report
 from onnxfix.render import terminal
 from onnxfix.render.words import plural, visible
 
-from . import headline, tables
+from . import attentions, headline, tables
 from .places import Group, Place, groups
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from onnxfix.nouns.finding import Finding
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-SHOWN, LAYERS = 5, 10
-"""Places listed under one finding code and differences of a measurement, and layers; --format json has all."""
+SHOWN, LAYERS, ATTENTIONS = 5, 10, 8
+"""Places listed under one finding code and differences of a measurement, layers, and kinds of attention; --format json
+has all."""
 
 
 def show(report: Report, out: Console) -> None:
@@ -30,6 +31,8 @@ def show(report: Report, out: Console) -> None:
         _group(group, out)
     if report.against is not None:
         out.print(terminal.table(tables.layers(report.against).first(LAYERS)))
+    if report.attentions:
+        _attentions(report, out)
     out.print()
     out.print(headline.summary(report))
     if report.next_step:
@@ -73,6 +76,20 @@ def _group(group: Group, out: Console) -> None:
         out.print(repair, style="green", soft_wrap=True, markup=False)
 
 
+def _attentions(report: Report, out: Console) -> None:
+    out.print()
+    _line(out, 0, (attentions.TITLE, "bold"), f", as ONNX Runtime {attentions.RELEASE} chooses")
+    found = attentions.alike(report.attentions)
+    for each in found[:ATTENTIONS]:
+        _line(out, 2, (each.title, "cyan"))
+        for gpus, choice in each.choices():
+            style = terminal.STYLES.get(attentions.style(choice), "")
+            _line(out, 4, f"{gpus}: ", (choice.words(), style))
+            if why := each.why(choice):
+                _line(out, 6, (visible(why), "dim"))
+    _more(out, 2, len(found), "group", ATTENTIONS)
+
+
 def _place(place: Place[Finding], out: Console, example: bool) -> None:
     """A scope pattern with its count; under the first one, one node and what is wrong with it."""
     if place.pattern:
@@ -87,9 +104,9 @@ def _place(place: Place[Finding], out: Console, example: bool) -> None:
     _line(out, 4, visible(place.first.message))
 
 
-def _more(out: Console, indent: int, count: int, noun: str) -> None:
-    if count > SHOWN:
-        _line(out, indent, (f"… and {plural(count - SHOWN, f'more {noun}')} (--format json lists all)", "dim"))
+def _more(out: Console, indent: int, count: int, noun: str, shown: int = SHOWN) -> None:
+    if count > shown:
+        _line(out, indent, (f"… and {plural(count - shown, f'more {noun}')} (--format json lists all)", "dim"))
 
 
 def _line(out: Console, indent: int, *parts: str | tuple[str, str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from onnxfix.flows.repair.fastest.names import NAMES
 from onnxfix.nouns.runtime.provider import meant, providers
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -94,6 +95,12 @@ conversion = together(
 )
 """What a conversion of precision does, and what it leaves alone."""
 
+max_seq = click.option(
+    "--max-seq",
+    type=click.IntRange(1, 1_000_000),
+    metavar="TOKENS",
+    help="The longest row that a faster graph will get: short ones want no blocks. Default: not known.",
+)
 quantization = together(
     click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears."),
     click.option(
@@ -131,6 +138,12 @@ quantization = together(
         is_flag=True,
         help="Compute what is of one token alone (linears, norms) without the padding of a batch.",
     ),
+    click.option(
+        "--recipe",
+        type=click.Choice(NAMES),
+        help="Write the graph anew to be faster, as far as it goes: see optimize.",
+    ),
+    max_seq,
     click.option(
         "--reduce-range", is_flag=True, help="7-bit weights, for CPUs without VNNI, where 8 bits can saturate."
     ),

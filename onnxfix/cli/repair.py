@@ -83,11 +83,12 @@ def command(model: Path | None, form: str, report_file: Path | None, show_diff: 
     if form == "json":
         emit_json(document)
     else:
-        _show(result, show_diff)
+        show(result, show_diff)
     return 1 if result.after.fails("error") else 0
 
 
-def _show(result: Repaired, show_diff: bool) -> None:
+def show(result: Repaired, show_diff: bool = False) -> None:
+    """What a repair did, in words and a table."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -10,6 +10,7 @@ from .finding import Finding, Severity
 from .layer_noise import Against
 from .model import Model
 from .plan import Plan
+from .runtime.attention_kernels import AttentionKernels
 from .target import Target
 
 SCHEMA = "onnxfix.diagnose/1"
@@ -27,6 +28,8 @@ class Report:
     against: Against | None = None
     next_step: str = ""
     """A command, or a call of Python, for a model that nothing was found in."""
+    attentions: tuple[AttentionKernels, ...] = ()
+    """Which kernel computes each attention, on CUDA."""
 
     @staticmethod
     def of(
@@ -36,6 +39,7 @@ class Report:
         quantization: Mapping[str, object],
         findings: Sequence[Finding],
         against: Against | None = None,
+        attentions: tuple[AttentionKernels, ...] = (),
     ) -> Report:
         return Report(
             model={
@@ -56,6 +60,7 @@ class Report:
             # what keeps a model from loading comes first: nothing else matters until it does
             findings=tuple(sorted(findings, key=lambda f: (f.name != "does-not-load", -f.severity.rank, f.code))),
             against=against,
+            attentions=attentions,
         )
 
     def summary(self) -> dict[str, int]:
@@ -77,6 +82,7 @@ class Report:
             "placement": self.plan.as_dict(),
             "quantization": dict(self.quantization),
             **({"against": self.against.as_dict()} if self.against else {}),
+            **({"attention": [each.as_dict() for each in self.attentions]} if self.attentions else {}),
             "findings": [f.as_dict() for f in self.findings],
             "summary": self.summary(),
             **({"next": self.next_step} if self.next_step else {}),

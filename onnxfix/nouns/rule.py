@@ -13,6 +13,7 @@ from .finding import Finding
 from .layer_noise import Against
 from .model import Model
 from .plan import Plan
+from .runtime.attention_kernels import AttentionKernels
 from .site import Labelled
 from .target import Target
 from .types.element_types import ElementTypes
@@ -28,6 +29,8 @@ class Subject:
     types: ElementTypes
     against: Against | None = None
     """What running it beside its float original showed, where that was asked for."""
+    attentions: tuple[AttentionKernels, ...] = ()
+    """Which kernel computes each attention, on CUDA."""
 
     @functools.cached_property
     def nodes(self) -> tuple[ir.Node, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.packing.blocks import Band, Blocks, write_blocks
@@ -48,6 +50,7 @@ class BandLocalAttention:
         if editor.model.opset < OLDEST_OPSET:
             return
         types = infer(editor.model.ir)
+        done: Counter[Band] = Counter()
         made: dict[tuple[Band, str | None, ir.Value], Blocks] = {}
         for site, band in self._found(editor.model):
             kind = types.get(site.query)
@@ -59,6 +62,10 @@ class BandLocalAttention:
                 name = f"band_{band.before}_{band.after}"
                 made[shared] = write_blocks(Writer(editor, name, site.node), site.packing, band, hidden)
             _compute_in(editor, site, made[shared])
+            done[band] += 1
+        for band, count in done.items():
+            blocks = f"blocks of {band.queries} queries and {band.keys} keys"
+            editor.notes.append(f"{plural(count, 'attention')} of a band in {blocks}")
 
     def measure(self, model: Model) -> float:
         return float(len(self._found(model)))

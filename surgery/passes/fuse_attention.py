@@ -67,6 +67,10 @@ class FuseAttention:
         made = Made()
         for core in sorted(cores, key=lambda core: order[_last(core)]):
             _fuse(editor, core, made)
+        if cores:
+            editor.notes.append(
+                f"{len(cores)} of {plural(len(cores) + len(refusals), 'attention')} in one operator each"
+            )
         for reason, nodes in by_reason(refusals).items():
             editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
 

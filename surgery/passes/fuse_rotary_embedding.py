@@ -56,6 +56,9 @@ class FuseRotaryEmbedding:
         made = Made()
         for site in sorted(products, key=lambda site: order[_last(site)]):
             _fuse(editor, site, made)
+        if products:
+            every = plural(len(products) + len(refusals), "rotation")
+            editor.notes.append(f"{len(products)} of {every} in one operator each")
         for reason, nodes in by_reason(refusals).items():
             editor.notes.append(f"{plural(len(nodes), 'rotation')} as written, where {nodes[0]} {reason}")
 

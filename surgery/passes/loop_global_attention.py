@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
@@ -40,7 +41,10 @@ class LoopGlobalAttention:
         if editor.model.opset < OLDEST_OPSET:
             return
         types, made = infer(editor.model.ir), dict[ir.Value, Rows]()
-        for site in _found(editor.model):
+        found = _found(editor.model)
+        if found:
+            editor.notes.append(f"{plural(len(found), 'attention')} computed a row of the batch at a time")
+        for site in found:
             kind = types.get(site.query)
             if kind is None:
                 continue

@@ -11,11 +11,14 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import Stream
 
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
 OLDEST_OPSET = 13  # Squeeze and Unsqueeze with axes as an input
 
 
@@ -39,10 +42,17 @@ class PackTokens:
         found = _found(editor.model)
         if found is not None and found[1].nodes:
             _pack(editor, *found)
+            weights = [constant_tensor(node.inputs[1]) for node in editor.model.graph if node.op_type in _PRODUCTS]
+            every = plural(sum(weight is not None for weight in weights), "product")
+            editor.notes.append(f"{_products(found[1])} of {every} with weights computed of real tokens alone")
 
     def measure(self, model: Model) -> float:
         found = _found(model)
-        return float(sum(node.op_type in ("MatMul", "Gemm") for node in found[1].nodes)) if found else 0.0
+        return float(_products(found[1])) if found else 0.0
+
+
+def _products(found: Stream) -> int:
+    return sum(node.op_type in _PRODUCTS for node in found.nodes)
 
 
 def _found(model: Model) -> tuple[ir.Value, Stream] | None:

@@ -14,6 +14,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxfix.nouns.plan import Sizes
+from onnxfix.nouns.types import onnx_shapes
 from onnxfix.nouns.types.opening import plain
 from onnxfix.nouns.types.operators import proto_graphs
 from onnxfix.surgery.sites.sizes.expressions import evaluate
@@ -112,10 +113,8 @@ def _restate(tensor: Any, shape: Shape | None) -> None:
 
 
 def _inferred(proto: Any) -> dict[str, Shape]:
-    import onnx
-
     try:
-        done = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        done = onnx_shapes.infer(proto)
     except Exception:  # onnx raises several types for graphs that it cannot infer; what is recorded must do then
         return {}
     found: dict[str, Shape] = {}

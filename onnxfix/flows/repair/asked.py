@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import keywords
-from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Like, Metric, Precision, Ranges, Scripted
+from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Like, Metric, Precision, Ranges, Recipe, Scripted
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -39,6 +39,8 @@ def repair(
     migrate_outliers: bool = True,
     fuse_attention: bool = False,
     pack_tokens: bool = False,
+    recipe: Recipe | None = None,
+    max_seq: int | None = None,
     reduce_range: bool = False,
     quantize_heads: bool = False,
     prepare: bool = True,
@@ -65,14 +67,15 @@ def repair(
 
     A file's result is written beside it, as `model.fp16.onnx` or `model.int8-dynamic.onnx`, or to `output`; that of
     a model in memory is `Repaired.model` unless `output` names a file. The source is never changed. `target` is
-    cuda, and cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `calibrate` (a path, a
-    polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find what half precision
-    harms; `feeds` are verified on. Without them inputs are made up, of the shapes in `input` (`"ids=1x128"`, several
-    of these, or name → shape) and as long as `verify_budget` gigabytes of activations allow (default: what the
-    machine does). `max_error` is the largest relative L2 error that is still written. `script` are functions of your
-    own (or `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first; `script_last` are run on
-    what repair made. `timeout`: seconds after which it gives up; where it is not given, a single run of the model has
-    a minute, and more with large weights. `progress` is told each step.
+    cuda, and cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `recipe` says how much of
+    the graph is written anew to be faster (`optimize` takes the fastest), for rows of up to `max_seq` tokens.
+    `calibrate` (a path, a polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find
+    what half precision harms; `feeds` are verified on. Without them inputs are made up, of the shapes in `input`
+    (`"ids=1x128"`, several of these, or name → shape) and as long as `verify_budget` gigabytes of activations allow
+    (default: what the machine does). `max_error` is the largest relative L2 error that is still written. `script`
+    are functions of your own (or `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first;
+    `script_last` are run on what repair made. `timeout`: seconds after which it gives up; where it is not given, a
+    single run of the model has a minute, and more with large weights. `progress` is told each step.
 
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
@@ -93,16 +96,18 @@ def repair(
     from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
     from . import repair as job
+    from .fastest import names
     from .naming import default_output
     from .verification.budget import GB
     from .verification.made_up import MadeUp
 
     keywords.require_known(
         precision=precision, int8=int8, converter=converter, calibration=calibration, metric=metric, bits=bits,
-        block_size=block_size, io_types=io_types, keep_fp32_like=keep_fp32_like,
+        block_size=block_size, io_types=io_types, keep_fp32_like=keep_fp32_like, recipe=recipe,
     )  # fmt: skip
     at_least("max_error", max_error, 0)
     at_least("verify_budget", verify_budget, 0)
+    at_least("max_seq", max_seq, 1)
     made_up = MadeUp(int((verify_budget or 0) * GB), shapes_of(input))
     written, log = path_of("output", output), path_of("search_log", search_log)
     read = {"model": model, "feeds": feeds, "calibrate": calibrate, "script": script, "script_last": script_last}
@@ -128,6 +133,7 @@ def repair(
             migrate=migrate_outliers,
             fuse=fuse_attention,
             pack=pack_tokens,
+            max_seq=max_seq or 0,
             reduce_range=reduce_range,
             heads=quantize_heads,
             prepare=prepare,
@@ -141,6 +147,7 @@ def repair(
                 io_types=io_types,
             ),
         )
+        wish = names.named(recipe, wish)
         destination = written or default_output(source.path, wish)
         searched = keywords.search_wish(wish, destination, search, metric, max_error, log)
         done = job.repair(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from onnxfix.flows.values import one_of, several
 from onnxfix.nouns.errors import OnnxfixError, arg
 
+from .fastest import names
+
 if TYPE_CHECKING:
     from onnxfix.surgery.graphsurgeon.script import Script
     from onnxfix.surgery.recipes import Wish
@@ -25,13 +27,14 @@ Bits = Literal[8, 4]
 BlockSize = Literal[32, 64, 128]
 Converter = Literal["onnxfix", "onnxconverter-common", "onnxruntime"]
 Ranges = Literal["minmax", "entropy", "percentile"]
+Recipe = names.Name
 
 # Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
 # want more of them than a search for what overflows (the bundled model's F1: within 0.008 with 64, 0.002 with 128).
 HALF_ROWS, INT8_ROWS = 64, 128
 _KNOWN = {
     "precision": Precision, "int8": Int8, "converter": Converter, "calibration": Ranges, "metric": Metric,
-    "bits": Bits, "block_size": BlockSize, "io_types": IoTypes, "keep_fp32_like": Like,
+    "bits": Bits, "block_size": BlockSize, "io_types": IoTypes, "keep_fp32_like": Like, "recipe": Recipe,
 }  # fmt: skip
 
 
@@ -64,7 +67,7 @@ def search_wish(
     from onnxfix.surgery.passes.convert_to_half import HALVES
 
     from .search.search import SearchWish
-    from .verification.check import LIMITS
+    from .verification.check import limit_of
 
     if not asked:
         if metric != "rel-l2" or log:
@@ -81,4 +84,4 @@ def search_wish(
             f"{arg('search', True)} needs a graph that is prepared", f"leave {arg('prepare', False)} out"
         )
     named = log or destination.with_name(f"{destination.name}.search.jsonl")
-    return SearchWish(limit if limit is not None else LIMITS[wish.kind], metric, named)
+    return SearchWish(limit if limit is not None else limit_of(wish), metric, named)

@@ -28,7 +28,7 @@ from .naming import default_output
 from .repaired import Repaired
 from .search.search import SearchWish
 from .size_due import due, said
-from .verification.check import LIMITS
+from .verification.check import limit_of
 from .verification.made_up import MadeUp
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def repair(
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None
         if check:
-            limit = max_error if max_error is not None else LIMITS[wish.kind]
+            limit = max_error if max_error is not None else limit_of(wish)
             # ranges measured on real inputs say nothing about made-up ones
             given = feeds or (calibration[: MORE + 1] if wish.int8 else ())
             done, comparisons, verified = job.verified(limit, given, calibration[:MORE] if not wish.int8 else ())

@@ -18,6 +18,7 @@ _BIAS: dict[tuple[str, str], int | None] = {
     (CONTRIB, "PackedAttention"): 5,
     (CONTRIB, "PackedMultiHeadAttention"): 6,
     (CONTRIB, "DecoderMaskedMultiHeadAttention"): 5,
+    (CONTRIB, "PagedAttention"): None,
     (CONTRIB, "SparseAttention"): None,
     (CONTRIB, "QAttention"): None,
     (CONTRIB, "LongformerAttention"): None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types import onnx_shapes
 from onnxfix.nouns.types.operators import graphs
 
 Shape = tuple[int | None, ...]
@@ -44,8 +45,6 @@ def _lengths(shape: ir.Shape | None) -> Shape | None:
 
 
 def _infer(model: Model) -> dict[ir.Value, Shape]:
-    import onnx
-
     copy = model.clone()
     outside = {v.name for v in copy.graph.inputs}
     for graph in graphs(copy.graph):
@@ -60,7 +59,7 @@ def _infer(model: Model) -> dict[ir.Value, Shape]:
                 # the inputs of a body are what its node passes; what stands outside is seen in it
                 copy.graph.inputs.append(value)
     try:
-        made = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(copy.ir), data_prop=True))
+        made = ir.from_proto(onnx_shapes.infer(ir.to_proto(copy.ir)))
     except Exception:  # onnx raises several types for graphs that it cannot infer
         return {}
     named = {

@@ -11,6 +11,7 @@ from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.plan import Copy, Plan, Sizes
 from onnxfix.nouns.target import Target
+from onnxfix.nouns.types import onnx_shapes
 from onnxfix.surgery.sites.sizes.shape_walk import Walk
 
 GATED = """g (float[batch,tokens,5248] x, int64 parts, int64 first) => (float[b,s,k] y) {
@@ -156,3 +157,26 @@ def test_one_name_for_values_of_two_branches_has_no_size() -> None:
                    else_branch = u () => (float[k,l,1] r) { a = ReduceMax<keepdims = 1>(x) q = Tan(a) r = Neg(q) }> }"""
     found = [c for c in plan(graphs.model(text)).copies if c.value == "q"]
     assert len(found) == 2 and {c.nbytes for c in found} == {None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "g (int64[1099511627776] x) => (int64[m] y) { y = Add(x, x) }",
+        "g (int64[1] x) => (int64[m] y) <int64[1] n = {1099511627776}> { z = ConstantOfShape<value = int64[1] {0}>(n) "
+        "y = Concat<axis = 0>(z, x) }",
+    ],
+    ids=["declared", "made"],
+)
+def test_a_list_of_more_integers_than_memory_holds(text: str) -> None:
+    """ONNX's inference keeps an entry for each: 8 TB here."""
+    made = onnx_shapes.infer(graphs.proto(text))
+    assert {info.name for info in made.graph.input} == {"x"}
+
+
+def test_lists_of_sizes_are_followed() -> None:
+    """Also where a Slice ends at the largest number there is."""
+    text = """g (float[2,6] x) => (float[a,b] y) <int64[1] zero = {0}, int64[1] end = {9223372036854775807},
+        int64[1] two = {2}> { s = Shape(x) t = Slice(s, zero, end) u = Mul(t, two) y = ConstantOfShape(u) }"""
+    made = onnx_shapes.infer(graphs.proto(text))
+    assert [dim.dim_value for dim in made.graph.output[0].type.tensor_type.shape.dim] == [4, 12]

@@ -16,7 +16,7 @@ from onnxfix.surgery.recipes import Wish, planned, recipe
 
 from . import copies, escalation
 from .origin import Origin
-from .packed import require_packed
+from .packed import require_packed, why_not
 from .plans import Plans
 from .quantized import require_quantized, still_int8
 
@@ -65,7 +65,9 @@ class Attempts:
         origin = self.origin
         steps, last = recipe(wish, origin.model), planned(wish, self.plans.of)
         draft, outcome = steps.apply(origin.model, origin.progress)
-        if wish.pack:
+        if wish.pack and wish.wherever:
+            outcome = outcome.noted(*filter(None, [why_not(draft)]))
+        elif wish.pack:
             require_packed(draft)
         if wish.int8:
             require_quantized(draft, origin.model, outcome.notes, wish.int8)

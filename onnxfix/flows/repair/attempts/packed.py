@@ -9,12 +9,16 @@ from onnxfix.surgery.passes.pack_tokens import PackTokens
 from onnxfix.surgery.sites.tokens import padding
 
 
+def why_not(result: Model) -> str:
+    """The reason why no token was packed; empty where some are."""
+    if any(node.metadata_props.get(MADE_BY) == PackTokens.name for node in result.nodes()):
+        return ""
+    if padding.find(result) is None:
+        return "nothing was packed: no single input [batch, length] with free sizes hides tokens from attention"
+    return "nothing was packed: no product with weights lies among nodes that are of one token each"
+
+
 def require_packed(result: Model) -> None:
     """Raises OnnxfixError where no token was packed, with the reason."""
-    if any(node.metadata_props.get(MADE_BY) == PackTokens.name for node in result.nodes()):
-        return
-    if padding.find(result) is None:
-        why = "no single input [batch, length] with free sizes hides tokens from attention"
-    else:
-        why = "no product with weights lies among nodes that are of one token each"
-    raise OnnxfixError(f"nothing was packed: {why}", f"nothing was written; leave out {arg('pack_tokens')}")
+    if why := why_not(result):
+        raise OnnxfixError(why, f"nothing was written; leave out {arg('pack_tokens')}")

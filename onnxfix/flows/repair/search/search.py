@@ -133,7 +133,7 @@ def _digest(model: Model, wish: Wish, held: Verification, metric: Metric, nodes:
     """A digest of what a run's error depends on, and of the nodes that its numbers stand for, in their order."""
     int8 = (wish.int8, wish.bits, wish.block_size, wish.method, wish.migrate, wish.reduce_range, wish.heads, wish.fuse)
     asked = f"{model.path.resolve()} {model.file_bytes} {wish.target.provider} {wish.precision} {wish.half} {metric}"
-    asked += " packed" if wish.pack else ""
+    asked += f" packed {wish.bands} {wish.rows} {wish.max_seq}" if wish.pack else ""
     scripts = [(script.name, script.digest) for script in (*wish.scripts, *wish.scripts_last)]
     digest = hashlib.sha256(f"{asked} {int8 if wish.int8 else ''}{scripts or ''}".encode())
     digest.update("\n".join(label(node) for node in nodes).encode())

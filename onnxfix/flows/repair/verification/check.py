@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onnxfix.surgery.passes.convert_to_half import HALVES
+from onnxfix.surgery.recipes import Wish
 
 from .made_up import MadeUp
 
 # Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.
 LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
+
+# Sums of another order in each of 22 layers: blocks of keys for rows, a row of real tokens for a batch.
+OF_ANOTHER_ORDER = 2e-5
+
+
+def limit_of(wish: Wish) -> float:
+    """The largest error of what a wish makes where nobody asked for another."""
+    fused = wish.fuse or wish.pack
+    return max(LIMITS[wish.kind], OF_ANOTHER_ORDER) if fused else LIMITS[wish.kind]
 
 
 @dataclass(frozen=True)

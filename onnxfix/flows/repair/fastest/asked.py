@@ -1,0 +1,86 @@
+"""The fastest sound graph as asked for by keywords: a repair by its target's recipe, or by what is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxfix.nouns.errors import OnnxfixError
+
+if TYPE_CHECKING:
+    from onnxfix.flows.inputs import Feeds, Inputs
+    from onnxfix.flows.repair.keywords import Int8, Precision
+    from onnxfix.flows.repair.repaired import Repaired
+    from onnxfix.flows.source import ModelLike
+    from onnxfix.nouns.process.progress import Advance
+
+    from .names import Name
+
+
+def optimize(
+    model: ModelLike,
+    *,
+    output: str | Path | None = None,
+    target: str | None = None,
+    precision: Precision | None = None,
+    int8: Int8 | None = None,
+    recipe: Name = "fastest",
+    max_seq: int | None = None,
+    measure: bool = False,
+    max_error: float | None = None,
+    feeds: Feeds | None = None,
+    calibrate: Inputs | None = None,
+    text: str = "text",
+    checkpoint: str | Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    custom_op_library: Sequence[str | Path] = (),
+    timeout: float | None = None,
+    progress: Advance = lambda step: None,
+) -> Repaired:
+    """Write a model anew so that it costs what its real tokens cost, verify it against the source, then write it.
+
+    Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
+    attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
+    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU, which gets packed tokens alone.
+    `int8` quantizes the linears as well. `max_seq` is the longest row that the model will get. With `measure` every
+    recipe that is a part of `recipe` is timed on this machine, on `calibrate` or `feeds` where they are given, and the
+    fastest whose answers hold is kept. Outputs at tokens of padding are 0.
+
+    Raises OnnxfixError as `repair` does, with nothing written.
+    """
+    from onnxfix.flows.repair.asked import repair
+    from onnxfix.nouns.target import Target
+
+    from .measured import by_speed
+
+    on = Target.resolve(target or "cpu").provider
+    chosen = precision or ("fp32" if int8 or on.is_host else "fp16")
+    wish: dict[str, Any] = {
+        "target": target or "cpu",
+        "precision": chosen,
+        "int8": int8,
+        "max_seq": max_seq,
+        "text": text,
+    }
+    wish |= {"custom_op_library": custom_op_library, "checkpoint": checkpoint}
+    inputs = calibrate if int8 != "weight-only" and (int8 or chosen != "fp32") else None
+    names: Sequence[tuple[Name, str]] = [(recipe, "")]
+    if measure:
+        names = by_speed(model, recipe, wish, calibrate if calibrate is not None else feeds, progress)
+    failed = []
+    for name, said in names:
+        try:
+            done = repair(
+                model, output=output, recipe=name, max_error=max_error, feeds=feeds, calibrate=inputs, force=force,
+                dry_run=dry_run, timeout=timeout, progress=progress, **wish,
+            )  # fmt: skip
+        except OnnxfixError as error:
+            if (name, said) == names[-1]:
+                raise
+            failed.append(f"recipe {name} is faster and was left: {error.message}")
+            continue
+        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said])))
+    raise AssertionError("the last recipe returns or raises")

@@ -1,0 +1,102 @@
+"""A model written anew to be fast: right on real tokens, said what was done and what not, measured where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+from encoder_graphs import HEAD, MLP, agree, encoder, seeing
+from terminal import onnxfix as typed
+
+import onnxfix
+from onnxfix.flows.repair.fastest import measured
+from onnxfix.flows.repair.fastest.names import NAMES, shorter
+from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.model import Model
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return seeing("a band").save(tmp_path / "model.onnx")
+
+
+def test_all_of_it_on_a_cpu(path: Path) -> None:
+    """The second layer in blocks, the first a row at a time, all products of real tokens alone."""
+    done = onnxfix.optimize(path)
+    assert done.output is not None and "error at most" in done.verified
+    said = " ".join(done.outcome.notes)
+    assert "2 of 2 attentions in one operator each" in said and "12 of 12 products with weights" in said
+    assert "1 attention of a band in blocks" in said and "1 attention computed a row" in said
+    agree(seeing("a band"), Model.open(done.output), 4, 33)
+
+
+def test_short_rows_get_no_blocks(path: Path) -> None:
+    done = onnxfix.optimize(path, max_seq=32, dry_run=True)
+    assert "blocks" not in " ".join(done.outcome.notes)
+
+
+def test_linears_in_int8_as_well(path: Path) -> None:
+    done = onnxfix.optimize(path, int8="dynamic", max_error=0.2)
+    assert done.output is not None
+    found = graphs.op_types(Model.open(done.output))
+    assert "DynamicQuantizeLinear" in found and "Loop" in found
+
+
+def test_what_cannot_be_is_said_and_the_rest_is_done(tmp_path: Path) -> None:
+    """No mask says what is padding, so that nothing is packed; attention is one operator all the same."""
+    text = (HEAD + MLP).replace(", int64[batch,sequence] attention_mask)", ")").replace(
+        "Cast<to = 9>(attention_mask)", "GreaterOrEqual(input_ids, first)").replace(
+        "ends = ", "first = Constant<value_int = 0>() ends = ", 1)  # fmt: skip
+    done = onnxfix.optimize(encoder("", text).save(tmp_path / "model.onnx"), dry_run=True)
+    said = " ".join(done.outcome.notes)
+    assert "1 of 1 attention in one operator" in said and "nothing was packed: no single input" in said
+
+
+def test_a_gpu_gets_packed_tokens_alone(path: Path) -> None:
+    done = onnxfix.optimize(path, target="cuda", dry_run=True)
+    assert done.kind == "fp16" and "12 of 12 products" in " ".join(done.outcome.notes)
+    assert "in one operator" not in " ".join(done.outcome.notes)
+
+
+def test_the_fastest_measured_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what was timed, whichever that is; one that is not right gives way to the next."""
+    timed: list[list[str]] = []
+    real = measured._times
+
+    def times(files: dict[str, Path], *rest: object) -> dict[str, float]:
+        found = real(files, *rest)  # type: ignore[arg-type]
+        assert set(found) == set(files) and all(ms > 0 for ms in found.values())
+        timed.append(list(files))
+        return {name: 1.0 if name == "packed" else 2.0 + index for index, name in enumerate(files)}
+
+    monkeypatch.setattr(measured, "_times", times)
+    done = onnxfix.optimize(path, measure=True, dry_run=True, max_seq=48)
+    assert timed == [["as it is", "fused", "packed", "packed-rows"]], "blocks are none at 48 tokens"
+    said = " ".join(done.outcome.notes)
+    assert "12 of 12 products" in said and "row of the batch" not in said
+    assert "speed by that of the source: packed 2.00" in said
+
+
+def test_a_recipe_contains_those_that_do_a_part_of_it() -> None:
+    assert set(shorter("fastest")) == set(NAMES) and shorter("fastest")[-1] == "fastest"
+    assert shorter("packed-rows") == ("fused", "packed", "packed-rows")
+
+
+def test_a_recipe_of_repair(path: Path) -> None:
+    done = onnxfix.repair(path, target="cpu", precision="fp32", recipe="fused", dry_run=True)
+    assert "2 of 2 attentions" in " ".join(done.outcome.notes)
+    with pytest.raises(OnnxfixError, match="recipe='fused' needs target='cpu'"):
+        onnxfix.repair(path, target="cuda", precision="fp16", recipe="fused", dry_run=True)
+    with pytest.raises(OnnxfixError, match="max_seq needs recipe"):
+        onnxfix.repair(path, target="cpu", precision="fp32", max_seq=64, dry_run=True)
+
+
+def test_in_a_terminal(path: Path) -> None:
+    done = typed("optimize", path.name, "--max-seq", "64", cwd=path.parent)
+    assert done.returncode == 0, done.stderr
+    assert "12 of 12 products with weights computed of real tokens alone" in done.stdout
+    written = Model.open(path.with_name("model.fp32.onnx"))
+    feed = {"input_ids": np.ones((2, 5), np.int64), "attention_mask": np.array([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])}
+    assert not graphs.run(written, feed)["y"][1, 1:].any()
