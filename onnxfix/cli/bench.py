@@ -10,8 +10,8 @@ import click
 from onnxfix.nouns.errors import OnnxfixError, arg
 
 from . import console, voice
-from .bench_options import options
 from .options import file
+from .options.bench import options
 from .output import emit_json
 
 if TYPE_CHECKING:

@@ -98,6 +98,8 @@ def _of_attention(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> tuple[int,
         return None
     q, k, v = (s for s in given[:3] if s is not None)
     heads = q[1] if len(q) == 4 else integer(node, "q_num_heads", integer(node, "num_heads", 1))
+    if heads < 1 or (len(q) == 3 and integer(node, "kv_num_heads", heads) < 1):
+        return None  # no operator of a graph that runs
     length = q[2] if len(q) == 4 else q[1]
     size = q[3] if len(q) == 4 else q[2] // heads
     groups = 1 if len(q) == 4 else integer(node, "kv_num_heads", heads)

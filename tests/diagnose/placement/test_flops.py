@@ -125,6 +125,12 @@ def test_sizes_computed_in_the_graph_are_followed() -> None:
     assert counted(text, weights) == Flops(2 * 2 * 10 * 4 * 3, 0)
 
 
+def test_an_attention_without_heads_is_not_counted() -> None:
+    text = """g (float[1,4,8] x) => (float[1,4,8] y) { y = com.microsoft.MultiHeadAttention<num_heads = 0>(x, x, x) }"""
+    assert diagnose(graphs.model(text), CPU).quantization["flops_share"] is None
+    assert counted(text.replace("= 0>", "= 2>")) == Flops(2 * 2 * 4 * 4 * 8, 0)
+
+
 def test_an_einsum_of_one_operand_is_no_product() -> None:
     """It turns axes or adds up, whatever it reads."""
     assert counted('g (float[2,3] x) => (float[3,2] y) { y = Einsum<equation = "ij->ji">(x) }') == Flops(0, 0)

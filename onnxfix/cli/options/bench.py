@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import bench_provider, file, together, without
+from . import bench_provider, file, together, without
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
