@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .api import extract as extract
     from .api import optimize as optimize
     from .api import repair as repair
+    from .flows.session import Session as Session
     from .nouns.errors import OnnxfixError as OnnxfixError
     from .nouns.finding import Finding as Finding
     from .nouns.model import Model as Model
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 # Handed on by name at first use: importing onnxfix imports nothing that takes time.
 _HOMES = {
     **dict.fromkeys(("diagnose", "repair", "optimize", "export", "bench", "explain", "extract"), "onnxfix.api"),
+    "Session": "onnxfix.flows.session",
     "OnnxfixError": "onnxfix.nouns.errors",
     "Finding": "onnxfix.nouns.finding",
     "Model": "onnxfix.nouns.model",

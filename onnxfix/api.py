@@ -11,5 +11,6 @@ from onnxfix.flows.export import export
 from onnxfix.flows.extract import extract
 from onnxfix.flows.repair.asked import repair
 from onnxfix.flows.repair.fastest.asked import optimize
+from onnxfix.flows.session import Session
 
-__all__ = ["bench", "diagnose", "explain", "export", "extract", "optimize", "repair"]
+__all__ = ["Session", "bench", "diagnose", "explain", "export", "extract", "optimize", "repair"]

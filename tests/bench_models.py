@@ -109,6 +109,20 @@ def sleeping_classifier(seconds: float) -> tuple[Any, list[str], list[str]]:
     return module, inputs, outputs
 
 
+def paced_classifier(packs: bool, a_token: float = 2e-4) -> tuple[Any, list[str], list[str]]:
+    """The classifier, which takes so many seconds a token, of padding too unless it packs."""
+    import time
+
+    module, inputs, outputs = torch_classifier()
+
+    def sleep(_module: Any, _given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        mask = named["attention_mask"]
+        time.sleep(a_token * float(mask.sum() if packs else mask.numel()))
+
+    module.register_forward_pre_hook(sleep, with_kwargs=True)
+    return module, inputs, outputs
+
+
 def limited_classifier(longest: int) -> tuple[Any, list[str], list[str]]:
     """The classifier, which takes no more tokens, as one with a table of positions."""
     module, inputs, outputs = torch_classifier()

@@ -17,8 +17,9 @@ from onnxfix.eval.figures.verdict import THRESHOLDS, fastest, judged
 from onnxfix.eval.inputs.point import Point, timed_batches
 from onnxfix.eval.inputs.workload import Workload, with_defaults
 from onnxfix.eval.run.machine import machine
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError, arg, spoken
 from onnxfix.nouns.process.scratch import Scratch
+from onnxfix.render.words import listed
 
 from .course import AT_ONCE, Course
 from .probe import Probe
@@ -52,6 +53,8 @@ class Method:
     points: tuple[Point, ...] = ()
     at_once: int = AT_ONCE
     """Variants loaded side by side, beside the baseline."""
+    batchings: tuple[str, ...] = ()
+    """Ways of batching that rows are of; none where they have no lengths of their own."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Remarks:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """Rows in the order the variants were given, one each; `points`: one each at every batch size and length."""
+    """Rows in the order the variants were given, one each, and those of another way of batching behind them; `points`:
+    one each at every batch size and length. Verdicts are among rows of one way of batching."""
 
     rows: tuple[BenchRow, ...]
     method: Method
@@ -92,8 +96,15 @@ class BenchReport:
 
     @property
     def fastest(self) -> list[BenchRow]:
-        """The fastest row that may be deployed, and behind it those that nothing shows to be slower."""
-        return fastest(self.rows)
+        """The fastest row that may be deployed, and behind it those that nothing shows to be slower; of the first way
+        of batching."""
+        return next(iter(self.by_batching.values()), [])
+
+    @property
+    def by_batching(self) -> dict[str, list[BenchRow]]:
+        """`fastest` of each way of batching."""
+        ways = dict.fromkeys(row.batching for row in self.rows)
+        return {way: fastest([row for row in self.rows if row.batching == way]) for way in ways}
 
     @property
     def best(self) -> BenchRow | None:
@@ -105,6 +116,7 @@ class BenchReport:
             "schema": SCHEMA,
             "best": self.best.variant if self.best else None,
             "fastest": [row.variant for row in self.fastest],
+            "by_batching": {way: [row.variant for row in rows] for way, rows in self.by_batching.items()},
             "method": asdict(self.method),
             "thresholds": asdict(THRESHOLDS),
             "machine": self.machine,
@@ -134,7 +146,7 @@ def run_bench(
     """
     _check(variants, workload, course)
     workload = with_defaults(workload, {name for variant in variants for name in variant.inputs()})
-    timed = {point: timed_batches(workload, point) for point in course.points}
+    timed = {point: timed_batches(workload, point, whole=course.whole) for point in course.points}
     trials = [Trial(variant) for variant in variants]
     with _kept(course.folder) as place:
         store = Store(place, settings(workload, course), resume=course.resume)
@@ -155,19 +167,31 @@ def _report(
     reference = next((t.answers.reference for t in trials if t.answers), "")
     answers = {t.name: t.answers for t in trials if t.answers and not t.failure}
     judge = Judge(workload, answers.get(baseline), answers.get(reference), remarks.metric)
-    pace = {point: _pace(trials, point) for point in course.points}
+    pace = {point: _pace(trials, point, course.whole) for point in course.points}
     main, opinions = course.points[0], remarks.opinions
-    rows = [_row(trial, judge, main, pace, opinions.get(trial.name, Opinion())) for trial in trials]
+    kinds = [_kind(trial, judge, opinions.get(trial.name, Opinion())) for trial in trials]
+    rows: list[BenchRow] = []
+    for point in course.points:  # the first, and the same in another way of batching
+        if replace(point, batching=main.batching) == main:
+            timed = [_row(kind, trial, point, pace, course) for kind, trial in zip(kinds, trials, strict=True)]
+            way = _way(point, workload)
+            rows += judged([replace(row, batching=way) for row in timed], baseline, reference)
+    ways = tuple(dict.fromkeys(row.batching for row in rows if row.batching))
     method = Method(
         workload.description, main.batch, course.rounds, count, course.provider, course.threads, baseline, reference,
-        course.points, course.at_once,
+        course.points, course.at_once, ways,
     )  # fmt: skip
     return BenchReport(
-        judged(rows, baseline, reference),
+        tuple(rows),
         method,
         machine(course.provider),
-        (*remarks.notes, *judge.notes, *([ONE_ROUND] if course.rounds == 1 else [])),
-        tuple(_point(t, point, pace[point]) for t in trials for point in course.points if not t.failure),
+        (*remarks.notes, *judge.notes, *([ONE_ROUND] if course.rounds == 1 else []), *_unlike(rows, course)),
+        tuple(
+            _point(trial, point, pace[point], course, _way(point, workload))
+            for trial in trials
+            for point in course.points
+            if not trial.failure
+        ),
         judge.classes(answers),
     )
 
@@ -186,6 +210,20 @@ def _kept(folder: Path | None) -> Iterator[Path]:
         yield temporary
 
 
+def _unlike(rows: Sequence[BenchRow], course: Course) -> list[str]:
+    """That some rows compute padding and others do not."""
+    ways = {row.packed for row in rows if row.measured and row.batching == "padded"}
+    if len(ways) < 2 or course.whole:
+        return []
+    names = listed([row.variant for row in rows if row.packed])
+    said = f"real tokens alone are computed by {names}, padding too by the others: {arg('batching', 'both')} has rows"
+    return [spoken(f"{said} sorted by length as well", course.voice)]
+
+
+def _way(point: Point, workload: Workload) -> str:
+    return "" if workload.fixed or point.length is not None else point.batching
+
+
 def _check(variants: Sequence[Variant], workload: Workload, course: Course) -> None:
     names = [variant.name for variant in variants]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -197,6 +235,11 @@ def _check(variants: Sequence[Variant], workload: Workload, course: Course) -> N
         raise OnnxfixError(f"{course.rounds} rounds measure nothing", f"give {arg('rounds')} a number from 1")
     if course.baseline and course.baseline not in names:
         raise OnnxfixError(f"no variant is named '{course.baseline}'", f"the names are: {', '.join(names)}")
+    if workload.fixed and any(point.batching == "sorted" for point in course.points):
+        raise OnnxfixError(
+            f"{arg('batching')} cannot sort these inputs: they are batches as they are",
+            "leave it out, or use a checkpoint with a tokenizer",
+        )
     if workload.fixed and len({point.batch for point in course.points}) > 1:
         raise OnnxfixError(
             f"{arg('batch')} cannot cut these inputs: they are batches as they are",
@@ -211,16 +254,19 @@ def _baseline(trials: Sequence[Trial], named: str) -> str:
     return next((v.name for v in wanted), "")
 
 
-def _pace(trials: Sequence[Trial], point: Point) -> float:
+def _pace(trials: Sequence[Trial], point: Point, whole: bool) -> float:
     """Median milliseconds a sample of the baseline over all groups; NaN where it ran in none."""
     found: dict[bytes, Any] = {}
     for timing in (trial.timings.get(point) for trial in trials):
         if timing is not None and timing.baseline is not None:
+            timing = timing.whole() if whole else timing
+            assert timing.baseline is not None
             found[timing.baseline.tobytes()] = timing.baseline * 1000 / np.asarray(timing.rows)
     return float(np.median(np.concatenate(list(found.values())))) if found else math.nan
 
 
-def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], opinion: Opinion) -> BenchRow:
+def _kind(trial: Trial, judge: Judge, opinion: Opinion) -> BenchRow:
+    """All that a row says but its times."""
     variant = trial.variant
     size = variant.file_bytes() or (trial.opened.weights_bytes if trial.opened else None)
     row = BenchRow(
@@ -230,6 +276,7 @@ def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], o
         exporter=variant.exporter,
         verified=variant.verified,
         note=variant.note,
+        packed=variant.packs(),
         made_by=variant.made_by,
         failure=trial.failure,
         defect=opinion.defect,
@@ -237,35 +284,47 @@ def _row(trial: Trial, judge: Judge, main: Point, pace: Mapping[Point, float], o
         size_mb=size / MEGABYTE if size else math.nan,
         load_s=trial.opened.load_s if trial.opened else math.nan,
     )
-    timing = trial.timings.get(main)
-    if trial.failure or trial.memory is None or trial.answers is None or timing is None:
+    if trial.failure or trial.memory is None or trial.answers is None:
         return row
     vram = trial.memory.vram
     return replace(
         row,
-        **vars(_times(timing, pace[main])),
-        round_ms=latency(timing.seconds, timing.rows).round_ms,
-        round_ratios=round_ratios(timing.seconds, timing.baseline) if timing.baseline is not None else (),
         memory_mb=trial.memory.peak_rss / MEGABYTE,
         vram_mb=vram / MEGABYTE if vram is not None else math.nan,
-        joules_per_sample=timing.joules if timing.joules is not None else math.nan,
         **judge.figures(trial.name, trial.answers),
     )
 
 
-def _point(trial: Trial, point: Point, pace: float) -> BenchPoint:
+def _row(kind: BenchRow, trial: Trial, point: Point, pace: Mapping[Point, float], course: Course) -> BenchRow:
+    timing = trial.timings.get(point)
+    if trial.failure or timing is None:
+        return replace(kind, failure=kind.failure or trial.missing.get(point, ""))
+    counted = timing.whole() if course.whole else timing
+    return replace(
+        kind,
+        **vars(_times(timing, counted, pace[point])),
+        round_ms=latency(counted.seconds, counted.rows).round_ms,
+        round_ratios=round_ratios(counted.seconds, counted.baseline) if counted.baseline is not None else (),
+        joules_per_sample=timing.joules if timing.joules is not None else math.nan,
+    )
+
+
+def _point(trial: Trial, point: Point, pace: float, course: Course, way: str) -> BenchPoint:
     timing = trial.timings.get(point)
     if timing is None:
-        return BenchPoint(trial.name, point.batch, point.length, failure=trial.missing.get(point, "not measured"))
-    return BenchPoint(trial.name, point.batch, point.length, **vars(_times(timing, pace)))
+        why = trial.missing.get(point, "not measured")
+        return BenchPoint(trial.name, point.batch, point.length, way, failure=why)
+    times = _times(timing, timing.whole() if course.whole else timing, pace)
+    return BenchPoint(trial.name, point.batch, point.length, way, **vars(times))
 
 
-def _times(timing: Timing, pace: float) -> Times:
+def _times(batches: Timing, timing: Timing, pace: float) -> Times:
     """Times as if all groups had run at once: ratios to the baseline times `pace`, its own median over all groups.
 
     The machine is not as fast in one group as in the next; what slows a group slows the baseline in it as well.
+    Percentiles are of single `batches`, all else is of `timing`, which may have a round's batches as one.
     """
-    measured = latency(timing.seconds, timing.rows)
+    measured, single = latency(timing.seconds, timing.rows), latency(batches.seconds, batches.rows)
     median, compared, times = measured.median, Interval(), 1.0
     if timing.baseline is not None:
         itself = np.array_equal(timing.seconds, timing.baseline)
@@ -275,8 +334,8 @@ def _times(timing: Timing, pace: float) -> Times:
         ms_per_sample=median.value * times,
         ms_low=median.low * times,
         ms_high=median.high * times,
-        ms_p95=measured.p95_ms * times,
-        ms_p99=measured.p99_ms * times,
+        ms_p95=single.p95_ms * times,
+        ms_p99=single.p99_ms * times,
         samples_per_s=measured.samples_per_s / times,
         ratio=compared.value,
         ratio_low=compared.low,

@@ -35,5 +35,11 @@ class Course:
     """Says why a variant fails."""
 
     @property
+    def whole(self) -> bool:
+        """Whether a time is that of all timed batches together. Where padded and sorted ones stand in one table, the
+        median of the sorted ones would be that of rows of middling length, and not what all rows take."""
+        return len({point.batching for point in self.points}) > 1
+
+    @property
     def settings(self) -> Settings:
         return Settings(self.provider, self.threads, self.voice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,11 @@ class Timing:
     joules: float | None = None
     """A sample, where the device counts energy."""
     baseline_fingerprint: str = ""
+
+    def whole(self) -> Timing:
+        """With all batches of a round as one."""
+        baseline = self.baseline.sum(axis=1, keepdims=True) if self.baseline is not None else None
+        return replace(self, rows=(sum(self.rows),), seconds=self.seconds.sum(axis=1, keepdims=True), baseline=baseline)
 
 
 @dataclass(eq=False)

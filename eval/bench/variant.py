@@ -12,6 +12,7 @@ from onnx_ir import Graph
 from onnxfix.eval.run.engine import Engine, Source
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
+from onnxfix.surgery.sites.tokens.packed import packs
 
 from . import digest
 
@@ -59,6 +60,15 @@ class Variant:
         """Output names of an ONNX file; none for torch and for a file that cannot be read."""
         graph = self._graph()
         return [str(value.name) for value in graph.outputs] if graph is not None else []
+
+    def packs(self) -> bool:
+        """Whether it computes on the real tokens of a batch alone, as an ONNX file that pack-tokens made does."""
+        if not isinstance(self.source, Path) or self.failure:
+            return False
+        try:
+            return packs(Model.open(self.source))
+        except OnnxfixError:
+            return False
 
     def _graph(self) -> Graph | None:
         if not isinstance(self.source, Path) or self.failure:

@@ -61,6 +61,10 @@ class BenchRow(Times):
     exporter: str = ""
     verified: str = ""
     note: str = ""
+    batching: str = ""
+    """`padded` in data order or `sorted` by length before; empty where rows have no lengths of their own."""
+    packed: bool = False
+    """It computes on the real tokens of a batch alone, however padded."""
     made_by: str = ""
     """The command that made the file."""
     failure: str = ""
@@ -124,6 +128,7 @@ class BenchPoint(Times):
     variant: str
     batch: int
     length: int | None
+    batching: str = ""
     failure: str = ""
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import is_standard
 
 # Operators that hand token ids on unchanged, as exporters put them between the input and its Gather.
 TRANSPARENT = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Clip", "Concat"})
@@ -26,11 +27,15 @@ def table_rows(value: ir.Value) -> int | None:
 
 
 def longest_sequence(model: Model) -> int | None:
-    """Positions the graph holds: rows of a learned position table or of a sliced `position_ids` constant.
+    """Tokens that the graph surely has positions for: `positions` rounded down to a multiple of 8, because RoBERTa and
+    BART tables hold two rows more than usable positions (514, 1026)."""
+    rows = positions(model)
+    return rows // 8 * 8 if rows is not None else None
 
-    Rounded down to a multiple of 8, because RoBERTa and BART tables hold two rows more than usable positions (514,
-    1026). None when the graph has no such table (rotary or relative positions).
-    """
+
+def positions(model: Model) -> int | None:
+    """Rows of a learned position table, of a sliced `position_ids` constant, or of constant caches of rotary angles;
+    None when the graph has no such table (angles that are computed, relative positions)."""
     tables = [t for v in model.graph.inputs for t in _tables_indexed_by(v, set())]
     hidden = {table[1] for table in tables}
     token_rows = {table[0] for table in tables}
@@ -40,8 +45,17 @@ def longest_sequence(model: Model) -> int | None:
         if shape is None or shape[0] <= FEWEST_POSITIONS:
             continue
         if node.op_type == "Slice" or (shape[1] in hidden and shape[0] not in token_rows):
-            limits.append(shape[0] // 8 * 8)
-    return min(limits, default=None)
+            limits.append(shape[0])
+    # in the main graph: a branch may be there for just what is short enough
+    rotary = (table for node in model.graph if (table := _angles(node)) is not None)
+    return min([*limits, *(rows for rows, _ in rotary)], default=None)
+
+
+def _angles(node: ir.Node) -> tuple[int, int] | None:
+    """(positions, angles) of RotaryEmbedding's cache of cosines."""
+    if node.op_type != "RotaryEmbedding":
+        return None
+    return _constant_matrix(node.inputs[1 if is_standard(node) else 2])
 
 
 def _position_table(node: ir.Node) -> tuple[int, int] | None:

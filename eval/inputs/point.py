@@ -1,16 +1,20 @@
-"""Points of a sweep: how many rows a batch has and how many tokens a row."""
+"""Points of a sweep: how many rows a batch has, how many tokens a row, and which rows a batch is of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 
-from .workload import DEFAULTS, Arrays, Batch, Workload
+from .workload import DEFAULTS, Arrays, Batch, Workload, bucketed
 
+Batching: TypeAlias = Literal["padded", "sorted"]
+"""Batches of rows as they come, each padded to its longest, or of the same rows sorted by length before."""
+BATCHINGS: tuple[Batching, ...] = ("padded", "sorted")
 TIMED_BATCHES = 8  # in each round; all other batches are run once, for the metrics
 TIMED_BATCHES_OF_A_LENGTH = 3  # batches of one length differ in their tokens alone
 
@@ -21,24 +25,38 @@ class Point:
 
     batch: int
     length: int | None = None
+    batching: Batching = "padded"
 
     def __str__(self) -> str:
-        return f"{self.batch} × {self.length} tokens" if self.length else f"batch {self.batch}"
+        how = ", sorted" if self.batching == "sorted" else ""
+        return f"{self.batch} × {self.length} tokens" if self.length else f"batch {self.batch}{how}"
 
-    def as_dict(self) -> dict[str, int | None]:
-        return {"batch": self.batch, "length": self.length}
-
-
-def grid(batches: Sequence[int], lengths: Sequence[int]) -> tuple[Point, ...]:
-    """Every batch size at every length, in the order given; at the data's own lengths when none is given."""
-    return tuple(Point(batch, length) for length in (lengths or (None,)) for batch in batches)
+    def as_dict(self) -> dict[str, int | str | None]:
+        return {"batch": self.batch, "length": self.length, "batching": self.batching}
 
 
-def timed_batches(workload: Workload, point: Point) -> list[Batch]:
+def grid(
+    batches: Sequence[int], lengths: Sequence[int], batchings: Sequence[Batching] = BATCHINGS[:1]
+) -> tuple[Point, ...]:
+    """Every batch size at every length, in the order given; at the data's own lengths when none is given. In each of
+    the ways of batching where rows have lengths of their own: sorting those of one length changes nothing."""
+    ways = batchings if not lengths else batchings[:1]
+    return tuple(Point(batch, length, way) for length in (lengths or (None,)) for batch in batches for way in ways)
+
+
+def timed_batches(workload: Workload, point: Point, *, whole: bool = False) -> list[Batch]:
     """What is timed at a point: at most 8 batches spread evenly over the workload, 3 at a fixed length.
 
-    A short last batch only where there is no full one. Raises OnnxfixError where rows cannot be made that long.
+    A short last batch only where there is no full one. With `whole`, where the time of all of them counts, it is one
+    like the others, for it holds the longest rows where rows are sorted, and each batch stands in the middle of an
+    eighth of all. Raises OnnxfixError where rows cannot be made that long.
     """
+    if point.batching == "sorted":
+        workload = bucketed(workload)
+    if whole and point.length is None:
+        batches = workload.batches(point.batch)
+        count = min(TIMED_BATCHES, len(batches))
+        return [batches[int((i + 0.5) * len(batches) / count)] for i in range(count)]
     if point.length is None:
         if 0 < len(workload.rows) < point.batch:  # fewer rows than a batch has: they are repeated
             repeated = [workload.rows[i % len(workload.rows)] for i in range(point.batch)]

@@ -9,7 +9,7 @@ from onnxfix.eval.run.engine import all_engines
 from onnxfix.render import axes
 from onnxfix.render.vega import INK, SERIES, SOFT, names, svg
 
-from .contents import Document, Entry, memory_mb, on_device
+from .contents import Document, Entry, called, memory_mb, on_device, once
 
 BAND = 22
 MOST_LINES = 8
@@ -33,7 +33,7 @@ def ratios(document: Document) -> str:
     rows = [(n, row) for n, row in measured(document) if row.get("ratio_low") is not None]
     if len(rows) < 2:
         return ""
-    shown = _labelled(rows)
+    shown = _labelled(rows, document)
     values = [
         {"v": name, "x": row["ratio"], "a": row["ratio_low"], "b": row["ratio_high"],
          "c": colour(row["kind"]),
@@ -59,10 +59,11 @@ def ratios(document: Document) -> str:
 
 def memory(document: Document) -> str:
     """Memory and size, two bars a row."""
-    rows = measured(document)
+    ours = once(document)  # memory is of a variant, however its rows are batched
+    rows = [(number, row) for number, row in measured(document) if row in ours]
     if not rows:
         return ""
-    shown, word = _labelled(rows), "VRAM" if on_device(document) else "memory"
+    shown, word = _labelled(rows, document), "VRAM" if on_device(document) else "memory"
     values = [
         {"v": name, "w": what, "x": figure, "d": f"{row['variant']}\n{what} {figure:,.1f} MB"}
         for name, (_, row) in zip(shown, rows, strict=True)
@@ -87,7 +88,7 @@ def lines(document: Document, over: str) -> str:
     points = [p for p in document.get("points") or [] if p.get("ms_per_sample") is not None and p.get(over)]
     other = "length" if over == "batch" else "batch"
     fixed = next((p.get(other) for p in points), None)
-    points = [p for p in points if p.get(other) == fixed]
+    points = [p for p in points if p.get(other) == fixed and p.get("batching") == points[0].get("batching")]
     if len({p[over] for p in points}) < 2:
         return ""
     best: dict[str, float] = {}
@@ -129,5 +130,5 @@ def _ratio(point: Entry) -> float:
     return float(point["ratio"] if point.get("ratio") is not None else point["ms_per_sample"])
 
 
-def _labelled(rows: Sequence[tuple[int, Entry]]) -> list[str]:
-    return names([f"{number}  {row['variant']}" for number, row in rows])
+def _labelled(rows: Sequence[tuple[int, Entry]], document: Document) -> list[str]:
+    return names([f"{number}  {called(row, document)}" for number, row in rows])

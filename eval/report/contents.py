@@ -25,22 +25,24 @@ FIGURES = (
 SHARES = {"scope": "torch module", "op_type": "operator", "provider": "provider"}
 """What the time of a profile is divided by, and what that is called."""
 BEFORE, AFTER = "before", "after onnxfix repair"
+WAYS = {"padded": "as padded by the tokenizer, in data order", "sorted": "the same rows sorted by length"}
 
 
 def variants(document: Document) -> Table:
     """A row a variant in the order of the bench: what it needs, how it answers, and its verdict."""
     heads, own, gpu = document.get("heads") or [], _own(document), on_device(document)
     columns = [
-        Column("variant", least=22), Column("exporter"), Column("size MB", True),
+        Column("variant", least=22), Column("batching"), Column("exporter"), Column("size MB", True),
         Column("ms/sample", True, below="95 %"),
         Column("× baseline", True, below="95 %"), Column("VRAM MB" if gpu else "memory MB", True),
         *(Column(f"{head} F1", True, below=f"{head} F1 − baseline's, 95 %") for head in heads),
         *(Column(name, True) for name in own), Column("rel. L2", True), Column("result", least=28),
     ]  # fmt: skip
     groups = _groups(document)
-    lines = (Line(tuple(_variant(row, heads, own)), _style(row, document), groups.get(row["variant"], ""))
-             for row in document["rows"])  # fmt: skip
-    return Table(tuple(columns), tuple(lines))
+    lines = (Line(tuple(_variant(row, heads, own)), _style(row, document), group)
+             for row, group in zip(document["rows"], groups, strict=True))  # fmt: skip
+    found = Table(tuple(columns), tuple(lines))
+    return found if any(map(batched, document["rows"])) else found.without("batching")
 
 
 def brief(document: Document) -> Table:
@@ -59,7 +61,7 @@ def figures(document: Document) -> Table:
     """Percentiles, throughput, load, energy, and how far the answers are from the reference's."""
     titles = [Column(title, True) for title, _, _ in FIGURES]
     rows = [
-        [row["variant"], *(number(row.get(name), form) for _, name, form in FIGURES)]
+        [Cell(called(row, document)), *(number(row.get(name), form) for _, name, form in FIGURES)]
         for row in _measured(document)["rows"]
     ]
     return table(["variant", *titles], rows, "More figures").known()
@@ -67,7 +69,7 @@ def figures(document: Document) -> Table:
 
 def how_made(document: Document) -> Table:
     """The command that makes each file, and what it was compared with; empty where no file says so."""
-    rows = [row for row in document["rows"] if row.get("made_by") or row.get("verified")]
+    rows = [row for row in once(document) if row.get("made_by") or row.get("verified")]
     cells = [[r["variant"], Cell(r.get("made_by") or "", code=True), r.get("verified") or ""] for r in rows]
     return table(["variant", "made by", "verified"], cells, "How the files were made")
 
@@ -75,10 +77,9 @@ def how_made(document: Document) -> Table:
 def sweep(document: Document) -> Table:
     """Milliseconds a sample at every batch size and length."""
     points = document["method"].get("points") or []
-    found = {(p["variant"], p["batch"], p["length"]): p for p in document.get("points") or []}
+    found = {(p["variant"], *_place(p)): p for p in document.get("points") or []}
     rows = [
-        [row["variant"], *(_timed(found.get((row["variant"], p["batch"], p["length"]))) for p in points)]
-        for row in document["rows"]
+        [row["variant"], *(_timed(found.get((row["variant"], *_place(p)))) for p in points)] for row in once(document)
     ]
     return table(["variant", *(Column(_point(p), True) for p in points)], rows)
 
@@ -87,7 +88,7 @@ def classes(document: Document) -> list[Table]:
     """F1 of each class, a table a head."""
     found = []
     for head, entries in (document.get("classes") or {}).items():
-        names = [row["variant"] for row in document["rows"] if any(row["variant"] in e["f1"] for e in entries)]
+        names = [row["variant"] for row in once(document) if any(row["variant"] in e["f1"] for e in entries)]
         columns = [Column("class"), Column("rows", True), *(Column(name, True) for name in names)]
         rows = (
             [Cell(str(e["class"])), Cell(f"{e['rows']:,}"), *(number(e["f1"].get(name), ".3f") for name in names)]
@@ -143,9 +144,28 @@ def number(value: float | None, form: str, ends: tuple[float | None, float | Non
     return Cell("0" if value == 0 and form.endswith("e") else format(value, form), below=between)
 
 
-def fastest(document: Document) -> list[str]:
-    """The names of the fastest variants that may be deployed, tied where there are several."""
+def fastest(document: Document, batching: str = "") -> list[str]:
+    """The names of the fastest variants that may be deployed, tied where there are several; of the first way of
+    batching, or of one of several."""
+    if batching and batching in (ways := document.get("by_batching") or {}):
+        return list(ways[batching])
     return list(document.get("fastest") or [document["best"]]) if document["best"] else []
+
+
+def batchings(document: Document) -> list[str]:
+    """Ways of batching, where there are several."""
+    ways = list(document.get("by_batching") or {})
+    return ways if len(ways) > 1 else []
+
+
+def once(document: Document) -> list[Entry]:
+    """A row a variant: those of the first way of batching."""
+    return [row for row in document["rows"] if row.get("batching") == document["rows"][0].get("batching")]
+
+
+def called(row: Entry, document: Document) -> str:
+    """The name of a row: its variant, and which way of batching where there are several."""
+    return f"{row['variant']}, {row['batching']}" if batchings(document) else str(row["variant"])
 
 
 def on_device(document: Document) -> bool:
@@ -162,17 +182,22 @@ def _variant(row: Entry, heads: list[str], own: list[str]) -> list[Cell]:
     name = Cell(row["variant"], below=row.get("note") or "")
     if row["failure"]:
         failed = [Cell("err")] * (3 + len(heads) + len(own) + 1)
-        return [name, Cell(row["exporter"]), size, *failed, result]
+        return [name, Cell(batched(row)), Cell(row["exporter"]), size, *failed, result]
     scores = (
         number(row.get(f"f1_{head}"), ".4f", (row.get(f"f1_{head}_low"), row.get(f"f1_{head}_high"))) for head in heads
     )
     return [
-        name, Cell(row["exporter"]), size,
+        name, Cell(batched(row)), Cell(row["exporter"]), size,
         number(row.get("ms_per_sample"), ",.2f", (row.get("ms_low"), row.get("ms_high"))),
         number(row.get("ratio"), ",.2f", (row.get("ratio_low"), row.get("ratio_high"))),
         number(memory_mb(row), ",.0f"), *scores, *(number(row.get(f"metric_{name}"), ",.4f") for name in own),
         number(row.get("rel_l2_logits"), ".1e"), result,
     ]  # fmt: skip
+
+
+def batched(row: Entry) -> str:
+    """`padded`, `sorted`, and of a model that packs its tokens that it does."""
+    return ", ".join(word for word in (row.get("batching"), "packed" if row.get("packed") else "") if word)
 
 
 def _own(document: Document) -> list[str]:
@@ -182,16 +207,25 @@ def _own(document: Document) -> list[str]:
 
 
 def _style(row: Entry, document: Document) -> str:
-    if row["variant"] in fastest(document):
+    if row["variant"] in fastest(document, row.get("batching") or ""):
         return "best"
     return "failed" if row["failure"] else "" if row.get("sound") else "flawed"
 
 
-def _groups(document: Document) -> dict[str, str]:
-    """Before and after onnxfix repair, where there are both, one behind the other."""
-    files = [row for row in document["rows"] if row["exporter"]]
-    found = {row["variant"]: AFTER if str(row.get("exporter")).endswith("onnxfix") else BEFORE for row in files}
-    return found if [group for group, _ in groupby(found.values())] == [BEFORE, AFTER] else {}
+def _groups(document: Document) -> list[str]:
+    """What each row stands under: its way of batching where there are several; else before and after onnxfix repair,
+    where there are both, one behind the other."""
+    rows = document["rows"]
+    if batchings(document):
+        return [WAYS.get(row["batching"], "") for row in rows]
+    found = [_side(row) for row in rows]
+    return found if [side for side, _ in groupby(filter(None, found))] == [BEFORE, AFTER] else [""] * len(rows)
+
+
+def _side(row: Entry) -> str:
+    if not row["exporter"]:
+        return ""
+    return AFTER if str(row["exporter"]).endswith("onnxfix") else BEFORE
 
 
 def _measured(document: Document) -> Document:
@@ -199,7 +233,13 @@ def _measured(document: Document) -> Document:
 
 
 def _point(point: Entry) -> str:
-    return f"{point['batch']} × {point['length']} tokens" if point["length"] else f"batch {point['batch']}"
+    how = ", sorted" if point.get("batching") == "sorted" else ""
+    return f"{point['batch']} × {point['length']} tokens" if point["length"] else f"batch {point['batch']}{how}"
+
+
+def _place(point: Entry) -> tuple[Any, ...]:
+    """Which point of a sweep a time is of."""
+    return point["batch"], point["length"], point.get("batching") == "sorted"
 
 
 def _timed(point: Entry | None) -> Cell:

@@ -58,7 +58,8 @@ def frame(report: BenchReport) -> pl.DataFrame:
     how = {"provider": method.provider, "threads": method.threads, "workload": method.workload}
     for row in report.rows:
         flat = row.as_dict()
-        rows.append({"variant": flat.pop("variant"), **main.as_dict(), "main": True, **flat, **how})
+        place = {"batch": main.batch, "length": main.length}
+        rows.append({"variant": flat.pop("variant"), **place, "main": True, **flat, **how})
     for point in report.points:
         if (point.batch, point.length) != (main.batch, main.length):
             rows.append({**point.as_dict(), "main": False, **how})
@@ -67,8 +68,11 @@ def frame(report: BenchReport) -> pl.DataFrame:
 
 def table(report: BenchReport, width: int = 100) -> Table:
     """The main figures for a terminal of `width` columns, 100 or more; a wide one also has the exporter."""
-    shown = contents.brief(report.as_dict())
-    return terminal.table(shown if width >= WIDE else shown.without("exporter"))
+    document = report.as_dict()
+    shown, alike = contents.brief(document), len(set(map(contents.batched, document["rows"]))) == 1
+    if width < WIDE:  # what is the same in all rows is said below the table
+        shown = shown.without("exporter", *(["batching"] if alike else []))
+    return terminal.table(shown)
 
 
 def points_table(report: BenchReport) -> Table | None:

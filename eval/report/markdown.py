@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.eval.figures.pace import is_tied
@@ -16,15 +16,24 @@ from . import contents
 
 if TYPE_CHECKING:
     from onnxfix.eval.bench.bench import BenchReport
+    from onnxfix.eval.figures.row import BenchRow
 
 
 def answer(report: BenchReport) -> str:
     """Which variant to deploy, in a sentence, or which are tied."""
-    found, baseline = report.fastest, report.method.baseline
+    ways = report.by_batching
+    if len(ways) > 1:
+        return "; ".join(f"{way}: {_answer(found, report)}" for way, found in ways.items())
+    said = _answer(report.fastest, report)
+    return said[0].upper() + said[1:]
+
+
+def _answer(found: Sequence[BenchRow], report: BenchReport) -> str:
+    """Of rows of one way of batching."""
+    baseline = report.method.baseline
     if not found:
-        return "No variant can be deployed: each failed, has a defect or gives other answers"
+        return "no variant can be deployed: each failed, has a defect or gives other answers"
     said, first = which_is_fastest(found), found[0]
-    said = said[0].upper() + said[1:]
     if first.variant == baseline or math.isnan(first.ratio):
         return said
     times = first.by_baseline
@@ -70,6 +79,24 @@ def _profile(found: Mapping[str, Any]) -> list[str]:
     return [contents.profile_line(found) + ".", *(table(contents.shares(found, key)) for key in contents.SHARES)]
 
 
+def _order(ways: Sequence[str]) -> str:
+    if list(ways) == ["sorted"]:
+        return "of rows sorted by length, padded to the longest row of each"
+    if len(ways) > 1:
+        return (
+            "in data order, padded to the longest row of each, and of the same rows sorted by length before. Verdicts, "
+            "ratios and the fastest are among rows of one such way, the baseline's too; answers and memory are of data "
+            "order"
+        )
+    return "in data order, padded to the longest row of each"
+
+
+def _figure(ways: Sequence[str]) -> str:
+    if len(ways) > 1:
+        return "ms/sample is the median over rounds of the time of all batches by their rows, p95 and p99 that of one's"
+    return "ms/sample is the median (p95, p99: percentiles) over batches and rounds of a batch's time by its rows"
+
+
 def method(report: BenchReport) -> list[str]:
     """How it was measured, in sentences."""
     m, t = report.method, THRESHOLDS
@@ -78,19 +105,20 @@ def method(report: BenchReport) -> list[str]:
     device = named(m.provider).device
     if device:
         where = "inputs and outputs on the device, until it has finished"
+    batch = "batches" if len(m.batchings) > 1 else "batch"
     first = m.points[0] if m.points else None
     timed = "batches spread over the workload"
     if first and first.length:
         timed = f"batches of {first}, made of the rows one behind the other"
     return [
-        f"Workload: {m.workload}; batches of {m.batch_size} in data order, padded to the longest row of each.",
+        f"Workload: {m.workload}; batches of {m.batch_size} {_order(m.batchings)}.",
         f"Provider {m.provider}, {threads}. Every variant runs in a process of its own.",
         f"Time: {m.rounds} rounds over {m.timed_batches} {timed}, the variants in turn, their order rotated each "
-        "round, one untimed batch before each turn, after a warm-up. ms/sample is the median (p95, p99: percentiles) "
-        f"over batches and rounds of a batch's time by its rows, {where}. samples/s: all rows by the time of all.",
+        f"round, one untimed batch before each turn, after a warm-up. {_figure(m.batchings)}, {where}. samples/s: all "
+        "rows by the time of all.",
         f"At most {m.at_once} variants are loaded at once, with {m.baseline} beside each such group: × baseline is the "
-        "median of the time by the baseline's on the same batch of the same round, and verdicts compare these. Times "
-        "are these ratios times the baseline's own median over all groups, so that groups can be compared. "
+        f"median of the time by the baseline's on the same {batch} of the same round, and verdicts compare these. "
+        "Times are these ratios times the baseline's own median over all groups, so that groups can be compared. "
         "Intervals are 95 % bootstrap intervals; rounds are drawn first, then batches within each, and those of times "
         "are widened for few rounds as Student's t is.",
         *(

@@ -15,7 +15,7 @@ from onnxfix.render.words import listed, plural
 
 from . import charts, pareto, parts
 from .charts import measured
-from .contents import Document, Entry, fastest, memory_mb, on_device
+from .contents import Document, Entry, batchings, fastest, memory_mb, on_device, once
 
 
 def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rule]]) -> str:
@@ -28,8 +28,8 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
         _worse(document),
         _plot(
             "Time against quality",
-            "Numbers are those of the table below, the area of a bubble is memory. Pale variants are not to be "
-            "deployed; by their medians none beats those on the line in both.",
+            f"Numbers are those of the table below{_of_which(document)}, the area of a bubble is memory. Pale variants "
+            "are not to be deployed; by their medians none beats those on the line in both.",
             pareto.pareto(document),
             _kinds(document),
         ),
@@ -50,8 +50,13 @@ def page(document: Document, method: Sequence[str], rules: Mapping[str, type[Rul
     return whole("onnxfix bench", ["page.css", "bench_page.css"], body)
 
 
+def _of_which(document: Document) -> str:
+    ways = batchings(document)
+    return f", of {ways[0]} rows" if ways else ""
+
+
 def _subtitle(document: Document, best: Entry | None) -> str:
-    rows, method = document["rows"], document["method"]
+    rows, method = once(document), document["method"]
     where = f"{plural(len(rows), 'variant')} on {method['workload']}, {method['provider'].upper()}"
     if best is None:
         return f"{where}: each failed, has a defect, or answers otherwise than {method['reference']}"
@@ -61,8 +66,9 @@ def _subtitle(document: Document, best: Entry | None) -> str:
 
 
 def _tiles(document: Document, best: Entry | None) -> str:
-    rows = document["rows"]
+    rows = once(document)
     tiles = _of_best(document, best) if best else []
+    tiles += _of_others(document)
     failed, sound = sum(bool(row["failure"]) for row in rows), sum(bool(row.get("sound")) for row in rows)
     flawed = len(rows) - failed - sound
     under = ", ".join(
@@ -73,14 +79,27 @@ def _tiles(document: Document, best: Entry | None) -> str:
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
 
+def _of_others(document: Document) -> list[tuple[str, str, str]]:
+    """The fastest of the other ways of batching."""
+    found = []
+    for way in batchings(document)[1:]:
+        names = fastest(document, way)
+        row = next((r for r in document["rows"] if names and (r["variant"], r["batching"]) == (names[0], way)), None)
+        if row is not None:
+            ratio = f", {row['ratio']:.2f} of the baseline's" if row.get("ratio") is not None else ""
+            under = f"{text(listed(names))}{ratio} with its rows {way}, too"
+            found.append((f"ms/sample, rows {way}", f"{row['ms_per_sample']:.3g}", under))
+    return found
+
+
 def _of_best(document: Document, best: Entry) -> list[tuple[str, str, str]]:
-    baseline = document["method"]["baseline"]
+    baseline, what = document["method"]["baseline"], "all timed batches" if batchings(document) else "the median batch"
     of = f" of {text(best['variant'])}" if len(fastest(document)) > 1 else ""
     tiles = [
         (
             "ms/sample",
             f"{best['ms_per_sample']:.3g}",
-            f"the median batch{of}; {best['samples_per_s']:,.0f} samples a second over all",
+            f"{what}{of}; {best['samples_per_s']:,.0f} samples a second over all",
         )
     ]
     if best.get("ratio") is not None and best["variant"] != baseline:

@@ -65,7 +65,7 @@ def profiles(document: Document) -> str:
 def placements(document: Document) -> str:
     """A strip a file: its nodes in execution order by provider, copies between, and the findings."""
     found = document.get("diagnoses") or {}
-    numbers = {row["variant"]: number for number, row in enumerate(document["rows"], start=1)}
+    numbers = {row["variant"]: number for number, row in enumerate(contents.once(document), start=1)}
     drawn = [_placement(name, numbers.get(name, 0), each) for name, each in found.items()]
     kinds = {(at.label, at.name) for each in found.values() for run in each["runs"] for at in [placed_on(run[0])]}
     keys = "".join(

@@ -40,8 +40,7 @@ def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Re
     """
     rows = read(earlier)
     check_alike(rows, report.method.provider, earlier)
-    before = {(r["variant"], r["batch"], r["length"]): r for r in rows}
-    after = {(r["variant"], r["batch"], r["length"]): r for r in _now(report)}
+    before, after = ({_key(row): row for row in each} for each in (rows, _now(report)))
     if not set(before) & set(after):
         raise OnnxfixError(f"{earlier} and this bench have no variant and batch in common", "name the right file")
     baseline = _same_baseline(rows, report)
@@ -50,6 +49,12 @@ def regressions(report: BenchReport, earlier: Path, tolerance: float) -> list[Re
         for key, old in before.items()
         for found in _compare(old, after.get(key), report.heads, tolerance, baseline)
     ]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is of. Where it does not say how batches were made, the workload does."""
+    bucketed = row.get("batching") is None and "bucketed by length" in str(row.get("workload"))
+    return row["variant"], row["batch"], row["length"], bucketed or row.get("batching") == "sorted"
 
 
 def _compare(
@@ -64,6 +69,7 @@ def _compare(
         yield Regression(name, "failure", None, None, f"{name} worked and {'fails' if new else 'is not'}{reason}")
         return
     where = f" at {old['batch']} × {old['length']} tokens" if old["length"] else ""
+    where += ", sorted" if old.get("batching") == "sorted" else ""
     if old.get("sound") and new.get("sound") is False:
         yield Regression(name, "answers", None, None, f"{name} was sound and is not: {new['result']}")
     if name != baseline:

@@ -16,7 +16,7 @@ from .engine import all_engines
 
 def machine(provider: str) -> dict[str, str]:
     """Name → value: processor, cores this process may use, memory, GPU on cuda, Python and installed packages."""
-    found = {"cpu": _processor(), "cores": str(_cores()), "memory": _memory(), "system": platform.platform()}
+    found = {"cpu": _processor(), "cores": str(cores()), "memory": _memory(), "system": platform.platform()}
     if named(provider).device:
         found["gpu"] = _gpu()
     found["python"] = platform.python_version()
@@ -34,7 +34,8 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """That this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

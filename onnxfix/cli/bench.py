@@ -61,7 +61,8 @@ def _show(report: Bench) -> None:
         out.print(Text(line, style="bold"))
         out.print(drawn)
     method = report.method
-    out.print(Text(f"{method.workload}; batch {method.batch_size}, {method.rounds} rounds, {method.provider}"))
+    ways = f", {' and '.join(method.batchings)}" if method.batchings else ""
+    out.print(Text(f"{method.workload}; batch {method.batch_size}{ways}, {method.rounds} rounds, {method.provider}"))
     for note in report.notes:
         out.print(Text(f"note: {note}", style="dim"))
     for worse in report.regressions or ():

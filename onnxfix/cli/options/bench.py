@@ -48,7 +48,14 @@ options = together(
     click.option("--seq", type=Numbers(), default=(), help="Tokens a row. Default: the data's own lengths."),
     click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds."),
     click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="Use the first rows only."),
-    click.option("--bucket", is_flag=True, help="Sort rows by length first: less padding, as a batching server would."),
+    click.option(
+        "--batching",
+        type=click.Choice(["padded", "sorted", "both"]),
+        default="padded",
+        show_default=True,
+        help="Rows in data order, padded per batch; sorted by length first, as a batching server would; or both.",
+    ),
+    click.option("--bucket", is_flag=True, help="Short for --batching sorted."),
     click.option(
         "--max-length", type=click.IntRange(min=8), metavar="TOKENS", help="Default: the tokenizer's, max. 512."
     ),

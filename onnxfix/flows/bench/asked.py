@@ -17,7 +17,7 @@ from onnxfix.nouns.process.scratch import Scratch
 
 from .benched import Bench
 from .data import Wanted
-from .keywords import data_of, given, grid_of, labels_of, provider_of
+from .keywords import Batchings, batching_of, data_of, given, grid_of, labels_of, provider_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,6 +43,7 @@ def bench(
     seq: int | Sequence[int] = (),
     rounds: int = 5,
     limit: int | None = None,
+    batching: Batchings = "padded",
     bucket: bool = False,
     max_length: int | None = None,
     threads: int = 0,
@@ -66,7 +67,9 @@ def bench(
     `models`: files, models in memory or torch modules, in a list or by the names that the report shall give them.
     `data`: texts (a path or a polars frame), `label` its columns of labels by output; else inputs are made up. `torch`:
     rows of torch fp32 and bf16, found by what `onnxfix export` recorded in a file (None: where there is such a
-    record). `batch` and `seq` may be several: a grid. `baseline`: results.parquet of an earlier bench, whose figures
+    record). `batch` and `seq` may be several: a grid. `batching`: rows in the order of the data, each batch padded to
+    its longest; `sorted` by length before (`bucket=True` is the same); or `both`, each variant in two rows, which are
+    compared with those of their own way alone. `baseline`: results.parquet of an earlier bench, whose figures
     are compared within `tolerance` percent. Nothing is written unless `output` names a folder, in which only what a
     bench made is replaced, unless `force` says so; `voice` says in it what
     failures tell to change.
@@ -82,6 +85,7 @@ def bench(
 
     at_least("rounds", rounds, 1, whole=True)
     at_least("threads", threads, 0, whole=True)
+    ways = batching_of(batching, bucket, seq)
     where, asked = provider_of(provider), path_of("output", output)
     if asked is not None:
         # the baseline is read before anything is written: a bench may be compared with the one it takes the place of
@@ -108,7 +112,7 @@ def bench(
             limit=limit,
             max_length=max_length,
             torch=torch,
-            bucket=bucket,
+            batchings=ways,
             torchao=torchao,
             sweep=several(sweep),
             provider=where,
@@ -118,7 +122,7 @@ def bench(
         )
         found = setup(wanted, progress)
         course = Course(
-            points=grid_of(batch, seq),
+            points=grid_of(batch, seq, ways),
             rounds=rounds,
             provider=where,
             threads=threads,

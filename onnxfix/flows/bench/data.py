@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
+    from onnxfix.eval.inputs.point import Batching
     from onnxfix.eval.inputs.workload import Workload
     from onnxfix.nouns.provenance import Provenance
 
@@ -37,7 +38,7 @@ class Wanted:
     max_length: int | None = None
     torch: bool | None = True
     """Rows of torch in fp32 and bf16; None: where the files say what they were exported from."""
-    bucket: bool = False
+    batchings: tuple[Batching, ...] = ("padded",)
     torchao: bool | None = None
     """Rows of torch with int8 linears by torchao; None: where it is installed."""
     sweep: tuple[str, ...] = ()

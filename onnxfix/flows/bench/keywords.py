@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import polars as pl
     import torch as pytorch
 
-    from onnxfix.eval.inputs.point import Point
+    from onnxfix.eval.inputs.point import Batching, Point
     from onnxfix.flows.source import ModelLike
 
     Benched: TypeAlias = ModelLike | pytorch.nn.Module
+
+Batchings: TypeAlias = Literal["padded", "sorted", "both"]
 
 
 def given(
@@ -71,10 +73,29 @@ def labels_of(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def grid_of(batch: int | Sequence[int], seq: int | Sequence[int]) -> tuple[Point, ...]:
+def batching_of(batching: str, bucket: bool, seq: int | Sequence[int]) -> tuple[Batching, ...]:
+    """The ways of batching that are asked for; `bucket` is short for one of them. Raises OnnxfixError."""
+    from onnxfix.eval.inputs.point import BATCHINGS
+    from onnxfix.flows.values import one_of
+
+    one_of("batching", batching, Batchings)
+    if bucket and batching == "both":
+        raise OnnxfixError(f"{arg('bucket', True)} is short for {arg('batching', 'sorted')}", "leave one of both out")
+    if batching == "both" and seq:
+        raise OnnxfixError(
+            f"{arg('seq')} makes rows of one length, which no sorting changes", f"leave {arg('batching')} out"
+        )
+    if batching == "both":
+        return BATCHINGS
+    return ("sorted",) if bucket or batching == "sorted" else ("padded",)
+
+
+def grid_of(
+    batch: int | Sequence[int], seq: int | Sequence[int], batchings: Sequence[Batching] = ("padded",)
+) -> tuple[Point, ...]:
     from onnxfix.eval.inputs.point import grid
 
-    return grid([batch] if isinstance(batch, int) else batch, [seq] if isinstance(seq, int) else seq)
+    return grid([batch] if isinstance(batch, int) else batch, [seq] if isinstance(seq, int) else seq, batchings)
 
 
 def provider_of(name: str) -> Literal["cpu", "cuda"]:

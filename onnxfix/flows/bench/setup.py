@@ -40,7 +40,7 @@ def setup(wanted: Wanted, progress: Progress = silent) -> Setup:
         found = sweep(wanted, progress)
     else:
         found = _named(wanted)
-    rows = bucketed(found.workload) if wanted.bucket else found.workload
+    rows = bucketed(found.workload) if wanted.batchings == ("sorted",) else found.workload
     said, documents = opinions(found.variants, wanted.provider, "cuda" if wanted.sweep else "")
     return replace(found, workload=rows, opinions=said, diagnoses=documents)
 

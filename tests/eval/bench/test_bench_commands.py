@@ -114,6 +114,10 @@ def test_torch_comes_from_the_record_in_the_file(
         (["{model}", "--no-torch", "--label", "category=c"], "--data"),
         (["{model}", "--no-torch", "--data", "rows.csv"], "--checkpoint DIR"),
         (["{model}", "--checkpoint", "nowhere"], "checkpoint nowhere is not a folder"),
+        (["{model}", "--no-torch", "--batching", "both"], "--batching cannot sort these inputs"),
+        (["{model}", "--no-torch", "--bucket"], "--batching cannot sort these inputs"),
+        (["{model}", "--no-torch", "--bucket", "--batching", "both"], "--bucket is short for --batching sorted"),
+        (["{model}", "--no-torch", "--seq", "8", "--batching", "both"], "--seq makes rows of one length"),
     ],
 )
 def test_wrong_options_say_what_to_do(

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from onnxfix.eval.inputs.feeds import Feed
-from onnxfix.eval.inputs.point import Point, timed_batches
+from onnxfix.eval.inputs.point import BATCHINGS, Point, timed_batches
 from onnxfix.eval.inputs.text_workload import gold_of, load_workload, made_up_text
 from onnxfix.eval.inputs.workload import Workload, feed_workload, with_defaults
 from onnxfix.nouns.errors import OnnxfixError
@@ -160,3 +160,26 @@ def test_a_batch_larger_than_the_rows_holds_them_again() -> None:
     for size in (4, 5, 8, 12):
         assert [batch.rows for batch in timed_batches(workload, Point(size))] == [size]
     assert [batch.rows for batch in timed_batches(workload, Point(2))] == [2, 2]
+
+
+def _lengths(*lengths: int) -> Workload:
+    return Workload("rows", tuple({"input_ids": np.full(length, at)} for at, length in enumerate(lengths, start=1)))
+
+
+def test_sorted_batches_are_of_the_same_rows_and_hold_the_longest() -> None:
+    lengths = np.random.default_rng(0).permutation(np.arange(1, 61))
+    rows = _lengths(*lengths.tolist())
+    padded, ordered = (timed_batches(rows, Point(16, batching=way), whole=True) for way in BATCHINGS)
+    for batches in (padded, ordered):
+        assert sorted(np.unique(np.concatenate([b.arrays["input_ids"].ravel() for b in batches]))) == list(range(61))
+        assert [batch.rows for batch in batches] == [16, 16, 16, 12]
+    assert [batch.arrays["input_ids"].shape[1] for batch in ordered] == [16, 32, 48, 60]
+    assert all(batch.arrays["input_ids"].shape[1] > 40 for batch in padded)
+    one = timed_batches(rows, Point(16, batching="sorted"))
+    assert [batch.rows for batch in one] == [16, 16, 16], "alone, full ones are timed, as padded ones are"
+
+
+def test_of_many_batches_each_timed_one_stands_for_an_eighth() -> None:
+    found = timed_batches(_lengths(*range(1, 161)), Point(4, batching="sorted"), whole=True)
+    assert [batch.arrays["input_ids"].shape[1] for batch in found] == [12, 32, 52, 72, 92, 112, 132, 152]
+    assert np.isclose(np.mean([batch.arrays["input_ids"].shape[1] for batch in found]), 82, atol=0.1), "of all 40"

@@ -48,6 +48,25 @@ def test_a_slower_machine_is_none(earlier: Path) -> None:
     assert said(earlier, replace(MODEL, ms_per_sample=3.0)) == []
 
 
+def test_rows_of_another_batching_are_other_rows(tmp_path: Path) -> None:
+    padded, ordered = replace(MODEL, batching="padded"), replace(MODEL, batching="sorted", ratio=0.9, ratio_low=0.85)
+    write_report(report(padded, ordered), tmp_path)
+    worse = replace(ordered, ratio=1.2, ratio_low=1.1, ratio_high=1.3)
+    file = tmp_path / "results.parquet"
+    assert said(file, padded, ordered) == []
+    assert [each.partition(": ")[0] for each in said(file, padded, worse)] == ["model, sorted"]
+
+
+def test_earlier_versions_said_of_the_workload_that_it_was_sorted(tmp_path: Path) -> None:
+    before = replace(METHOD, workload="rows, bucketed by length")
+    write_report(BenchReport((BASE, MODEL), before, {}), tmp_path)
+    file = tmp_path / "results.parquet"
+    pl.read_parquet(file).drop("batching").write_parquet(file)
+    base, slow = (replace(row, batching="sorted") for row in (BASE, replace(MODEL, ratio=0.7, ratio_low=0.66)))
+    found = regressions(BenchReport((base, slow), before, {}), file, 0.1)
+    assert [each.what for each in found] == ["time"]
+
+
 def test_slower_against_the_baseline_is(earlier: Path) -> None:
     slow = replace(MODEL, ratio=0.7, ratio_low=0.66, ratio_high=0.75)
     assert said(earlier, slow) == ["model: 0.50 → 0.70 × the baseline's time (+40%; 95 % 0.66 … 0.75)"]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import graphs
 import numpy as np
 import pytest
 import twins
 from encoder_graphs import HEAD, INNER, MLP, RNG, WIDTH, WORDS, agree, encoder, feeds, masks
 
+from onnxfix.eval.bench.bench import Course, run_bench
+from onnxfix.eval.bench.variant import Variant
+from onnxfix.eval.inputs.point import BATCHINGS, grid
+from onnxfix.eval.inputs.workload import Workload
+from onnxfix.eval.report.contents import batched
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
+from onnxfix.surgery.sites.tokens.packed import packs
 
 PASS = PackTokens()
 
@@ -37,6 +46,31 @@ def packed(model: Model) -> Model:
 def test_every_real_token_keeps_its_answer(batch: int, length: int) -> None:
     assert PASS.measure(encoder()) == 6
     agree(encoder(), packed(encoder()), batch, length)
+
+
+def test_what_packs_its_tokens_is_told_from_its_graph() -> None:
+    assert packs(packed(encoder())) and not packs(encoder())
+    counted = "count = NonZero(attention_mask) gathered = Shape(count) y = Add(r, lowest) }"
+    assert not packs(encoder(counted)), "it only counts them"
+
+
+def test_a_row_of_a_bench_says_that_it_packs(tmp_path: Path) -> None:
+    for model, said in ((packed(encoder()), "sorted, packed"), (encoder(), "sorted")):
+        variant = Variant("model", OnnxRuntime(), model.save(tmp_path / "model.onnx"))
+        assert batched({"batching": "sorted", "packed": variant.packs()}) == said
+
+
+def test_a_bench_of_padded_rows_says_that_one_of_them_packs(tmp_path: Path) -> None:
+    rows = tuple({"input_ids": np.arange(1, n), "attention_mask": np.ones(n - 1, np.int64)} for n in (3, 9, 5, 7))
+    variants = [
+        Variant(name, OnnxRuntime(), model.save(tmp_path / f"{name}.onnx"))
+        for name, model in (("plain", encoder()), ("packs", packed(encoder())))
+    ]
+    for ways, said in ((BATCHINGS[:1], True), (BATCHINGS, False)):
+        report = run_bench(variants, Workload("rows", rows), Course(grid((2,), (), ways), rounds=2, threads=1))
+        assert [row.packed for row in report.rows[:2]] == [False, True] and not any(row.failure for row in report.rows)
+        assert any(note.startswith("real tokens alone are computed by packs") for note in report.notes) == said
+        assert any("batching='both' has rows sorted" in note for note in report.notes) == said
 
 
 def test_no_token_at_all() -> None:
