@@ -8,7 +8,7 @@ are many small feeds besides: a recurrent network can be right on two inputs and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ml_dtypes
@@ -44,6 +44,8 @@ class Feed:
     arrays: dict[str, np.ndarray[Any, Any]]
     drawn: bool = False
     """One of many small ones, which are compared together."""
+    rows: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    """Output name → rows of the batch to compare, bool; all of them for outputs that it does not name."""
 
 
 def required_inputs(model: Model) -> list[ir.Value]:

@@ -11,7 +11,7 @@ of all. Of integers the error varies with the row, by its nature.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,11 +47,20 @@ def compare(
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
         mask = _mask(feed) if valid_only else None
-        differences.extend(
-            difference(feed.name, name, value, actual.get(name), mask) for name, value in expected.items()
-        )
+        differences.extend(_differences(feed, expected, actual, mask))
     differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
+
+
+def _differences(
+    feed: Feed, expected: Mapping[str, Array], actual: Mapping[str, Array], mask: Array | None
+) -> Iterator[OutputDifference]:
+    for name, value in expected.items():
+        rows, found = feed.rows.get(name), actual.get(name)
+        if rows is None or found is None or found.shape != value.shape:
+            yield difference(feed.name, name, value, found, mask)
+        elif rows.any():
+            yield difference(feed.name, name, value[rows], found[rows])
 
 
 def _of_draws(reference: Runner, candidate: Runner, draws: Sequence[Feed], mean: bool) -> list[OutputDifference]:

@@ -100,3 +100,16 @@ def test_in_a_terminal(path: Path) -> None:
     written = Model.open(path.with_name("model.fp32.onnx"))
     feed = {"input_ids": np.ones((2, 5), np.int64), "attention_mask": np.array([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])}
     assert not graphs.run(written, feed)["y"][1, 1:].any()
+
+
+def test_a_classifier_that_reads_the_first_token(tmp_path: Path) -> None:
+    """Its answer to a row that begins with padding is of padding, in the source as well."""
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) y = Gather<axis = 1>(z, first)").replace(
+        "m = ", "first = Constant<value_int = 0>() m = ", 1)  # fmt: skip
+    model = encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"))
+    done = onnxfix.optimize(model.save(tmp_path / "model.onnx"))
+    assert "6 of 6 products" in " ".join(done.outcome.notes) and done.output is not None
+    fast = Model.open(done.output)
+    mask = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 1, 1]])
+    feed = {"input_ids": np.arange(12).reshape(3, 4), "attention_mask": mask}
+    assert np.allclose(graphs.run(model, feed)["y"], graphs.run(fast, feed)["y"], atol=2e-5)

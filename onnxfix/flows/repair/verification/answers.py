@@ -73,7 +73,7 @@ def _made_up(
     model: Model, source: Runner, lengths: Sequence[int], more: Sequence[Feed], how: MadeUp, can_state: bool
 ) -> Answers:
     """On the first candidates that the source takes, and soon enough where shorter ones are to be had."""
-    from onnxfix.eval.inputs.paddings import other_paddings
+    from onnxfix.eval.inputs.paddings import OTHERS, of_real_tokens, other_paddings
     from onnxfix.eval.run.runners import Recorded, RunFailure
 
     failure: tuple[RunFailure, list[Feed]] | None = None
@@ -96,6 +96,9 @@ def _made_up(
             slow = slow or f"{reach:,} did not end in time"
             continue
         took = time.monotonic() - begun
+        if how.paddings:
+            told = {id(feed): of_real_tokens(feed, source.run) for feed in feeds if feed.name in OTHERS}
+            found = replace(found, feeds=[told.get(id(feed), feed) for feed in found.feeds])
         if slow:
             found = replace(found, said=f"; at {reach:,} tokens: {slow}")
         if took <= SLOW_S:
