@@ -7,6 +7,7 @@ are many small feeds besides: a recurrent network can be right on two inputs and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,8 @@ from .lengths import lengths
 from .settings import settings
 
 LONG = 512
+MOST_ELEMENTS = 1 << 28
+"""Of one input: a gigabyte of floats."""
 IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
 SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
 # Draws in turn: short ones, and ones that are long enough for errors of a state to add up.
@@ -189,6 +192,11 @@ def _array(
             f"give one with {arg('feeds', 'FILE.npz')}",
         )
     shape = shape_of(value, plan, sizes, stated)
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise OnnxfixError(
+            f"no feed can be made up for input '{value.name}': its shape is {'x'.join(map(str, shape))}",
+            f"state a smaller one that it takes with {arg('input', 'NAME=SHAPE')}, or use {arg('verify', False)}",
+        )
     part = role(value)
     if part == "mask":
         return _mask(shape, plan).astype(dtype.numpy())

@@ -12,6 +12,7 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import data_type, type_string
 from onnxfix.nouns.weights.weight_data import Array, Elementwise
 from onnxfix.surgery.editor import Editor
@@ -74,6 +75,7 @@ def _doors(graph: ir.Graph, types: ElementTypes) -> set[ir.Value]:
         and not v.uses()
         and (maker := v.producer()) is not None
         and maker.op_type == "Cast"
+        and is_standard(maker)
         and types.get(maker.inputs[0]) == FLOAT
     }
     return inputs | outputs

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from fuzz.campaign import DIAGNOSE, Worker, one, run
+from fuzz.campaign import DIAGNOSE, REPAIRS, Worker, one, run
 from fuzz.seeds import seeds
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
@@ -21,6 +21,25 @@ def test_no_mutant_ends_in_an_internal_error_a_hang_or_much_memory() -> None:
     assert result.is_sound, result.table()
     assert result.counts["diagnose: exit 1"] > 100, "the mutants are broken"
     assert sum(count for what, count in result.counts.items() if what.startswith("diagnose")) >= 500
+
+
+def test_an_operator_of_another_domain_is_none_of_the_standards_and_may_read_nothing(tmp_path: Path) -> None:
+    """One in thirty of the nodes of all seeds, each in turn under its name, in a domain of its own, without inputs."""
+    worker, path, tried = Worker(), tmp_path / "model.onnx", 0
+    commands = (DIAGNOSE, *REPAIRS)
+    for number, data in enumerate(seeds()):
+        for index in range(number % 30, len(onnx.load_model_from_string(data).graph.node), 30):
+            model = onnx.load_model_from_string(data)
+            node = model.graph.node[index]
+            node.domain = "other"
+            del node.input[:]
+            model.opset_import.add(domain="other", version=1)
+            path.write_bytes(model.SerializeToString())
+            found = worker.ask([part.format(path) for part in commands[tried % len(commands)]])
+            assert found["outcome"].startswith("exit"), (number, index, found)
+            tried += 1
+    worker.close()
+    assert tried > 30
 
 
 def test_a_mutant_is_made_from_its_number_alone() -> None:

@@ -12,6 +12,7 @@ from onnxfix.diagnose.placement.origins import Origins
 from onnxfix.diagnose.placement.shapes.known_shapes import shapes_by_name
 from onnxfix.nouns.plan import Sizes
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
@@ -90,7 +91,9 @@ def _name(value: ir.Value) -> str:
 def _whole(value: ir.Value) -> ir.Value:
     """What a sequence was split from: its elements are as large together."""
     producer = value.producer()
-    while producer is not None and producer.op_type == "SplitToSequence" and producer.inputs[0] is not None:
+    while producer is not None and producer.op_type == "SplitToSequence" and is_standard(producer):
+        if producer.inputs[0] is None:
+            break
         value = producer.inputs[0]
         producer = value.producer()
     return value

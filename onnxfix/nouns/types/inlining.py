@@ -19,6 +19,7 @@ from .operators import BODIES, opset
 def inline(model: ir.Model) -> None:
     """Replace every call by the function's body, in place. Raises OnnxfixError where that cannot be done, with the
     calls in place, but some functions in other versions."""
+    _drop_idle(model)
     for function in model.functions.values():
         for node in function.all_nodes():
             _make_callable(node, model)
@@ -26,6 +27,19 @@ def inline(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         _make_callable(node, model)
     common.InlinePass()(model)
+
+
+def _drop_idle(model: ir.Model) -> None:
+    """Functions that nobody calls go in any case, and may call themselves."""
+    called, waiting = set(), [model.graph]
+    while waiting:
+        for node in waiting.pop().all_nodes():
+            key = node.op_identifier()
+            if key in model.functions and key not in called:
+                called.add(key)
+                waiting.append(model.functions[key].graph)
+    for key in [key for key in model.functions if key not in called]:
+        del model.functions[key]
 
 
 def _make_callable(node: ir.Node, model: ir.Model) -> None:

@@ -12,6 +12,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.attention import attention_scores, rotary
 from onnxfix.surgery.sites.attention.rotary import ANGLE_OPS
@@ -189,7 +190,10 @@ def _index_cones(model: Model, types: ElementTypes) -> list[ir.Node]:
     pending = [
         node.inputs[0]
         for node in model.nodes()
-        if node.op_type == "Cast" and types.is_float32(node.inputs[0]) and _is_integer(types.get(node.outputs[0]))
+        if node.op_type == "Cast"
+        and is_standard(node)
+        and types.is_float32(node.inputs[0])
+        and _is_integer(types.get(node.outputs[0]))
     ]
     while pending:
         value = pending.pop()

@@ -64,7 +64,7 @@ def operators(model: Model) -> list[ir.Node]:
 def _squares(value: ir.Value | None) -> list[ir.Node] | None:
     """The square that a value is, and a Cast of it where there is one; None for what is no square."""
     node = value.producer() if value is not None else None
-    if node is None or node.graph is None:
+    if node is None or node.graph is None or not is_standard(node):
         return None
     if node.op_type == "Cast":
         before = _squares(node.inputs[0])
@@ -77,9 +77,11 @@ def _squares(value: ir.Value | None) -> list[ir.Node] | None:
 def _centre(value: ir.Value | None) -> list[ir.Node]:
     """ReduceMean and Sub in front of the square: LayerNorm's subtraction of the mean."""
     centred = value.producer() if value is not None else None
-    if centred is not None and centred.op_type == "Cast":
+    if centred is None or not is_standard(centred):
+        return []
+    if centred.op_type == "Cast":
         return _centre(centred.inputs[0])
-    if centred is None or centred.op_type != "Sub" or centred.inputs[1] is None:
+    if centred.op_type != "Sub" or centred.inputs[1] is None:
         return []
     mean = centred.inputs[1].producer()
     return [mean, centred] if mean is not None and mean.op_type in _MEANS else []

@@ -121,11 +121,11 @@ def _dequantized(node: ir.Node, index: int) -> Trace | None:
     value, scaled = node.inputs[index] if index < len(node.inputs) else None, False
     while value is not None and (producer := value.producer()) is not None:
         if producer.op_type == "DequantizeLinear":
-            return trace(producer.inputs[0])
+            return trace(producer.inputs[0]) if producer.inputs else None
         if producer.op_type in ("Mul", "Div", "Sub", "Add") and is_standard(producer):
             scaled = scaled or producer.op_type in ("Mul", "Div")
             value = _larger_constant(producer)
-        elif producer.op_type in ("Transpose", "Reshape", "Identity", "Cast"):
+        elif producer.op_type in ("Transpose", "Reshape", "Identity", "Cast") and is_standard(producer):
             stored = trace(producer.inputs[0]) if producer.op_type == "Cast" and scaled else None
             tensor = constant_tensor(stored.source) if stored is not None else None
             if tensor is not None and tensor.dtype in SMALL_INTEGERS:
@@ -146,7 +146,7 @@ def _larger_constant(node: ir.Node) -> ir.Value | None:
 
 
 def _through(node: ir.Node | None) -> str:
-    while node is not None and node.op_type in ("Reshape", "Transpose", "Identity"):
+    while node is not None and node.op_type in ("Reshape", "Transpose", "Identity") and is_standard(node):
         value = node.inputs[0]
         node = value.producer() if value is not None else None
     return node.op_type if node is not None else ""

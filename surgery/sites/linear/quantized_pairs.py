@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.operators import attribute
+from onnxfix.nouns.types.operators import attribute, is_standard
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
 
 BYTES = ("tensor(uint8)", "tensor(int8)")
@@ -47,6 +47,8 @@ def fused(node: ir.Node, types: ElementTypes) -> Pair | None:
     right, turns = _behind_transposes(node.inputs[1])
     if left is None or right is None or attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0:
         return None
+    if min(len(left.inputs), len(right.inputs)) < 2:
+        return None  # of another domain, and something else
     turned = bool(turns % 2) != bool(attribute(node, "transB", 0))
     activation, weight = left.inputs[0], trace(right.inputs[0])
     scale, weight_scale = left.inputs[1], right.inputs[1]
@@ -77,7 +79,7 @@ def _behind_transposes(value: ir.Value | None) -> tuple[ir.Node | None, int]:
     while value is not None and (node := value.producer()) is not None:
         if node.op_type == "DequantizeLinear":
             return node, turns
-        if node.op_type != "Transpose" or list(attribute(node, "perm", (1, 0))) != [1, 0]:
+        if node.op_type != "Transpose" or not is_standard(node) or list(attribute(node, "perm", (1, 0))) != [1, 0]:
             break
         turns, value = turns + 1, node.inputs[0]
     return None, 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import integer
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import TRANSPARENT, constant_tensor
 
 Shape = tuple[int, ...]
@@ -63,8 +63,8 @@ def _counted(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int | None:
     first, second = (_shape(node.inputs[i], shapes) for i in OPERANDS[node.op_type])
     if node.op_type == "ConvTranspose":  # each number of the input is multiplied with all of its channel's weights
         return None if first is None or second is None else 2 * math.prod(first) * math.prod(second[1:])
-    if result is None or first is None or second is None:
-        return None
+    if result is None or not first or not second:
+        return None  # a number is no matrix
     convolution = node.op_type in CONVOLUTIONS
     summed = math.prod(second[1:]) if convolution else turned(first, integer(node, "transA", 0))[-1]
     return 2 * summed * math.prod(result)
@@ -127,7 +127,7 @@ def dequantizer(value: ir.Value | None) -> ir.Node | None:
     while value is not None and (producer := value.producer()) is not None:
         if producer.op_type == "DequantizeLinear":
             return producer
-        if producer.op_type not in TRANSPARENT:
+        if producer.op_type not in TRANSPARENT or not is_standard(producer):
             return None
         value = producer.inputs[0]
     return None

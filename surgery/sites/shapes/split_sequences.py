@@ -16,6 +16,9 @@ from onnxfix.nouns.site import label
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import integers
 
+MOST_PIECES = 10_000
+"""Of one axis: more are not counted one by one, so that a broken file may state 2⁴⁰."""
+
 
 @dataclass(frozen=True)
 class SplitSequence:
@@ -52,14 +55,14 @@ def _analyse(node: ir.Node, opset: int) -> SplitSequence:
     keepdims, size, sizes = True, 1, None
     if split is None:
         keepdims = integer(node, "keepdims", 1) == 1
-        sizes = (1,) * dim if dim is not None else None
+        sizes = (1,) * dim if dim is not None and dim <= MOST_PIECES else None
     else:
         numbers = integers(split)
         if not numbers or min(numbers) <= 0:
             return SplitSequence(node, axis, refusal="the sizes of the pieces are not constant")
         if _is_scalar(split):
             size = numbers[0]
-            sizes = _pieces(dim, size) if dim is not None else None
+            sizes = _pieces(dim, size) if dim is not None and dim <= MOST_PIECES * size else None
         else:
             size, sizes = 0, numbers
     if not refusal:

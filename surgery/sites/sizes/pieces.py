@@ -39,17 +39,31 @@ def piece(node: ir.Node, shapes: Mapping[ir.Value, Shape], numbers: Mapping[ir.V
         return None
     axis = integer(split, "axis", 0) % len(shape)
     keeps, given = True, split.inputs[1] if len(split.inputs) > 1 else None
+    index = int(position.reshape(-1)[0])
     if given is None:
-        keeps, sizes = bool(integer(split, "keepdims", 1)), [1] * shape[axis]
+        keeps, part = bool(integer(split, "keepdims", 1)), _alike(shape[axis], 1, index)
     elif (stated := numbers.get(given)) is None:
         return None
     elif stated.ndim == 0:
-        whole_ones, rest = divmod(shape[axis], int(stated))
-        sizes = [int(stated)] * whole_ones + ([rest] if rest else [])
+        part = _alike(shape[axis], int(stated), index)
     else:
-        sizes = [int(n) for n in stated]
-    index = int(position.reshape(-1)[0])
-    if not -len(sizes) <= index < len(sizes):
+        part = _of(stated, index)
+    return Piece(whole, axis, *part, keeps) if part is not None else None
+
+
+def _alike(whole: int, size: int, index: int) -> tuple[int, int] | None:
+    """Where a part begins and its size: of parts of one size, the last one shorter. An axis may have 2⁴⁰ of them."""
+    count = -(-whole // size) if size > 0 else 0
+    if not -count <= index < count:
         return None
-    index %= len(sizes)
-    return Piece(whole, axis, sum(sizes[:index]), sizes[index], keeps)
+    start = index % count * size
+    return start, min(size, whole - start)
+
+
+def _of(sizes: Numbers, index: int) -> tuple[int, int] | None:
+    """The same of parts whose sizes are listed."""
+    listed = [int(n) for n in sizes]
+    if not -len(listed) <= index < len(listed):
+        return None
+    index %= len(listed)
+    return sum(listed[:index]), listed[index]
