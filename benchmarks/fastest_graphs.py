@@ -1,0 +1,219 @@
+"""How fast the graphs of `onnxfix optimize` are: `python benchmarks/fastest_graphs.py [--model modernbert|bert|minilm]
+[--layers 3] [--rounds 9] [--only 8x128 8x512]`.
+
+A model with random weights is exported by torch's dynamo exporter; ONNX Runtime on one thread runs the export, each
+recipe in fp32 and with int8 linears, onnxscript's `optimize_for_ort` and ONNX Runtime's own quantizer side by side in
+rounds, beside torch in fp32 and bf16 with rows as padded and each alone, without its padding. Times are CPU seconds of
+the process, which a busy machine changes least; ratios are to the export, the median over rounds.
+
+Ends with 0 when the targets in TARGETS are met, 1 when not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+import transformers
+
+import onnxfix
+
+DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onnxfix-fastest-graphs"
+RECIPES = ("fused", "packed", "packed-bands", "packed-rows", "fastest")
+TARGETS = {
+    ("modernbert", "8x128"): {"fp32 fastest": 1.0, "int8 fastest": 2.9},
+    ("modernbert", "8x512"): {"fp32 fastest": 3.0, "int8 fastest": 7.5},
+    ("modernbert", "1x2048"): {"fp32 fastest": 1.9, "int8 fastest": 4.0},
+    ("bert", "8x128"): {"int8 fastest": 3.2},
+    ("bert", "8x512"): {"fp32 fastest": 2.5, "int8 fastest": 6.0},
+}
+"""Speed by that of the export."""
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Load:
+    """`rows` of up to `length` tokens, a part `fill` of which is real."""
+
+    rows: int
+    length: int
+    fill: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows}x{self.length}"
+
+    def arrays(self, words: int) -> Arrays:
+        rng = np.random.default_rng(0)
+        shortest = max(0.05, 2 * self.fill - 1)
+        lengths = np.linspace(shortest, 2 * self.fill - shortest, self.rows) * self.length
+        mask = np.arange(self.length)[None] < np.maximum(lengths.round(), 1)[:, None]
+        ids = rng.integers(5, words, (self.rows, self.length))
+        return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+
+
+LOADS = (Load(8, 128, 1.0), Load(8, 512, 0.4), Load(32, 128, 0.4), Load(1, 2048, 1.0))
+
+
+def module(name: str, layers: int) -> tuple[torch.nn.Module, int]:
+    """A model with random weights, and its longest row."""
+    torch.manual_seed(0)
+    if name == "modernbert":
+        return transformers.ModernBertModel(transformers.ModernBertConfig(num_hidden_layers=layers)).eval(), 8192
+    sizes = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536} if name == "minilm" else {}
+    config = transformers.BertConfig(num_hidden_layers=layers, **sizes)
+    return transformers.BertModel(config, add_pooling_layer=False).eval(), config.max_position_embeddings
+
+
+class Answers(torch.nn.Module):
+    """The last hidden state alone."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return found
+
+
+def exported(name: str, layers: int, folder: Path) -> Path:
+    path = folder / f"{name}{layers}.onnx"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        ids = torch.ones((2, 16), dtype=torch.int64)
+        axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
+        names = ["input_ids", "attention_mask"]
+        torch.onnx.export(
+            Answers(module(name, layers)[0]), (ids, torch.ones_like(ids)), path, dynamo=True, input_names=names, output_names=["y"],
+            dynamic_shapes=dict.fromkeys(names, axes), opset_version=20,
+        )  # fmt: skip
+    return path
+
+
+def files(source: Path, folder: Path) -> dict[str, Path]:
+    """The export and all that is made of it."""
+    made = {"export": source}
+    for scheme, how in (("fp32", {}), ("int8", {"int8": "dynamic", "max_error": 1.0})):
+        for recipe in RECIPES:
+            path = folder / f"{source.stem}.{scheme}.{recipe}.onnx"
+            onnxfix.repair(
+                source, output=path, target="cpu", precision="fp32", recipe=recipe, verify=False, force=True, **how
+            )  # type: ignore[arg-type]
+            made[f"{scheme} {recipe}"] = path
+    peers: Mapping[str, Callable[[Path, Path], None]] = {"optimize_for_ort": _onnxscript, "ORT int8": _quantizer}
+    for name, make in peers.items():
+        path = folder / f"{source.stem}.{name.replace(' ', '-')}.onnx"
+        try:
+            make(source, path)
+            made[name] = path
+        except Exception as error:  # another project's: it is a row that is not there
+            sys.stdout.write(f"{name}: {type(error).__name__}: {str(error).splitlines()[0][:90]}\n")
+    return made
+
+
+def _onnxscript(source: Path, result: Path) -> None:
+    import onnx_ir as ir
+    from onnxscript.rewriter.ort_fusions import optimize_for_ort
+
+    done, _ = optimize_for_ort(ir.load(source))
+    ir.save(done, result)
+
+
+def _quantizer(source: Path, result: Path) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(source, result, use_external_data_format=True)
+
+
+def runs(paths: Mapping[str, Path], name: str, layers: int) -> dict[str, Callable[[Arrays], Any]]:
+    """What runs a batch, by name."""
+    made: dict[str, Callable[[Arrays], Any]] = {}
+    for each, path in paths.items():
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        made[each] = lambda arrays, session=session: session.run(None, arrays)[0]
+    for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        model = Answers(module(name, layers)[0]).to(dtype)
+        made[f"torch {kind}"] = lambda arrays, model=model: _padded(model, arrays)
+        made[f"torch {kind}, each row alone"] = lambda arrays, model=model: _alone(model, arrays)
+    return made
+
+
+def _padded(model: torch.nn.Module, arrays: Arrays) -> Any:
+    with torch.inference_mode():
+        return model(*(torch.from_numpy(array) for array in arrays.values())).float().numpy()
+
+
+def _alone(model: torch.nn.Module, arrays: Arrays) -> Any:
+    """What the best sorting of a batch comes near to."""
+    found = np.zeros((*arrays["input_ids"].shape, 1), np.float32)
+    for row, count in enumerate(arrays["attention_mask"].sum(axis=1)):
+        part = {key: array[row : row + 1, :count] for key, array in arrays.items()}
+        answer = _padded(model, part)
+        found = np.zeros((*found.shape[:2], answer.shape[-1]), np.float32) if found.shape[-1] == 1 else found
+        found[row, :count] = answer[0]
+    return found
+
+
+def measured(engines: Mapping[str, Callable[[Arrays], Any]], load: Load, words: int, rounds: int) -> list[str]:
+    """Lines of a table; a mark behind what misses its target."""
+    arrays = load.arrays(words)
+    shown = arrays["attention_mask"].astype(bool)
+    wanted = engines["export"](arrays)[shown]
+    errors = {}
+    for name, run in engines.items():  # and warm
+        found = run(arrays)[shown]
+        errors[name] = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(rounds):
+        for name, run in engines.items():
+            begun = time.process_time()
+            run(arrays)
+            seconds[name].append(time.process_time() - begun)
+    lines = [f"{load.name}, {shown.mean():.0%} full{'':14}{'seconds':>10}{'speed':>8}{'error':>10}"]
+    for name, times in seconds.items():
+        speed = median(base / own for base, own in zip(seconds["export"], times, strict=True))
+        lines.append(f"{name:32}{median(times):10.3f}{speed:8.2f}{errors[name]:10.1e}")
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("modernbert", "bert", "minilm"), default="modernbert")
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", nargs="*", default=[], help="loads, as in 8x128")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    source = exported(given.model, given.layers, given.cache)
+    engines = runs(files(source, given.cache), given.model, given.layers)
+    longest, words, missed = module(given.model, 1)[1], 30000, 0
+    for load in LOADS:
+        if load.length > longest or (given.only and load.name not in given.only):
+            continue
+        lines = measured(engines, load, words, given.rounds)
+        sys.stdout.write("\n".join(lines) + "\n")
+        for name, target in TARGETS.get((given.model, load.name), {}).items():
+            speed = float(next(line for line in lines if line.startswith(f"{name} ")).split()[-2])
+            missed += speed < target
+            sys.stdout.write(f"{name}: {speed:.2f}, target {target}: {'met' if speed >= target else 'missed'}\n")
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
