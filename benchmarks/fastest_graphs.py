@@ -95,8 +95,8 @@ def exported(name: str, layers: int, folder: Path) -> Path:
         axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
         names = ["input_ids", "attention_mask"]
         torch.onnx.export(
-            Answers(module(name, layers)[0]), (ids, torch.ones_like(ids)), path, dynamo=True, input_names=names, output_names=["y"],
-            dynamic_shapes=dict.fromkeys(names, axes), opset_version=20,
+            Answers(module(name, layers)[0]), (ids, torch.ones_like(ids)), path, dynamo=True, input_names=names,
+            output_names=["y"], dynamic_shapes=dict.fromkeys(names, axes), opset_version=20,
         )  # fmt: skip
     return path
 

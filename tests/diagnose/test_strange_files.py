@@ -24,6 +24,10 @@ STRANGE = {
     ),
     "a product of a number": "g (float x, float[3,4] y0) => (float[m] y) { y = MatMul(x, y0) }",
     "a function that calls itself and is called by nobody": FUNCTION,
+    "a packed weight of another domain that states no size": (
+        "g (float[b,32] x) => (float[b,2] y) <uint8[2,1,2] w = {1, 2, 3, 4}, float[2,1] s = {0.1, 0.1}> "
+        "{ y = other.MatMulNBits<K = 32, bits = 8, block_size = 32>(x, w, s) }"
+    ),
     "parts of an axis of 2⁴⁰": (
         "g (float[b,8,1099511627776] x, int64 first) => (float[b,8,k] y) <int64 size = {4}, int64 one = {0}> "
         "{ s = SplitToSequence<axis = -1>(x, size) a = SequenceAt(s, one) y = Exp(a) }"

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.operators import is_standard
+from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.attention import rotary
 from onnxfix.surgery.sites.constants import Trace, constant_tensor, trace
 
@@ -52,9 +52,8 @@ class Linear:
     @property
     def elements(self) -> int:
         """Numbers in the weight, also where a byte holds two of them."""
-        if self.node.op_type == "MatMulNBits":
-            return self.node.attributes["K"].as_int() * self.node.attributes["N"].as_int()
-        return self.weight.elements
+        packed = integer(self.node, "K", 0) * integer(self.node, "N", 0)
+        return packed if self.node.op_type == "MatMulNBits" and packed else self.weight.elements
 
     @property
     def hidden_by(self) -> tuple[ir.Node, ...]:

@@ -76,6 +76,14 @@ def short_weight(proto: onnx.ModelProto) -> None:
     proto.graph.initializer.add(name="w", data_type=1, dims=[4], raw_data=bytes(12))
 
 
+def strings_of_nothing(proto: onnx.ModelProto) -> None:
+    proto.graph.initializer.add(name="w", data_type=TensorProto.STRING, dims=[4], raw_data=b"")
+
+
+def strings_as_raw_data(proto: onnx.ModelProto) -> None:
+    proto.graph.initializer.add(name="w", data_type=TensorProto.STRING, dims=[4], raw_data=bytes(12))
+
+
 def negative_offset(proto: onnx.ModelProto) -> None:
     weight = proto.graph.initializer.add(name="w", data_type=1, dims=[4], data_location=1)
     for key, value in (("location", "w.bin"), ("offset", "-4")):
@@ -128,6 +136,8 @@ BROKEN: dict[Callable[[onnx.ModelProto], None], str] = {
     left_out_of_a_list: "leaves out one of data_0, all of which Sum needs",
     cycle: "contains a cycle",
     short_weight: "weight 'w' of shape [4] needs 16 bytes and holds 12",
+    strings_of_nothing: "weight 'w' of shape [4] needs 4 elements and holds 0",
+    strings_as_raw_data: "weight 'w' holds strings as raw data",
     negative_offset: "weight 'w' lies in a data file with '-4' as its offset",
     unknown_type: "x is declared with the unknown type 77",
     calls_itself: "F b of the function F calls itself",

@@ -57,8 +57,11 @@ def needed_bytes(dtype: ir.DataType, count: int) -> int:
 
 
 def _inside(tensor: Any, dtype: ir.DataType, count: int) -> Iterator[str]:
-    if tensor.HasField("raw_data"):
-        held, needed = len(tensor.raw_data), 0 if dtype == ir.DataType.STRING else needed_bytes(dtype, count)
+    if dtype == ir.DataType.STRING and tensor.raw_data:
+        yield "holds strings as raw data, of which nobody knows where one ends"
+        return
+    if tensor.HasField("raw_data") and dtype != ir.DataType.STRING:
+        held, needed = len(tensor.raw_data), needed_bytes(dtype, count)
         if held != needed:
             yield f"of shape {list(tensor.dims)} needs {needed:,} bytes and holds {held:,}"
         return
