@@ -10,8 +10,8 @@ import math
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import integer
-from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.nouns.types.operators import integer, is_standard
+from onnxfix.surgery.sites.constants import integers
 
 from .axes import Layout
 from .padding import ATTENTION, Padding
@@ -19,6 +19,7 @@ from .per_token import is_per_token, is_read_whole
 
 # They hand on slices of tokens, in layouts too that have no token axes of their own, as [batch · heads, token, size].
 _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Flatten Split".split())
+_ENDLESS = 2**31 - 1
 _SUMS = frozenset({"ReduceSum", "ReduceMean", "ReduceL2"})
 
 
@@ -46,12 +47,20 @@ def may_lose_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) ->
 def _hands_on(node: ir.Node, index: int, padding: Padding) -> bool:
     """Whether a result is of the same slices, each on its own: moved, scaled by one number, or a product with what is
     the same for all tokens, as the table of relative positions is."""
-    if node.op_type in _MOVES:
+    if node.op_type in _MOVES or (node.op_type == "Slice" and _takes_all(node)):
         return True
     layout, others = padding.layout, [value for i, value in enumerate(node.inputs) if i != index]
     if node.op_type in ("Mul", "Div"):
         return all(not layout.depends(value) and _is_one(layout.shape(value)) for value in others)
     return node.op_type == "MatMul" and index == 0 and layout.is_of_none(node.inputs[1])
+
+
+def _takes_all(node: ir.Node) -> bool:
+    """A Slice from the first to the last, as exporters write x[:]."""
+    starts, ends = (integers(value) for value in node.inputs[1:3])
+    steps = integers(node.inputs[4]) if len(node.inputs) > 4 else (1,)
+    whole = starts is not None and not any(starts) and ends is not None and min(ends, default=0) >= _ENDLESS
+    return whole and steps is not None and set(steps) == {1}
 
 
 def _is_one(shape: tuple[int, ...] | None) -> bool:
@@ -95,12 +104,17 @@ def _are_weights(value: ir.Value | None, padding: Padding) -> bool:
 
 
 def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:
-    """The token at a place that is known, as the first, which stands for all: what it is there is an output's own."""
-    axes = layout.axes(node.inputs[0])
-    constant = node.op_type == "Gather" and index == 0 and constant_tensor(node.inputs[1]) is not None
-    if not constant or axes is None or layout.axes(node.outputs[0]) is not None:
+    """The first token or the last, which stands for its row. Where that is padding, the source's own answer is of what
+    stands at padding; of several places some are padding in rows that are not."""
+    axes, rank = layout.axes(node.inputs[0]), len(layout.shape(node.inputs[0]) or (0,))
+    if index != 0 or axes is None or layout.axes(node.outputs[0]) is not None:
         return False
-    return integer(node, "axis", 0) % len(layout.shape(node.inputs[0]) or (0,)) == axes.token
+    if node.op_type == "Slice" and is_standard(node) and len(node.inputs) > 3:
+        starts, ends, sliced = (integers(value) for value in (*node.inputs[1:3], *node.inputs[3:4]))
+        one = (starts == (0,) and ends == (1,)) or (starts == (-1,) and ends is not None and ends[0] >= _ENDLESS)
+        return one and sliced is not None and [axis % rank for axis in sliced] == [axes.token]
+    first_or_last = node.op_type == "Gather" and integers(node.inputs[1]) in ((0,), (-1,))
+    return first_or_last and integer(node, "axis", 0) % rank == axes.token
 
 
 def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:

@@ -242,3 +242,39 @@ def test_a_table_of_all_tokens_is_no_slice_of_one() -> None:
     before = encoder(more + MLP.replace("(r, ", "(r2, "))
     assert PASS.measure(before) == 2
     agree(before, packed(before), 3, 9)
+
+
+FIRST = {
+    "of all rows": "z0 = Slice(z, begin, most, begin) y = Gather<axis = 1>(z0, at)",
+    "as a slice": "z0 = Slice(z, begin, ends, ends) y = Squeeze(z0, ends)",
+}
+SEVERAL = {
+    "two, by a slice": "two2 = Constant<value_ints = [2]>() z0 = Slice(z, begin, two2, ends) "
+    "y = ReduceMean<keepdims = 0>(z0, ends)",
+    "two, by numbers": "both = Constant<value_ints = [0, 1]>() z0 = Gather<axis = 1>(z, both) "
+    "y = ReduceMean<keepdims = 0>(z0, ends)",
+    "the second": "z0 = Slice(z, ends, most, ends) at2 = Constant<value_int = 0>() y = Gather<axis = 1>(z0, at2)",
+}
+
+
+def _reading(text: str) -> Model:
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) at = Constant<value_int = 0>() "
+                       f"most = Constant<value_ints = [9223372036854775807]>() {text}")  # fmt: skip
+    return encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"))
+
+
+@pytest.mark.parametrize("kind", FIRST)
+def test_the_first_token_stands_for_its_row(kind: str) -> None:
+    before = _reading(FIRST[kind])
+    assert PASS.measure(before) == 6
+    feed = feeds(3, 9)[1]
+    assert np.allclose(graphs.run(before, feed)["y"], graphs.run(packed(before), feed)["y"], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_other_places_are_padding_in_rows_that_are_not(kind: str) -> None:
+    """A row of one token has padding at the second: what the source makes of it is an answer all the same."""
+    before = _reading(SEVERAL[kind])
+    assert PASS.measure(before) < 6
+    feed = {"input_ids": np.ones((2, 3), np.int64), "attention_mask": np.array([[1, 1, 1], [1, 0, 0]])}
+    assert np.allclose(graphs.run(before, feed)["y"], graphs.run(packed(before), feed)["y"], atol=2e-5)
