@@ -113,3 +113,15 @@ def test_a_classifier_that_reads_the_first_token(tmp_path: Path) -> None:
     mask = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 1, 1]])
     feed = {"input_ids": np.arange(12).reshape(3, 4), "attention_mask": mask}
     assert np.allclose(graphs.run(model, feed)["y"], graphs.run(fast, feed)["y"], atol=2e-5)
+
+
+def test_layers_that_int8_harms_stay_in_float(tmp_path: Path) -> None:
+    """By themselves, and named: where all of them together err by more than the limit."""
+    path = encoder().save(tmp_path / "model.onnx")
+    every = onnxfix.optimize(path, int8="dynamic", max_error=1.0, dry_run=True)
+    worst = max(difference.rel_l2 for each in every.comparisons for difference in each.differences)
+    done = onnxfix.optimize(path, int8="dynamic", max_error=0.7 * worst)
+    assert max(difference.rel_l2 for each in done.comparisons for difference in each.differences) <= 0.7 * worst
+    assert any(note.startswith("searched in") for note in done.outcome.notes)
+    quantized = int(done.linears()[1].split()[0])
+    assert 0 < quantized < 6 and not list(tmp_path.glob("*.jsonl"))

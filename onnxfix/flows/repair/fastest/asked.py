@@ -44,14 +44,14 @@ def optimize(
 
     Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
     attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
-    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU, which gets packed tokens alone.
-    `int8` quantizes the linears as well. `max_seq` is the longest row that the model will get. With `measure` every
-    recipe that is a part of `recipe` is timed on this machine, on `calibrate` or `feeds` where they are given, and the
-    fastest whose answers hold is kept. Outputs at tokens of padding are 0.
+    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU, which gets packed tokens
+    alone. `int8` quantizes the linears as well, and keeps those in float that would bring the error beyond
+    `max_error`. `max_seq` is the longest row that the model will get. With `measure` every recipe that is a part of
+    `recipe` is timed on this machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers
+    hold is kept. Outputs at tokens of padding are 0.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
-    from onnxfix.flows.repair.asked import repair
     from onnxfix.nouns.target import Target
 
     from .measured import by_speed
@@ -72,11 +72,10 @@ def optimize(
         names = by_speed(model, recipe, wish, calibrate if calibrate is not None else feeds, progress)
     failed = []
     for name, said in names:
+        how = {**wish, "recipe": name, "output": output, "max_error": max_error, "feeds": feeds, "calibrate": inputs}
+        how |= {"force": force, "dry_run": dry_run, "timeout": timeout, "progress": progress}
         try:
-            done = repair(
-                model, output=output, recipe=name, max_error=max_error, feeds=feeds, calibrate=inputs, force=force,
-                dry_run=dry_run, timeout=timeout, progress=progress, **wish,
-            )  # fmt: skip
+            done = _within(model, how)
         except OnnxfixError as error:
             if (name, said) == names[-1]:
                 raise
@@ -84,3 +83,18 @@ def optimize(
             continue
         return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said])))
     raise AssertionError("the last recipe returns or raises")
+
+
+def _within(model: ModelLike, how: dict[str, Any]) -> Repaired:
+    """A repair, with the linears in float that bring integers within their limit, where they are not at once."""
+    from onnxfix.flows.repair.asked import repair
+    from onnxfix.flows.repair.verification.verdict import DiffersError
+    from onnxfix.nouns.process.scratch import Scratch
+
+    try:
+        return repair(model, **how)
+    except DiffersError:
+        if not how["int8"]:
+            raise
+    with Scratch() as folder:  # a log that nobody asked for
+        return repair(model, **how, search=True, search_log=folder / "search.jsonl")

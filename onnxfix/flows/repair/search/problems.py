@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from onnxfix.flows.against.against import noisiest
@@ -69,7 +70,8 @@ class Int8Problem:
         self.wish, self.held, self.model = wish, held, model
         found = Selection(heads=wish.heads).of(linears.find(model), model)
         by_name = {label(x.node): x.node for x in found}
-        quantized, _ = recipe(wish, model).apply(model)
+        # a row of real tokens is held against no batch
+        quantized, _ = recipe(replace(wish, pack=False), model).apply(model)
         worst = [name for name in noisiest(model, quantized, held.feeds) if name in by_name]
         self.nodes = [by_name[name] for name in dict.fromkeys([*worst, *by_name])]
         self.groups = [label(node) for node in self.nodes]

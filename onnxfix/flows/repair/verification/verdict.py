@@ -12,6 +12,10 @@ from .verification import Verification
 from .words import advice, in_figures
 
 
+class DiffersError(OnnxfixError):
+    """A result beyond its limit, which more in float may bring within it."""
+
+
 def require(held: Verification, comparison: Comparison, result: Model) -> None:
     """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
     check = held.check
@@ -27,7 +31,7 @@ def require(held: Verification, comparison: Comparison, result: Model) -> None:
         _refuse_spread_nan(held, comparison)
     if not comparison.within(check.limit):
         blamed = _blamed(held, comparison, result)
-        raise OnnxfixError(
+        raise DiffersError(
             f"the repaired model differs from the source by {in_figures(comparison)} (limit {check.limit:g}){blamed}",
             advice(comparison, check.kind, check.scheme),
         )
