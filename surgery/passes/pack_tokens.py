@@ -200,7 +200,12 @@ def _reshape(editor: Editor, places: _Places, node: ir.Node, found: Stream) -> N
     value = node.outputs[0]
     axes, features = found.layout.axes(value), found.layout.features(value)
     assert axes is not None and features is not None
+    before = node.inputs[1]
     editor.replace_input(node, 1, places.integers([-1, *features] if axes.merged else [1, -1, *features]))
+    if before is not None and before.is_initializer() and not before.uses() and not before.is_graph_output():
+        editor.drop_initializer(before)
+    elif before is not None:
+        editor.remove_dead(before.producer())
 
 
 def _turn(editor: Editor, places: _Places, node: ir.Node, tables: dict[tuple[ir.Value, ir.Value], ir.Value]) -> None:

@@ -23,6 +23,7 @@ STRANGE = {
         "k = other.Transpose<value = float[3,2] {1, 2, 3, 4, 5, 6}>() y = MatMul(h, k) }"
     ),
     "a product of a number": "g (float x, float[3,4] y0) => (float[m] y) { y = MatMul(x, y0) }",
+    "an Einsum without an equation": "g (float[2,3] x) => (float[m,n] y) { y = Einsum(x) }",
     "a function that calls itself and is called by nobody": FUNCTION,
     "a packed weight of another domain that states no size": (
         "g (float[b,32] x) => (float[b,2] y) <uint8[2,1,2] w = {1, 2, 3, 4}, float[2,1] s = {0.1, 0.1}> "

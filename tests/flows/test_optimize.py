@@ -76,7 +76,7 @@ def test_the_fastest_measured_is_kept(path: Path, monkeypatch: pytest.MonkeyPatc
     assert timed == [["as it is", "fused", "packed", "packed-rows"]], "blocks are none at 48 tokens"
     said = " ".join(done.outcome.notes)
     assert "12 of 12 products" in said and "row of the batch" not in said
-    assert "speed by that of the source: packed 2.00" in said
+    assert "the fastest first: packed 2.00" in said
 
 
 def test_a_recipe_contains_those_that_do_a_part_of_it() -> None:
@@ -125,3 +125,47 @@ def test_layers_that_int8_harms_stay_in_float(tmp_path: Path) -> None:
     assert any(note.startswith("searched in") for note in done.outcome.notes)
     quantized = int(done.linears()[1].split()[0])
     assert 0 < quantized < 6 and not list(tmp_path.glob("*.jsonl"))
+
+
+def test_heads_stay_in_float_behind_packed_tokens(tmp_path: Path) -> None:
+    """A token classifier's last linear, whose result is put back in its places, with zeros elsewhere."""
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) y0 = MatMul(z, classes) y = Add(y0, bias)")
+    inner = np.random.default_rng(1).normal(0, 0.1, (24, 400))
+    more = {"classes": np.ones((24, 2)), "bias": np.ones(2), "up": inner, "down": inner.T}
+    model = encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence,2] y"), **more)
+    done = onnxfix.optimize(model.save(tmp_path / "model.onnx"), int8="dynamic", max_error=0.5)
+    assert done.linears() == ("0 of 7", "6 of 7") and done.output is not None
+    assert "7 of 7 products" in " ".join(done.outcome.notes)
+    with pytest.raises(OnnxfixError, match=r"packs its tokens, .* of model.onnx could be held against"):
+        onnxfix.diagnose(done.output, target="cpu", against=tmp_path / "model.onnx")
+
+
+def test_nothing_is_left_that_nobody_reads(path: Path) -> None:
+    """ONNX Runtime warns of each such weight whenever the file is loaded."""
+    done = onnxfix.optimize(path)
+    assert done.output is not None
+    source, made = (
+        {name for name, value in model.graph.initializers.items() if not value.uses()}
+        for model in (Model.open(path), Model.open(done.output))
+    )
+    assert made <= source
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"calibrate": "rows.csv"}, "calibrate needs measure=True, or int8='dynamic' or 'static'"),
+        ({"precision": "bf16"}, "precision='bf16' is no faster on a CPU"),
+        ({"max_seq": 0}, "max_seq"),
+    ],
+)
+def test_what_does_not_fit_is_refused(path: Path, keywords: dict[str, object], said: str) -> None:
+    with pytest.raises(OnnxfixError, match=said):
+        onnxfix.optimize(path, **keywords)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (onnxfix.optimize, onnxfix.repair):
+        with pytest.raises(OnnxfixError, match="is a folder"):
+            call(".")

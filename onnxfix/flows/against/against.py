@@ -20,6 +20,7 @@ from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites.constants import constant_tensor, mover
 from onnxfix.surgery.sites.linear import linears, quantized_weights
+from onnxfix.surgery.sites.tokens.packed import packs
 
 from . import absorbed
 from .layer_causes import noise_cause
@@ -102,6 +103,12 @@ def _spreads(
     try:
         return profile(reference, candidate, *feeds, isolated=isolated, only=only, limit=OF_FLOAT, clips=clips)
     except (LoadFailure, RunFailure) as error:
+        if packs(candidate) and not packs(reference):
+            raise OnnxfixError(
+                f"{candidate.path.name} packs its tokens, so that its layers have no rows that those of "
+                f"{reference.path.name} could be held against",
+                f"look at what {arg('int8')} makes without {arg('pack_tokens', True)}: its linears are the same",
+            ) from error
         raise OnnxfixError(
             f"{candidate.path.name} cannot be held against {reference.path.name}: {one_line(error)}", PAIR
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.surgery.recipes import Wish
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -17,6 +18,8 @@ def default_output(source: Path, wish: Wish) -> Path:
     What the source's own name says of that is replaced: `model.fp16.onnx` → `model.bf16.onnx`. Where the result would
     take the source's name it is `model.fp16.repaired.onnx`.
     """
+    if not source.name:
+        raise OnnxfixError(f"{source} is a folder", "name the file of a model")
     base, precision, scheme = _parts(source.stem)
     if wish.int8:
         scheme = f"w{wish.bits}" if wish.int8 == "weight-only" else f"int8-{wish.int8}"

@@ -67,8 +67,9 @@ class Deadline:
     def error(self) -> LateError:
         """With the stage that took most, where that is another one than the one it is in and took most of the limit."""
         longest = max(self.took, key=lambda stage: self.took[stage], default=self.stage)
-        long = longest != self.stage and self.took[longest] > self.limit_s / 2
-        return LateError(self.stage, self.limit_s, (longest.partition(": ")[2], self.took[longest]) if long else None)
+        named = longest.partition(": ")[2]  # nothing but the job's own name before its first stage
+        long = bool(named) and longest != self.stage and self.took[longest] > self.limit_s / 2
+        return LateError(self.stage, self.limit_s, (named, self.took[longest]) if long else None)
 
     def left(self) -> float:
         """Seconds, at least a thousandth: what waits for none waits for ever."""

@@ -13,6 +13,8 @@ from .linears import Linear
 
 # What stands between a head and the model's output: a bias, a shape, a probability.
 _BEHIND = frozenset(
+    # tokens of a packed batch, put back in their places with zeros elsewhere
+    "Where CastLike "
     "Add Reshape Squeeze Unsqueeze Flatten Transpose Identity Cast Slice Split Gather Concat Softmax LogSoftmax "
     "Sigmoid Tanh Mul Div ArgMax TopK".split()
 )
@@ -45,8 +47,15 @@ def _ends(value: ir.Value, graph: ir.Graph, seen: set[ir.Value]) -> bool:
         others = [v for v in node.inputs if v is not None and v is not value and v not in seen]
         if node.op_type not in _BEHIND or not is_standard(node):
             return False
-        if node.op_type in ("Add", "Mul", "Div") and any(trace(v) is None for v in others):
+        mixed = others[1:] if node.op_type == "Where" else others if node.op_type in ("Add", "Mul", "Div") else []
+        if any(trace(v) is None and not _is_zero(v) for v in mixed):
             return False
         if not all(_ends(v, graph, seen) for v in node.outputs if v.uses() or v.is_graph_output()):
             return False
     return True
+
+
+def _is_zero(value: ir.Value) -> bool:
+    """A constant in the type of something else."""
+    node = value.producer()
+    return node is not None and node.op_type == "CastLike" and is_standard(node) and trace(node.inputs[0]) is not None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import integer, is_standard
+from onnxfix.nouns.types.operators import attribute, integer, is_standard
 from onnxfix.surgery.sites.constants import TRANSPARENT, constant_tensor
 
 Shape = tuple[int, ...]
@@ -72,7 +72,7 @@ def _counted(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int | None:
 
 def _of_einsum(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int | None:
     """Of two operands; an Einsum of one is no product."""
-    operands = node.attributes["equation"].as_string().replace(" ", "").partition("->")[0].split(",")
+    operands = str(attribute(node, "equation", "")).replace(" ", "").partition("->")[0].split(",")
     known = [_shape(v, shapes) for v in node.inputs]
     if len(operands) == 1:
         return 0

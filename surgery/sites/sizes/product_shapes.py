@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import integer
+from onnxfix.nouns.types.operators import attribute, integer
 from onnxfix.surgery.sites.shapes.product_operations import CONVOLUTIONS, MATRICES, OPERANDS, Shape, turned
 
 Numbers = np.ndarray[Any, Any]
@@ -54,7 +54,7 @@ def _conv(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | N
 
 def _einsum(node: ir.Node, shapes: Sequence[Shape | None], _: Sequence[Numbers | None]) -> Shape | None:
     """With every label written out, the result's among them."""
-    given, arrow, result = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    given, arrow, result = str(attribute(node, "equation", "")).replace(" ", "").partition("->")
     terms = given.split(",")
     if not arrow or "." in given or len(terms) != len(shapes):
         return None

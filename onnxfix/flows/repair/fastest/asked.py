@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     from onnxfix.flows.inputs import Feeds, Inputs
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from onnxfix.nouns.process.progress import Advance
 
     from .names import Name
+
+
+_LEFT = "attention and rotations stay as they are: what one operator makes of them on a GPU is not verified without one"
 
 
 def optimize(
@@ -58,6 +61,16 @@ def optimize(
 
     on = Target.resolve(target or "cpu").provider
     chosen = precision or ("fp32" if int8 or on.is_host else "fp16")
+    if chosen != "fp32" and on.is_host:
+        raise OnnxfixError(
+            f"{arg('precision', chosen)} is no faster on a CPU: ONNX Runtime computes it in fp32, or not at all",
+            f"use {arg('precision', 'fp32')} or {arg('int8', 'dynamic')}, or {arg('target', 'cuda')}",
+        )
+    if calibrate is not None and not measure and (not int8 or int8 == "weight-only") and chosen == "fp32":
+        raise OnnxfixError(
+            f"{arg('calibrate')} needs {arg('measure', True)}, or {arg('int8', 'dynamic', 'static')}",
+            f"add one, or verify on inputs of your own with {arg('feeds', 'FILE.npz')}",
+        )
     wish: dict[str, Any] = {
         "target": target or "cpu",
         "precision": chosen,
@@ -81,7 +94,8 @@ def optimize(
                 raise
             failed.append(f"recipe {name} is faster and was left: {error.message}")
             continue
-        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said])))
+        left = "" if on.is_host else _LEFT
+        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, left])))
     raise AssertionError("the last recipe returns or raises")
 
 

@@ -59,10 +59,21 @@ def by_speed(
     before = times.pop(_AS_IT_IS)
     order = sorted((name for name in made if times[name] == times[name]), key=lambda name: times[name])
     if not order:
-        raise OnnxfixError("none of the recipes ran here", f"leave out {arg('measure', True)}")
-    batch = " × ".join(map(str, next(iter(feeds[0].arrays.values())).shape))
+        raise OnnxfixError(
+            f"nothing that was made ran here for {wish['target']} on batches of {_said(feeds)}",
+            f"leave out {arg('measure', True)}, or give rows that the model takes with {arg('calibrate', 'FILE')}",
+        )
     ranked = ", ".join(f"{name} {before / times[name]:.2f}" for name in order)
-    return [(name, f"measured here on batches of {batch}, speed by that of the source: {ranked}") for name in order]
+    said = f"measured here on batches of {_said(feeds)}; speed by that of the source, the fastest first: {ranked}"
+    return [(name, said) for name in order]
+
+
+def _said(feeds: Sequence[Feed]) -> str:
+    """The size of the first batch, and how much of it is tokens."""
+    arrays = feeds[0].arrays
+    mask = next((a for n, a in arrays.items() if "mask" in n.lower() and a.ndim == 2), None)
+    size = " × ".join(map(str, next(iter(arrays.values())).shape))
+    return size if mask is None else f"{size}, {np.mean(mask != 0):.0%} full"
 
 
 def _made(wish: Mapping[str, Any], inputs: Inputs | None) -> dict[str, Any]:
@@ -83,6 +94,7 @@ def _operators(model: Model) -> list[tuple[str, str]]:
 
 def _feeds(path: Path, wish: Mapping[str, Any], inputs: Inputs | None) -> Sequence[Feed]:
     from onnxfix.eval.inputs.feeds import make_feeds, required_inputs
+    from onnxfix.eval.inputs.graph_limits import positions
     from onnxfix.flows.inputs import feeds_of
     from onnxfix.nouns.model import Model
 
@@ -91,7 +103,7 @@ def _feeds(path: Path, wish: Mapping[str, Any], inputs: Inputs | None) -> Sequen
         folder = Path(wish["checkpoint"]) if wish["checkpoint"] else None
         held = feeds_of(inputs, path, checkpoint=folder, text=wish["text"], rows=ROWS * MOST_FEEDS)
         return held[:MOST_FEEDS]
-    length = wish["max_seq"] or LENGTH
+    length = min(wish["max_seq"] or LENGTH, positions(model) or LENGTH)
     shapes = {
         str(value.name): (ROWS, length)
         for value in required_inputs(model)
