@@ -14,7 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import Stream
@@ -43,7 +43,7 @@ class PackTokens:
         found = _found(editor.model)
         if found is not None and found[1].nodes:
             _pack(editor, *found)
-            weights = [constant_tensor(node.inputs[1]) for node in editor.model.graph if node.op_type in _PRODUCTS]
+            weights = [trace(node.inputs[1]) for node in editor.model.graph if node.op_type in _PRODUCTS]
             every = plural(sum(weight is not None for weight in weights), "product")
             editor.notes.append(f"{_products(found[1])} of {every} with weights computed of real tokens alone")
 

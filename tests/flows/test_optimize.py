@@ -131,7 +131,7 @@ def test_heads_stay_in_float_behind_packed_tokens(tmp_path: Path) -> None:
     """A token classifier's last linear, whose result is put back in its places, with zeros elsewhere."""
     rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) y0 = MatMul(z, classes) y = Add(y0, bias)")
     inner = np.random.default_rng(1).normal(0, 0.1, (24, 400))
-    more = {"classes": np.ones((24, 2)), "bias": np.ones(2), "up": inner, "down": inner.T}
+    more = {"classes": np.ones((24, 2)), "bias": np.ones(2), "up": inner, "down": inner.T[::-1]}
     model = encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence,2] y"), **more)
     done = onnxfix.optimize(model.save(tmp_path / "model.onnx"), int8="dynamic", max_error=0.5)
     assert done.linears() == ("0 of 7", "6 of 7") and done.output is not None
