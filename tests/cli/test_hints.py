@@ -42,7 +42,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("diagnos", "no command is called 'diagnos'; did you mean 'onnxfix diagnose'?"),
         ("Repair model.onnx", "did you mean 'onnxfix repair'?"),
         ("model.onnx", "did you mean 'onnxfix diagnose model.onnx'?"),
-        ("frobnicate", "there are export, diagnose, repair, extract, bench, explain, demo"),
+        ("frobnicate", "there are export, diagnose, repair, optimize, extract, bench, explain, demo"),
         ("diagnose model.onnx --target gpu", "'gpu' is no target; did you mean cuda? There are cuda, cpu, tensorrt"),
         ("repair --target TRT", "did you mean tensorrt?"),
         ("repair --target CUDAExecutionProvider", "did you mean cuda?"),
