@@ -23,6 +23,9 @@ STRANGE = {
         "k = other.Transpose<value = float[3,2] {1, 2, 3, 4, 5, 6}>() y = MatMul(h, k) }"
     ),
     "a product of a number": "g (float x, float[3,4] y0) => (float[m] y) { y = MatMul(x, y0) }",
+    "an attribute of another type in another domain": (
+        "g (float[b,3] x) => (float[b,4] y) { y = other.Gemm<transB = [1, 0]>(x, w) }"
+    ),
     "an Einsum without an equation": "g (float[2,3] x) => (float[m,n] y) { y = Einsum(x) }",
     "a function that calls itself and is called by nobody": FUNCTION,
     "a packed weight of another domain that states no size": (
@@ -41,7 +44,7 @@ STRANGE = {
 @pytest.mark.parametrize("kind", STRANGE)
 def test_it_is_told(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(graphs.proto(STRANGE[kind], W if "(x, t)" in STRANGE[kind] else None), path)
+    onnx.save(graphs.proto(STRANGE[kind], W if "w)" in STRANGE[kind] else None), path)
     for target in ("cpu", "cuda"):
         assert onnxfix.diagnose(path, target=target).model["path"]
     with pytest.raises(OnnxfixError):

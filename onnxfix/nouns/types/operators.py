@@ -37,9 +37,11 @@ def attribute(node: HasAttributes, name: str, default: Any) -> Any:
 
 
 def integer(node: HasAttributes, name: str, default: int) -> int:
-    """The value of an integer attribute. Raises TypeError for one that is none."""
+    """The value of an integer attribute; the default where the node has none of that type, as an operator of another
+    domain may have another of that name."""
     found = node.attributes.get(name)
-    return default if found is None or found.is_ref() else found.as_int()
+    known = found is not None and not found.is_ref() and found.type == ir.AttributeType.INT
+    return found.as_int() if found is not None and known else default
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
