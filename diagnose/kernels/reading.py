@@ -67,16 +67,19 @@ def _multi_head(read: Reader) -> Mapping[str, Any]:
     }
 
 
-def _attention(read: Reader) -> Mapping[str, Any]:
+def _projected(read: Reader) -> Mapping[str, Any]:
+    """Heads and their sizes, of operators that hold the weights of queries, keys and values."""
     heads = int(read.number("num_heads"))
-    width, sizes = read.fixed(1, -1), [int(n) for n in read.number("qkv_hidden_sizes", ())]
-    size = _share(sizes[0], heads) if sizes else _share(width, 3 * heads)
+    sizes = [int(n) for n in read.number("qkv_hidden_sizes", ())]
+    size = _share(sizes[0], heads) if sizes else _share(read.fixed(1, -1), 3 * heads)
+    value_size = _share(sizes[2], heads) if len(sizes) > 2 else size
+    return {"heads": heads, "key_heads": heads, "size": size, "value_size": value_size}
+
+
+def _attention(read: Reader) -> Mapping[str, Any]:
     queries = read.fixed(0, 1)
     return {
-        "heads": heads,
-        "key_heads": heads,
-        "size": size,
-        "value_size": _share(sizes[2], heads) if len(sizes) > 2 else size,
+        **_projected(read),
         "queries": queries,
         "keys": None if read.has(4) else queries,
         "square": not read.has(4),
@@ -137,15 +140,9 @@ def _packed_multi_head(read: Reader) -> Mapping[str, Any]:
 
 
 def _packed(read: Reader) -> Mapping[str, Any]:
-    heads = int(read.number("num_heads"))
-    sizes = [int(n) for n in read.number("qkv_hidden_sizes", ())]
-    size = _share(sizes[0], heads) if sizes else _share(read.fixed(1, -1), 3 * heads)
     queries = read.fixed(3, 1)
     return {
-        "heads": heads,
-        "key_heads": heads,
-        "size": size,
-        "value_size": _share(sizes[2], heads) if len(sizes) > 2 else size,
+        **_projected(read),
         "queries": queries,
         "keys": queries,
         "square": True,
