@@ -69,6 +69,7 @@ class Model:
             model.graph.sort()
         ir.external_data.set_base_dir(model.graph, source.parent or Path())
         for function in model.functions.values():
+            function.sort()  # bodies in it
             ir.external_data.set_base_dir(function.graph, source.parent or Path())
         external = external_data.check(tensors(model), source)
         external_data.share(model)

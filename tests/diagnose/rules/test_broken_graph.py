@@ -111,6 +111,13 @@ def unfolds(proto: onnx.ModelProto) -> None:
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "F0", "local"
 
 
+def out_of_order(proto: onnx.ModelProto, step: int = -1) -> None:
+    body = [helper.make_node("Neg", ["a"], ["b"]), helper.make_node("Exp", ["b"], ["c"])]
+    proto.functions.append(helper.make_function("local", "F", ["a"], ["c"], body[::step], proto.opset_import))
+    proto.opset_import.add(domain="local", version=1)
+    proto.graph.node[1].op_type, proto.graph.node[1].domain = "F", "local"
+
+
 def deep(proto: onnx.ModelProto) -> None:
     for depth in range(400):
         call = helper.make_node(f"F{depth + 1}" if depth < 399 else "Neg", ["a"], ["b"], domain="local")
@@ -143,6 +150,7 @@ BROKEN: dict[Callable[[onnx.ModelProto], None], str] = {
     calls_itself: "F b of the function F calls itself",
     unfolds: "unfold to 262,146 nodes",
     deep: "calls functions more than 100 deep",
+    out_of_order: "Exp c of the function F reads 'b', which stands behind it",
     in_a_body: "Neg o reads 'nowhere', which nothing makes",
 }
 
@@ -167,3 +175,16 @@ def test_a_wrong_function_that_nobody_calls_is_no_fault() -> None:
     model = looked(proto)
     assert not model.faults and not model.ir.functions
     np.testing.assert_array_equal(graphs.run(model, {"x": np.ones((2, 4), np.float32)})["y"], -np.ones((2, 4)))
+
+
+def test_functions_in_order_and_graphs_in_none_are_no_fault() -> None:
+    """ONNX Runtime loads both, and no function out of order."""
+    proto = graphs.proto(TEXT)
+    out_of_order(proto, step=1)
+    ordered = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(ordered[::-1])
+    model = looked(proto)
+    assert not model.faults
+    feed = {"x": np.ones((2, 4), np.float32)}
+    np.testing.assert_allclose(graphs.run(model, feed)["y"], np.full((2, 4), np.exp(1.0) - 1, np.float32), rtol=1e-6)

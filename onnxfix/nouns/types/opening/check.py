@@ -63,12 +63,29 @@ def _function(functions: Functions, function: Any) -> list[Fault]:
         if times > 1:
             found.append(Fault(Site(value=name), f"is twice an input of the function {function.name}"))
     found += walk.body(function.node, set(function.input), frozenset())
+    found = found or _unordered(function)
     made = {*function.input, *(name for node in function.node for name in node.output)}
     for name in function.output:
         if name not in made:
             found.append(Fault(Site(value=name), f"is an output of the function {function.name}, which nothing makes"))
     for given in function.attribute_proto:
         found += [Fault(Site(), f"the function {function.name} {clause}") for clause in nodes.attribute(given, None)]
+    return found
+
+
+def _unordered(function: Any) -> list[Fault]:
+    """Nodes that read what stands behind them. ONNX Runtime takes such graphs but no such functions: it infers the
+    types of a function's body from its first node to its last."""
+    known: set[str] = {*function.input}
+    made = {name for node in function.node for name in node.output}
+    found = []
+    for node in function.node:
+        late = next((name for name in _read(node) if name in made and name not in known), None)
+        if late is not None:
+            found.append(
+                Fault(site_of(node), f"of the function {function.name} reads '{late}', which stands behind it")
+            )
+        known.update(node.output)
     return found
 
 
