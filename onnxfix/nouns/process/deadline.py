@@ -58,6 +58,10 @@ class Deadline:
     begun: float = field(default_factory=time.monotonic)
     took: dict[str, float] = field(default_factory=dict)
     """Seconds of the stages before this one."""
+    whole: int = 0
+    """Blocks it is in that no exception may end half done."""
+    held: bool = False
+    """Whether the exception waits for the end of these."""
 
     def enter(self, stage: str) -> None:
         now = time.monotonic()
@@ -78,7 +82,9 @@ class Deadline:
     def interrupt(self) -> None:
         with self.lock:
             if self.open:
-                self.late = True
+                self.late, self.held = True, self.whole > 0
+                if self.held:
+                    return
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(_Late))
 
     def end(self) -> None:
@@ -130,6 +136,27 @@ def limited(job: str, timeout: float | None, nbytes: int, progress: Advance) -> 
                 time.sleep(1.0)
     except _Late:
         raise deadline.error() from None
+
+
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """A short block of this thread that ends before the exception of a late job comes: a folder made and not yet noted,
+    or a removal begun, would stay for ever."""
+    deadline = _CURRENT.get()
+    if deadline is None or deadline.thread != threading.get_ident():
+        yield
+        return
+    with deadline.lock:
+        deadline.whole += 1
+    try:
+        time.sleep(0)  # an exception that was sent before arrives at a call, so here
+        yield
+    finally:
+        with deadline.lock:
+            deadline.whole -= 1
+            due, deadline.held = deadline.held and not deadline.whole, deadline.held and deadline.whole > 0
+        if due:
+            raise _Late
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from onnxfix.nouns.errors import OnnxfixError, arg
 
+from .deadline import whole
+
 try:
     import fcntl
 except ImportError:  # no such locks on Windows: what is killed there leaves its folder
@@ -39,11 +41,12 @@ class Scratch:
         folder = Path(tempfile.gettempdir()) if beside is None else beside
         prefix = _PREFIX if beside is None else _HIDDEN
         _clear_once(folder, prefix)
-        locked = None
-        while locked is None:  # somebody who clears may have been faster than the lock
-            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
-            locked = _locked(self.path / _LOCK, make=True)
-        self._end = weakref.finalize(self, _remove, self.path, locked)
+        with whole():
+            locked = None
+            while locked is None:  # somebody who clears may have been faster than the lock
+                self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+                locked = _locked(self.path / _LOCK, make=True)
+            self._end = weakref.finalize(self, _remove, self.path, locked)
 
     def __enter__(self) -> Path:
         return self.path
@@ -53,7 +56,8 @@ class Scratch:
 
     def close(self) -> None:
         """Remove it; safe to call twice."""
-        self._end()
+        with whole():
+            self._end()
 
 
 @contextlib.contextmanager
