@@ -66,6 +66,15 @@ def sites(model: Model) -> Iterator[PackedAttention]:
             yield PackedAttention(node, query, key, value, taken[1], packing, mask)
 
 
+def of_whole_rows(model: Model) -> list[PackedAttention]:
+    """Those that see all that is real in their row, or all up to themselves."""
+    found = [(site, site.mask) for site in sites(model)]
+    return [
+        site for site, mask in found
+        if mask.band is None and mask.bias is None and mask.positions != "input" and mask.untried is None
+    ]  # fmt: skip
+
+
 def _others(node: ir.Node) -> list[ir.Value | None]:
     place = ADDED[node.op_type]
     return [value for index, value in enumerate(node.inputs) if index >= _OPERANDS and index != place]

@@ -30,8 +30,10 @@ def named(name: Name | None, wish: Wish) -> Wish:
             raise OnnxfixError(f"{arg('max_seq')} needs {arg('recipe')}", "add it, or leave both out")
         return wish
     parts = set(_PARTS[name])
-    if wish.precision != "fp32" or not wish.target.provider.is_host:
-        parts &= {"pack"}  # operators of attention in half precision are not verified on a CPU
+    if wish.flash and wish.precision != "fp32":
+        parts = set(_PARTS["fastest"]) if "pack" in parts else set()  # a mask of whole rows leaves the slow kernel
+    elif wish.precision != "fp32" or not wish.target.provider.is_host:
+        parts &= {"pack"}
     if not parts:
         raise OnnxfixError(
             f"{arg('recipe', name)} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}",
