@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import Sentence, arg
+from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.recipes import Wish
@@ -17,11 +17,11 @@ from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import interface, other_batches
-from .verification.check import Check
+from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.made_up import MadeUp
 from .verification.verdict import require, require_typed
 from .verification.verification import Verification
-from .verification.words import in_words, rough
+from .verification.words import in_figures, in_words, rough
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -94,6 +94,7 @@ class Job:
             done, comparison = corrections.within_aim(self.attempts, self.wish, done, held, aim)
             require(held, comparison, done.result)
             emulated = (comparison,)
+        graph = self._same_graph(done, held)
         done, measured = corrections.within_16_bits(self.attempts, done, held)
         done = corrections.told_of_source(origin, done, held)
         if own := held.not_a_number:
@@ -102,7 +103,7 @@ class Job:
         for comparison in comparisons:
             require(held, comparison, done.result)
         done = done.noted(*rough(comparisons, check))
-        words = in_words(comparisons, held) + (", against the source widened to fp32" if origin.halves else "")
+        words = in_words(comparisons, held) + graph + (", against the source widened to fp32" if origin.halves else "")
         error = self._error_of_other_batches(done, held)
         if error is None:
             return done, comparisons, words
@@ -110,6 +111,19 @@ class Job:
             self.wish = replace(self.wish, free_batch=False)
             return self.verified(limit, feeds, more)
         return done, comparisons, f"{words}; other batches row by row, error at most {error:.1e}"
+
+    def _same_graph(self, done: Attempt, held: Verification) -> str:
+        """What a graph that was written anew for a GPU errs by in fp32, in words. Raises OnnxfixError for another
+        function than the source's: rounding could hide one key too many."""
+        if not (held.check.half and done.wish.fuse):
+            return ""
+        comparison = held.in_fp32(self.attempts.in_fp32(done.wish))
+        if comparison.error > OF_THE_SAME_GRAPH:
+            raise OnnxfixError(
+                f"what was written anew is not the source: in fp32 it differs by {in_figures(comparison)}",
+                f"nothing was written; please report this, and leave out {arg('recipe')}",
+            )
+        return f"; the same graph in fp32 errs by at most {comparison.rel_l2:.1e}"
 
     def _error_of_other_batches(self, done: Attempt, held: Verification) -> float | None:
         axes = other_batches.freed(self.origin.model, done.result)

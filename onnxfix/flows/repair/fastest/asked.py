@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from .names import Name
 
 
-_LEFT = "attention and rotations stay as they are: what one operator makes of them on a GPU is not verified without one"
-
-
 def optimize(
     model: ModelLike,
     *,
@@ -47,8 +44,8 @@ def optimize(
 
     Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
     attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
-    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU, which gets packed tokens
-    alone. `int8` quantizes the linears as well, and keeps those in float that would bring the error beyond
+    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU. CUDA gets attention
+    in the forms that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. `int8` quantizes the linears as well, and keeps those in float that would bring the error beyond
     `max_error`. `max_seq` is the longest row that the model will get. With `measure` every recipe that is a part of
     `recipe` is timed on this machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers
     hold is kept. Outputs at tokens of padding are 0.
@@ -57,6 +54,7 @@ def optimize(
     """
     from onnxfix.nouns.target import Target
 
+    from .kernels import kernels_in_words
     from .measured import by_speed
 
     on = Target.resolve(target or "cpu").provider
@@ -94,8 +92,8 @@ def optimize(
                 raise
             failed.append(f"recipe {name} is faster and was left: {error.message}")
             continue
-        left = "" if on.is_host else _LEFT
-        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, left])))
+        taken = kernels_in_words(done.after) if on.flash else []
+        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, *taken])))
     raise AssertionError("the last recipe returns or raises")
 
 
