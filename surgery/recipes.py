@@ -21,6 +21,7 @@ from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
 from onnxfix.surgery.passes.correct_declared_shapes import CorrectDeclaredShapes
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
+from onnxfix.surgery.passes.drop_trivial_masks import DropTrivialMasks
 from onnxfix.surgery.passes.einsum_to_matmul import EinsumToMatMul
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
@@ -34,6 +35,7 @@ from onnxfix.surgery.passes.loop_global_attention import LoopGlobalAttention
 from onnxfix.surgery.passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
 from onnxfix.surgery.passes.pack_tokens import PackTokens
+from onnxfix.surgery.passes.pad_masked_keys import PadMaskedKeys
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
@@ -171,7 +173,7 @@ def _faster(wish: Wish) -> list[Pass]:
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
         lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", optional=True)
-        return [lengths, *steps, BandLocalAttention(), LeftAlignRows()]
+        return [lengths, *steps, BandLocalAttention(), LeftAlignRows(), DropTrivialMasks(), PadMaskedKeys()]
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
         steps += [LoopGlobalAttention()] if wish.rows and wish.target.provider.is_host else []

@@ -60,7 +60,7 @@ def _align(editor: Editor, site: PackedAttention, rows: LeftAligned) -> None:
     given: list[ir.Value | None] = []
     for before, value in zip(node.inputs[:3], (site.query, site.key, site.value), strict=True):
         aligned = write("Gather", [value, rows.places], "in_rows")
-        editor.declare_like(aligned, before, [None, None])
+        editor.declare_like(aligned, before, list(site.packing.mask.shape or (None, None)))
         given.append(aligned)
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     if site.mask.causal:
@@ -72,6 +72,7 @@ def _align(editor: Editor, site: PackedAttention, rows: LeftAligned) -> None:
     assert gather is not None and gather.inputs[0] is not None
     reshape = gather.inputs[0].producer()
     assert reshape is not None
-    row = write("Reshape", [attention, reshape.inputs[1]], "in_a_row")
+    shaped = {name: attribute.value for name, attribute in reshape.attributes.items()}
+    row = write(reshape.op_type, [attention, *reshape.inputs[1:]], "in_a_row", attributes=shaped)
     editor.replace_uses(site.result, write("Gather", [row, rows.taken], "of_tokens"))
     editor.remove_dead(gather)

@@ -143,11 +143,11 @@ def _entered(editor: Editor, places: _Places, value: ir.Value, found: Stream) ->
     return there.node("Unsqueeze", [taken, places.integers([0])], "as_one_row")
 
 
-def _declare(editor: Editor, value: ir.Value, kind: str | None, features: tuple[int, ...]) -> None:
+def _declare(editor: Editor, value: ir.Value, kind: str | None, sizes: list[int | ir.SymbolicDim | None]) -> None:
     """How wide tokens are, which nobody can tell where how many there are is a count."""
     if kind is not None:
         editor.set_type(value, kind)
-        editor.set_shape(value, [None, None, *features])
+        editor.set_shape(value, sizes)
 
 
 def _leave(
@@ -165,7 +165,7 @@ def _leave(
     if axes.merged:
         put = there.node("Reshape", [put, places.integers([-1, *features])], "in_a_row")
     else:
-        _declare(editor, put, types.get(value), features)
+        _declare(editor, put, types.get(value), [*(places.mask.shape or (None, None)), *features])
     elsewhere = [(node, index) for node, index in readers if node.op_type not in padding.ATTENTION]
     for node, index in readers:
         if node.op_type in padding.ATTENTION:

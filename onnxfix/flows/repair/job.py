@@ -123,7 +123,9 @@ class Job:
                 f"what was written anew is not the source: in fp32 it differs by {in_figures(comparison)}",
                 f"nothing was written; please report this, and leave out {arg('recipe')}",
             )
-        return f"; the same graph in fp32 errs by at most {comparison.rel_l2:.1e}"
+        return "; in fp32 the same graph " + (
+            "is identical" if comparison.identical else f"errs by at most {comparison.rel_l2:.1e}"
+        )
 
     def _error_of_other_batches(self, done: Attempt, held: Verification) -> float | None:
         axes = other_batches.freed(self.origin.model, done.result)

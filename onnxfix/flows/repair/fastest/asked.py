@@ -44,11 +44,12 @@ def optimize(
 
     Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
     attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
-    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU. CUDA gets attention
-    in the forms that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. `int8` quantizes the linears as well, and keeps those in float that would bring the error beyond
-    `max_error`. `max_seq` is the longest row that the model will get. With `measure` every recipe that is a part of
-    `recipe` is timed on this machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers
-    hold is kept. Outputs at tokens of padding are 0.
+    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU. CUDA gets attention in the forms
+    that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. `int8`
+    quantizes the linears as well, and keeps those in float that would bring the error beyond `max_error`. `max_seq` is
+    the longest row that the model will get. With `measure` every recipe that is a part of `recipe` is timed on this
+    machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at
+    tokens of padding are 0.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
