@@ -16,6 +16,7 @@ from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.packing.numbers import lowest
 from onnxfix.surgery.sites.attention import masked_keys
+from onnxfix.surgery.sites.attention.masked_keys import Tried
 
 MULTIPLE = 8
 MASK = 3
@@ -25,6 +26,7 @@ MASK = 3
 class Made:
     """What several attentions share: how many keys are added to so many, longer masks, and longer places."""
 
+    tried: Tried
     short: dict[ir.Value, ir.Value] = field(default_factory=dict)
     masks: dict[ir.Value, ir.Value] = field(default_factory=dict)
     places: dict[ir.Value, ir.Value] = field(default_factory=dict)
@@ -46,7 +48,7 @@ class PadMaskedKeys:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        types, made, count = infer(editor.model.ir), Made(), 0
+        types, made, count = infer(editor.model.ir), Made(Tried(editor.model.graph)), 0
         for node in masked_keys.unaligned(editor.model):
             hidden = lowest(types.get(node.inputs[MASK]))
             if hidden is None:
@@ -54,10 +56,9 @@ class PadMaskedKeys:
             write = Writer(editor, node.outputs[0].name or "attention", node)
             key, value, mask = node.inputs[1:4]
             assert key is not None and value is not None and mask is not None
-            short = _short(write, mask, made)
             if mask not in made.masks:
-                made.masks[mask] = _longer(write, mask, short, write.array("lowest", hidden), -1)
-            longer = [_longer_keys(write, each, short, hidden * 0, made) for each in (key, value)]
+                made.masks[mask] = _longer(write, mask, _short(write, key, made), write.array("lowest", hidden), -1)
+            longer = [_longer_keys(write, each, hidden * 0, made) for each in (key, value)]
             for place, each in enumerate((*longer, made.masks[mask]), 1):
                 editor.replace_input(node, place, each)
             for each in (key, value):
@@ -70,22 +71,29 @@ class PadMaskedKeys:
         return float(len(masked_keys.unaligned(model)))
 
 
-def _short(write: Writer, mask: ir.Value, made: Made) -> ir.Value:
+def _short(write: Writer, value: ir.Value, made: Made) -> ir.Value:
     """[1], on the host: how many keys are missing."""
-    if mask not in made.short:
-        keys = write("Shape", [mask], "keys", attributes={"start": -1})
+    counted = _places(value, made) or value
+    if counted not in made.short:
+        keys = write("Shape", [counted], "keys", attributes={"start": 1, "end": 2})
         less = write("Sub", [write.integers("none", [0]), keys], "below")
-        made.short[mask] = write("Mod", [less, write.integers("multiple", [MULTIPLE])], "short")
-    return made.short[mask]
+        made.short[counted] = write("Mod", [less, write.integers("multiple", [MULTIPLE])], "short")
+    return made.short[counted]
 
 
-def _longer_keys(
-    write: Writer, value: ir.Value, short: ir.Value, nothing: np.ndarray[Any, Any], made: Made
-) -> ir.Value:
-    """Where tokens are put in places, more places: the first token of the stream stands there, too."""
+def _places(value: ir.Value, made: Made) -> ir.Value | None:
+    """[batch, keys], which tokens are gathered to be keys; None for keys that are made otherwise."""
     node = value.producer()
-    places = node.inputs[1] if node is not None and node.op_type == "Gather" and len(value.uses()) == 1 else None
-    if node is None or places is None or not is_standard(node) or integer(node, "axis", 0) or places.is_initializer():
+    if node is None or node.op_type != "Gather" or not is_standard(node) or integer(node, "axis", 0):
+        return None
+    places = node.inputs[1]
+    return places if places is not None and made.tried.rank(places) == 2 else None
+
+
+def _longer_keys(write: Writer, value: ir.Value, nothing: np.ndarray[Any, Any], made: Made) -> ir.Value:
+    """Where tokens are put in places, more places: the first token of the stream stands there, too."""
+    short, places, node = _short(write, value, made), _places(value, made), value.producer()
+    if places is None or node is None:
         return _longer(write, value, short, write.array("nothing", nothing), 1)
     if places not in made.places:
         made.places[places] = _longer(write, places, short, write.integers("first_token", 0), -1)

@@ -29,6 +29,10 @@ class Tried:
         sizes = [None if value is None else _size(walk, value, axis) for walk in self._probes]
         return all(size is not None and size % of == 0 for size in sizes)
 
+    def rank(self, value: ir.Value) -> int | None:
+        shape = self._probes[0].shapes.get(value)
+        return None if shape is None else len(shape)
+
 
 def _size(walk: Probe, value: ir.Value, axis: int) -> int | None:
     """Of an axis; those of what is gathered from rows whose number nothing tells are those of the indices."""
