@@ -35,13 +35,19 @@ class Tried:
 
 
 def _size(walk: Probe, value: ir.Value, axis: int) -> int | None:
-    """Of an axis; those of what is gathered from rows whose number nothing tells are those of the indices."""
-    shape = walk.shapes.get(value)
+    """Of an axis; those of what is gathered from rows whose number nothing tells are those of the indices, or
+    as the file declares them."""
+    shape: tuple[int | None, ...] | None = walk.shapes.get(value)
     node = value.producer()
     gathered = node is not None and node.op_type == "Gather" and is_standard(node) and integer(node, "axis", 0) == 0
     if shape is None and node is not None and gathered and (indices := node.inputs[1]) is not None:
         shape = walk.shapes.get(indices)
-    return int(shape[axis]) if shape is not None and len(shape) > axis else None
+    shape = shape if shape is not None else _declared(value)
+    return int(shape[axis]) if shape is not None and len(shape) > axis and shape[axis] is not None else None
+
+
+def _declared(value: ir.Value) -> tuple[int | None, ...] | None:
+    return None if value.shape is None else tuple(size if isinstance(size, int) else None for size in value.shape)
 
 
 def unaligned(model: Model) -> list[ir.Node]:
