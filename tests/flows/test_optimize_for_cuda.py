@@ -112,8 +112,9 @@ def test_what_is_said_of_kernels(optimized: tuple[Repaired, str]) -> None:
     said = kernels_in_words(done.after)
     assert set(said) <= set(done.outcome.notes) and len(said) <= 2
     flash = any(Kernel.FLASH in [taken.kernel for taken in each.choices[80].taken] for each in done.after.attentions)
-    assert flash == any("flash on sm 80" in line for line in said)
-    assert ("unfused on sm 75" in " ".join(said)) == (precision == "bf16")
+    assert flash == any("on sm 80 to 89 flash" in line or "on sm 80 to 120 flash" in line for line in said)
+    assert ("on sm 75 unfused" in " ".join(said)) == (precision == "bf16")
+    assert not any("needs sm" in line for line in said), "the GPU is said"
 
 
 def test_a_graph_that_is_not_the_source_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

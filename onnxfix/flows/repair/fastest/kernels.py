@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.runtime.attention_kernels import AttentionKernels, KernelChoice
@@ -20,21 +21,27 @@ def kernels_in_words(report: Report) -> list[str]:
 def _which(found: Sequence[AttentionKernels]) -> str:
     first = found[0]
     kind = f" in {first.element}" if first.element else ""
-    return f"{plural(len(found), 'attention')}{kind} on CUDA, {first.site} {'first' if len(found) > 1 else 'alone'}"
+    where = first.site.scope or str(first.site)
+    return f"{plural(len(found), 'attention')}{kind} on CUDA, {where}{' first' if len(found) > 1 else ''}"
 
 
 def _said(choices: Mapping[int, KernelChoice]) -> tuple[str, ...]:
-    """`flash from sm 80 on, memory-efficient before: …`: architectures that choose alike, newest last."""
-    runs: list[tuple[list[int], KernelChoice]] = []
+    """`memory-efficient on sm 75`, `flash on sm 80 to 89`: architectures that choose alike, the newest last."""
+    runs: list[tuple[list[int], str]] = []
     for sm, choice in sorted(choices.items()):
-        if runs and (runs[-1][1].words(), runs[-1][1].why_not()) == (choice.words(), choice.why_not()):
+        said = _in_words(choice)
+        if runs and runs[-1][1] == said:
             runs[-1][0].append(sm)
         else:
-            runs.append(([sm], choice))
-    return tuple(_of_architectures(sms, choice, len(runs)) for sms, choice in runs)
+            runs.append(([sm], said))
+    if len(runs) == 1:
+        return (runs[0][1],)
+    return tuple(f"on sm {sms[0]}{f' to {sms[-1]}' if len(sms) > 1 else ''} {said}" for sms, said in runs)
 
 
-def _of_architectures(sms: Sequence[int], choice: KernelChoice, runs: int) -> str:
-    where = "" if runs == 1 else f" on sm {sms[0]}" + (f" to {sms[-1]}" if len(sms) > 1 else "")
-    why = choice.why_not()
-    return f"{choice.words()}{where}" + (f" ({why})" if why else "")
+def _in_words(choice: KernelChoice) -> str:
+    """With what stands against faster kernels, but for the GPU, which is said beside it."""
+    refused = [(each, tuple(why for why in each.reasons if not why.startswith("needs sm "))) for each in choice.refused]
+    of_graph = tuple(replace(each, reasons=reasons) for each, reasons in refused if reasons)
+    why = replace(choice, refused=of_graph).why_not()
+    return f"{choice.words()}{f' ({why})' if why else ''}"
