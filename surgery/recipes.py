@@ -172,7 +172,7 @@ def _faster(wish: Wish) -> list[Pass]:
     steps += [PackTokens()] if wish.pack else []
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
-        lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", optional=True)
+        lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", for_attention=True)
         return [lengths, *steps, BandLocalAttention(), LeftAlignRows(), DropTrivialMasks(), PadMaskedKeys()]
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
