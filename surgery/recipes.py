@@ -164,7 +164,7 @@ def _faster(wish: Wish) -> list[Pass]:
     steps += [PackTokens()] if wish.pack else []
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
-        steps += [LoopGlobalAttention()] if wish.rows and wish.target.provider.is_host else []
+        steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
     return steps
 
 
@@ -182,7 +182,7 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
-    if wish.fuse and (wish.precision != "fp32" or not wish.target.provider.is_host):
+    if wish.fuse and (wish.precision != "fp32" or "fuse" not in wish.target.provider.faster):
         said = f"{arg('fuse_attention')} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}"
         raise OnnxfixError(said, "leave it out")
     if wish.pack and not wish.prepare:
