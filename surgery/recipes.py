@@ -176,7 +176,7 @@ def _faster(wish: Wish) -> list[Pass]:
         return [lengths, *steps, BandLocalAttention(), LeftAlignRows(), DropTrivialMasks(), PadMaskedKeys()]
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
-        steps += [LoopGlobalAttention()] if wish.rows and wish.target.provider.is_host else []
+        steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
     return steps
 
 
@@ -194,7 +194,8 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
-    if wish.fuse and (wish.precision != "fp32" or not wish.target.provider.is_host) and not (wish.flash and wish.pack):
+    fusable = wish.precision == "fp32" and "fuse" in wish.target.provider.faster
+    if wish.fuse and not fusable and not (wish.flash and wish.pack):
         said = f"{arg('fuse_attention')} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}"
         raise OnnxfixError(said, "leave it out")
     if wish.pack and not wish.prepare:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .names import Name
 
 
+_LEFT = "attention and rotations stay as they are: what one operator makes of them on a GPU is not verified without one"
+
+
 def optimize(
     model: ModelLike,
     *,
@@ -44,12 +47,12 @@ def optimize(
 
     Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
     attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
-    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU. CUDA gets attention in the forms
-    that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. `int8`
-    quantizes the linears as well, and keeps those in float that would bring the error beyond `max_error`. `max_seq` is
-    the longest row that the model will get. With `measure` every recipe that is a part of `recipe` is timed on this
-    machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at
-    tokens of padding are 0.
+    notes. `target` is cpu where not given, `precision` fp32 on a host and fp16 on a GPU. CUDA gets attention in the
+    forms that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. A result
+    for OpenVINO is run there as well, where it is installed. `int8` quantizes the linears as well, and keeps those in
+    float that would bring the error beyond `max_error`. `max_seq` is the longest row that the model will get. With
+    `measure` every recipe that is a part of `recipe` is timed on this machine, on `calibrate` or `feeds` where they are
+    given, and the fastest whose answers hold is kept. Outputs at tokens of padding are 0.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
@@ -59,7 +62,7 @@ def optimize(
     from .measured import by_speed
 
     on = Target.resolve(target or "cpu").provider
-    chosen = precision or ("fp32" if int8 or on.is_host else "fp16")
+    chosen = precision or ("fp16" if on.device and not int8 else "fp32")
     if chosen != "fp32" and on.is_host:
         raise OnnxfixError(
             f"{arg('precision', chosen)} is no faster on a CPU: ONNX Runtime computes it in fp32, or not at all",
@@ -93,8 +96,8 @@ def optimize(
                 raise
             failed.append(f"recipe {name} is faster and was left: {error.message}")
             continue
-        taken = kernels_in_words(done.after) if on.flash else []
-        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, *taken])))
+        told = kernels_in_words(done.after) if on.flash else [_LEFT] if on.device else []
+        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, *told])))
     raise AssertionError("the last recipe returns or raises")
 
 

@@ -32,8 +32,8 @@ def named(name: Name | None, wish: Wish) -> Wish:
     parts = set(_PARTS[name])
     if wish.flash and wish.precision != "fp32":
         parts = set(_PARTS["fastest"]) if "pack" in parts else set()  # a mask of whole rows leaves the slow kernel
-    elif wish.precision != "fp32" or not wish.target.provider.is_host:
-        parts &= {"pack"}
+    else:
+        parts &= wish.target.provider.faster if wish.precision == "fp32" else {"pack"}
     if not parts:
         raise OnnxfixError(
             f"{arg('recipe', name)} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}",

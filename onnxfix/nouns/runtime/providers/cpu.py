@@ -12,5 +12,6 @@ PROVIDER = Provider(
     colours=("#e08e0b", "#f2a93b"),
     tabled=True,
     fuses_pairs=True,
+    faster=frozenset({"fuse", "pack", "bands", "rows"}),
     array_device="cpu",
 )
