@@ -43,7 +43,8 @@ def _size(walk: Probe, value: ir.Value, axis: int) -> int | None:
     if shape is None and node is not None and gathered and (indices := node.inputs[1]) is not None:
         shape = walk.shapes.get(indices)
     shape = shape if shape is not None else _declared(value)
-    return int(shape[axis]) if shape is not None and len(shape) > axis and shape[axis] is not None else None
+    size = shape[axis] if shape is not None and len(shape) > axis else None
+    return None if size is None else int(size)
 
 
 def _declared(value: ir.Value) -> tuple[int | None, ...] | None:
