@@ -13,9 +13,7 @@ import onnxfix
 from onnxfix.nouns.runtime.attention_kernels import SLOW, Kernel
 
 
-@pytest.mark.parametrize(
-    ("exporter", "precision"), [("legacy", "fp16"), ("dynamo", "fp16"), ("unoptimized", "fp16"), ("dynamo", "bf16")]
-)
+@pytest.mark.parametrize(("exporter", "precision"), [("legacy", "fp16"), ("unoptimized", "fp16"), ("dynamo", "bf16")])
 def test_flash_for_whole_rows_and_blocks_for_bands(
     exports: dict[str, Path], oracle: Oracle, tmp_path: Path, exporter: str, precision: Literal["fp16", "bf16"]
 ) -> None:
