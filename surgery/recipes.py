@@ -41,6 +41,7 @@ from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
 from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
+from onnxfix.surgery.passes.split_packed_products import SplitPackedProducts
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
 from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
 from onnxfix.surgery.passes.take_weights_out_of_inputs import TakeWeightsOutOfInputs
@@ -154,6 +155,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
     # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
+    steps += [SplitPackedProducts()] if wish.fuse and wish.int8 == "dynamic" else []
     steps += _faster(wish)  # before scales are measured: padding has none then
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
