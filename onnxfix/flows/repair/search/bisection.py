@@ -52,16 +52,9 @@ class Search:
 
         Raises OnnxfixError when even all nodes kept miss the limit.
         """
-        everything = frozenset(range(len(layers)))
         if self._ok(frozenset()):
             return self._found(frozenset())
-        if not self._ok(everything):
-            least = self.error(everything)
-            other = f"it is not made by precision: see what {arg('precision', 'fp32')} alone errs by, or report it"
-            raise OnnxfixError(
-                f"with every node in fp32 the error is still {least:.1e} (limit {self.limit:g})",
-                f"raise {arg('max_error')}" if least <= NO_PRECISION else other,
-            )
+        self._require_within(frozenset(range(len(layers))))
         stretches = _stretches(layers)
         needed = self._needed(stretches, frozenset())
         kept = frozenset().union(*(stretches[i] for i in needed))
@@ -71,6 +64,30 @@ class Search:
                 singles = [frozenset({node}) for node in sorted(stretches[i])]
                 kept = rest.union(*(singles[k] for k in self._needed(singles, rest)))
         return self._found(kept)
+
+    def shortest(self, count: int) -> Found:
+        """The fewest of nodes in the order in which they are to be kept. Errors that many make are a sum of squares, of
+        which no search finds a few: this takes as many runs as the count has bits, and some where it is not monotone.
+
+        Raises OnnxfixError as `run`.
+        """
+        if self._ok(frozenset()):
+            return self._found(frozenset())
+        self._require_within(frozenset(range(count)))
+        kept = _least(count, lambda n: self._ok(frozenset(range(n))))
+        while self.error(frozenset(range(kept))) > self.limit:
+            kept += 1
+        return self._found(frozenset(range(kept)))
+
+    def _require_within(self, everything: Kept) -> None:
+        if self._ok(everything):
+            return
+        least = self.error(everything)
+        other = f"it is not made by precision: see what {arg('precision', 'fp32')} alone errs by, or report it"
+        raise OnnxfixError(
+            f"with every node in fp32 the error is still {least:.1e} (limit {self.limit:g})",
+            f"raise {arg('max_error')}" if least <= NO_PRECISION else other,
+        )
 
     def error(self, kept: Kept) -> float:
         """The measured error of a set; infinite for NaN."""
