@@ -97,7 +97,7 @@ def test_in_a_terminal(path: Path) -> None:
     done = typed("optimize", path.name, "--max-seq", "64", cwd=path.parent)
     assert done.returncode == 0, done.stderr
     assert "12 of 12 products with weights computed of real tokens alone" in done.stdout
-    written = Model.open(path.with_name("model.fp32.onnx"))
+    written = Model.open(path.with_name("model.fastest.onnx"))
     feed = {"input_ids": np.ones((2, 5), np.int64), "attention_mask": np.array([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])}
     assert not graphs.run(written, feed)["y"][1, 1:].any()
 

@@ -51,7 +51,8 @@ class Provider:
     flat_blocks: bool = False
     """Whether its lookups take the flat index over the block size as the block, and 0 for a missing zero point."""
     refuses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Schemes of `--int8` that do not run on it: why, after `--int8 SCHEME does not run `, and what to do."""
+    """Schemes of `--int8` and precisions that do not run on it: why, after `--int8 SCHEME does not run `, and what to
+    do."""
     symmetric: bool = False
     """Whether its integers have no zero point."""
     blocks_by: str = ""

@@ -185,6 +185,7 @@ class Verification:
             how=how,
             valid_only=self.check.half or not self.check.padding,
             mean=self.check.kind.startswith("int"),
+            masks=self.check.half,
         )
         candidate.close()
         if reference is not self.reference:
