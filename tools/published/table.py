@@ -20,7 +20,7 @@ of {deadline:g} s. `declined` is one line that says why, with nothing written. A
 some that the source runs on. `unchecked` is written, and did not run on this CPU or on inputs of ours. `bench` is left
 out: it needs data, which the packages do not carry.
 
-What `optimize` or `--int8` makes of a model of texts is held against its source on 48 real ones, in batches that are
+What is made of a model of texts, but for fp32, is held against its source on 48 real ones, in batches that are
 padded at the right and at the left: by the least cosine of a text's outputs (at least {cosine:g}) or by the share of
 tokens that get the same label (at least {labels:g}). Checkpoints are exported by `onnxfix export` first;
 `*.float.onnx` is a model of static integers with these taken out.

@@ -65,19 +65,35 @@ class Search:
                 kept = rest.union(*(singles[k] for k in self._needed(singles, rest)))
         return self._found(kept)
 
-    def shortest(self, count: int) -> Found:
+    def shortest(self, count: int, guess: int = 1) -> Found:
         """The fewest of nodes in the order in which they are to be kept. Errors that many make are a sum of squares, of
-        which no search finds a few: this takes as many runs as the count has bits, and some where it is not monotone.
+        which no search finds a few: this takes few runs around a `guess` that is near, and twice as many as the count
+        has bits where it is not; some more where the error is not monotone.
 
         Raises OnnxfixError as `run`.
         """
         if self._ok(frozenset()):
             return self._found(frozenset())
-        self._require_within(frozenset(range(count)))
-        kept = _least(count, lambda n: self._ok(frozenset(range(n))))
+        low, high = self._bounds(count, min(max(guess, 1), count))
+        kept = low + _least(high - low, lambda n: self._ok(frozenset(range(low + n))))
         while self.error(frozenset(range(kept))) > self.limit:
             kept += 1
         return self._found(frozenset(range(kept)))
+
+    def _bounds(self, count: int, guess: int) -> tuple[int, int]:
+        """Two numbers of nodes, of which the second suffice and the first do not, in steps that double."""
+        within, step = self._ok(frozenset(range(guess))), 1
+        low, high = (0, guess) if within else (guess, count)
+        at = guess - 1 if within else guess + 1
+        while 0 < at < count:
+            if self._ok(frozenset(range(at))) != within:
+                return (at, high) if within else (low, at)
+            low, high = (low, at) if within else (at, high)
+            step *= 2
+            at = at - step if within else at + step
+        if not within:
+            self._require_within(frozenset(range(count)))
+        return low, high
 
     def _require_within(self, everything: Kept) -> None:
         if self._ok(everything):

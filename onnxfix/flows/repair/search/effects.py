@@ -34,11 +34,20 @@ _GATES = "gates of layers in 8 bits"
 _LEAST = 1e-30
 
 
-def ranked(model: Model, nodes: Sequence[ir.Node], feeds: Sequence[Feed], scheme: str, levels: int) -> list[ir.Node]:
-    """Linears by their effect on the outputs, the largest first. `levels`: integers on each side of zero that a weight
-    may have; activations are rounded too but where the `scheme` is weight-only."""
-    effects = _effects(model, nodes, _smallest(feeds), scheme != "weight-only", levels)
-    return sorted(nodes, key=lambda node: -effects.get(label(node), 0.0))
+def ranked(
+    model: Model, nodes: Sequence[ir.Node], feeds: Sequence[Feed], scheme: str, levels: int
+) -> dict[ir.Node, float]:
+    """Linears and their effects on the outputs, the largest first, 0.0 for an unknown one. `levels`: integers on each
+    side of zero that a weight may have; activations are rounded too but where the `scheme` is weight-only."""
+    found = _effects(model, nodes, _smallest(feeds), scheme != "weight-only", levels)
+    effects = {node: found.get(label(node), 0.0) for node in nodes}
+    return dict(sorted(effects.items(), key=lambda pair: -pair[1]))
+
+
+def left(effects: Sequence[float], limit: float) -> int:
+    """How many of the first have to go until the rest make no more than a limit together, as noise adds up."""
+    rest = np.sqrt(np.cumsum(np.square(effects[::-1]))[::-1])
+    return int(np.count_nonzero(rest > limit))
 
 
 def _smallest(feeds: Sequence[Feed]) -> list[Feed]:
@@ -65,7 +74,7 @@ def _effects(
             plain = [_run(runner, feed, len(gated)) for feed in feeds]
             for index, name in enumerate(gated):
                 pairs = zip(plain, (_run(runner, feed, len(gated), index) for feed in feeds), strict=True)
-                found[name] = float(np.sqrt(sum(_error(one, other) ** 2 for one, other in pairs)))
+                found[name] = float(np.sqrt(np.mean([_error(one, other) ** 2 for one, other in pairs])))
                 if time.monotonic() - begun > MOST_S:
                     break
             runner.close()

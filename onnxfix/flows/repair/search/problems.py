@@ -38,6 +38,10 @@ class Problem(Protocol):
     @property
     def groups(self) -> Sequence[str]: ...
 
+    def guess(self, limit: float) -> int:
+        """How many of the first may be enough; nothing depends on it but the time."""
+        ...
+
     def measured(self, kept: frozenset[int]) -> Comparison:
         """The model converted with these nodes kept, against its source."""
         ...
@@ -52,6 +56,9 @@ class HalfProblem:
         plan = half_plan.plan(self.base, types, wish.target, HALVES[wish.precision], wish.half)
         self.nodes = [n for n in self.base.nodes() if label(n) and touches_float(n, types) and n not in plan.keep]
         self.groups = [layer_of(scope_of(node)) for node in self.nodes]
+
+    def guess(self, limit: float) -> int:
+        return 1
 
     def measured(self, kept: frozenset[int]) -> Comparison:
         made = self.base.clone()
@@ -73,7 +80,11 @@ class Int8Problem:
         self.wish, self.held, self.model = wish, held, model
         found = [linear.node for linear in Selection(heads=wish.heads).of(linears.find(model), model)]
         levels = 2 ** (wish.bits - 1 - wish.reduce_range) - 1
-        self.nodes = effects.ranked(model, found, (*held.feeds, *held.draws), wish.int8, levels)
+        self.effects = effects.ranked(model, found, (*held.feeds, *held.draws), wish.int8, levels)
+        self.nodes = list(self.effects)
+
+    def guess(self, limit: float) -> int:
+        return effects.left(list(self.effects.values()), limit)
 
     def measured(self, kept: frozenset[int]) -> Comparison:
         made, _ = recipe(_keeping(self, kept), self.model).apply(self.model)
