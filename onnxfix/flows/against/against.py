@@ -77,17 +77,6 @@ def against(
     return Against(str(reference.path), len(taken), error, error_without, (*explained, *layers[len(noisy) :]))
 
 
-def noisiest(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> list[str]:
-    """Labels of the reference's linears by what each loses itself, the most first; without those that are not found."""
-    names = _shared(reference, quantized)
-    watched = _behind_rounding(quantized, names)
-    clips = absorbed.ranges(reference, quantized)
-    found = _spreads(reference, quantized, list(feeds)[:FEEDS], watched, clips, isolated=True)
-    ours = _by_landing(reference, names)
-    worst = sorted(found, key=_snr)
-    return [label(ours[x.site.value].node) for x in worst if x.site.value in ours]
-
-
 def _spreads(
     reference: Model,
     candidate: Model,
