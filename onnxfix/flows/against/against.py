@@ -12,7 +12,6 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.layer_noise import NOTHING_DB, Against, LayerNoise, NoiseCause, decibels
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.site import label
 from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
