@@ -123,9 +123,11 @@ def _gate(node: ir.Node, gates: ir.Value, index: int, activations: bool, levels:
     add = Insertion(node, "in_8_bits")
     x, weight = node.inputs[:2]
     axis = -1 if integer(node, "transB", 0) else -2
-    axes = {} if opset >= _AXES_AS_INPUT else {"axes": [axis]}
     size = add.node("Abs", weight)
-    reach = add.node("ReduceMax", size, *([add.integers(axis)] if not axes else []), keepdims=1, **axes)
+    if opset >= _AXES_AS_INPUT:
+        reach = add.node("ReduceMax", size, add.integers(axis), keepdims=1)
+    else:
+        reach = add.node("ReduceMax", size, axes=[axis], keepdims=1)
     step = add.node("Max", add.node("Div", reach, add.constant(np.array(levels, np.float32), "levels")),
                     add.constant(np.array(_LEAST, np.float32), "least"))  # fmt: skip
     rounded = add.node("Mul", add.node("Round", add.node("Div", weight, step)), step)
