@@ -38,6 +38,7 @@ from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
 from onnxfix.surgery.passes.raise_opset import RaiseOpset
 from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
+from onnxfix.surgery.passes.split_packed_products import SplitPackedProducts
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
 from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
 from onnxfix.surgery.passes.take_weights_out_of_inputs import TakeWeightsOutOfInputs
@@ -146,6 +147,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
     # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
+    steps += [SplitPackedProducts()] if wish.fuse and wish.int8 == "dynamic" else []
     steps += _faster(wish)  # before scales are measured: padding has none then
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]
@@ -164,7 +166,7 @@ def _faster(wish: Wish) -> list[Pass]:
     steps += [PackTokens()] if wish.pack else []
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
-        steps += [LoopGlobalAttention()] if wish.rows and wish.target.provider.is_host else []
+        steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
     return steps
 
 
@@ -182,7 +184,7 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
-    if wish.fuse and (wish.precision != "fp32" or not wish.target.provider.is_host):
+    if wish.fuse and (wish.precision != "fp32" or "fuse" not in wish.target.provider.faster):
         said = f"{arg('fuse_attention')} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}"
         raise OnnxfixError(said, "leave it out")
     if wish.pack and not wish.prepare:

@@ -24,7 +24,7 @@ FIGURES = (
 """Title, field of a row and format."""
 SHARES = {"scope": "torch module", "op_type": "operator", "provider": "provider"}
 """What the time of a profile is divided by, and what that is called."""
-BEFORE, AFTER = "before", "after onnxfix repair"
+BEFORE, AFTER = "before", "after onnxfix"
 USUAL = "padded"
 """The way of batching that nobody has to ask for: where no row is of another, none says it."""
 WAYS = {USUAL: "as padded by the tokenizer, in data order", "sorted": "the same rows sorted by length"}
@@ -215,7 +215,7 @@ def _style(row: Entry, document: Document) -> str:
 
 
 def _groups(document: Document) -> list[str]:
-    """What each row stands under: its way of batching where there are several; else before and after onnxfix repair,
+    """What each row stands under: its way of batching where there are several; else before and after onnxfix,
     where there are both, one behind the other."""
     rows = document["rows"]
     if batchings(document):

@@ -27,8 +27,8 @@ NAMED, SEED, REPAIRED = "named", "seed", "repaired"
 
 @dataclass(frozen=True)
 class SweepRow:
-    """The torch module, or a file made of an `export`: by onnxfix repair with `options` (keywords), by a converter
-    `alone`, or as it is. The option PROVIDER is that of the bench.
+    """The torch module, or a file made of an `export`: by onnxfix repair, or another `verb`, with `options` (keywords),
+    by a converter `alone`, or as it is. The option PROVIDER is that of the bench.
     """
 
     name: str
@@ -36,6 +36,7 @@ class SweepRow:
     export: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     alone: str = ""
+    verb: str = "repair"
     calibrated: bool = False
     sweeps: tuple[str, ...] = ()
 

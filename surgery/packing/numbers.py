@@ -11,13 +11,14 @@ from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.attention.masks.mask import Positions
 from onnxfix.surgery.sites.tokens.packed_attention import Packing
 
-ROW = 2**32  # between two rows: no distance within one is as large
-ALONE = 2**60  # of the token at the end, which is none
-NOBODY = -(2**60)  # of keys in front of the first and behind the last
+# Within 32 bits, to which OpenVINO cuts int64 (2026.4): distances of up to 3,500 rows are told apart there.
+ROW = 2**20  # between two rows: no row is as long
+ALONE = -(2**29)  # of the token at the end, which is none
+NOBODY = -(2**30)  # of keys in front of the first and behind the last
 
 
 def write_numbers(write: Writer, packing: Packing, positions: Positions) -> ir.Value:
-    """int64 [count]: row · 2³² + position of each token, counted on the axis or among tokens that are not padding."""
+    """int64 [count]: row · 2²⁰ + position of each token, counted on the axis or among tokens that are not padding."""
     tokens = packing.tokens
     none = write("Mul", [tokens, write.integers("packing_constant", 0)], "no_tokens")
     every = write("Add", [none, write.integers("packing_constant", 1)], "every_token")

@@ -125,7 +125,8 @@ def _table(write: Writer, turns: Rotation, made: Made, *, sine: bool) -> ir.Valu
         half = write.editor.new_node(
             "Split", [angles], write.like, attributes={"axis": -1, **parts}, outputs=outputs
         ).outputs[0]  # fmt: skip
-    table = write("Flatten", [half], f"{name}_table", attributes={"axis": -1})
+    # by its number, not Flatten: OpenVINO takes no RotaryEmbedding whose width it cannot see (2026.4)
+    table = write("Reshape", [half, write.integers("table_size", [-1, turns.width // 2])], f"{name}_table")
     made.tables[key] = write("Neg", [table], f"{name}_negative") if negated else table
     return made.tables[key]
 

@@ -156,3 +156,28 @@ def test_a_source_that_lost_its_end_is_an_error_and_not_zeros(tmp_path: Path) ->
         file.truncate(PIECE)
     with pytest.raises(OSError, match="ends before the weight does"):
         write(opened.ir, tmp_path / "m.onnx", None)
+
+
+@pytest.mark.parametrize("data_name", [None, "m.data"])
+def test_fields_stand_in_the_order_of_their_numbers(data_name: str | None, tmp_path: Path) -> None:
+    """OpenVINO's reader takes no file whose second operator set stands in front of the graph."""
+    model = graphs.model(TEXT, {"large": np.ones((257, 129), np.float32)})
+    model.ir.opset_imports["com.microsoft"] = 1
+    write(model.ir, tmp_path / "m.onnx", data_name)
+    numbers, at, content = [], 0, (tmp_path / "m.onnx").read_bytes()
+    while at < len(content):
+        key, at = varint(content, at)
+        length, at = varint(content, at)
+        at += length if key & 7 == 2 else 0
+        numbers.append(key >> 3)
+    assert numbers == sorted(numbers) and numbers.count(8) == 2
+
+
+def varint(content: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte, at = content[at], at + 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7

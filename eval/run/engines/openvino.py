@@ -32,6 +32,15 @@ class Openvino(Engine):
             SweepRow("openvino fp32 (legacy)", cls(), "legacy"),
             SweepRow("openvino bf16 (legacy)", cls("bf16"), "legacy"),
             SweepRow("openvino int8 (legacy, static)", cls(), "legacy", {"int8": "static"}, calibrated=True),
+            SweepRow("openvino fp32 fastest (dynamo)", cls(), "dynamo", {"target": "openvino"}, verb="optimize"),
+            SweepRow(
+                "openvino int8 static, fastest (dynamo)",
+                cls(),
+                "dynamo",
+                {"int8": "static", "target": "openvino"},
+                verb="optimize",
+                calibrated=True,
+            ),
         )
 
     def load(self, source: Source, *, provider: str, threads: int, name: str) -> Loaded:

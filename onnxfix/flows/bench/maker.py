@@ -10,7 +10,8 @@ from onnxfix.nouns.errors import OnnxfixError, one_line
 
 
 def answer(request: tuple[str, Path, dict[str, Any]]) -> None:
-    """`export` or `repair` of a source with keywords, or another's converter by its name in surgery.engines.
+    """`export`, `repair` or `optimize` of a source with keywords, or another's converter by its name in
+    surgery.engines.
 
     Raises OnnxfixError.
     """
@@ -25,6 +26,10 @@ def answer(request: tuple[str, Path, dict[str, Any]]) -> None:
             from onnxfix.flows.repair.asked import repair
 
             repair(source, **options)
+        elif verb == "optimize":
+            from onnxfix.flows.repair.fastest.asked import optimize
+
+            optimize(source, **options)
         else:
             from onnxfix.surgery import engines
 

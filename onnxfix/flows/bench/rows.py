@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 EXPORTERS = {"legacy": "legacy", "dynamo": "dynamo", "unoptimized": "dynamo, no optimizer"}
 SWEEPS = {
     SEED: "torch, and the five conversions of the report that gave up on ONNX, as they were made there",
-    REPAIRED: "torch, and what onnxfix repair makes of each export",
+    REPAIRED: "torch, and what onnxfix repair and onnxfix optimize make of each export",
     "all": "every row",
 }
 
 
 def _file(name: str, export: str, options: Options | None = None, **more: Any) -> SweepRow:
     return SweepRow(name, OnnxRuntime(), export, options or {}, **more)
+
+
+def _fastest(name: str, export: str, options: Options, **more: Any) -> SweepRow:
+    return SweepRow(name, OnnxRuntime(), export, options, verb="optimize", **more)
 
 
 def _repaired() -> list[SweepRow]:
@@ -42,6 +46,9 @@ def _repaired() -> list[SweepRow]:
             _file(f"onnx-int8 dynamic ({export})", export, {"int8": "dynamic"}, sweeps=both),
             _file(f"onnx-int8 static ({export})", export, {"int8": "static"}, calibrated=True),
             _file(f"onnx-int8 weight-only ({export})", export, weights, sweeps=both),
+            _fastest(f"onnx-fp32 fastest ({export})", export, {"precision": "fp32", "target": "PROVIDER"}, sweeps=both),
+            _fastest(f"onnx-int8 dynamic, fastest ({export})", export, {"int8": "dynamic"}, sweeps=both),
+            _fastest(f"onnx-int8 static, fastest ({export})", export, {"int8": "static"}, calibrated=True),
         ]
     rows += [
         _file("onnx-int8 dynamic, fused (dynamo)", "dynamo", {"int8": "dynamic", "fuse_attention": True}),
@@ -126,7 +133,8 @@ def _file_variant(row: SweepRow, shop: Workshop, provider: str, calibration: Cal
 
     options = {name: provider if value == "PROVIDER" else value for name, value in row.options.items()}
     # what it is made by, so that rows of one file share it
-    name = "-".join(part.strip("-").replace(" ", "-").lower() for part in (row.alone, *words(options)) if part)
+    verb = "" if row.verb == "repair" else row.verb
+    name = "-".join(part.strip("-").replace(" ", "-").lower() for part in (row.alone, verb, *words(options)) if part)
     file = f"{row.export}.{name}" if name else row.export
     try:
         made = _made(row, shop, file, options, calibration)
@@ -151,4 +159,4 @@ def _made(row: SweepRow, shop: Workshop, file: str, options: Options, calibratio
     source = shop.export(row.export)
     if row.calibrated and not source.failure:
         options = {**options, "calibrate": calibration(source.path)}
-    return shop.repair(row.export, file, options)
+    return shop.repair(row.export, file, options, row.verb)

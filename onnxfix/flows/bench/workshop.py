@@ -69,10 +69,11 @@ class Workshop:
         options = {**factory, **self._written(name), **EXPORTS[name], **self._unverified()}
         return self._once("export", self.checkpoint, options, None)
 
-    def repair(self, export: str, name: str, options: Options) -> Made:
-        """`onnxfix repair` of an export."""
+    def repair(self, export: str, name: str, options: Options, verb: str = "repair") -> Made:
+        """`onnxfix repair` of an export, or `optimize`, which always verifies."""
         source = self.export(export)
-        return self._once("repair", source.path, {**options, **self._written(name), **self._unverified()}, source)
+        checked = self._unverified() if verb == "repair" else {}
+        return self._once(verb, source.path, {**options, **self._written(name), **checked}, source)
 
     def convert(self, export: str, name: str, converter: str) -> Made:
         """Somebody else's converter on an export as it is."""

@@ -16,7 +16,7 @@ from .attempts import corrections, escalation
 from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
-from .verification import interface, other_batches
+from .verification import in_runtime, interface, other_batches
 from .verification.check import Check
 from .verification.made_up import MadeUp
 from .verification.verdict import require, require_typed
@@ -110,7 +110,9 @@ class Job:
         for comparison in comparisons:
             require(held, comparison, done.result)
         done = done.noted(*rough(comparisons, check))
-        words = in_words(comparisons, held) + (", against the source widened to fp32" if origin.halves else "")
+        elsewhere, also = in_runtime.verified(done.result, done.wish.target.provider, held)
+        words = in_words(comparisons, held, also) + (", against the source widened to fp32" if origin.halves else "")
+        comparisons = (*comparisons, *([elsewhere] if elsewhere else ()))
         error = self._error_of_other_batches(done, held)
         if error is None:
             return done, comparisons, words

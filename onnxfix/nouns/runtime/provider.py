@@ -40,6 +40,8 @@ class Provider:
     """`module:Class` of its Forecaster, where the kernel tables alone do not tell what it takes."""
     asks: str = ""
     """`module:function` that makes the whole plan by asking the provider's own runtime, for one without a forecast."""
+    runner: str = ""
+    """`module:class` of what runs a file on this host, for one that is another runtime than ONNX Runtime."""
     unmeasurable: Callable[[], tuple[str, str] | None] = lambda: None
     """What prevents measuring on it here, and what to do about it; None when nothing does."""
     leaves_shapes: bool = False
@@ -57,6 +59,8 @@ class Provider:
     """Whether its integers have no zero point."""
     blocks_by: str = ""
     """The environment variable that makes the host wait for each kernel when it is 1: so profiled times are true."""
+    faster: frozenset[str] = frozenset({"pack"})
+    """What of the fastest graphs it runs in fp32: fuse, pack, bands, rows."""
     array_device: str = ""
     """What torch and ONNX Runtime's arrays call its device; empty where the bench cannot run everything on it."""
 

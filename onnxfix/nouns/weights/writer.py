@@ -136,11 +136,24 @@ def _write_inline(proto: Any, path: Path, streamed: dict[str, ir.TensorProtocol]
         head = entry.SerializeToString() + header(_TENSOR_RAW_DATA, tensor.nbytes)
         pieces_of.append((header(_GRAPH_INITIALIZER, len(head) + tensor.nbytes) + head, tensor))
     length = sum(len(head) + (tensor.nbytes if tensor is not None else 0) for head, tensor in pieces_of)
+    behind = _split_behind_graph(proto)
     start = proto.SerializeToString() + header(_MODEL_GRAPH, length)
-    _lay_out(path, start, pieces_of)
+    _lay_out(path, start, pieces_of, behind)
 
 
-def _lay_out(path: Path, start: bytes, parts: list[tuple[bytes, ir.TensorProtocol | None]]) -> None:
+def _split_behind_graph(proto: Any) -> bytes:
+    """Take the fields that stand behind the graph where others write them out of a ModelProto: two operator sets in
+    front of it are to OpenVINO's reader no ONNX model (2026.4)."""
+    end = type(proto)()
+    for field, _ in proto.ListFields():
+        if field.number > _MODEL_GRAPH:
+            getattr(end, field.name).extend(getattr(proto, field.name))
+            proto.ClearField(field.name)
+    content: bytes = end.SerializeToString()
+    return content
+
+
+def _lay_out(path: Path, start: bytes, parts: list[tuple[bytes, ir.TensorProtocol | None]], end: bytes) -> None:
     weights: list[tuple[int, ir.TensorProtocol]] = []
     with path.open("wb") as file:
         file.write(start)
@@ -149,6 +162,7 @@ def _lay_out(path: Path, start: bytes, parts: list[tuple[bytes, ir.TensorProtoco
             if tensor is not None:
                 weights.append((file.tell(), tensor))
                 file.seek(tensor.nbytes, os.SEEK_CUR)
+        file.write(end)
         file.truncate()
     _stream(path, weights)
 

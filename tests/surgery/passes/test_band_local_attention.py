@@ -65,3 +65,12 @@ def test_without_packed_tokens_nothing_changes() -> None:
     model = seeing("a band")
     graph_pass.run(FuseAttention(), model)
     assert PASS.measure(model) == 0 and not graph_pass.run(PASS, model).changes
+
+
+def test_no_integer_needs_more_than_32_bits() -> None:
+    """OpenVINO cuts integers to that many, and tells rows apart by nothing else (error 1 with numbers of 2³²)."""
+    after = BAD()
+    graph_pass.run(PASS, after)
+    stored = [value.const_value for value in after.graph.initializers.values()]
+    whole = [tensor.numpy() for tensor in stored if tensor is not None and tensor.dtype.name == "INT64"]
+    assert whole and all(abs(array).max(initial=0) < 2**31 for array in whole)

@@ -51,12 +51,12 @@ def optimize(
 
     Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
     attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
-    notes. `target` is cpu where not given, `precision` fp32 there and fp16 on a GPU, which gets packed tokens
-    alone. `int8` quantizes the linears as well, and keeps those in float that would bring the error beyond
-    `max_error`, which is 0.08 then (a cosine of 0.997). `max_seq` is the longest row that the model will get. With
-    `measure` every recipe that is a part of `recipe` is timed on this machine, on `calibrate` or `feeds` where they are
-    given, and the fastest whose answers hold is kept. Outputs at tokens of padding are 0. A file's result is written
-    beside it, as `model.fastest.onnx`, or to `output`.
+    notes. `target` is cpu where not given, `precision` fp32 on a host and fp16 on a GPU, which gets packed tokens
+    alone. A result for OpenVINO is run there as well, where it is installed. `int8` quantizes the linears as well, and
+    keeps those in float that would bring the error beyond `max_error`, which is 0.08 then (a cosine of 0.997).
+    `max_seq` is the longest row that the model will get. With `measure` every recipe that is a part of `recipe` is
+    timed on this machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept.
+    Outputs at tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
@@ -68,7 +68,7 @@ def optimize(
 
     on_target = Target.resolve(target or "cpu")
     on = on_target.provider
-    chosen = precision or ("fp32" if int8 or on.is_host else "fp16")
+    chosen = precision or ("fp16" if on.device and not int8 else "fp32")
     if chosen != "fp32" and on.is_host:
         raise OnnxfixError(
             f"{arg('precision', chosen)} is no faster on a CPU: ONNX Runtime computes it in fp32, or not at all",
@@ -105,7 +105,7 @@ def optimize(
                 raise
             failed.append(f"recipe {name} is faster and was left: {error.message}")
             continue
-        left = "" if on.is_host else _LEFT
+        left = _LEFT if on.device else ""
         return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, left])))
     raise AssertionError("the last recipe returns or raises")
 

@@ -29,8 +29,8 @@ def named(name: Name | None, wish: Wish) -> Wish:
         if wish.max_seq:
             raise OnnxfixError(f"{arg('max_seq')} needs {arg('recipe')}", "add it, or leave both out")
         return wish
-    parts = set(_PARTS[name])
-    if wish.precision != "fp32" or not wish.target.provider.is_host:
+    parts = set(_PARTS[name]) & wish.target.provider.faster
+    if wish.precision != "fp32":
         parts &= {"pack"}  # operators of attention in half precision are not verified on a CPU
     if not parts:
         raise OnnxfixError(

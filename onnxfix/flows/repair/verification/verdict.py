@@ -16,9 +16,10 @@ class DiffersError(OnnxfixError):
     """A result beyond its limit, which more in float may bring within it."""
 
 
-def require(held: Verification, comparison: Comparison, result: Model) -> None:
-    """Raise OnnxfixError unless a comparison is within the limits; the worst node is named."""
+def require(held: Verification, comparison: Comparison, result: Model, limit: float | None = None) -> None:
+    """Raise OnnxfixError unless a comparison is within the limits, or another `limit`; the worst node is named."""
     check = held.check
+    largest = check.limit if limit is None else limit
     lost = any(d.new_nonfinite for d in comparison.differences)
     if not lost and len(comparison.never_compared) == len({d.output for d in comparison.differences}):
         raise OnnxfixError(
@@ -29,10 +30,10 @@ def require(held: Verification, comparison: Comparison, result: Model) -> None:
         raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
     if comparison.worst.new_nonfinite and check.kind.startswith("int"):
         _refuse_spread_nan(held, comparison)
-    if not comparison.within(check.limit):
+    if not comparison.within(largest):
         blamed = _blamed(held, comparison, result)
         raise DiffersError(
-            f"the repaired model differs from the source by {in_figures(comparison)} (limit {check.limit:g}){blamed}",
+            f"the repaired model differs from the source by {in_figures(comparison)} (limit {largest:g}){blamed}",
             advice(comparison, check.kind, check.scheme),
         )
 

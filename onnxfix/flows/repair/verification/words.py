@@ -26,9 +26,9 @@ _WHOLE = 1e-6
 ACCEPTABLE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 0.1, "int8": 0.1, "int4": 0.3}
 
 
-def in_words(comparisons: Sequence[Comparison], held: Verification) -> str:
-    """How a result was verified, in one sentence."""
-    how = "on CPU"
+def in_words(comparisons: Sequence[Comparison], held: Verification, also: str = "") -> str:
+    """How a result was verified, in one sentence; `also`: in what runtime besides, or why not."""
+    how = f"on CPU{also}"
     if held.check.half:
         ran = len(comparisons) > 1
         how = "every node rounded to its type" + (", and on CPU" if ran else "; no session could run it on this CPU")

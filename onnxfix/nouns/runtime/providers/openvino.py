@@ -23,6 +23,8 @@ PROVIDER = Provider(
     colours=("#b8629a", "#dc8fc0"),
     behind=("cpu",),
     asks="onnxfix.diagnose.placement.measured.openvino:query",
+    runner="onnxfix.eval.run.engines.openvino:OpenvinoRunner",
+    faster=frozenset({"fuse", "pack", "bands"}),  # sequences, which loops over rows make, it does not take (2026.4)
     unmeasurable=_unmeasurable,
     refuses={"dynamic": no_dynamic("openvino")},
 )
