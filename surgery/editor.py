@@ -198,11 +198,20 @@ class Editor:
             value.type = wanted
             self.record("declare", Site.of_value(value), type_string)
 
-    def set_shape(self, value: ir.Value, sizes: Sequence[int | str | None] | None) -> None:
+    def set_shape(self, value: ir.Value, sizes: Sequence[int | str | ir.SymbolicDim | None] | None) -> None:
         """Declare a value's shape truthfully, None for one that is open; nothing is recorded when it is no other."""
         before, value.shape = value.shape, None if sizes is None else ir.Shape(sizes)
         if value.shape != before:
             self.record("declare", Site.of_value(value), f"{value.shape} for {before}")
+
+    def declare_like(
+        self, value: ir.Value, other: ir.Value | None, sizes: Sequence[int | ir.SymbolicDim | None]
+    ) -> None:
+        """Declare a value of another's type and width, which nothing says of a tensor whose length is a count; a file
+        keeps a shape with a type alone, so that nothing is declared where one of both is not known."""
+        if other is not None and other.type is not None and other.shape is not None:
+            value.type = other.type
+            self.set_shape(value, [*sizes, *list(other.shape)[len(sizes) :]])
 
     def drop_declaration(self, value: ir.Value) -> None:
         """Remove a value's value_info entry (type and shape); inputs and outputs of a graph must state theirs."""

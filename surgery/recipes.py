@@ -21,6 +21,7 @@ from onnxfix.surgery.passes.convert_with_library import ConvertWithLibrary
 from onnxfix.surgery.passes.correct_declared_shapes import CorrectDeclaredShapes
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.drop_initializer_value_info import DropInitializerValueInfo
+from onnxfix.surgery.passes.drop_trivial_masks import DropTrivialMasks
 from onnxfix.surgery.passes.einsum_to_matmul import EinsumToMatMul
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
@@ -29,10 +30,12 @@ from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
+from onnxfix.surgery.passes.left_align_rows import OLDEST_OPSET, LeftAlignRows
 from onnxfix.surgery.passes.loop_global_attention import LoopGlobalAttention
 from onnxfix.surgery.passes.make_shape_values_on_device import MakeShapeValuesOnDevice
 from onnxfix.surgery.passes.migrate_outliers import MigrateOutliers
 from onnxfix.surgery.passes.pack_tokens import PackTokens
+from onnxfix.surgery.passes.pad_masked_keys import PadMaskedKeys
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
@@ -105,6 +108,11 @@ class Wish:
         return f"int{self.bits}" if self.int8 else self.precision
 
     @property
+    def flash(self) -> bool:
+        """Whether attention gets the forms that fast kernels of a GPU take."""
+        return self.target.provider.flash and not self.int8
+
+    @property
     def blocked(self) -> BlockList:
         return self.half.blocked
 
@@ -164,6 +172,10 @@ def _faster(wish: Wish) -> list[Pass]:
     """What computes the same numbers faster."""
     steps: list[Pass] = [DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()] if wish.fuse else []
     steps += [PackTokens()] if wish.pack else []
+    if wish.fuse and wish.pack and wish.flash:
+        # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
+        lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", for_attention=True)
+        return [lengths, *steps, BandLocalAttention(), LeftAlignRows(), DropTrivialMasks(), PadMaskedKeys()]
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
         steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
@@ -184,7 +196,8 @@ def _refuse(wish: Wish) -> None:
         raise OnnxfixError(f"{int8} needs inputs to measure ranges on", f"give them with {arg('calibrate', 'FILE')}")
     if wish.reduce_range and wish.int8 not in ("dynamic", "static"):
         raise OnnxfixError(f"{arg('reduce_range')} needs {arg('int8', 'dynamic', 'static')}", "leave it out")
-    if wish.fuse and (wish.precision != "fp32" or "fuse" not in wish.target.provider.faster):
+    fusable = wish.precision == "fp32" and "fuse" in wish.target.provider.faster
+    if wish.fuse and not fusable and not (wish.flash and wish.pack):
         said = f"{arg('fuse_attention')} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}"
         raise OnnxfixError(said, "leave it out")
     if wish.pack and not wish.prepare:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -14,6 +15,7 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
+from onnxfix.surgery.sites.attention.masked_keys import ALIGNED, Tried
 from onnxfix.surgery.sites.attention.refusal import Refusal
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds
@@ -23,6 +25,7 @@ from .choice import ARCHITECTURES, REFERENCE, kernel_choice
 from .reading import ELEMENTS, read_case
 from .remedies import remedy, unfused
 
+STANDARD = "ai.onnx.Attention"
 STANDARD_OPSET = 23
 """ai.onnx has an Attention of its own from here on; fuse-attention writes com.microsoft's MultiHeadAttention below."""
 WRITTEN = Kernel.WRITTEN_OUT.value
@@ -35,11 +38,15 @@ def attention_kernels(model: Model, types: ElementTypes) -> tuple[AttentionKerne
     """In graph order, those of bodies included. Operators with one kernel only, as LongformerAttention, are left out,
     and ONNX Runtime's own fusion of a few legacy exports of BERT when it loads a model is not foreseen."""
     known: tuple[Ground, Ground] | None = None
+    tried: Tried | None = None
     found: list[AttentionKernels] = []
     for site in attention_cores.sites(model):
         if isinstance(site, FusedAttention):
             known = known or grounds(model)
             case = read_case(site.node, known, types)
+            if case is not None and case.operator == STANDARD and case.bias and case.keys is None:
+                tried = tried or Tried(model.graph)
+                case = replace(case, aligned=tried.is_multiple(site.node.inputs[1], 1, ALIGNED))
             if case is not None:
                 found.append(_of_operator(site.node, case))
         elif isinstance(site, AttentionCore):
@@ -66,7 +73,7 @@ def _of_core(core: AttentionCore, opset: int, types: ElementTypes) -> AttentionK
     element = ELEMENTS.get(types.get(core.query.value) or "", "")
     standard = opset >= STANDARD_OPSET
     case = Case(
-        "ai.onnx.Attention" if standard else "com.microsoft.MultiHeadAttention",
+        STANDARD if standard else "com.microsoft.MultiHeadAttention",
         element, core.heads, core.key.heads if standard else core.heads, core.key.size, core.value.size,
         bias=bool(core.terms),
     )  # fmt: skip

@@ -35,6 +35,8 @@ class Case:
     keys, `value_size` of values, `queries`, and `keys` with those of a cache; `square`: whether there are as many keys
     as queries, None where it is not known. `element`: fp16, bf16, fp32 or empty.
 
+    `aligned`: whether keys that change from run to run are a multiple of 4 in every one.
+
     `bias`: added to the scores, in ai.onnx the mask. `lengths`: ai.onnx's `nonpad_kv_seqlen`. `steps`: a cache bound in
     place for decoding (`past_sequence_length` or `cache_indirection`). `projected`: biases of the projections.
     `scores`: the scores are an output. `sink`: a head_sink; `smooth`: a smooth softmax without one.
@@ -49,6 +51,7 @@ class Case:
     queries: int | None = None
     keys: int | None = None
     square: bool | None = None
+    aligned: bool = False
     mask: Mask = Mask.NONE
     layout: Layout = Layout.SEPARATE
     bias: bool = False

@@ -38,7 +38,7 @@ def _aligned_queries(asked: Asked) -> Verdict:
 
 def _aligned_keys(asked: Asked) -> Verdict:
     """core/providers/cuda/llm/attention.cc: four elements of a row of the mask, of any type."""
-    if not asked.case.bias:
+    if not asked.case.bias or (asked.case.keys is None and asked.case.aligned):
         return None
     return told(
         asked.case.keys, lambda n: n % 4 == 0,

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import attribute
+from onnxfix.nouns.types.operators import attribute, is_standard
 from onnxfix.surgery.sites.layouts.ground import Ground
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
@@ -70,4 +70,14 @@ class Reader:
 
     def _at(self, place: int, axis: int, turn: int) -> int | None:
         shape = self.shapes(place)[turn]
+        if shape is None and axis >= 0:
+            shape = self._of_indices(place, turn)
         return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+
+    def _of_indices(self, place: int, turn: int) -> Shape | None:
+        """The first axes of what is gathered from rows whose number nothing tells, as of packed tokens."""
+        value = self.given(place)
+        node = value.producer() if value is not None else None
+        if node is None or node.op_type != "Gather" or not is_standard(node) or attribute(node, "axis", 0) != 0:
+            return None
+        return self.grounds[turn].shape(node.inputs[1])

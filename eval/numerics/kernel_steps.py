@@ -6,7 +6,8 @@ that sum by half(n): beyond 65,504 the sum is infinite, and beyond 65,519 elemen
 and CumSum keeps its running sum in half. Sum adds one input after the other. A mean over axes in the middle goes
 through cuDNN in fp32, but becomes one over the first axes with a batch of one: it is taken as summed in half, too.
 
-Kernels that sum in fp32 and round once have no entry: Softmax, LayerNormalization, MatMul, Conv, ReduceL1, ReduceL2.
+Attention stands in `attention_steps`. Kernels that sum in fp32 and round once have no entry: Softmax,
+LayerNormalization, MatMul, Conv, ReduceL1, ReduceL2.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from onnxfix.nouns.types.operators import attribute, integer, is_standard
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.sites.constants import integers
 
+from .attention_steps import attention_steps
 from .insertion import Insertion
 
 HALVES = ("tensor(float16)", "tensor(bfloat16)")
@@ -94,6 +96,9 @@ class _Steps:
             made = self._node("Add", made, value)
         return made if len(inputs) > 2 else None
 
+    def attention(self) -> ir.Value | None:
+        return attention_steps(self.node, self.add, self.half)
+
     def running(self) -> ir.Value | None:
         """A Scan along the axis; None where that is computed at run time."""
         axis = integers(self.node.inputs[1])
@@ -135,4 +140,5 @@ _STEPS: dict[str, Callable[[_Steps], ir.Value | None]] = {
     "ReduceLogSumExp": _Steps.log_of_exponentials,
     "Sum": _Steps.one_by_one,
     "CumSum": _Steps.running,
+    "Attention": _Steps.attention,
 }

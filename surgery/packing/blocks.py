@@ -44,12 +44,14 @@ class Band:
 @dataclass(frozen=True)
 class Blocks:
     """`query_places`: [blocks, queries] and `key_places`: [blocks, keys] in the stream; `bias`: [blocks, 1, queries,
-    keys], 0 where seen; `count`: [1], tokens of the stream, on the host."""
+    keys], 0 where seen; `count`: [1], tokens of the stream, on the host. `queries` and `keys`: of a block."""
 
     query_places: ir.Value
     key_places: ir.Value
     bias: ir.Value
     count: ir.Value
+    queries: int
+    keys: int
 
 
 def write_blocks(write: Writer, packing: Packing, band: Band, hidden: np.ndarray[Any, Any]) -> Blocks:
@@ -81,4 +83,4 @@ def write_blocks(write: Writer, packing: Packing, band: Band, hidden: np.ndarray
     after = write("GreaterOrEqual", [distance, integers(-band.after)], "not_too_far_ahead")
     seen = write("Unsqueeze", [write("And", [before, after], "seen"), integers([1])], "seen_by_heads")
     bias = write("Where", [seen, write.array("nothing", np.zeros_like(hidden)), write.array("lowest", hidden)], "bias")
-    return Blocks(queries, keys, bias, count)
+    return Blocks(queries, keys, bias, count, band.queries, band.keys)

@@ -94,7 +94,10 @@ def _compute_in(editor: Editor, site: PackedAttention, blocks: Blocks) -> None:
     old = [node.inputs[index] for index in (0, 1, 2, bias)]
     places = (blocks.query_places, blocks.key_places, blocks.key_places)
     for index, (value, where) in enumerate(zip((site.query, site.key, site.value), places, strict=True)):
-        editor.replace_input(node, index, write("Gather", [value, where], "in_blocks"))
+        before, made = node.inputs[index], write("Gather", [value, where], "in_blocks")
+        length = blocks.keys if index else blocks.queries
+        editor.declare_like(made, before, [None, length])
+        editor.replace_input(node, index, made)
     editor.replace_input(node, bias, blocks.bias)
     behind = site.result.producer()
     assert behind is not None

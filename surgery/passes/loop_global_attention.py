@@ -41,7 +41,7 @@ class LoopGlobalAttention:
         if editor.model.opset < OLDEST_OPSET:
             return
         types, made = infer(editor.model.ir), dict[ir.Value, Rows]()
-        found = _found(editor.model)
+        found = packed_attention.of_whole_rows(editor.model)
         if found:
             editor.notes.append(f"{plural(len(found), 'attention')} computed a row of the batch at a time")
         for site in found:
@@ -57,16 +57,7 @@ class LoopGlobalAttention:
             editor.remove_dead(site.result.producer())
 
     def measure(self, model: Model) -> float:
-        return float(len(_found(model)))
-
-
-def _found(model: Model) -> list[PackedAttention]:
-    """Those that see all that is real in their row, or all up to themselves."""
-    found = [(site, site.mask) for site in packed_attention.sites(model)]
-    return [
-        site for site, mask in found
-        if mask.band is None and mask.bias is None and mask.positions != "input" and mask.untried is None
-    ]  # fmt: skip
+        return float(len(packed_attention.of_whole_rows(model)))
 
 
 def _unmasked(site: PackedAttention) -> Operator:

@@ -12,6 +12,8 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.constants import trace
@@ -114,8 +116,9 @@ class _Places:
 def _pack(editor: Editor, mask: ir.Value, found: Stream) -> None:
     places = _Places(editor, mask, editor.model.graph[0])
     inside = set(found.nodes)
+    types = infer(editor.model.ir)
     for value in found.exits:
-        _leave(editor, places, value, inside, found)
+        _leave(editor, places, value, inside, found, types)
     for value in found.entries:
         packed = _entered(editor, places, value, found)
         for reader, index in list(value.uses()):
@@ -146,7 +149,16 @@ def _entered(editor: Editor, places: _Places, value: ir.Value, found: Stream) ->
     return there.node("Unsqueeze", [taken, places.integers([0])], "as_one_row")
 
 
-def _leave(editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node], found: Stream) -> None:
+def _declare(editor: Editor, value: ir.Value, kind: str | None, sizes: list[int | ir.SymbolicDim | None]) -> None:
+    """How wide tokens are, which nobody can tell where how many there are is a count."""
+    if kind is not None:
+        editor.set_type(value, kind)
+        editor.set_shape(value, sizes)
+
+
+def _leave(
+    editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node], found: Stream, types: ElementTypes
+) -> None:
     """Give everything outside the stream a value in its old places."""
     axes, features = found.layout.axes(value), found.layout.features(value)
     assert axes is not None and features is not None
@@ -158,6 +170,8 @@ def _leave(editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node
     put = there.node("Gather", [row, places.back], "in_places")
     if axes.merged:
         put = there.node("Reshape", [put, places.integers([-1, *features])], "in_a_row")
+    else:
+        _declare(editor, put, types.get(value), [*(places.mask.shape or (None, None)), *features])
     elsewhere = [(node, index) for node, index in readers if node.op_type not in padding.ATTENTION]
     for node, index in readers:
         if node.op_type in padding.ATTENTION:

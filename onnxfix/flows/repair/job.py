@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import Sentence, arg
+from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.recipes import Wish
@@ -17,11 +17,11 @@ from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import in_runtime, interface, other_batches
-from .verification.check import Check
+from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.made_up import MadeUp
 from .verification.verdict import require, require_typed
 from .verification.verification import Verification
-from .verification.words import in_words, rough
+from .verification.words import in_figures, in_words, rough
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -101,6 +101,7 @@ class Job:
             done, comparison = corrections.within_aim(self.attempts, self.wish, done, held, aim)
             require(held, comparison, done.result)
             emulated = (comparison,)
+        graph = self._same_graph(done, held)
         done, measured = corrections.within_16_bits(self.attempts, done, held)
         done = corrections.told_of_source(origin, done, held)
         if own := held.not_a_number:
@@ -111,7 +112,8 @@ class Job:
             require(held, comparison, done.result)
         done = done.noted(*rough(comparisons, check))
         elsewhere, also = in_runtime.verified(done.result, done.wish.target.provider, held)
-        words = in_words(comparisons, held, also) + (", against the source widened to fp32" if origin.halves else "")
+        words = in_words(comparisons, held, also) + graph
+        words += ", against the source widened to fp32" if origin.halves else ""
         comparisons = (*comparisons, *([elsewhere] if elsewhere else ()))
         error = self._error_of_other_batches(done, held)
         if error is None:
@@ -129,6 +131,21 @@ class Job:
             return done
         held.check = replace(check, limit=own)
         return done.noted(f"the source rounds to integers: with optimisation it errs by {held.own_rounding:.1e} itself")
+
+    def _same_graph(self, done: Attempt, held: Verification) -> str:
+        """What a graph that was written anew for a GPU errs by in fp32, in words. Raises OnnxfixError for another
+        function than the source's: rounding could hide one key too many."""
+        if not (held.check.half and done.wish.fuse):
+            return ""
+        comparison = held.in_fp32(self.attempts.in_fp32(done.wish))
+        if comparison.error > OF_THE_SAME_GRAPH:
+            raise OnnxfixError(
+                f"what was written anew is not the source: in fp32 it differs by {in_figures(comparison)}",
+                f"nothing was written; please report this, and leave out {arg('recipe')}",
+            )
+        return "; in fp32 the same graph " + (
+            "is identical" if comparison.identical else f"errs by at most {comparison.rel_l2:.1e}"
+        )
 
     def _error_of_other_batches(self, done: Attempt, held: Verification) -> float | None:
         axes = other_batches.freed(self.origin.model, done.result)

@@ -55,6 +55,8 @@ class Provider:
     refuses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Schemes of `--int8` and precisions that do not run on it: why, after `--int8 SCHEME does not run `, and what to
     do."""
+    flash: bool = False
+    """Whether it has kernels for attention in half precision that keep no scores in memory, for one operator alone."""
     symmetric: bool = False
     """Whether its integers have no zero point."""
     blocks_by: str = ""

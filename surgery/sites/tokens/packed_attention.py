@@ -66,6 +66,15 @@ def sites(model: Model) -> Iterator[PackedAttention]:
             yield PackedAttention(node, query, key, value, taken[1], packing, mask)
 
 
+def of_whole_rows(model: Model) -> list[PackedAttention]:
+    """Those that see all that is real in their row, or all up to themselves."""
+    found = [(site, site.mask) for site in sites(model)]
+    return [
+        site for site, mask in found
+        if mask.band is None and mask.bias is None and mask.positions != "input" and mask.untried is None
+    ]  # fmt: skip
+
+
 def _others(node: ir.Node) -> list[ir.Value | None]:
     place = ADDED[node.op_type]
     return [value for index, value in enumerate(node.inputs) if index >= _OPERANDS and index != place]
@@ -96,13 +105,19 @@ def _taken(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     if len(readers) != 1 or node.outputs[0].is_graph_output() or any(value.uses() for value in node.outputs[1:]):
         return None
     row = readers[0].node
-    gathers = [use.node for use in row.outputs[0].uses()] if row.op_type == "Reshape" and is_standard(row) else []
+    gathers = [use.node for use in row.outputs[0].uses()] if _is_of_rows(row) else []
     if len(gathers) != 1 or gathers[0].op_type != "Gather" or integer(gathers[0], "axis", 0) != 0:
         return None
-    shape, places = constant_tensor(row.inputs[1]), gathers[0].inputs[1]
-    if shape is None or len(shape.numpy()) != 2 or shape.numpy()[0] != -1 or places is None:  # [-1, heads * size]
-        return None
-    return places, gathers[0].outputs[0]
+    places = gathers[0].inputs[1]
+    return (places, gathers[0].outputs[0]) if places is not None else None
+
+
+def _is_of_rows(row: ir.Node) -> bool:
+    """Whether it makes [batch * length, width] of [batch, length, width]."""
+    if row.op_type == "Flatten" and is_standard(row):
+        return integer(row, "axis", 1) == 2
+    shape = constant_tensor(row.inputs[1]) if row.op_type == "Reshape" and is_standard(row) else None
+    return shape is not None and len(shape.numpy()) == 2 and bool(shape.numpy()[0] == -1)
 
 
 def _packing(back: ir.Value, taken: ir.Value) -> Packing | None:

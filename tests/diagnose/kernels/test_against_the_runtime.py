@@ -47,6 +47,29 @@ def told(case: Case, sm: int, settings: Settings | None = None) -> Kernel:
     return first.kernel
 
 
+SIZES = {"heads": 4, "key_heads": 4, "size": 64, "value_size": 64}
+ROWS_OF = {"queries": 50, "keys": 50, "square": True}
+# What `optimize` makes for CUDA, at a length that is no multiple of anything.
+FORMS: dict[str, tuple[dict[str, Any], Kernel]] = {
+    "lengths of rows": ({**ROWS_OF, "lengths": True}, Kernel.FLASH),
+    "lengths of rows, keys of a group": ({**ROWS_OF, "lengths": True, "key_heads": 2}, Kernel.FLASH),
+    "causal, keys of a group": ({**ROWS_OF, "causal": True, "key_heads": 2}, Kernel.FLASH),
+    "a block of a band": ({"queries": 64, "keys": 192, "square": False, "bias": True}, Kernel.MEMORY_EFFICIENT),
+    "a bias over padded keys": ({"queries": 50, "keys": 56, "square": False, "bias": True}, Kernel.MEMORY_EFFICIENT),
+    "a bias over keys as they are": ({**ROWS_OF, "bias": True}, Kernel.UNFUSED),
+}
+
+
+@pytest.mark.parametrize("element", ["fp16", "bf16"])
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_recipes_get_these_kernels(chooser: Chooser, form: str, element: str) -> None:
+    """On every GPU from sm 80 on, by the runtime itself; the last form is what they are there to avoid."""
+    change, wanted = FORMS[form]
+    case = Case("ai.onnx.Attention", element, **{**SIZES, **change})
+    for sm in (sm for sm in ARCHITECTURES if sm >= 80):
+        assert chooser.kernel(case, sm, Settings()) is wanted is told(case, sm)
+
+
 @pytest.mark.parametrize(
     ("key", "needs", "sound", "change"), RUNS, ids=[f"{key[0].partition('.')[2]} {key[1]}: {n}" for key, n, *_ in RUNS]
 )

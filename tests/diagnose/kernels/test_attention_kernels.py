@@ -194,6 +194,35 @@ def test_a_softmax_over_classes_is_no_attention() -> None:
     assert found(graphs.model("g (float[b,32] x) => (float[b,8] y) { l = MatMul(x, w) y = Softmax(l) }", weights)) == []
 
 
+STANDARD = "y = Attention<q_num_heads = 4, kv_num_heads = 4>"
+
+
+@pytest.mark.parametrize(("rows", "square"), [("places", True), ("other", False)])
+def test_tokens_that_are_gathered_from_a_count_of_them(rows: str, square: bool) -> None:
+    """What NonZero makes has a length that nothing tells; how many places there are is known all the same."""
+    text = f"""real = NonZero(shown) first = Constant<value_int = 0>() taken = Gather(real, first)
+        stream = Gather(all, taken) q = Gather(stream, places) k = Gather(stream, {rows}) v = Gather(stream, {rows})
+        {STANDARD}(q, k, v)"""
+    given = f"{F16}[m,128] all, bool[m] shown, int64[b,s] places, int64[b,t] other"
+    assert case(given, text, 24).square is square
+
+
+@pytest.mark.parametrize(("more", "aligned"), [("multiple", True), ("one", False)])
+def test_keys_that_are_a_multiple_of_four_at_every_length(more: str, aligned: bool) -> None:
+    """Tried at eight lengths in a row: padded to a multiple of eight, and with one more than there are queries."""
+    text = f"""length = Shape<start = 1, end = 2>(q) none = Constant<value_ints = [0]>() less = Sub(none, length)
+        eight = Constant<value_ints = [8]>() multiple = Mod(less, eight) one = Constant<value_ints = [1]>()
+        batch = Shape<start = 0, end = 1>(q) width = Shape<start = 2>(q) zero = CastLike(none, q)
+        shape = Concat<axis = 0>(batch, {more}, width) added = Expand(zero, shape) k = Concat<axis = 1>(q, added)
+        keys = Shape<start = 1, end = 2>(k) scores = Concat<axis = 0>(one, one, length, keys)
+        mask = Expand(zero, scores) {STANDARD}(q, k, k, mask)"""
+    (only,) = found(made(f"{F16}[b,s,128] q", text, 24))
+    assert (only.choices[80].kernel is Kernel.MEMORY_EFFICIENT) == aligned
+    assert only.choices[80].words() == (
+        "memory-efficient" if aligned else "memory-efficient if the keys are a multiple of 4, else unfused"
+    )
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_names_of_nodes_say_nothing(name: str) -> None:
     for subject in (written(), made(SAME, f"y = {MHA}> (q, k, v)")):

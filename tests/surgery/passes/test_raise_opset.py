@@ -3,7 +3,10 @@
 import graphs
 import numpy as np
 import onnx
+import pytest
+from encoder_graphs import MLP, encoder
 
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
@@ -44,6 +47,25 @@ def test_static_int8_of_an_old_model() -> None:
     assert [x.quantized for x in linears.find(result)] == [True]
     wanted = graphs.run(model, FEED)["y"]
     assert graphs.rel_l2(wanted, graphs.run(result, FEED)["y"]) < 2e-2
+
+
+def test_what_the_converter_does_not_know_stays_as_it_is_where_that_is_allowed() -> None:
+    """FusedConv of ai.onnx is ONNX Runtime's alone."""
+    rest = MLP.replace(
+        "y = Add(r, d)", "z = Add(r, d) four = Unsqueeze(z, begin) f = FusedConv(four, point) y = Squeeze(f)"
+    )
+    model = encoder(rest, point=np.ones((1, 1, 1, 1)))
+    outcome = graph_pass.run(RaiseOpset(24, "a test", for_attention=True), model)
+    assert model.opset == 20 and not outcome.changes
+    assert any(note.startswith("operator set 20 stays: a test needs operator set 24") for note in outcome.notes)
+    with pytest.raises(OnnxfixError, match="a test needs operator set 24"):
+        graph_pass.run(RaiseOpset(24, "a test"), model)
+
+
+def test_a_model_without_attention_is_left_alone_where_it_is_for_that() -> None:
+    for model, opset in ((graphs.model(OLD, WEIGHT, 11), 11), (encoder(), 24)):
+        graph_pass.run(RaiseOpset(24, "a test", for_attention=True), model)
+        assert model.opset == opset
 
 
 def test_a_new_model_is_left_alone() -> None:

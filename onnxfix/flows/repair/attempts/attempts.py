@@ -13,6 +13,7 @@ from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish, planned, recipe
+from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 from . import copies, escalation
 from .origin import Origin
@@ -76,6 +77,12 @@ class Attempts:
         outcome = outcome.noted(*still_int8(wish, origin.model)).then(self._written(draft, last))
         passes = (*origin.steps.passes, *steps.passes, *last.passes)
         return Attempt(wish, Recipe(passes), outcome, Model.open(origin.file, origin.model.custom_op_libraries))
+
+    def in_fp32(self, wish: Wish) -> Model:
+        """The graph of a half result before it was converted, in memory: a CPU computes all of it as it stands, but for
+        the numbers that a half has."""
+        same = replace(wish, precision="fp32", half=HalfOptions())
+        return recipe(same, self.origin.model).apply(self.origin.model, self.origin.progress)[0]
 
     def _written(self, draft: Model, last: Recipe) -> Outcome:
         """Stage a model, with what the last passes change. These mostly find nothing to do but take as long as writing,

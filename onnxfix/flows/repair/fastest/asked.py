@@ -51,12 +51,13 @@ def optimize(
 
     Attention and rotations become one operator each, what is of one token is computed of real tokens alone, local
     attention in blocks of its band, and on a CPU the rest a row at a time; what cannot be says why in the result's
-    notes. `target` is cpu where not given, `precision` fp32 on a host and fp16 on a GPU, which gets packed tokens
-    alone. A result for OpenVINO is run there as well, where it is installed. `int8` quantizes the linears as well, and
-    keeps those in float that would bring the error beyond `max_error`, which is 0.08 then (a cosine of 0.997).
-    `max_seq` is the longest row that the model will get. With `measure` every recipe that is a part of `recipe` is
-    timed on this machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept.
-    Outputs at tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
+    notes. `target` is cpu where not given, `precision` fp32 on a host and fp16 on a GPU. CUDA gets attention in the
+    forms that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. A result
+    for OpenVINO is run there as well, where it is installed. `int8` quantizes the linears as well, and keeps those in
+    float that would bring the error beyond `max_error`, which is 0.08 then (a cosine of 0.997). `max_seq` is the longest
+    row that the model will get. With `measure` every recipe that is a part of `recipe` is timed on this machine, on
+    `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at tokens of padding
+    are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
@@ -64,6 +65,7 @@ def optimize(
     from onnxfix.nouns.target import Target
     from onnxfix.surgery.recipes import Wish
 
+    from .kernels import kernels_in_words
     from .measured import by_speed
 
     on_target = Target.resolve(target or "cpu")
@@ -105,8 +107,8 @@ def optimize(
                 raise
             failed.append(f"recipe {name} is faster and was left: {error.message}")
             continue
-        left = _LEFT if on.device else ""
-        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, left])))
+        told = kernels_in_words(done.after) if on.flash else [_LEFT] if on.device else []
+        return replace(done, outcome=done.outcome.noted(*failed, *filter(None, [said, *told])))
     raise AssertionError("the last recipe returns or raises")
 
 

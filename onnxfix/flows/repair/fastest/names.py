@@ -29,9 +29,11 @@ def named(name: Name | None, wish: Wish) -> Wish:
         if wish.max_seq:
             raise OnnxfixError(f"{arg('max_seq')} needs {arg('recipe')}", "add it, or leave both out")
         return wish
-    parts = set(_PARTS[name]) & wish.target.provider.faster
-    if wish.precision != "fp32":
-        parts &= {"pack"}  # operators of attention in half precision are not verified on a CPU
+    parts = set(_PARTS[name])
+    if wish.flash and wish.precision != "fp32":
+        parts = set(_PARTS["fastest"]) if "pack" in parts else set()  # a mask of whole rows leaves the slow kernel
+    else:
+        parts &= wish.target.provider.faster if wish.precision == "fp32" else {"pack"}
     if not parts:
         raise OnnxfixError(
             f"{arg('recipe', name)} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}",

@@ -16,6 +16,9 @@ LIMITS = {"fp32": 2e-6, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2, "int4": 0.3}
 # Sums of another order in each of 22 layers: blocks of keys for rows, a row of real tokens for a batch.
 OF_ANOTHER_ORDER = 2e-5
 
+OF_THE_SAME_GRAPH = 1e-4
+"""Of what was written anew for a GPU, in fp32 beside its source: one key that a token should not see errs by more."""
+
 
 def limit_of(wish: Wish) -> float:
     """The largest error of what a wish makes where nobody asked for another."""

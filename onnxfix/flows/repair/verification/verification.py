@@ -84,6 +84,11 @@ class Verification:
         with beside(rounded, result.path) if staged else on_disk(rounded) as path:
             return self._compare(self.reference, rounded, path, "none", how)
 
+    def in_fp32(self, graph: Model) -> Comparison:
+        """The graph of a half result in fp32, which what it computes is compared by and not how it is rounded."""
+        self.progress("verify the same graph in fp32")
+        return replace(self.plain(graph), how="the same graph in fp32")
+
     def plain(self, result: Model) -> Comparison:
         """A result in memory on the CPU provider without optimisation."""
         from onnxfix.eval.run.session import on_disk

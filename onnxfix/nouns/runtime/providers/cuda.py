@@ -47,6 +47,7 @@ PROVIDER = Provider(
     # remove_padding.cc
     waiting=frozenset({"NonZero", "Compress", "NonMaxSuppression", "RemovePadding"}),
     fuses_pairs=True,
+    flash=True,
     flat_blocks=True,  # microsoft/onnxruntime#32663, #31692
     refuses={"static": NO_STATIC, "dynamic": no_dynamic("cuda")},
     blocks_by="CUDA_LAUNCH_BLOCKING",
