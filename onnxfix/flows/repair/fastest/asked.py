@@ -54,10 +54,10 @@ def optimize(
     notes. `target` is cpu where not given, `precision` fp32 on a host and fp16 on a GPU. CUDA gets attention in the
     forms that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. A result
     for OpenVINO is run there as well, where it is installed. `int8` quantizes the linears as well, and keeps those in
-    float that would bring the error beyond `max_error`, which is 0.08 then (a cosine of 0.997). `max_seq` is the longest
-    row that the model will get. With `measure` every recipe that is a part of `recipe` is timed on this machine, on
-    `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at tokens of padding
-    are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
+    float that would bring the error beyond `max_error`, which is 0.08 then (a cosine of 0.997). `max_seq` is the
+    longest row that the model will get. With `measure` every recipe that is a part of `recipe` is timed on this
+    machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at
+    tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
