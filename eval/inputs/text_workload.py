@@ -33,6 +33,7 @@ def load_workload(
     classes: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
     max_length: int | None = None,
+    positions: int | None = None,
     given_as: str = "data",
 ) -> Workload:
     """Texts and labels of a table, tokenised with truncation in data order: a frame, or a .parquet, .csv, .tsv, .jsonl
@@ -41,7 +42,7 @@ def load_workload(
     `labels` maps a head (output name) to the column of its labels, `classes` a head to its class names in logit order;
     without class names the column must hold class numbers. An empty label is no label. Lists of labels are of words:
     the text is a list of as many, or divided by blanks. `max_length` is in tokens, by default the tokenizer's own
-    limit, at most 512. Raises OnnxfixError for a missing column or an unknown label.
+    limit, at most 512 and the model's `positions`. Raises OnnxfixError for a missing column or an unknown label.
     """
     frame, name = (read_table(data, given_as), data.name) if isinstance(data, Path) else (data, "the table")
     frame = frame.head(limit) if limit is not None else frame
@@ -51,7 +52,7 @@ def load_workload(
     if frame[text_column].null_count():
         raise OnnxfixError(f"{name}: column '{text_column}' has empty rows", "remove them")
     tokenizer = load_tokenizer(checkpoint)
-    longest = max_length or token_limit(tokenizer)
+    longest = max_length or token_limit(tokenizer, positions)
     named = classes or {}
     of_words = {head for head, column in (labels or {}).items() if token_labels.are_lists(frame[column])}
     texts: list[Any] = [str(text) for text in frame[text_column]]
@@ -84,10 +85,11 @@ def made_up_text(
     classes: Mapping[str, Sequence[str]] | None = None,
     rows: int = MADE_UP_ROWS,
     max_length: int | None = None,
+    positions: int | None = None,
 ) -> Workload:
     """Random words of the tokenizer's vocabulary, 8 tokens to `max_length` a row, always the same ones; no labels."""
     tokenizer = load_tokenizer(checkpoint)
-    longest = max(max_length or token_limit(tokenizer), SHORTEST_ROW)
+    longest = max(max_length or token_limit(tokenizer, positions), SHORTEST_ROW)
     rng = np.random.default_rng(0)
     words = np.array(sorted(set(range(tokenizer.vocab_size)) - set(tokenizer.all_special_ids)))
     lengths = rng.integers(SHORTEST_ROW, longest + 1, rows)
@@ -166,9 +168,10 @@ def load_tokenizer(checkpoint: Path, **options: Any) -> Any:
     return tokenizer
 
 
-def token_limit(tokenizer: Any) -> int:
-    """The tokenizer's own limit, at most 512; tokenizers without a limit state a huge number."""
-    return min(int(tokenizer.model_max_length), MAX_LENGTH)
+def token_limit(tokenizer: Any, positions: int | None = None) -> int:
+    """The tokenizer's own limit, at most 512 and the positions of its model, which it may know nothing of; tokenizers
+    without a limit state a huge number."""
+    return min(int(tokenizer.model_max_length), MAX_LENGTH, positions or MAX_LENGTH)
 
 
 def _rows(tokens: Any, count: int) -> tuple[Arrays, ...]:

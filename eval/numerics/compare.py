@@ -6,6 +6,9 @@ such positions out of the error; NaN and infinities count everywhere, since pool
 
 Draws, which are many and small, make one difference an output: their largest relative error, or the root mean square
 of all. Of integers the error varies with the row, by its nature.
+
+A mask may be an output, as that of a layer cut out of its model is: its "never" of -3.4e38 is a smaller number in half
+precision, or -inf. With `masks` an entry that hides in both is no difference.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ import numpy as np
 from onnxfix.eval.inputs.feeds import Feed
 from onnxfix.eval.run.runners import Runner
 from onnxfix.nouns.comparison import Comparison, OutputDifference
+from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
 
 Array = np.ndarray[Any, Any]
 # A drawn output counts as at least so much of its size in all draws: one number that happens to be near 0 has no
 # relative error of its own.
 LEAST_SIZE = 0.25
+# What hides once -16,384 stands for it, with a score beside it; -3.4e38 and the like before that.
+HIDES, NEVER = -8192.0, -LARGEST_SCALE
 
 
 def compare(
@@ -35,10 +41,12 @@ def compare(
     how: str = "",
     valid_only: bool = False,
     mean: bool = False,
+    masks: bool = False,
 ) -> Comparison:
     """Run both on every feed and measure every output of the reference, matched by name.
 
-    An output the candidate lacks counts as a shape mismatch. `mean`: of draws the root mean square.
+    An output the candidate lacks counts as a shape mismatch. `mean`: of draws the root mean square. `masks`: what hides
+    in both is no difference.
     Raises what a runner raises (`RunFailure`).
     """
     every = list(feeds)
@@ -47,40 +55,42 @@ def compare(
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
         mask = _mask(feed) if valid_only else None
-        differences.extend(_differences(feed, expected, actual, mask))
-    differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean))
+        differences.extend(_differences(feed, expected, actual, mask, masks))
+    differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean, masks))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
 
 
 def _differences(
-    feed: Feed, expected: Mapping[str, Array], actual: Mapping[str, Array], mask: Array | None
+    feed: Feed, expected: Mapping[str, Array], actual: Mapping[str, Array], mask: Array | None, masks: bool
 ) -> Iterator[OutputDifference]:
     for name, value in expected.items():
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
-            yield difference(feed.name, name, value, found, mask)
+            yield difference(feed.name, name, value, found, mask, masks=masks)
         elif rows.any():
-            yield difference(feed.name, name, value[rows], found[rows])
+            yield difference(feed.name, name, value[rows], found[rows], masks=masks)
 
 
-def _of_draws(reference: Runner, candidate: Runner, draws: Sequence[Feed], mean: bool) -> list[OutputDifference]:
+def _of_draws(
+    reference: Runner, candidate: Runner, draws: Sequence[Feed], mean: bool, masks: bool
+) -> list[OutputDifference]:
     """One difference an output over all draws."""
     expected = [reference.run(feed.arrays) for feed in draws]
     actual = [candidate.run(feed.arrays) for feed in draws]
     found = []
     for name in expected[0] if expected else ():
-        least = LEAST_SIZE * _size([answer[name] for answer in expected])
+        least = LEAST_SIZE * _size([answer[name] for answer in expected], masks)
         pairs = zip(draws, expected, actual, strict=True)
-        each = [difference(f.name, name, e[name], a.get(name), least=least) for f, e, a in pairs]
+        each = [difference(f.name, name, e[name], a.get(name), least=least, masks=masks) for f, e, a in pairs]
         found.append(_joined(each, mean))
     return found
 
 
-def _size(arrays: Sequence[Array]) -> float:
+def _size(arrays: Sequence[Array], masks: bool) -> float:
     """The root mean square of the finite entries of numbers."""
     flat = [_as_float(array).ravel() for array in arrays if array.dtype.kind not in "OSU"]
     entries = np.concatenate(flat) if flat else np.zeros(0)
-    entries = entries[np.isfinite(entries)]
+    entries = entries[np.isfinite(entries) & ~(masks & (entries <= NEVER))]
     return float(np.sqrt(np.mean(np.square(entries)))) if entries.size else 0.0
 
 
@@ -122,6 +132,7 @@ def difference(
     mask: Array | None = None,
     *,
     least: float = 0.0,
+    masks: bool = False,
 ) -> OutputDifference:
     """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
 
@@ -138,6 +149,8 @@ def difference(
     else:
         expected, actual = _as_float(reference), _as_float(candidate)
     finite = np.isfinite(expected)
+    if masks:
+        finite &= (expected > NEVER) | ~(actual <= HIDES)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
     if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:
         finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - 2)))

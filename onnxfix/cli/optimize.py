@@ -16,7 +16,9 @@ from .repair import show
 
 @click.command("optimize", short_help="Write a model anew to be as fast as its target allows, and verify the result.")
 @click.argument("model", type=options.file)
-@click.option("-o", "--output", type=options.file, help="Default: MODEL.fp32.onnx, MODEL.int8-dynamic.onnx and so on.")
+@click.option(
+    "-o", "--output", type=options.file, help="Default: MODEL.fastest.onnx, MODEL.fastest-int8-dynamic.onnx and so on."
+)
 @click.option("--target", type=options.target, help="Default: cpu.")
 @click.option(
     "--precision",

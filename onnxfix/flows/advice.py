@@ -6,6 +6,7 @@ A rule knows neither: it says `onnxfix repair --precision fp32`, and where that 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model, tensors
-from onnxfix.nouns.provenance import made_for
+from onnxfix.nouns.provenance import made_for, source_of
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.runtime.provider import Provider, named, providers
 from onnxfix.render import command
+from onnxfix.surgery.sites.linear import linears
 
 R = TypeVar("R", bound=Report)
 
@@ -35,6 +38,14 @@ def addressed(report: R, path: Path | None, libraries: Sequence[Path] = (), orig
     return replace(report, findings=tuple(replace(f, repair=said[f.repair]) for f in report.findings))
 
 
+def float_original(model: Model, path: Path | None) -> Path | None:
+    """What repair made a model from, where that is there and in float; None where it is not, or nobody said so."""
+    source = source_of(model.ir, path)
+    with contextlib.suppress(OnnxfixError):
+        return source if source is not None and not linears.is_quantized(Model.look(source)) else None
+    return None
+
+
 def next_step(report: Report, model: Model, path: Path | None) -> str:
     """What to do with a model that nothing was found in: convert it, or time it where that is done or of no use."""
     if report.findings or report.plan.load_error or not report.plan.nodes:
@@ -43,7 +54,8 @@ def next_step(report: Report, model: Model, path: Path | None) -> str:
     kinds = {tensor.dtype.name for tensor in tensors(model.ir)}
     converted = made_for(model.ir) or report.quantization["quantized"] or kinds & {"FLOAT16", "BFLOAT16"}
     if converted or (target.is_host and not report.quantization["linears"]):
-        bench = command.shell(("onnxfix", "bench"), str(path), ["--no-torch"])
+        files = [str(each) for each in (source_of(model.ir, path), path) if each is not None]
+        bench = " ".join(["onnxfix bench", *map(command.file, files), "--no-torch"])
         return bench if path else command.python("onnxfix.bench", "model", {"torch": False})
     wish = "onnxfix repair --int8 dynamic" if target.is_host else "onnxfix repair --precision fp16"
     return _said(wish, path, target, model.custom_op_libraries, None)
@@ -54,7 +66,7 @@ def _said(text: str, path: Path | None, target: Provider, libraries: Sequence[Pa
     if options is None:
         return text
     given = dict(options)
-    if where := _where(target, given.get("--int8", "")):
+    if where := _where(target, given.get("--int8", ""), given.get("--precision", "")):
         given["--target"] = where
     elsewhere, source, remark = _ELSEWHERE.fullmatch(rest), path, rest
     if elsewhere:
@@ -80,10 +92,10 @@ def _options(text: str) -> tuple[list[tuple[str, str]] | None, str]:
     return found, rest
 
 
-def _where(target: Provider, int8: str) -> str:
+def _where(target: Provider, int8: str, precision: str) -> str:
     """The target to name; empty where repair takes it by itself, or where what is asked does not run on it."""
     default = next(each for each in providers() if int8 not in each.refuses)
-    return "" if target is default or int8 in target.refuses else target.name
+    return "" if target is default or {int8, precision} & set(target.refuses) else target.name
 
 
 def _keyword(option: str) -> str:

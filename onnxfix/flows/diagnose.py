@@ -103,7 +103,7 @@ def diagnose(
     from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
 
-    from .advice import addressed, next_step
+    from .advice import addressed, float_original, next_step
     from .outputs import path_of
     from .source import on_disk
     from .values import at_least, several
@@ -119,8 +119,8 @@ def diagnose(
         where = given or Target.resolve(recorded if recorded in map(str, providers()) else "cuda", engine)
         measured = None if opened.faults else _measured(opened, against, calibrate, text, folder, advance)
         report = run.diagnose(opened, where, advance, Sizes(batch, seq), against=measured)
-    original = Path(against) if isinstance(against, str | Path) else None
     path = source.path if source.given is None else None
+    original = Path(against) if isinstance(against, str | Path) else float_original(opened, path)
     report = addressed(report, path, opened.custom_op_libraries, original)
     report = replace(report, next_step=next_step(report, opened, path))
     shown = dict(vars(report))

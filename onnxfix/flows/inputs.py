@@ -37,6 +37,7 @@ def feeds_of(
     if table is None:
         return feeds_of_arrays(given, model, libraries, given_as)
     from onnxfix.eval.inputs.feeds import required_inputs
+    from onnxfix.eval.inputs.graph_limits import longest_sequence
     from onnxfix.eval.inputs.text_workload import load_workload, text_feeds
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
@@ -46,7 +47,8 @@ def feeds_of(
     folder = checkpoint or (Path(recorded.checkpoint) if recorded and recorded.checkpoint else None)
     if folder is None:
         raise OnnxfixError("texts need the checkpoint's tokenizer", f"name its folder with {arg('checkpoint', 'DIR')}")
-    workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows, given_as=given_as)
+    most = longest_sequence(opened)
+    workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows, positions=most, given_as=given_as)
     return text_feeds(workload, {str(v.name): v.dtype for v in required_inputs(opened)})
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -59,6 +61,13 @@ def repair_record(model: ir.Model) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def source_of(model: ir.Model, path: Path | None) -> Path | None:
+    """The file that repair made the model at `path` from, where it is still there; None for any other model."""
+    said = str(repair_record(model).get("source", ""))
+    found = Path(os.path.normpath(path.parent / said)) if path is not None and said else None
+    return found if found is not None and found.is_file() and found != path else None
 
 
 def made_for(model: ir.Model) -> str:

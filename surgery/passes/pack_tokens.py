@@ -45,8 +45,8 @@ class PackTokens:
         found = _found(editor.model)
         if found is not None and found[1].nodes:
             _pack(editor, *found)
-            weights = [trace(node.inputs[1]) for node in editor.model.graph if node.op_type in _PRODUCTS]
-            every = plural(sum(weight is not None for weight in weights), "product")
+            read = [node.inputs[1] for node in editor.model.graph if node.op_type in _PRODUCTS]
+            every = plural(sum(_is_weight(value) for value in read), "product")
             editor.notes.append(f"{_products(found[1])} of {every} with weights computed of real tokens alone")
 
     def measure(self, model: Model) -> float:
@@ -56,6 +56,12 @@ class PackTokens:
 
 def _products(found: Stream) -> int:
     return sum(node.op_type in _PRODUCTS for node in found.nodes)
+
+
+def _is_weight(value: ir.Value | None) -> bool:
+    node = value.producer() if value is not None else None
+    stored = node.inputs[0] if node is not None and node.op_type == "DequantizeLinear" else value
+    return trace(stored) is not None
 
 
 def _found(model: Model) -> tuple[ir.Value, Stream] | None:

@@ -171,6 +171,16 @@ def test_int8_dynamic_on_cuda_is_refused_with_the_reason(linear: Path) -> None:
     assert done.returncode == 2 and "DynamicQuantizeLinear has no CUDA kernel" in done.stderr
 
 
+@pytest.mark.parametrize(("precision", "code"), [("bf16", 2), ("fp32", 0)])
+def test_bf16_on_a_cpu_is_refused_with_what_runs_there(linear: Path, precision: str, code: int) -> None:
+    """ONNX Runtime's CPU provider has no kernel of a product in bfloat16: no session would load the file."""
+    done = onnxfix("repair", linear, "--precision", precision, "--target", "cpu", "-o", linear.with_name("made.onnx"))
+    assert done.returncode == code and linear.with_name("made.onnx").exists() == (code == 0)
+    if code:
+        assert len(done.stderr.splitlines()) == 1 and "--precision bf16 does not run on cpu" in done.stderr
+        assert "use --precision fp32 or fp16 or --int8 dynamic there, or --target cuda" in done.stderr
+
+
 def test_what_the_runtime_refuses_is_said_without_its_source_paths(tmp_path: Path) -> None:
     model = graphs.model('<ir_version: 10, opset_import: ["" : 99]> g (float[n] x) => (float[n] y) { y = Relu(x) }')
     done = onnxfix("repair", model.save(tmp_path / "new.onnx"))

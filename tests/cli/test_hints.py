@@ -14,6 +14,8 @@ from terminal import onnxfix
 
 import onnxfix as door
 from onnxfix import OnnxfixError
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.provenance import repair_record
 
 MISSING = """import sys
 
@@ -107,7 +109,7 @@ def test_the_runtime_keeps_nothing_and_says_nothing(model: Path, tmp_path: Path)
     ("target", "made", "last"),
     [
         ("cuda", (), "next: onnxfix repair model.onnx --precision fp16"),
-        ("cuda", ("--precision", "fp16"), "next: onnxfix bench made.onnx --no-torch"),
+        ("cuda", ("--precision", "fp16"), "next: onnxfix bench model.onnx made.onnx --no-torch"),
     ],
 )
 def test_a_clean_report_ends_with_the_next_step(target: str, made: tuple[str, ...], last: str, model: Path) -> None:
@@ -119,6 +121,23 @@ def test_a_clean_report_ends_with_the_next_step(target: str, made: tuple[str, ..
     assert done.stdout.splitlines()[-2:] == ["0 errors, 0 warnings, 0 notes", last]
     in_memory = door.diagnose(graphs.proto_of(graphs.model("g (float[n] x) => (float[n] y) { y = Neg(x) }")))
     assert in_memory.next_step == "onnxfix.repair(model, precision='fp16')"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_source_of_a_result_is_named_where_it_is_there(there: bool, model: Path, tmp_path: Path) -> None:
+    """By where it lies as the result sees it, so that both may be moved."""
+    (tmp_path / "sub").mkdir()
+    assert onnxfix("repair", "model.onnx", "-o", "sub/made.onnx").returncode == 0
+    if not there:
+        (tmp_path / "model.onnx").unlink()
+    last = onnxfix("diagnose", "sub/made.onnx", "--target", "cuda").stdout.splitlines()[-1]
+    assert last == f"next: onnxfix bench {'model.onnx ' if there else ''}sub/made.onnx --no-torch"
+
+
+def test_a_model_in_memory_leaves_no_name(model: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.onnx"
+    door.repair(graphs.proto_of(Model.open(tmp_path / "model.onnx")), output=made)
+    assert "source" not in repair_record(Model.open(made).ir)
 
 
 def test_the_host_is_no_alarm_where_it_was_asked_for(model: Path) -> None:

@@ -195,3 +195,17 @@ def test_an_earlier_result_is_replaced_and_a_foreign_file_is_not(tmp_path: Path)
 def test_a_folder_as_output_is_named(tmp_path: Path) -> None:
     done = onnxfix("repair", saved(linear(), tmp_path), "-o", tmp_path)
     assert done.returncode == 2 and "is a folder; name a file" in done.stderr
+
+
+@pytest.mark.parametrize(("hidden", "found"), [("lowest", -16384.0), ("few", -3e7)])
+def test_a_mask_that_is_an_output_is_no_error_in_half(hidden: str, found: float, tmp_path: Path) -> None:
+    """As a layer cut out of its model has it: finfo.min is another number there, and hides as well. 3e7 is a number
+    that half cannot hold, which stays as it is."""
+    text = f"""g (float[b,8] x, bool[b,8] seen) => (float[b,8] y, float[b,8] mask) {{
+        mask = Where(seen, zero, {hidden}) s = Add(x, mask) p = Softmax(s) y = MatMul(p, w) }}"""
+    numbers = {"zero": 0, "lowest": np.finfo(np.float32).min, "few": -3e7}
+    weights = {name: np.array(number, np.float32) for name, number in numbers.items()}
+    made = repair(saved(graphs.model(text, weights | {"w": np.eye(8, dtype=np.float32)}), tmp_path)).output
+    assert made is not None
+    feed = {"x": np.ones((1, 8), np.float32), "seen": np.arange(8)[None] < 4}
+    assert graphs.run(Model.open(made), feed)["mask"].tolist() == [[0.0] * 4 + [found] * 4]

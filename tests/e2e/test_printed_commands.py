@@ -93,6 +93,6 @@ def test_the_reports_repairs_do_away_with_what_they_are_for(tour: Path) -> None:
 def test_a_clean_report_ends_with_a_command_that_runs(tour: Path) -> None:
     assert onnxfix("repair", "unoptimized.onnx", "-o", "half.onnx", cwd=tour).returncode == 0
     last = onnxfix("diagnose", "half.onnx", "--target", "cuda", cwd=tour).stdout.splitlines()[-1]
-    assert last == "next: onnxfix bench half.onnx --no-torch"
+    assert last == "next: onnxfix bench unoptimized.onnx half.onnx --no-torch"
     done = onnxfix(*shlex.split(last)[2:], "--rounds", "1", "--limit", "2", cwd=tour)
     assert done.returncode == 0 and (tour / "bench" / "REPORT.md").is_file(), done.stderr

@@ -16,7 +16,8 @@ import pytest
 from terminal import onnxfix
 
 import onnxfix as door
-from onnxfix.flows.advice import addressed
+from onnxfix.flows.advice import addressed, float_original
+from onnxfix.nouns.model import Model
 
 SPLIT = """g (float[b,32] x) => (float[b,16] y) {
     parts = SplitToSequence <axis: int = 1, keepdims: int = 1> (x, sizes)
@@ -69,6 +70,21 @@ def test_every_format_names_the_file(form: str, tmp_path: Path, monkeypatch: pyt
     assert "onnxfix repair sub/my.onnx --precision fp32" in done.stdout
 
 
+def test_the_float_original_of_a_result_is_found(tmp_path: Path) -> None:
+    """By the result's own record, where it is there and is in float; a file that somebody else made has none."""
+    weights = {"w": np.random.default_rng(0).normal(size=(32, 16)).astype(np.float32)}
+    source = graphs.model("g (float[b,32] x) => (float[b,16] y) { y = MatMul(x, w) }", weights).save(
+        tmp_path / "m.onnx"
+    )
+    made = door.repair(source, int8="dynamic", quantize_heads=True).output
+    assert made is not None and float_original(Model.open(made), made) == source
+    again = door.repair(made, precision="fp32", target="cpu").output
+    assert again is not None and float_original(Model.open(again), again) is None, "made of integers"
+    assert float_original(Model.open(source), source) is None
+    source.unlink()
+    assert float_original(Model.open(made), made) is None
+
+
 def test_a_model_in_memory_is_repaired_by_a_call(tmp_path: Path) -> None:
     model = onnx.load(split(tmp_path / "m.onnx"))
     found = door.diagnose(model)
@@ -92,6 +108,7 @@ SAYS: list[tuple[str, str, Callable[[Path], Any], str]] = [
      "onnxfix repair 'my float.onnx' --int8 dynamic  # the float original: one scale a column"),
     ("onnxfix repair --precision bf16 --keep-rotary-fp32", "cuda", lambda p: {"libraries": [Path("a b.so")]},
      "onnxfix repair m.onnx --precision bf16 --keep-rotary-fp32 --custom-op-library 'a b.so'"),
+    ("onnxfix repair --precision bf16", "cpu", lambda p: {}, "onnxfix repair m.onnx --precision bf16"),
     ("call model.eval() before the export", "cpu", lambda p: {}, "call model.eval() before the export"),
     ("", "cpu", lambda p: {}, ""),
 ]  # fmt: skip

@@ -112,3 +112,25 @@ def test_known_answers_are_not_asked_again() -> None:
 )
 def test_layers_of_scopes(scope: str, layer: str) -> None:
     assert layer_of(scope) == layer
+
+
+@pytest.mark.parametrize("guess", [1, 8, 12, 13, 20, 40])
+def test_errors_of_many_are_a_prefix_near_a_guess(guess: int) -> None:
+    """All 40 err alike, so that 13 of them have to go; a guess that is near takes few runs."""
+    found = Search(lambda kept: math.sqrt((40 - len(kept)) / 40), math.sqrt(27.5 / 40)).shortest(40, guess)
+    assert found.within and found.kept == tuple(range(13))
+    assert found.runs <= (6 if abs(guess - 13) < 2 else 14)
+
+
+def test_an_error_that_grows_with_more_in_float_is_measured() -> None:
+    """Nine of ten are enough, and twelve; ten and eleven are not."""
+    errors = dict.fromkeys((*range(9), 10, 11), 1.0)
+    for guess in range(1, 20):
+        found = Search(lambda kept: errors.get(len(kept), 0.1), 0.5).shortest(20, guess)
+        assert found.within and found.error == 0.1 and found.kept == tuple(range(len(found.kept)))
+
+
+def test_what_no_prefix_brings_within_the_limit_is_refused() -> None:
+    with pytest.raises(OnnxfixError, match="with every node in fp32 the error is still"):
+        Search(lambda kept: 1.0, 0.5).shortest(20, 3)
+    assert Search(lambda kept: 0.1, 0.5).shortest(20, 3).kept == ()

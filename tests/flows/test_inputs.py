@@ -12,7 +12,11 @@ import pytest
 from terminal import onnxfix as command
 
 import onnxfix
+from onnxfix.eval import demo
+from onnxfix.flows.bench.data import Wanted, workload
+from onnxfix.flows.inputs import feeds_of
 from onnxfix.nouns.errors import OnnxfixError
+from onnxfix.nouns.provenance import Provenance
 
 X = np.ones((2, 4), dtype=np.float32)
 
@@ -82,3 +86,29 @@ def test_a_table_of_bench_is_a_frame(model: Path) -> None:
     given = {"text": ["a"]}
     with pytest.raises(OnnxfixError, match="data is of type dict, not a table; give a polars DataFrame"):
         onnxfix.bench(model, data=given)
+
+
+@pytest.mark.parametrize(("rows", "longest"), [(64, 64), (300, 192)])
+def test_texts_are_no_longer_than_the_model_has_positions_for(rows: int, longest: int, tmp_path: Path) -> None:
+    """Where its tokenizer, which says 192, knows nothing of that: in a bench, made up or of a table, and in ranges."""
+    text = """g (int64[batch,sequence] input_ids, int64[batch,sequence] attention_mask) => (float[batch,sequence,8] y) {
+        words = Gather(table, input_ids)
+        length = Shape<start = 1, end = 2>(input_ids)
+        first = Constant<value_ints = [0]>()
+        second = Constant<value_ints = [1]>()
+        taken = Slice(numbers, first, length, second)
+        places = Gather(positions, taken)
+        y = Add(words, places)
+    }"""
+    weights = {"table": np.ones((8000, 8), np.float32), "positions": np.ones((rows, 8), np.float32)}
+    path = graphs.model(text, weights | {"numbers": np.arange(rows)[None]}).save(tmp_path / "model.onnx")
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).write_bytes((demo.CHECKPOINT / name).read_bytes())
+    table = pl.DataFrame({"text": ["word " * 400]})
+    made_up = workload(Wanted(checkpoint=checkpoint), Provenance(str(checkpoint)), [path])
+    given = workload(Wanted(checkpoint=checkpoint, data=table), Provenance(str(checkpoint)), [path])
+    (feed,) = feeds_of(table, path, checkpoint=checkpoint, text="text", rows=8)
+    assert longest - 16 < max(len(row["input_ids"]) for row in made_up.rows) <= longest
+    assert len(given.rows[0]["input_ids"]) == feed.arrays["input_ids"].shape[1] == longest

@@ -50,6 +50,27 @@ def test_what_a_name_says_already_is_replaced(source: str, wish: tuple[str, ...]
     assert named(source, *wish) == name
 
 
+@pytest.mark.parametrize(
+    ("source", "wish", "recipe", "name"),
+    [
+        ("m.onnx", ("fp32",), "fastest", "m.fastest.onnx"),
+        ("m.onnx", ("fp32", "dynamic"), "fastest", "m.fastest-int8-dynamic.onnx"),
+        ("m.onnx", ("fp32", "weight-only"), "packed", "m.packed-w8.onnx"),
+        ("m.onnx", ("fp16",), "fastest", "m.fastest-fp16.onnx"),
+        ("m.fp32.onnx", ("fp32",), "fastest", "m.fastest.onnx"),
+        ("m.fastest.onnx", ("fp32", "dynamic"), "packed-rows", "m.packed-rows-int8-dynamic.onnx"),
+        ("m.fastest-int8-dynamic.onnx", ("fp32",), "fastest", "m.fastest.onnx"),
+        ("m.fastest.onnx", ("fp32",), "fastest", "m.fastest.repaired.onnx"),
+        ("m.fastest.onnx", ("fp16",), "", "m.fastest.fp16.onnx"),
+        ("m.packed-lunch.onnx", ("fp32",), "packed", "m.packed-lunch.packed.onnx"),
+        ("fastest.onnx", ("fp32",), "fastest", "fastest.fastest.onnx"),
+    ],
+)
+def test_a_recipe_is_a_name_of_its_own(source: str, wish: tuple[str, ...], recipe: str, name: str) -> None:
+    """So that neither takes the place of what the other made."""
+    assert str(default_output(Path(source), Wish(Target.resolve("cpu"), *wish), recipe)) == name
+
+
 def test_names_do_not_grow() -> None:
     for first, second in itertools.product(WISHES, WISHES):
         once = named("m.onnx", *first)

@@ -10,8 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto
 from onnx.external_data_helper import set_external_data
-from published.own import compared, difference, moved
-from published.wheels import digest, models
+from published.own import compared, difference, moved, opened
+from published.sentences import kept
+from published.texts import in_float, is_in_integers
+from published.wheels import Found, digest, models
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -98,3 +103,56 @@ def test_what_rounding_the_weights_makes_of_the_source(tmp_path: Path) -> None:
     (tmp_path / "between.onnx").write_bytes(linear(np.full((3, 4), 1 + 2**-12, np.float32)))
     assert moved(tmp_path / "exact.onnx", "half") == 0
     assert moved(tmp_path / "between.onnx", "half") == pytest.approx(2**-12, rel=1e-2)
+
+
+def tagger(weight: np.ndarray) -> bytes:
+    """Scores of four labels for each token: a row of a table."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (int64[b,s] input_ids, int64[b,s] attention_mask) '
+        "=> (float[b,s,4] y) {y = Gather(w, input_ids)}"
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    return model.SerializeToString()
+
+
+def test_labels_and_directions_on_sentences(tmp_path: Path) -> None:
+    """Of real tokens alone: row 0 of the table, which stands at padding, may be anything."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 1, "a": 2, "b": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    table = np.eye(4, dtype=np.float32)
+    other = table.copy()
+    other[0] = 7
+    wrong = table.copy()
+    wrong[3] = (1, 0, 0, 0.5)
+    for name, weight in {"source": table, "right": other, "wrong": wrong}.items():
+        (tmp_path / f"{name}.onnx").write_bytes(tagger(weight))
+    texts = ["a a b", "a", "a a a a"]
+    right, false = (
+        kept(tmp_path / "source.onnx", tmp_path / f"{name}.onnx", tmp_path / "tokenizer.json", texts)
+        for name in ("right", "wrong")
+    )
+    assert right == {"cosine": pytest.approx(1), "labels": 1}
+    assert false["labels"] == pytest.approx(1 - 2 / 11)  # the first text comes alone once more
+    assert false["cosine"] == pytest.approx((2 + 0.5) / np.sqrt(3 * 3.25))
+
+
+def test_integers_are_taken_out_of_a_static_model(tmp_path: Path) -> None:
+    """Weights as their integers mean, a scale a column; the activation is not rounded any more."""
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[n,3] x) => (float[n,4] y) {
+        q = QuantizeLinear(x, coarse, zero)
+        r = DequantizeLinear(q, coarse, zero)
+        v = DequantizeLinear<axis = 1>(w, scales, zeros)
+        y = MatMul(r, v)
+    }"""
+    model = onnx.parser.parse_model(text)
+    held = {"w": WEIGHT.astype(np.int8), "scales": np.array([1, 2, 4, 8], np.float32), "zeros": np.ones(4, np.int8),
+            "coarse": np.float32(1), "zero": np.uint8(0)}  # fmt: skip
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(a), n) for n, a in held.items())
+    (tmp_path / "in").mkdir()
+    onnx.save(model, tmp_path / "in" / "m.onnx")
+    source = Found("a", "1", "m.onnx", tmp_path / "in" / "m.onnx", 1)
+    made = in_float(source)
+    assert is_in_integers(source) and not is_in_integers(made)
+    x = np.array([[0.25, 0.5, 0.75]], np.float32)
+    assert np.allclose(opened(made.path).run(None, {"x": x})[0], x @ ((WEIGHT - 1) * [1, 2, 4, 8]))

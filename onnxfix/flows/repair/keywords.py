@@ -45,6 +45,13 @@ def require_known(**given: Any) -> None:
             one_of(name, each, _KNOWN[name])
 
 
+def require_runs(wish: Wish) -> None:
+    """Raise OnnxfixError for a precision that the target's provider loads in no session."""
+    if wish.precision in wish.target.provider.refuses:
+        why, instead = wish.target.provider.refuses[wish.precision]
+        raise OnnxfixError(f"{arg('precision', wish.precision)} does not run {why}", instead)
+
+
 def calibration_rows(int8: Int8 | None, precision: Precision | None) -> int:
     """How many texts a calibration runs on. Raises OnnxfixError where there is nothing to calibrate."""
     if int8 == "weight-only" or (not int8 and precision == "fp32"):

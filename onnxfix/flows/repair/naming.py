@@ -7,13 +7,16 @@ from pathlib import Path
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.surgery.recipes import Wish
 
+from .fastest.names import NAMES
+
 PRECISIONS = ("fp32", "fp16", "bf16")
 SCHEMES = ("int8-dynamic", "int8-static", "w8", "w4")
 AGAIN = "repaired"
 
 
-def default_output(source: Path, wish: Wish) -> Path:
-    """`model.onnx` → `model.fp16.onnx`, `model.int8-dynamic.onnx`, `model.w4.onnx` or `model.fp16.w8.onnx`, beside it.
+def default_output(source: Path, wish: Wish, recipe: str = "") -> Path:
+    """`model.onnx` → `model.fp16.onnx`, `model.int8-dynamic.onnx`, `model.w4.onnx` or `model.fp16.w8.onnx`, beside it;
+    by a recipe `model.fastest.onnx` or `model.fastest-int8-dynamic.onnx`.
 
     What the source's own name says of that is replaced: `model.fp16.onnx` → `model.bf16.onnx`. Where the result would
     take the source's name it is `model.fp16.repaired.onnx`.
@@ -28,8 +31,22 @@ def default_output(source: Path, wish: Wish) -> Path:
     else:
         precision = wish.precision
     precision = "" if precision == base else precision  # a file that is called fp16.onnx
+    if recipe:
+        base, precision, scheme = (
+            _of_no_recipe(base),
+            "",
+            "-".join(part for part in (recipe, precision.replace("fp32", ""), scheme if wish.int8 else "") if part),
+        )
     made = source.with_name(".".join(part for part in (base, precision, scheme, "onnx") if part))
     return source.with_name(f"{made.stem}.{AGAIN}.onnx") if made.name == source.name else made
+
+
+def _of_no_recipe(base: str) -> str:
+    """Without the recipes that a name says."""
+    rest, dot, last = base.rpartition(".")
+    of_one = any(last == name or last.startswith(tuple(f"{name}-{tag}" for tag in (*PRECISIONS, *SCHEMES)))
+                 for name in NAMES)  # fmt: skip
+    return _of_no_recipe(rest) if dot and rest and of_one else base
 
 
 def _parts(stem: str) -> tuple[str, str, str]:

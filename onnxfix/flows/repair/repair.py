@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -53,6 +54,7 @@ def repair(
     force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
     made_up: MadeUp | None = None,
+    in_memory: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
     """Repair one model file. Raises OnnxfixError, with nothing written, when the result cannot be verified.
@@ -60,7 +62,7 @@ def repair(
     `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
     stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
     `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded. `made_up`: how
-    inputs are made up where none are given.
+    inputs are made up where none are given. `in_memory`: the file is a temporary one, which no result speaks of.
     """
     from onnxfix.diagnose.run import diagnose
 
@@ -90,7 +92,8 @@ def repair(
         progress("diagnose the result")
         after = diagnose(done.result, wish.target, plan=attempts.plans.of(done.result))
         before = earlier.result()
-        append_metadata(done.result.path, _metadata(done.steps, wish, verified))
+        source_of = {} if in_memory else _seen_from(source, destination)
+        append_metadata(done.result.path, _metadata(done.steps, wish, verified, source_of))
         size = done.result.file_bytes
         written = None if dry_run else destination
         if written:
@@ -114,7 +117,15 @@ def _diagnosed(model: Model, target: Target) -> Report:
         shared().stop()
 
 
-def _metadata(steps: Recipe, wish: Wish, verified: str) -> dict[str, str]:
+def _seen_from(source: Path, destination: Path) -> dict[str, str]:
+    """Where the source lies, from the result's folder: both may move together."""
+    try:
+        return {"source": Path(os.path.relpath(source.resolve(), destination.resolve().parent)).as_posix()}
+    except ValueError:  # another drive
+        return {}
+
+
+def _metadata(steps: Recipe, wish: Wish, verified: str, more: dict[str, str]) -> dict[str, str]:
     passes, target = [p.name for p in steps.passes], str(wish.target.provider)
-    text = {"version": __version__, "kind": wish.kind, "target": target, "passes": passes, "verified": verified}
+    text = more | {"version": __version__, "kind": wish.kind, "target": target, "passes": passes, "verified": verified}
     return {REPAIR: json.dumps(text, sort_keys=True)}

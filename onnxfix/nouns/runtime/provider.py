@@ -53,7 +53,8 @@ class Provider:
     flat_blocks: bool = False
     """Whether its lookups take the flat index over the block size as the block, and 0 for a missing zero point."""
     refuses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Schemes of `--int8` that do not run on it: why, after `--int8 SCHEME does not run `, and what to do."""
+    """Schemes of `--int8` and precisions that do not run on it: why, after `--int8 SCHEME does not run `, and what to
+    do."""
     flash: bool = False
     """Whether it has kernels for attention in half precision that keep no scores in memory, for one operator alone."""
     symmetric: bool = False

@@ -20,6 +20,7 @@ from .per_token import is_per_token, is_read_whole
 # They hand on slices of tokens, in layouts too that have no token axes of their own, as [batch · heads, token, size].
 _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Flatten Split".split())
 _ENDLESS = 2**31 - 1
+SIZES = frozenset({"Shape", "Size"})
 _SUMS = frozenset({"ReduceSum", "ReduceMean", "ReduceL2"})
 
 
@@ -69,7 +70,7 @@ def _is_one(shape: tuple[int, ...] | None) -> bool:
 
 def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
     layout = padding.layout
-    if node.op_type in ("Shape", "Size") or (node.op_type == "CastLike" and index == 1):
+    if node.op_type in SIZES or (node.op_type == "CastLike" and index == 1):
         return True  # the size or the type alone
     if node.op_type in ATTENTION:
         return node in padding.hidden
@@ -86,7 +87,7 @@ def _is_of_pairs(node: ir.Node, layout: Layout) -> bool:
 
 def _become_weights(node: ir.Node, padding: Padding) -> bool:
     """Whether scores, or a part of them, go nowhere but into a Softmax that hides padding."""
-    read = [reader for value in node.outputs for reader in value.consumers() if reader.op_type not in ("Shape", "Size")]
+    read = [reader for value in node.outputs for reader in value.consumers() if reader.op_type not in SIZES]
     return bool(read) and all(
         reader in padding.hidden
         or (reader.op_type != "Softmax" and _is_of_pairs(reader, padding.layout) and _become_weights(reader, padding))
@@ -118,7 +119,10 @@ def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:
 
 
 def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:
-    """A sum over tokens of what was multiplied with the mask, so that padding is zero in it already."""
+    """A sum over tokens of the mask itself, which counts them, or of what was multiplied with it, so that padding is
+    zero in it already."""
+    if node.op_type in _SUMS and index == 0 and node.inputs[0] in padding.copies:
+        return True
     product = node.inputs[0].producer() if node.op_type in _SUMS and index == 0 and node.inputs[0] else None
     if product is None or product.op_type != "Mul":
         return False

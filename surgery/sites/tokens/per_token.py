@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import onnx_ir as ir
@@ -74,6 +75,8 @@ def _rule(node: ir.Node) -> Callable[[ir.Node, Layout], bool] | None:
         "Slice": _slice,
         "Reshape": _reshape,
         "Expand": _expanded,
+        "QuantizeLinear": _of_one_scale,
+        "DequantizeLinear": _of_one_scale,
     }.get(node.op_type, _moved if node.op_type in _MOVES else None)
 
 
@@ -178,6 +181,13 @@ def _expanded(node: ir.Node, layout: Layout) -> bool:
         return False
     kept = [axis + len(sizes) - len(shape) for axis in (axes.batch, axes.token) if axis is not None]
     return all(axis < 0 or sizes[axis] == 1 for axis in kept)
+
+
+def _of_one_scale(node: ir.Node, layout: Layout) -> bool:
+    """To integers or from them by a scale that all tokens share; one for each column of a table is of no token."""
+    axes, scales = _result(node, layout), [layout.shape(value) for value in node.inputs[1:] if value is not None]
+    same = axes is not None and layout.axes(node.inputs[0]) == axes
+    return same and all(shape is not None and math.prod(shape) == 1 for shape in scales)
 
 
 def _moved(node: ir.Node, layout: Layout) -> bool:

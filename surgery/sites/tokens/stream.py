@@ -18,7 +18,7 @@ from onnxfix.surgery.sites import disjoint_sets, reach
 from onnxfix.surgery.sites.attention.rotary import FLOATS
 
 from .axes import Layout
-from .mixers import may_lose_padding
+from .mixers import SIZES, may_lose_padding
 from .padding import Padding
 from .per_token import is_per_token, is_read_whole
 
@@ -45,12 +45,17 @@ def find(model: Model, padding: Padding) -> Stream:
     types = infer(model.ir)
     nodes = _fitting({node for node in model.graph if is_per_token(node, layout)}, layout, types)
     while told := [v for node in nodes for v in node.outputs if not may_lose_padding(v, nodes, padding)]:
-        before = reach.reached([node for v in told for node in _makers([v])], lambda node: _makers(node.inputs))
+        before = reach.reached([node for v in told for node in _makers([v])], _made_of)
         nodes = _fitting(nodes - set(before), layout, types)
     ordered = tuple(node for node in model.graph if node in nodes)
     entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
     exits = tuple(v for node in ordered for v in node.outputs if _leaves(v, nodes))
     return Stream(ordered, tuple(entries), exits, layout)
+
+
+def _made_of(node: ir.Node) -> list[ir.Node]:
+    """What made the numbers that a node reads; a size is the same whatever stands at padding."""
+    return [] if node.op_type in SIZES else _makers(node.inputs)
 
 
 def _makers(values: Iterable[ir.Value | None]) -> list[ir.Node]:

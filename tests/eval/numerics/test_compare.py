@@ -218,3 +218,24 @@ def test_padding_is_left_out_of_the_error_but_not_of_the_nan_count() -> None:
     assert not compare(Fixed({"y": reference}), Fixed({"y": candidate}), feeds, valid_only=True).sound
     pooled = compare(Fixed({"y": reference[:, 0]}), Fixed({"y": candidate[:, 2]}), feeds, valid_only=True)
     assert not pooled.sound, "an output without the mask's axes is compared whole"
+
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "error"),
+    [
+        ([0.0, -16384.0, 1.0], 0.0),
+        ([0.0, -np.inf, 1.0], 0.0),
+        ([0.0, -16384.0 - 40, 1.25], 0.25),
+        ([0.0, -100.0, 1.0], 1.0),
+    ],
+)
+def test_what_hides_in_both_is_no_difference(candidate: list[float], error: float) -> None:
+    """The "never" of a mask, which half precision holds as a smaller one; what shows instead is all wrong."""
+    mask = np.array([[0.0, LOWEST, 1.0]], np.float32)
+    found = difference("feed", "mask", mask, np.array([candidate], np.float32), masks=True)
+    assert found.rel_l2 == pytest.approx(error) and found.new_nonfinite == 0
+    plain = difference("feed", "mask", mask, np.array([candidate], np.float32))
+    assert plain.rel_l2 == pytest.approx(1) or plain.new_nonfinite == 1

@@ -161,6 +161,37 @@ def test_a_mean_of_what_the_mask_shows_reads_no_padding() -> None:
             assert np.allclose(graphs.run(before, feed)["y"], graphs.run(after, feed)["y"], atol=2e-5)
 
 
+@pytest.mark.parametrize(("summed", "packs_all"), [("shown2", True), ("z", False)])
+def test_a_mask_as_wide_as_what_it_shows_reads_no_padding(summed: str, packs_all: bool) -> None:
+    """As PyTorch 2.3 writes a mean: the mask is expanded to the sizes of what it is multiplied with, and counted. A sum
+    of what it does not show reads padding."""
+    rest = MLP.replace("y = Add(r, d)", f"""z = Add(r, d)
+        two = Constant<value_ints = [2]>() wide2 = Unsqueeze(attention_mask, two) sizes = Shape(z)
+        wide3 = Expand(wide2, sizes) shown2 = Cast<to = 1>(wide3) zs = Mul(z, shown2)
+        sum = ReduceSum<keepdims = 0>(zs, ends) count = ReduceSum<keepdims = 0>({summed}, ends)
+        y = Div(sum, count)""")  # fmt: skip
+    before = encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"))
+    assert PASS.measure(before) == (6 if packs_all else 0)
+    if packs_all:
+        for mask in (masks(3, 9)[name] for name in ("full", "right", "left", "holes")):
+            feed = {"input_ids": RNG.integers(0, WORDS, (3, 9)), "attention_mask": mask}
+            assert np.allclose(graphs.run(before, feed)["y"], graphs.run(packed(before), feed)["y"], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("rounded", "products"),
+    [("mq = QuantizeLinear(m, step) mr = DequantizeLinear(mq, step)", 6),
+     ("mq, own, none = DynamicQuantizeLinear(m) mr = DequantizeLinear(mq, own, none)", 2)],
+    ids=["stated", "taken from the batch"],
+)  # fmt: skip
+def test_a_scale_that_all_tokens_share_is_of_each(rounded: str, products: int) -> None:
+    """As static integers have it; of one that is taken from what it rounds all tokens are a part, padding too."""
+    rest = MLP.replace("h = MatMul(m, up)", f"{rounded} h = MatMul(mr, up)")
+    before = encoder(rest, step=np.array(0.05))
+    assert PASS.measure(before) == products
+    agree(before, packed(before), 3, 9)
+
+
 def test_a_mask_the_other_way_round_is_none() -> None:
     """1 where a token is padding: what would be packed is what nobody may see."""
     before = encoder("", (HEAD + MLP).replace("Where(wide, zero, lowest)", "Where(wide, lowest, zero)"))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from onnxfix.flows.against.against import noisiest
 from onnxfix.flows.repair.attempts.escalation import Kept, keeping, prepared
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.site import label, layer_of, scope_of
@@ -20,6 +18,8 @@ from onnxfix.surgery.sites.half import half_plan
 from onnxfix.surgery.sites.half.half_types import touches_float
 from onnxfix.surgery.sites.linear import linears
 
+from . import effects
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -30,12 +30,17 @@ REASON = "found by search"
 
 
 class Problem(Protocol):
-    """`nodes`: what may be kept, each with a label, in the order in which to try; `groups`: which stand together."""
+    """`nodes`: what may be kept, each with a label, in the order in which to try; `groups`: which stand together, empty
+    where each is kept before all that follow."""
 
     @property
     def nodes(self) -> Sequence[ir.Node]: ...
     @property
     def groups(self) -> Sequence[str]: ...
+
+    def guess(self, limit: float) -> int:
+        """How many of the first may be enough; nothing depends on it but the time."""
+        ...
 
     def measured(self, kept: frozenset[int]) -> Comparison:
         """The model converted with these nodes kept, against its source."""
@@ -52,6 +57,9 @@ class HalfProblem:
         self.nodes = [n for n in self.base.nodes() if label(n) and touches_float(n, types) and n not in plan.keep]
         self.groups = [layer_of(scope_of(node)) for node in self.nodes]
 
+    def guess(self, limit: float) -> int:
+        return 1
+
     def measured(self, kept: frozenset[int]) -> Comparison:
         made = self.base.clone()
         try:
@@ -63,18 +71,20 @@ class HalfProblem:
 
 
 class Int8Problem:
-    """Linears that would be quantized, each by itself, the noisiest first: what is lost adds up, so that a few of the
-    worst are most of it."""
+    """Linears that would be quantized, each by itself, the one with most effect first: what they lose adds up, so that
+    a few of the worst are most of it."""
+
+    groups: Sequence[str] = ()
 
     def __init__(self, model: Model, wish: Wish, held: Verification) -> None:
         self.wish, self.held, self.model = wish, held, model
-        found = Selection(heads=wish.heads).of(linears.find(model), model)
-        by_name = {label(x.node): x.node for x in found}
-        # a row of real tokens is held against no batch
-        quantized, _ = recipe(replace(wish, pack=False), model).apply(model)
-        worst = [name for name in noisiest(model, quantized, held.feeds) if name in by_name]
-        self.nodes = [by_name[name] for name in dict.fromkeys([*worst, *by_name])]
-        self.groups = [label(node) for node in self.nodes]
+        found = [linear.node for linear in Selection(heads=wish.heads).of(linears.find(model), model)]
+        levels = 2 ** (wish.bits - 1 - wish.reduce_range) - 1
+        self.effects = effects.ranked(model, found, (*held.feeds, *held.draws), wish.int8, levels)
+        self.nodes = list(self.effects)
+
+    def guess(self, limit: float) -> int:
+        return effects.left(list(self.effects.values()), limit)
 
     def measured(self, kept: frozenset[int]) -> Comparison:
         made, _ = recipe(_keeping(self, kept), self.model).apply(self.model)

@@ -72,7 +72,8 @@ def search(model: Model, wish: Wish, held: Verification, asked: SearchWish, prog
         return error
 
     seeker = Search(measure, asked.limit, known=dict(log.known))
-    found = seeker.run(posed.groups)
+    guess = posed.guess(asked.limit)
+    found = seeker.run(posed.groups) if posed.groups else seeker.shortest(len(nodes), guess)
     if len(found.kept) == len(nodes):
         raise OnnxfixError(
             f"only with every node in {kind} is the {asked.metric} error within {asked.limit:g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ ROUGH = 0.1
 # Beyond these an integer result is another one, and no rough one: unlike numbers of one size differ by 1.4, and a
 # transposed or permuted weight gave 0.9.
 LARGEST_ROUNDING, LEAST_COSINE = 0.5, 0.85
+# What sums of shares may lack of a whole number.
+_WHOLE = 1e-6
 # Errors that are still a rough rounding somebody may want: twice the limits; 4 bits a weight have a wide one.
 ACCEPTABLE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 0.1, "int8": 0.1, "int4": 0.3}
 
@@ -55,14 +58,23 @@ def _drawn(comparisons: Sequence[Comparison], check: Check) -> str:
 
 
 def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
-    """Of quantized weights: the limit, and in how many rows the largest entry is still the same one."""
+    """Of quantized weights: the limit, and in how many rows of an output the largest entry is still the same one."""
     if check.kind not in ("int8", "int4"):
         return ""
-    shares = [d.argmax_agreement for c in comparisons for d in c.differences if d.argmax_agreement is not None]
-    share = min(shares, default=0.0)
-    rows = "all rows" if share == 1 else f"at least {int(100 * share)} % of rows"
-    agree = f"; argmax agrees in {rows}" if shares else ""
+    shares = [_choices(c, output) for c in comparisons for output in dict.fromkeys(d.output for d in c.differences)]
+    same, of = min((share for share in shares if share[1]), key=lambda share: share[0] / share[1], default=(0, 0))
+    rows = "all rows" if same == of else f"{same:,} of {plural(of, 'row')}"
+    agree = f"; argmax agrees in {rows}" if of else ""
     return f" (limit {check.limit:g}{agree})"
+
+
+def _choices(comparison: Comparison, output: str) -> tuple[int, int]:
+    """In how many rows of all feeds an output's largest entry is the same one, and how many there are: of a feed of one
+    row a share says nothing."""
+    found = [d for d in comparison.differences if d.output == output and d.argmax_agreement is not None]
+    rows = [math.prod(d.shape[:-1]) * max(d.draws, 1) for d in found]
+    same = sum((d.argmax_agreement or 0.0) * n for d, n in zip(found, rows, strict=True))
+    return int(same + _WHOLE), sum(rows)
 
 
 def rough(comparisons: Sequence[Comparison], check: Check) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from onnxfix.nouns.types.operators import attribute
 from onnxfix.surgery.sites.constants import Array
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
-from ..mask import RefusedError
+from ..mask import NotComputedError, RefusedError
 from . import axes
 from .cone import Cone
 from .grid import Grid
@@ -118,7 +118,7 @@ class Observer:
         if self.elementwise:
             return (1,) * (len(shape) if shape is not None else axes.RANK)
         if shape is None:
-            raise RefusedError(leaf.producer(), f"is added to scores whose shape is not known ({leaf.name})")
+            raise NotComputedError(leaf.producer(), f"is added to scores whose shape is not known ({leaf.name})")
         return shape
 
     def _size(self, node: ir.Node, sample: Sample) -> Array:
@@ -126,8 +126,8 @@ class Observer:
         assert source is not None
         shape = self.grid.given(source, sample.point) if source.is_graph_input() else None
         shape = shape if shape is not None else self.grid.shape(source, sample.point)
-        if shape is None:
-            raise RefusedError(node, f"reads the size of {source.name}, which is not known")
+        if shape is None:  # at this length: it may be more than the model has positions for
+            raise NotComputedError(node, f"reads the size of {source.name}, which is not known")
         if node.op_type == "Size":
             return np.array(int(np.prod(shape)), np.int64)
         return np.array(shape[attribute(node, "start", 0) : attribute(node, "end", None)], np.int64)

@@ -430,3 +430,24 @@ def test_layers_that_write_the_same_mask_are_computed_once(monkeypatch: pytest.M
     subject.graph.node("Softmax_weights").replace_input_with(0, values["masked2"])
     hidden = [each.hidden for _, each in softmax_masks.find(subject) if isinstance(each, Mask)]
     assert hidden == [float(np.finfo(np.float32).min), -1e9], "and others are not"
+
+
+@pytest.mark.parametrize("rows", [64, 512])
+def test_a_mask_of_the_sizes_of_what_has_so_many_positions(rows: int) -> None:
+    """Longer texts than a model has positions for have no sizes; what the mask means is read from those that it has."""
+    text = """g (int64[batch,sequence] input_ids, int64[batch,sequence] attention_mask, float[batch,sequence,8] q)
+        => (float[batch,sequence,sequence] y) {
+        first = Constant<value_ints = [0]>() second = Constant<value_ints = [1]>()
+        length = Shape<start = 1, end = 2>(input_ids)
+        here = Slice(places, first, length, first)
+        e0 = Gather(table, input_ids) e = Add(e0, here)
+        sizes = Shape<start = 0, end = 2>(e) grown = Concat<axis = 0>(sizes, second)
+        all = ConstantOfShape<value = bool[1] {1}>(grown) alike = Transpose<perm = [0, 2, 1]>(all)
+        seen = Cast<to = 9>(attention_mask) wide = Unsqueeze(seen, second) both = And(wide, alike)
+        mask = Where(both, zero, lowest)
+        qt = Transpose<perm = [0, 2, 1]>(q) s0 = MatMul(q, qt) s = Add(s0, mask) y = Softmax<axis = -1>(s)
+    }"""
+    weights = {"table": np.ones((9, 8), np.float32), "places": np.ones((rows, 8), np.float32),
+               "zero": np.float32(0), "lowest": np.float32(-1e9)}  # fmt: skip
+    ((_, found),) = softmax_masks.find(graphs.model(text, weights))
+    assert isinstance(found, Mask) and str(found) == "padding of attention_mask" and found.longest <= rows
