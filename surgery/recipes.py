@@ -155,7 +155,7 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
     tied = selection if wish.int8 != "weight-only" else None  # those passes read a table behind its Transpose
     # the dynamic quantizer makes a MatMul of each Gemm by itself, and transposes a weight once for each that reads it
     steps.extend([*([GemmToMatMul(selection)] if wish.int8 == "dynamic" else []), FoldConstantTransposes(tied)])
-    steps += [SplitPackedProducts()] if wish.fuse and wish.int8 == "dynamic" else []
+    steps += [SplitPackedProducts(selection)] if wish.fuse and wish.int8 == "dynamic" else []
     steps += _faster(wish)  # before scales are measured: padding has none then
     if wish.int8 == "weight-only":
         size = wish.block_size or BLOCK_SIZES[wish.bits]

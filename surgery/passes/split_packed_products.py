@@ -12,9 +12,11 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.int8.quantizer import ALL, Selection
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.layouts import packed_products
 from onnxfix.surgery.sites.layouts.packed_products import PackedProduct, Part
+from onnxfix.surgery.sites.linear import linears
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,11 @@ class SplitPackedProducts:
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
     repairs: ClassVar[tuple[str, ...]] = ()
 
+    selection: Selection = ALL
+    """What a quantizer will take: what stays in float keeps the name by which it does."""
+
     def apply(self, editor: Editor) -> None:
-        found = list(packed_products.sites(editor.model))
+        found = self._found(editor.model)
         for site in found:
             for part in site.parts:
                 _alone(editor, site, part)
@@ -44,7 +49,11 @@ class SplitPackedProducts:
             editor.notes.append(f"{plural(len(found), 'product')} of several parts as {parts} of one")
 
     def measure(self, model: Model) -> float:
-        return float(len(list(packed_products.sites(model))))
+        return float(len(self._found(model)))
+
+    def _found(self, model: Model) -> list[PackedProduct]:
+        wanted = {linear.node for linear in self.selection.of(linears.find(model), model)}
+        return [site for site in packed_products.sites(model) if site.product in wanted]
 
 
 def _alone(editor: Editor, site: PackedProduct, part: Part) -> None:

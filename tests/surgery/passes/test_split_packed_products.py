@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import graphs
 import numpy as np
 import pytest
 
+import onnxfix
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.surgery import graph_pass
+from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.split_packed_products import SplitPackedProducts
 
 PASS = SplitPackedProducts()
@@ -89,3 +95,19 @@ def test_what_is_read_otherwise_stays(kind: str) -> None:
     after = made(WHOLE[kind])
     before = after.fingerprint()
     assert PASS.measure(after) == 0 and not graph_pass.run(PASS, after).changes and after.fingerprint() == before
+
+
+def test_what_stays_in_float_stays_whole_under_its_name() -> None:
+    after = BAD()
+    (product,) = (node for node in after.nodes() if node.op_type == "MatMul")
+    kept = SplitPackedProducts(Selection(blocked=(label(product),)))
+    assert kept.measure(after) == 0 and not graph_pass.run(kept, after).changes
+
+
+def test_a_layer_that_is_named_stays_in_float_in_a_repair(tmp_path: Path) -> None:
+    path = BAD().save(tmp_path / "model.onnx")
+    (product,) = (node for node in BAD().nodes() if node.op_type == "MatMul")
+    how = {"target": "cpu", "int8": "dynamic", "fuse_attention": True, "quantize_heads": True, "max_error": 1.0}
+    assert onnxfix.repair(path, **how, dry_run=True).linears() == ("0 of 1", "3 of 3")
+    with pytest.raises(OnnxfixError, match=r"nothing|no linear"):
+        onnxfix.repair(path, **how, block_node=[label(product)], dry_run=True)
