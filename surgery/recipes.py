@@ -175,7 +175,16 @@ def _faster(wish: Wish) -> list[Pass]:
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
         lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", for_attention=True)
-        return [lengths, *steps, BandLocalAttention(), LeftAlignRows(), DropTrivialMasks(), PadMaskedKeys()]
+        # the converter of operator sets writes a value_info for weights, too
+        return [
+            lengths,
+            DropInitializerValueInfo(),
+            *steps,
+            BandLocalAttention(),
+            LeftAlignRows(),
+            DropTrivialMasks(),
+            PadMaskedKeys(),
+        ]
     if wish.fuse and wish.pack:
         steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
         steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
