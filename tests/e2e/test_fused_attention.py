@@ -28,7 +28,8 @@ def test_attention_and_rotary_products_become_one_operator_each(
     plain, fused = (Counter(graphs.op_types(Model.open(path))) for path in found.values())
     assert (plain["Softmax"], fused["Softmax"]) == (4, 0)
     assert fused["RotaryEmbedding"] == 8 and fused["MultiHeadAttention"] + fused["Attention"] == 4
-    assert plain["MatMulInteger"] == fused["MatMulInteger"] == 16
+    # queries, keys and values of their own, and the gate: 7 a layer; the legacy exporter computes where to cut
+    assert (plain["MatMulInteger"], fused["MatMulInteger"]) == (16, {"dynamo": 28, "legacy": 16}[name])
     runners = [OrtRunner(path) for path in found.values()]
     for feed in make_feeds(Model.open(exports[name])):
         one, other = (runner.run(feed.arrays) for runner in runners)
