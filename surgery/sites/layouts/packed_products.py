@@ -80,9 +80,9 @@ def _site(node: ir.Node, dimensions: Dimensions) -> PackedProduct | None:
         whole = shaped
     if (transpose := _only(whole.value, "Transpose")) is not None:
         whole = replace(whole, value=transpose.outputs[0], transpose=transpose)
-    parts = [part for part in _parts(whole) if part is not None]
     every = list(_parts(whole))
-    return PackedProduct(node, bias, whole, tuple(parts)) if len(every) > 1 and len(parts) == len(every) else None
+    parts = tuple(part for part in every if part is not None)
+    return PackedProduct(node, bias, whole, parts) if len(every) > 1 and len(parts) == len(every) else None
 
 
 def _is(node: ir.Node, op_type: str) -> bool:
