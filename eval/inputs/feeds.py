@@ -49,6 +49,8 @@ class Feed:
     """One of many small ones, which are compared together."""
     rows: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     """Output name → rows of the batch to compare, bool; all of them for outputs that it does not name."""
+    gold: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    """Output name → class number a row, shape (rows,), or a token, (rows, tokens); -1: no label."""
 
 
 def required_inputs(model: Model) -> list[ir.Value]:

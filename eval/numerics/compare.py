@@ -14,6 +14,7 @@ precision, or -inf. With `masks` an entry that hides in both is no difference.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -66,7 +67,7 @@ def _differences(
     for name, value in expected.items():
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
-            yield difference(feed.name, name, value, found, mask, masks=masks)
+            yield difference(feed.name, name, value, found, mask, masks=masks, gold=feed.gold.get(name))
         elif rows.any():
             yield difference(feed.name, name, value[rows], found[rows], masks=masks)
 
@@ -109,6 +110,7 @@ def _joined(each: Sequence[OutputDifference], mean: bool) -> OutputDifference:
         nan=sum(d.nan for d in each),
         argmax_agreement=_mean([d.argmax_agreement for d in each]),
         macro_f1=_mean([d.macro_f1 for d in each]),
+        choices=sum((Counter(d.choices) for d in each), Counter()),
     )
 
 
@@ -133,12 +135,14 @@ def difference(
     *,
     least: float = 0.0,
     masks: bool = False,
+    gold: Array | None = None,
 ) -> OutputDifference:
     """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
     of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
     first two axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
+    `gold`: class numbers of the output's shape without its last axis, -1 for no label.
     """
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
@@ -158,7 +162,7 @@ def difference(
     delta = actual[both] - expected[both]
     scale = max(float(np.linalg.norm(expected[finite])), least * math.sqrt(np.count_nonzero(finite)))
     norm = float(np.linalg.norm(delta))
-    agreement, f1 = _choices(expected, actual, both)
+    wanted, chosen, known = _choices(expected, actual, both)
     return OutputDifference(
         feed=feed,
         output=output,
@@ -170,8 +174,9 @@ def difference(
         compared=int(np.count_nonzero(both)),
         cosine=_cosine(expected[both], actual[both]),
         nan=int(np.count_nonzero(np.isnan(actual))),
-        argmax_agreement=agreement,
-        macro_f1=f1,
+        argmax_agreement=float((wanted == chosen).mean()) if len(wanted) else None,
+        macro_f1=_macro_f1(wanted, chosen) if len(wanted) else None,
+        choices=_counted(_labels(gold, known), wanted, chosen),
     )
 
 
@@ -180,16 +185,25 @@ def _cosine(expected: Array, actual: Array) -> float:
     return float(np.dot(expected, actual)) / norms if norms else math.nan
 
 
-def _choices(expected: Array, actual: Array, both: Array) -> tuple[float | None, float | None]:
-    """(share of rows whose largest entry of the last axis is the same one, macro F1 of that choice against the
-    reference's), over rows that are finite in both, and compared."""
+def _choices(expected: Array, actual: Array, both: Array) -> tuple[Array, Array, Array]:
+    """Largest entry of the last axis in each row that is finite in both, and compared, of the reference and of the
+    candidate; and which rows these are. None of an output that has no rows of two entries or more."""
     if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
-        return None, None
-    whole = both.all(axis=-1)
-    if not whole.any():
-        return None, None
-    wanted, found = expected.argmax(axis=-1)[whole], actual.argmax(axis=-1)[whole]
-    return float((wanted == found).mean()), _macro_f1(wanted, found)
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, np.zeros(expected.shape[:-1], np.bool_)
+    whole: Array = np.asarray(both.all(axis=-1))
+    return expected.argmax(axis=-1)[whole], actual.argmax(axis=-1)[whole], whole
+
+
+def _labels(gold: Array | None, rows: Array) -> Array:
+    known = gold is not None and gold.shape == rows.shape
+    return gold[rows] if gold is not None and known else np.full(np.count_nonzero(rows), -1)
+
+
+def _counted(*columns: Array) -> dict[tuple[int, int, int], int]:
+    """How often each row of three columns occurs."""
+    found, counts = np.unique(np.stack(columns), axis=1, return_counts=True)
+    return {(int(a), int(b), int(c)): int(n) for a, b, c, n in zip(*found, counts, strict=True)}
 
 
 def _macro_f1(wanted: Array, found: Array) -> float:

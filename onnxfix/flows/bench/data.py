@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.errors import OnnxfixError, arg
+
+from .labels import classes_of, labels_of_outputs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,7 +59,7 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
     from onnxfix.eval.inputs.text_workload import load_workload
 
     checkpoint = Path(source.checkpoint) if source and source.checkpoint else None
-    classes = _classes(source, checkpoint)
+    classes = classes_of(source, checkpoint)
     labels, data = dict(wanted.labels), wanted.data
     if data is None and checkpoint is not None and checkpoint.resolve() == demo.CHECKPOINT.resolve():
         data, labels = demo.HOLDOUT, labels or {head: head for head in classes}
@@ -69,7 +71,7 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
         raise OnnxfixError(
             "texts need the checkpoint's tokenizer", f"name the checkpoint with {arg('checkpoint', 'DIR')}"
         )
-    labels = _of_outputs(labels, _outputs(source, paths) or list(classes), classes)
+    labels = labels_of_outputs(labels, _outputs(source, paths) or list(classes), classes)
     return load_workload(
         data,
         checkpoint=checkpoint,
@@ -108,21 +110,6 @@ def _outputs(source: Provenance | None, paths: list[Path]) -> list[str]:
         with contextlib.suppress(OnnxfixError):
             return [str(value.name) for value in Model.open(path).graph.outputs]
     return []
-
-
-def _of_outputs(labels: dict[str, str], outputs: list[str], classes: Collection[str]) -> dict[str, str]:
-    """Labels by the output that they are of. A column alone is of the one output there is, or that has classes."""
-    unknown = [head for head in labels if outputs and head not in outputs]
-    candidates = [name for name in outputs if name in classes] or outputs
-    if unknown and len(labels) == len(candidates) == 1 and labels[unknown[0]] == unknown[0]:
-        return {candidates[0]: unknown[0]}
-    if unknown:
-        column = labels[unknown[0]]
-        raise OnnxfixError(
-            f"the model has no output '{unknown[0]}' to label; its outputs: {', '.join(outputs)}",
-            f"say which with {arg('label', *(f'{output}={column}' for output in outputs[:3]))}",
-        )
-    return labels
 
 
 def _made_up(
@@ -175,15 +162,3 @@ def _made_up_ids(checkpoint: Path, rows: int, max_length: int | None) -> Workloa
         raise OnnxfixError(f"{checkpoint} has neither a tokenizer nor a vocab_size", "save the tokenizer there")
     longest = min(max_length or MAX_LENGTH, int(config.get("max_position_embeddings") or MAX_LENGTH))
     return made_up_ids(int(config["vocab_size"]), rows=rows, max_length=longest)
-
-
-def _classes(source: Provenance | None, checkpoint: Path | None) -> dict[str, list[str]]:
-    """Class names by output, in logit order; empty where neither the file nor the checkpoint states them."""
-    from onnxfix.export.models.checkpoint import Checkpoint
-
-    if source is not None and source.labels:
-        return source.labels
-    with contextlib.suppress(OnnxfixError):
-        opened = Checkpoint.open(checkpoint) if checkpoint is not None else None
-        return opened.heads or opened.labels if opened is not None else {}
-    return {}

@@ -39,7 +39,7 @@ def within_aim(
         if tried[-1][1].error <= aim:
             break
     wish, comparison, what = min(tried, key=lambda attempt: attempt[1].error)
-    if comparison.error > aim and first.error <= held.check.limit:
+    if comparison.error > aim and first.error <= held.check.rounding:
         wish, comparison, what = tried[0]
     made = attempts.make(wish)  # again, as each attempt takes the place of the one before
     note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
@@ -52,7 +52,7 @@ def within_16_bits(attempts: Attempts, done: Attempt, held: Verification) -> tup
     They lose little elsewhere, and are right on every CPU.
     """
     measured = held.on_cpu(done.result)
-    if not may_saturate(done.wish) or all(c.within(held.check.limit) for c in measured):
+    if not may_saturate(done.wish) or all(held.check.allows(c) for c in measured):
         return done, measured
     narrow = attempts.make(replace(done.wish, reduce_range=True))
     again = held.on_cpu(narrow.result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onnxfix.flows.inputs import Feeds, Inputs
     from onnxfix.flows.repair.keywords import Int8, Precision
     from onnxfix.flows.repair.repaired import Repaired
+    from onnxfix.flows.repair.verification.metric import Metric
     from onnxfix.flows.source import ModelLike
     from onnxfix.nouns.process.progress import Advance
 
@@ -37,6 +38,8 @@ def optimize(
     max_seq: int | None = None,
     measure: bool = False,
     max_error: float | None = None,
+    metric: Metric | None = None,
+    label: Sequence[str] | Mapping[str, str] = (),
     feeds: Feeds | None = None,
     calibrate: Inputs | None = None,
     text: str = "text",
@@ -54,7 +57,10 @@ def optimize(
     notes. `target` is cpu where not given, `precision` fp32 on a host and fp16 on a GPU. CUDA gets attention in the
     forms that its fast kernels take, and the notes say which takes each; other GPUs get packed tokens alone. A result
     for OpenVINO is run there as well, where it is installed. `int8` quantizes the linears as well, and keeps those in
-    float that would bring the error beyond `max_error`, which is 0.08 then (a cosine of 0.997). `max_seq` is the
+    float that would bring the error beyond `max_error`, by the `metric` of `repair`. Where neither is given, the limit
+    is of what the model is for: on texts with columns of labels (`label`) half a point of F1, on texts alone another
+    class in one row of a hundred, or a cosine of 0.997 of outputs without classes; else 0.08 of relative L2. `max_seq`
+    is the
     longest row that the model will get. With `measure` every recipe that is a part of `recipe` is timed on this
     machine, on `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at
     tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
@@ -65,6 +71,7 @@ def optimize(
     from onnxfix.nouns.target import Target
     from onnxfix.surgery.recipes import Wish
 
+    from .decisions import of_what_it_is_for
     from .kernels import kernels_in_words
     from .measured import by_speed
 
@@ -89,8 +96,11 @@ def optimize(
         "text": text,
     }
     wish |= {"custom_op_library": custom_op_library, "checkpoint": checkpoint}
-    max_error = OF_INTEGERS if int8 and max_error is None else max_error
     inputs = calibrate if int8 != "weight-only" and (int8 or chosen != "fp32") else None
+    limit: dict[str, Any] = {"max_error": max_error, "metric": metric, "label": label}
+    if int8:
+        limit["metric"] = judged_by = metric or ("f1" if label else of_what_it_is_for(model, inputs, checkpoint))
+        limit["max_error"] = OF_INTEGERS if max_error is None and judged_by == "rel-l2" else max_error
     names: Sequence[tuple[Name, str]] = [(recipe, "")]
     if measure:
         names = by_speed(model, recipe, wish, calibrate if calibrate is not None else feeds, progress)
@@ -98,7 +108,7 @@ def optimize(
         output = default_output(Path(model), Wish(on_target, chosen, int8 or ""), recipe)
     failed = []
     for name, said in names:
-        how = {**wish, "recipe": name, "output": output, "max_error": max_error, "feeds": feeds, "calibrate": inputs}
+        how = {**wish, "recipe": name, "output": output, **limit, "feeds": feeds, "calibrate": inputs}
         how |= {"force": force, "dry_run": dry_run, "timeout": timeout, "progress": progress}
         try:
             done = _within(model, how)

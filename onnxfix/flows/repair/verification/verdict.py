@@ -30,10 +30,11 @@ def require(held: Verification, comparison: Comparison, result: Model, limit: fl
         raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
     if comparison.worst.new_nonfinite and check.kind.startswith("int"):
         _refuse_spread_nan(held, comparison)
-    if not comparison.within(largest):
+    if not check.allows(comparison, largest):
         blamed = _blamed(held, comparison, result)
+        figures = in_figures(comparison, check.metric)
         raise DiffersError(
-            f"the repaired model differs from the source by {in_figures(comparison)} (limit {largest:g}){blamed}",
+            f"the repaired model differs from the source by {figures} (limit {largest:g}){blamed}",
             advice(comparison, check.kind, check.scheme),
         )
 
