@@ -120,10 +120,24 @@ def _mean(figures: Sequence[float | None]) -> float | None:
 
 
 def _mask(feed: Feed) -> Array | None:
-    """The attention mask of a feed, (batch, sequence), True where there is a token."""
+    """The attention mask of a feed, (batch, sequence), True where there is a token; of one that says which key a query
+    sees, as a layer cut out of its model gets, True where there is any."""
     found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
     mask = next(found, None)
-    return None if mask is None else mask != 0
+    if mask is not None:
+        return np.asarray(mask != 0)
+    seen = next((a for a in feed.arrays.values() if a.ndim == 4 and a.shape[1] == 1 and _is_of_keys(a)), None)
+    if seen is None:
+        return None
+    visible: Array = np.asarray((seen if seen.dtype.kind == "b" else seen > NEVER)[:, 0].any(axis=-1))
+    return visible
+
+
+def _is_of_keys(array: Array) -> bool:
+    """Booleans, or numbers of which each is nothing or hides."""
+    if array.dtype.kind == "b":
+        return True
+    return array.dtype.kind == "f" and bool(((array == 0) | (array <= NEVER)).all()) and bool((array <= NEVER).any())
 
 
 def difference(

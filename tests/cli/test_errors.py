@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +190,11 @@ def test_what_the_runtime_refuses_is_said_without_its_source_paths(tmp_path: Pat
     done = onnxfix("repair", model.save(tmp_path / "new.onnx"))
     assert done.returncode == 2 and "Opset 99" in done.stderr
     assert ".h:" not in done.stderr and "std::" not in done.stderr and "/onnxfix-" not in done.stderr
+
+
+def test_a_pipe_is_no_file_to_read(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes here")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    done = onnxfix("diagnose", tmp_path / "pipe.onnx")
+    assert done.returncode == 2 and "is no regular file" in done.stderr

@@ -189,3 +189,34 @@ def test_static_integers_are_packed_and_held_to_their_own_rounding(tmp_path: Pat
     for path, rounds in ((source, False), (made, True)):
         held = Verification(Model.open(path), path, Check(False, "fp32", 2e-5, "fp32"))
         assert (held.own_rounding > 2e-5) is rounds
+
+
+LAST = """
+    m = LayerNormalization<axis = -1>(r, scale)
+    h = MatMul(m, up) a = Relu(h) d = MatMul(a, down) whole = Add(r, d)
+    at = Constant<value_int = -1>()
+    y = Gather<axis = 1>(whole, at)
+}"""
+
+
+def test_an_output_that_reads_padding_gets_the_part_that_keeps_it(tmp_path: Path) -> None:
+    """The last position of a row is padding in some: packed, it is nothing. Fused, all is as it was."""
+    text = HEAD.replace("float[batch,sequence,", "float[batch,", 1)
+    source = encoder(LAST, text)
+    path = source.save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path)
+    said = " ".join(done.outcome.notes)
+    assert "faster and left: fastest, packed-rows, packed-bands, packed: the repaired model differs" in said
+    assert "1 of 1 attention in one operator" in said and done.output is not None
+    for feed in feeds(3, 17):
+        if (feed["attention_mask"].any(1)).all():
+            wanted, found = (graphs.run(model, feed)["y"] for model in (source, Model.open(done.output)))
+            assert np.allclose(wanted, found, atol=2e-5)
+    whole = onnxfix.optimize(encoder().save(tmp_path / "whole.onnx"))
+    assert "left" not in " ".join(whole.outcome.notes)
+
+
+def test_all_recipes_have_one_limit_of_time_and_the_commands_name(tmp_path: Path) -> None:
+    path = encoder(LAST, HEAD.replace("float[batch,sequence,", "float[batch,", 1)).save(tmp_path / "model.onnx")
+    with pytest.raises(OnnxfixError, match=r"^optimize: .* did not end within 0\.4 s"):
+        onnxfix.optimize(path, timeout=0.4)

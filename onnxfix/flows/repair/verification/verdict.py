@@ -8,12 +8,17 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 
 from . import blame
+from .check import is_rounding
 from .verification import Verification
 from .words import advice, in_figures
 
 
 class DiffersError(OnnxfixError):
-    """A result beyond its limit, which more in float may bring within it."""
+    """A result beyond its limit. `rounding`: it is still the source's, which more in float may bring within it."""
+
+    def __init__(self, what: str, advice: str, rounding: bool) -> None:
+        super().__init__(what, advice)
+        self.rounding = rounding
 
 
 def require(held: Verification, comparison: Comparison, result: Model, limit: float | None = None) -> None:
@@ -36,6 +41,7 @@ def require(held: Verification, comparison: Comparison, result: Model, limit: fl
         raise DiffersError(
             f"the repaired model differs from the source by {figures} (limit {largest:g}){blamed}",
             advice(comparison, check.kind, check.scheme),
+            is_rounding(comparison),
         )
 
 

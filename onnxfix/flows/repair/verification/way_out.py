@@ -9,6 +9,8 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 
+_LONGER = 16_000
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -23,8 +25,19 @@ def way_out(model: Model, failure: OnnxfixError, feeds: Sequence[Feed], can_stat
     if value is None or feed is None:
         return out
     shape = "x".join(map(str, feed.arrays[str(value.name)].shape))
-    other = f"state its shape, as in {arg('input', f'{value.name}={shape}')}, or " if can_state and shape else ""
+    guess = _another(value, feed.arrays[str(value.name)].shape)
+    other = f"state its shape, as in {arg('input', f'{value.name}={guess}')}, or " if can_state and guess else ""
     return f"input '{value.name}', fed as {shape or 'a single number'}, looks wrong: {other}{out}"
+
+
+def _another(value: ir.Value, fed: Sequence[int]) -> str:
+    """A shape that the file allows, longer than what failed and than the sizes that are tried: a second of sound. Empty
+    where it leaves no axis open."""
+    free = [at for at, dim in enumerate(value.shape if value.shape is not None else fed) if not isinstance(dim, int)]
+    if not fed or (value.shape is not None and not free):
+        return ""
+    last = free[-1] if free else len(fed) - 1
+    return "x".join(str(max(_LONGER, 2 * size) if at == last else size) for at, size in enumerate(fed))
 
 
 def _blamed(model: Model, message: str) -> ir.Value | None:
