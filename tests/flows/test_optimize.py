@@ -191,6 +191,17 @@ def test_static_integers_are_packed_and_held_to_their_own_rounding(tmp_path: Pat
         assert (held.own_rounding > 2e-5) is rounds
 
 
+@pytest.mark.parametrize(("shape", "int8"), [((0, 20), None), ((2, 0), None), ((0, 20), "dynamic")])
+def test_a_batch_of_nothing_is_answered_by_nothing(shape: tuple[int, int], int8: str | None, tmp_path: Path) -> None:
+    source = encoder()
+    path = source.save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path, int8=int8, max_error=0.5 if int8 else None)  # type: ignore[arg-type]
+    assert done.output is not None
+    feed = {"input_ids": np.zeros(shape, np.int64), "attention_mask": np.ones(shape, np.int64)}
+    wanted, found = (graphs.run(model, feed)["y"] for model in (source, Model.open(done.output)))
+    assert found.shape == wanted.shape == (*shape, wanted.shape[-1])
+
+
 LAST = """
     m = LayerNormalization<axis = -1>(r, scale)
     h = MatMul(m, up) a = Relu(h) d = MatMul(a, down) whole = Add(r, d)
