@@ -10,6 +10,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 
 _LONGER = 16_000
+_MANY = 4
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
 
 
-def way_out(model: Model, failure: OnnxfixError, feeds: Sequence[Feed], can_state: bool) -> str:
-    """Which input the failing node is reached from first, as it was fed, and how to give another one."""
+def way_out(
+    model: Model, failure: OnnxfixError, feeds: Sequence[Feed], can_state: bool, tried: Sequence[Feed] = ()
+) -> str:
+    """Which input the failing node is reached from first, as it was fed, and how to give another one; `tried`: all that
+    failed, of which many say that it may be no input's fault."""
     value = _blamed(model, str(failure))
     feed = next((feed for feed in feeds if value is not None and str(value.name) in feed.arrays), None)
     out = f"give inputs that the model takes with {arg('feeds', 'FILE.npz')}"
@@ -27,6 +31,11 @@ def way_out(model: Model, failure: OnnxfixError, feeds: Sequence[Feed], can_stat
     shape = "x".join(map(str, feed.arrays[str(value.name)].shape))
     guess = _another(value, feed.arrays[str(value.name)].shape)
     other = f"state its shape, as in {arg('input', f'{value.name}={guess}')}, or " if can_state and guess else ""
+    shapes = {each.arrays[str(value.name)].shape for each in tried if str(value.name) in each.arrays}
+    if len(shapes) >= _MANY:
+        other = other.replace("state its shape", "if it runs at all, state its shape", 1)
+        others = f" and {len(shapes) - 1} other shapes, to no avail"
+        return f"input '{value.name}' was fed as {shape}{others}: {other}{out}"
     return f"input '{value.name}', fed as {shape or 'a single number'}, looks wrong: {other}{out}"
 
 
