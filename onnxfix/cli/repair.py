@@ -124,4 +124,5 @@ def show(result: Repaired, show_diff: bool = False) -> None:
         if finding.severity == "error":
             out.print(f"{finding.code} {finding.name}: {finding.message}", markup=False, soft_wrap=True)
     style = "" if result.comparisons else "yellow"
-    out.print(f"verified: {result.verified}", style=style, markup=False, soft_wrap=True)
+    said = f"verified: {result.verified}" if result.comparisons else f"{result.verified}: the result was not run"
+    out.print(said, style=style, markup=False, soft_wrap=True)

@@ -120,6 +120,7 @@ def bench(
             output=folder,
             resume=resume,
             verify=verify,
+            by_length=bool(several(seq)),
         )
         found = setup(wanted, progress)
         course = Course(

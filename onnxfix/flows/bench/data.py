@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from onnxfix.eval.inputs.point import Batching
     from onnxfix.eval.inputs.workload import Workload
+    from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
 
@@ -48,6 +49,8 @@ class Wanted:
     output: Path = Path("bench")
     resume: bool = False
     verify: bool = True
+    by_length: bool = False
+    """Rows of stated lengths are timed, which feeds of fixed ones cannot be."""
 
 
 def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:
@@ -141,6 +144,8 @@ def _made_up(
     for path in paths:
         try:
             model = Model.open(path)
+            if wanted.by_length and (ids := _ids_of(model, wanted.max_length)) is not None:
+                return ids
             recorded = [as_feed(model, f"sample {i + 1}", f) for i, f in enumerate(source.feeds if source else ())]
             return feed_workload(recorded, "feeds of the export") if recorded else feed_workload(make_feeds(model))
         except OnnxfixError as error:  # of one broken file; the others have the same inputs
@@ -150,6 +155,21 @@ def _made_up(
             "there is nothing to make inputs from", f"name texts with {arg('data')} and {arg('checkpoint', 'DIR')}"
         )
     raise reasons[0]
+
+
+def _ids_of(model: Model, max_length: int | None) -> Workload | None:
+    """Rows of token ids for a model that takes these and what goes with them; None for any other."""
+    from onnxfix.eval.inputs.feeds import required_inputs
+    from onnxfix.eval.inputs.graph_limits import longest_sequence, table_rows
+    from onnxfix.eval.inputs.text_workload import MAX_LENGTH, made_up_ids
+    from onnxfix.eval.inputs.workload import DEFAULTS
+
+    inputs = {str(value.name): value for value in required_inputs(model)}
+    rows = table_rows(inputs["input_ids"]) if "input_ids" in inputs else None
+    if rows is None or not inputs.keys() <= {"input_ids", *DEFAULTS}:
+        return None
+    most = min(length for length in (max_length, longest_sequence(model), MAX_LENGTH) if length)
+    return made_up_ids(rows, max_length=most)
 
 
 def _made_up_ids(checkpoint: Path, rows: int, max_length: int | None) -> Workload:

@@ -92,12 +92,16 @@ class Job:
         `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
         """
         origin = self.origin
+        early: Verification | None = None
+        if self.wish.fuse or self.wish.pack:  # minutes of work on a long graph, which may run on no input at all
+            early = self._verification(self._check(False, limit), feeds, more)
         done = self.attempts.make(self.wish)
         if self.wish.scripts or self.wish.scripts_last:
             interface.require_same(origin.model, done.result, self.wish)
         origin.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
-        held = self._verification(check, feeds, more)
+        held = early or self._verification(check, feeds, more)
+        held.check = check
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)
