@@ -6,8 +6,8 @@ import graphs
 import numpy as np
 import pytest
 
-from onnxfix.eval.inputs.demands import demands
 from onnxfix.eval.inputs.feeds import make_feeds
+from onnxfix.eval.inputs.uses.demands import demands
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
