@@ -63,11 +63,11 @@ def graphs(root: ir.Graph) -> Iterator[ir.Graph]:
 
 def named_twice(root: ir.Graph) -> Iterator[list[ir.Node]]:
     """Nodes of one graph that have the same name, two or more each in their order, at every depth. ONNX Runtime refuses
-    such a graph (Graph::VerifyNoDuplicateName)."""
+    such a graph (Graph::VerifyNoDuplicateName), but for Constants, which are initializers by then."""
     for graph in graphs(root):
         named: dict[str, list[ir.Node]] = {}
         for node in graph:
-            if node.name:
+            if node.name and node.op_type != "Constant":
                 named.setdefault(node.name, []).append(node)
         yield from (nodes for nodes in named.values() if len(nodes) > 1)
 
