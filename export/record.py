@@ -36,6 +36,7 @@ def provenance_of(
         factory=spec.factory,
         exporter=exporter,
         attn=torch_model.attn,
+        task=spec.task,
         notes=tuple(notes),
         versions=versions(),
         inputs=tuple(torch_model.input_names),

@@ -33,6 +33,10 @@ class Plan:
     """Of inputs that stand for a setting: the numbers that the model knows."""
     lengths: frozenset[str] = frozenset()
     """Inputs that say how many tokens or frames of a row there are."""
+    cached: int | None = None
+    """Positions of a cache, where a feed states them."""
+    first: int = 0
+    """The position of the first token."""
 
     def setting(self, value: ir.Value, rng: np.random.Generator) -> int | None:
         """The number that a setting gets: the first that is known, in a draw any, and now and then another one."""
@@ -43,7 +47,7 @@ class Plan:
     @property
     def past(self) -> int:
         """Positions of a cache: short, next to any length, and a size no other dimension has."""
-        return self.batch + 2
+        return self.batch + 2 if self.cached is None else self.cached
 
 
 def shape_of(

@@ -22,7 +22,7 @@ from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.opening import plain
 from onnxfix.surgery.sites.sizes import baked_sizes
 
-from .demands import Axis, demands
+from .demands import Axis, Demands, demands
 from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
 from .lengths import lengths
@@ -32,6 +32,7 @@ LONG = 512
 MOST_ELEMENTS = 1 << 28
 """Of one input: a gigabyte of floats."""
 IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
+CACHE_RANK, CACHE_AXIS = 4, 2  # keys or values as [batch, heads, positions, size]
 SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
 # Draws in turn: short ones, and ones that are long enough for errors of a state to add up.
 DRAWN_LENGTHS = (17, 512, 43, 160)
@@ -66,15 +67,18 @@ def make_feeds(
     whole_mask: bool = False,
     draws: int = 0,
     loudness: Sequence[float] = LOUDNESS,
+    steps: bool = False,
 ) -> list[Feed]:
     """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead, whose
-    float inputs have one of these standard deviations each.
+    float inputs have one of these standard deviations each. With `steps` those that a decoder with a cache takes one
+    after the other instead: a prompt with nothing before it, then a token behind 1 and behind 7; none for others.
 
     Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes, and so is what
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
     the graph's position table and `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose
     padding then exceeds any local attention window). `shapes`: of inputs that a caller states; `sizes`: of axes
-    besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called. Raises
+    besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called. Positions
+    go on behind a cache. Raises
     OnnxfixError for inputs that cannot be made up (strings, sequences), and for shapes that do not fit; `feeds` of a
     file are the way out then.
     """
@@ -90,8 +94,12 @@ def make_feeds(
     chosen, counted = settings(inputs), lengths(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
-    for plan in _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1)):
+    plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1))
+    if behind := bool(_cache(inputs, found)):
+        plans = [replace(plan, length=max(min(plan.length, cap - plan.past), 1)) for plan in plans]
+    for plan in (_steps(max(cap, 1)) if behind else ()) if steps else plans:
         plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, loudness=tuple(loudness))
+        plan = replace(plan, first=plan.past if behind else 0)
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
         arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
@@ -127,6 +135,10 @@ def _named(inputs: list[ir.Value], plan: Plan, stated: Mapping[str, tuple[int, .
             size = plan.demands.sizes.get((str(value.name), axis))
             if size is not None and not isinstance(dim, int) and dim.value:
                 named.setdefault(dim.value, size)
+    for value in _cache(inputs, plan.demands):  # a mask, which may come first, is of this and more
+        length = value.shape[CACHE_AXIS] if value.shape is not None else None
+        if isinstance(length, ir.SymbolicDim) and length.value and length.value.isidentifier():
+            named.setdefault(length.value, plan.past)
     return named
 
 
@@ -158,6 +170,20 @@ def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
         Plan("random-2", 2, min(17, cap), IMAGE_SIDES[0]),
         Plan("random-3", 3, min(43, cap), IMAGE_SIDES[1]),
     ]
+
+
+def _cache(inputs: list[ir.Value], found: Demands) -> list[ir.Value]:
+    """Keys and values of a text decoder, which it appends to: without token ids a cache is of anything."""
+    if not any(role(v) == "ids" for v in inputs):
+        return []
+    caches = (v for v in inputs if v.shape is not None and len(v.shape) == CACHE_RANK)
+    return [v for v in caches if (str(v.name), CACHE_AXIS) in found.grown]
+
+
+def _steps(cap: int) -> list[Plan]:
+    """Two rows of a prompt without padding, then a token of each."""
+    later = [Plan(f"token behind {past}", 2, 1, IMAGE_SIDES[0], cached=past) for past in (1, 7) if past < cap]
+    return [Plan("first step", 2, min(9, cap), IMAGE_SIDES[0], cached=0), *later]
 
 
 def _drawn_plans(inputs: list[ir.Value], cap: int, count: int) -> list[Plan]:
@@ -201,7 +227,7 @@ def _array(
     if part == "mask":
         return _mask(shape, plan).astype(dtype.numpy())
     if part == "position":
-        return np.broadcast_to(np.arange(shape[-1] if shape else 1), shape).astype(dtype.numpy())
+        return np.broadcast_to(plan.first + np.arange(shape[-1] if shape else 1), shape).astype(dtype.numpy())
     if dtype == ir.DataType.BOOL:
         return rng.random(shape) < 0.5
     if dtype.is_integer():

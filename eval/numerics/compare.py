@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxfix.eval.inputs.feeds import Feed
+from onnxfix.eval.inputs.feeds import CACHE_AXIS, CACHE_RANK, Feed
 from onnxfix.eval.run.runners import Runner
 from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
@@ -66,7 +66,8 @@ def _differences(
     for name, value in expected.items():
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
-            yield difference(feed.name, name, value, found, mask, masks=masks)
+            valid = mask if mask is None else _of_output(mask, value, cached(feed))
+            yield difference(feed.name, name, value, found, valid, masks=masks)
         elif rows.any():
             yield difference(feed.name, name, value[rows], found[rows], masks=masks)
 
@@ -124,6 +125,27 @@ def _mask(feed: Feed) -> Array | None:
     return None if mask is None else mask != 0
 
 
+def cached(feed: Feed) -> int:
+    """How many positions the cache of a decoder has."""
+    return next((a.shape[CACHE_AXIS] for a in feed.arrays.values() if a.ndim == CACHE_RANK and a.dtype.kind == "f"), 0)
+
+
+def valid(feed: Feed, output: Array) -> Array | None:
+    """The positions of an output that are no padding, along its first axes; None where a feed has no mask."""
+    mask = _mask(feed)
+    return None if mask is None else _of_output(mask, output, cached(feed))
+
+
+def _of_output(mask: Array, output: Array, cached: int) -> Array:
+    """The mask of cache and tokens for an output that has the tokens alone, and for a cache behind its heads."""
+    length = mask.shape[1] - cached
+    if cached and output.ndim == CACHE_RANK and output.shape[CACHE_AXIS] == mask.shape[1]:
+        return np.broadcast_to(mask[:, None], output.shape[:-1])
+    if cached and output.ndim > 2 and output.shape[:2] == (len(mask), length):
+        return mask[:, cached:]
+    return mask
+
+
 def difference(
     feed: str,
     output: str,
@@ -138,7 +160,7 @@ def difference(
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
     of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
-    first two axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
+    first axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
     """
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
@@ -152,8 +174,8 @@ def difference(
     if masks:
         finite &= (expected > NEVER) | ~(actual <= HIDES)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
-    if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:
-        finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - 2)))
+    if mask is not None and reference.ndim > mask.ndim and reference.shape[: mask.ndim] == mask.shape:
+        finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - mask.ndim)))
     both = finite & np.isfinite(actual)
     delta = actual[both] - expected[both]
     scale = max(float(np.linalg.norm(expected[finite])), least * math.sqrt(np.count_nonzero(finite)))

@@ -96,6 +96,7 @@ def _made_up(
             slow = slow or f"{reach:,} did not end in time"
             continue
         took = time.monotonic() - begun
+        found = _with_steps(source, found, make)
         if how.paddings:
             told = {id(feed): of_real_tokens(feed, source.run) for feed in feeds if feed.name in OTHERS}
             found = replace(found, feeds=[told.get(id(feed), feed) for feed in found.feeds])
@@ -110,6 +111,18 @@ def _made_up(
         raise late
     assert failure is not None
     raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state))
+
+
+def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]]) -> Answers:
+    """With the steps of a decoder besides, those that the source takes: some take no cache of length 0."""
+    from onnxfix.eval.run.runners import RunFailure
+
+    taken = []
+    for feed in make(steps=True):
+        with contextlib.suppress(RunFailure):
+            found.reference.record(feed.arrays, source)
+            taken.append(feed)
+    return replace(found, feeds=[*found.feeds, *taken])
 
 
 def _with_draws(

@@ -99,13 +99,14 @@ def _sized(
     sizes: Sequence[dict[Axis, int]],
     draws: int = 0,
     loudness: Sequence[float] = (),
+    steps: bool = False,
 ) -> list[Feed]:
-    """Feeds of the first sizes, or draws of all of them in equal parts."""
+    """Feeds of the first sizes, steps of a decoder among them, or draws of all of them in equal parts."""
     from onnxfix.eval.inputs.feeds import make_feeds
 
     made = functools.partial(make_feeds, model, longest=longest, shapes=shapes)
     if not draws:
-        return made(sizes=sizes[0])
+        return made(sizes=sizes[0], steps=steps)
     each = [made(sizes=one, draws=draws // len(sizes), loudness=loudness, seed=seed) for seed, one in enumerate(sizes)]
     return [replace(feed, name=f"draw {i}") for i, feed in enumerate(itertools.chain(*each), start=1)]
 
