@@ -65,7 +65,7 @@ class FuseAttention:
         cores, refusals = _found(editor.model)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
         made = Made()
-        for core in sorted(cores, key=lambda core: order[_last(core)]):
+        for core in sorted(cores, key=lambda core: order[last_node(core)]):
             _fuse(editor, core, made)
         if cores:
             editor.notes.append(
@@ -99,14 +99,14 @@ def _floats(core: AttentionCore) -> list[ir.Value]:
     return [core.query.value, core.key.value, core.value.value, *added]
 
 
-def _last(core: AttentionCore) -> ir.Node:
+def last_node(core: AttentionCore) -> ir.Node:
     node = core.result.value.producer()
     assert node is not None
     return node
 
 
 def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
-    write = Writer(editor, core.result.value.name or "attention", _last(core))
+    write = Writer(editor, core.result.value.name or "attention", last_node(core))
     standard = editor.model.opset >= STANDARD
     query, key, value = (
         _operand(write, operand, what, made, repeat=not standard)
@@ -124,8 +124,8 @@ def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
         inputs = [query, key, value, None, None, *bias] if bias else [query, key, value]
         attention = write("MultiHeadAttention", inputs, "attention", attributes=numbers, domain=DOMAIN)
         editor.import_domain(DOMAIN, 1)
-    last = _last(core)
-    result = _result(write, core, attention)
+    last = last_node(core)
+    result = placed_result(write, core, attention)
     editor.replace_uses(core.result.value, result)
     made.instead[core.result.value] = result
     for node in (last, *(shape.node for shape in core.shapes)):
@@ -221,7 +221,7 @@ def _keep_shapes(editor: Editor, core: AttentionCore, made: Made) -> None:
         editor.replace_uses(shape.node.outputs[0], write("Concat", parts, "known", attributes={"axis": 0}))
 
 
-def _result(write: Writer, core: AttentionCore, attention: ir.Value) -> ir.Value:
+def placed_result(write: Writer, core: AttentionCore, attention: ir.Value) -> ir.Value:
     result = core.result
     if result.joined:
         return attention

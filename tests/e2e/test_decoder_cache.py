@@ -1,4 +1,4 @@
-"""A decoder's cache through repairs: verified at its first step and behind a past, its inputs and outputs as they were."""
+"""A decoder's cache through repairs: verified at its first step and behind a past, interface as it was."""
 
 from __future__ import annotations
 
