@@ -181,9 +181,10 @@ def _cache(inputs: list[ir.Value], found: Demands) -> list[ir.Value]:
 
 
 def _steps(cap: int) -> list[Plan]:
-    """Two rows of a prompt without padding, then a token of each."""
-    later = [Plan(f"token behind {past}", 2, 1, IMAGE_SIDES[0], cached=past) for past in (1, 7) if past < cap]
-    return [Plan("first step", 2, min(9, cap), IMAGE_SIDES[0], cached=0), *later]
+    """Rows of a prompt, then a token of each: behind 1 without padding, behind 7 with some."""
+    first = Plan("first step", 3, min(9, cap), IMAGE_SIDES[0], padded=True, cached=0)
+    later = [Plan(f"token behind {n}", 2, 1, IMAGE_SIDES[0], padded=n > 1, cached=n) for n in (1, 7) if n < cap]
+    return [first, *later]
 
 
 def _drawn_plans(inputs: list[ir.Value], cap: int, count: int) -> list[Plan]:

@@ -54,7 +54,7 @@ def compare(
     for feed in (feed for feed in every if not feed.drawn):
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
-        mask = _mask(feed) if valid_only else None
+        mask = mask_of(feed) if valid_only else None
         differences.extend(_differences(feed, expected, actual, mask, masks))
     differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean, masks))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
@@ -118,31 +118,33 @@ def _mean(figures: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _mask(feed: Feed) -> Array | None:
+def mask_of(feed: Feed) -> Array | None:
     """The attention mask of a feed, (batch, sequence), True where there is a token."""
     found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
     mask = next(found, None)
     return None if mask is None else mask != 0
 
 
-def cached(feed: Feed) -> int:
-    """How many positions the cache of a decoder has."""
-    return next((a.shape[CACHE_AXIS] for a in feed.arrays.values() if a.ndim == CACHE_RANK and a.dtype.kind == "f"), 0)
+def cached(feed: Feed) -> int | None:
+    """How many positions the cache of a decoder has; None without one."""
+    caches = (a for a in feed.arrays.values() if a.ndim == CACHE_RANK and a.dtype.kind == "f")
+    return next((array.shape[CACHE_AXIS] for array in caches), None)
 
 
 def valid(feed: Feed, output: Array) -> Array | None:
     """The positions of an output that are no padding, along its first axes; None where a feed has no mask."""
-    mask = _mask(feed)
+    mask = mask_of(feed)
     return None if mask is None else _of_output(mask, output, cached(feed))
 
 
-def _of_output(mask: Array, output: Array, cached: int) -> Array:
+def _of_output(mask: Array, output: Array, past: int | None) -> Array:
     """The mask of cache and tokens for an output that has the tokens alone, and for a cache behind its heads."""
-    length = mask.shape[1] - cached
-    if cached and output.ndim == CACHE_RANK and output.shape[CACHE_AXIS] == mask.shape[1]:
+    if past is None:
+        return mask
+    if output.ndim == CACHE_RANK and output.shape[CACHE_AXIS] == mask.shape[1]:
         return np.broadcast_to(mask[:, None], output.shape[:-1])
-    if cached and output.ndim > 2 and output.shape[:2] == (len(mask), length):
-        return mask[:, cached:]
+    if output.ndim > 2 and output.shape[:2] == (len(mask), mask.shape[1] - past):
+        return mask[:, past:]
     return mask
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -112,7 +113,7 @@ def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
         _operand(write, operand, what, made, repeat=not standard)
         for operand, what in ((core.query, "query"), (core.key, "key"), (core.value, "value"))
     )
-    _keep_shapes(editor, core, made)
+    keep_shapes(editor, core, made)
     bias = [_bias(write, core, made, query, key)] if core.terms else []
     if standard:
         numbers: dict[str, int | float] = {
@@ -201,8 +202,11 @@ def _length(write: Writer, value: ir.Value, what: str) -> ir.Value:
     return write("Shape", [value], f"{what}_length", attributes={"start": 1, "end": 2})
 
 
-def _keep_shapes(editor: Editor, core: AttentionCore, made: Made) -> None:
-    """Shapes and types of scores that something else reads, from queries and keys."""
+def keep_shapes(
+    editor: Editor, core: AttentionCore, made: Made, keys: Callable[[Writer], ir.Value] | None = None
+) -> None:
+    """Shapes and types of scores that something else reads, from queries and keys; `keys` writes how many of these
+    there are, where that is not to be read from them."""
     for node in core.types:
         editor.replace_input(node, 1, made.instead.get(core.query.value, core.query.value))
     for shape in core.shapes:
@@ -212,6 +216,9 @@ def _keep_shapes(editor: Editor, core: AttentionCore, made: Made) -> None:
         for size in shape.chosen:
             if isinstance(size, int):
                 parts.append(write.integers("size", [size]))
+                continue
+            if size == "keys" and keys is not None:
+                parts.append(keys(write))
                 continue
             operand, axis = sources["batch" if size == "rows" else size]
             axis = axis if operand.perm is None else operand.perm[axis]

@@ -13,9 +13,19 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.passes.fuse_attention import DOMAIN, LOWEST, OLDEST_OPSET, joined, last_node, placed_result
+from onnxfix.surgery.passes.fuse_attention import (
+    DOMAIN,
+    LOWEST,
+    OLDEST_OPSET,
+    joined,
+    keep_shapes,
+    last_node,
+    placed_result,
+)
+from onnxfix.surgery.passes.fuse_attention import Made as Shared
 from onnxfix.surgery.sites.attention import cached_attention
 from onnxfix.surgery.sites.attention.cached_attention import CachedAttention
+from onnxfix.surgery.sites.attention.caches import AXIS
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 
 EIGHT = 8
@@ -98,6 +108,7 @@ def _found(model: Model) -> tuple[list[CachedAttention], list[Refusal]]:
 
 def _fuse(editor: Editor, site: CachedAttention, made: Made) -> None:
     core, last = site.core, last_node(site.core)
+    keep_shapes(editor, core, Shared(), lambda write: _whole(write, site, core.query.value))
     write = Writer(editor, core.result.value.name or "attention", last)
     query, key, value = (
         joined(write, operand, operand.value, what)
@@ -121,22 +132,28 @@ def _fuse(editor: Editor, site: CachedAttention, made: Made) -> None:
     editor.import_domain(DOMAIN, 1)
     attention, *caches = node.outputs
     editor.replace_uses(core.result.value, placed_result(write, core, attention))
-    editor.remove_dead(last)
+    for node_inside in (last, *(shape.node for shape in core.shapes)):
+        editor.remove_dead(node_inside)
     for cache, now in zip((site.keys, site.values), caches, strict=True):
-        appending = cache.present.producer()
-        editor.replace_uses(cache.present, now)
-        editor.remove_dead(appending)
+        if cache.present.is_graph_output():
+            editor.reroute_output(cache.present, now)
+        editor.remove_dead(cache.present.producer())  # not where something else reads it, maybe before all this
 
 
 def _lengths(write: Writer, site: CachedAttention, query: ir.Value) -> tuple[ir.Value, ir.Value]:
     """[batch] int32, less one as the operator has it, and the longest, int32: all that are in the cache, and new."""
-    past = write("Shape", [site.keys.past], "past", attributes={"start": 2, "end": 3})
-    new = write("Shape", [query], "new", attributes={"start": 1, "end": 2})
-    whole = write("Cast", [write("Add", [past, new], "whole")], "whole_int", attributes={"to": ir.DataType.INT32})
+    whole = write("Cast", [_whole(write, site, query)], "whole_int", attributes={"to": ir.DataType.INT32})
     longest = write("Squeeze", [whole], "longest")
     rows = write("Shape", [query], "rows", attributes={"start": 0, "end": 1})
     less = write("Sub", [whole, write.array("one_int", np.array([1], np.int32))], "whole_less")
     return write("Expand", [less, rows], "lengths"), longest
+
+
+def _whole(write: Writer, site: CachedAttention, query: ir.Value) -> ir.Value:
+    axis = 1 if query is not site.core.query.value or site.core.query.perm is None else site.core.query.perm[1]
+    past = write("Shape", [site.keys.past], "past", attributes={"start": AXIS, "end": AXIS + 1})
+    new = write("Shape", [query], "new", attributes={"start": axis, "end": axis + 1})
+    return write("Add", [past, new], "whole")
 
 
 def _bias(write: Writer, site: CachedAttention, padding: ir.Value, query: ir.Value) -> ir.Value:

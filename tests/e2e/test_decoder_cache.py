@@ -18,7 +18,7 @@ SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-STEPS = {"first step", "token behind 1", "token behind 7"}
+STEPS = {"first step", "left-padded first step", "holed first step", "token behind 1", "left-padded token behind 7"}
 
 
 @pytest.fixture(scope="module")

@@ -65,8 +65,6 @@ def _read(core: AttentionCore, masks: SoftmaxMasks, known: tuple[Ground, ...]) -
     window = _window(core.softmax, found)
     _check_heads(core)
     keys, values = (_cache(core, operand, known) for operand in (core.key, core.value))
-    if core.shapes:
-        raise UnreadableError(core.shapes[0].node, "asks for a shape inside of attention over a cache")
     sizes = tuple(_sizes(core, keys, values, ground) for ground in known)
     return CachedAttention(core, keys, values, found.padding, found.inverted, window, sizes)
 

@@ -139,11 +139,12 @@ def test_steps_of_a_decoder() -> None:
     """A prompt with nothing before it, then a token behind one and behind seven; none of what has no cache."""
     model = decoder("cached + new")
     steps = make_feeds(model, steps=True)
-    assert [(f.arrays["ids"].shape, f.arrays["key"].shape[2]) for f in steps] == [((2, 9), 0), ((2, 1), 1), ((2, 1), 7)]
+    assert [(f.arrays["ids"].shape, f.arrays["key"].shape[2]) for f in steps] == [((3, 9), 0), ((2, 1), 1), ((2, 1), 7)]
     for feed in steps:
-        new, past = feed.arrays["ids"].shape[1], feed.arrays["key"].shape[2]
-        assert feed.arrays["attention_mask"].shape == (2, past + new) and feed.arrays["attention_mask"].all()
-        assert graphs.run(model, feed.arrays)["y"].shape == (2, new, 8)
+        (rows, new), past, mask = (feed.arrays[name].shape for name in ("ids", "key", "attention_mask"))
+        assert mask == (rows, past[2] + new)
+        assert graphs.run(model, feed.arrays)["y"].shape == (rows, new, 8)
+    assert [bool(feed.arrays["attention_mask"].all()) for feed in steps] == [False, True, False]
     assert make_feeds(graphs.model("g (float[b,n] x) => (float[b,n] y) { y = Tanh(x) }"), steps=True) == []
 
 

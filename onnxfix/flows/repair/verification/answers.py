@@ -14,6 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.deadline import LateError
 
 from .made_up import SHORTER, MadeUp, candidates, reach_of
+from .steps import is_step
 from .way_out import way_out
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _made_up(
     slow, below = "", None
     for make, said in candidates(model, source, lengths, how):
         feeds = [each for feed in make() for each in ((feed, *other_paddings(feed)) if how.paddings else (feed,))]
+        feeds = [feed for feed in feeds if not how.by_steps or is_step(feed)] or feeds
         every, reach, begun = [*feeds, *more], reach_of(feeds), time.monotonic()
         if below is not None and reach >= below:
             continue  # not enough shorter than what was too slow
@@ -115,10 +117,13 @@ def _made_up(
 
 def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]]) -> Answers:
     """With the steps of a decoder besides, those that the source takes: some take no cache of length 0."""
+    from onnxfix.eval.inputs.paddings import other_paddings
     from onnxfix.eval.run.runners import RunFailure
 
     taken = []
-    for feed in make(steps=True):
+    steps = [(feed, other) for feed in make(steps=True) for other in (feed, *other_paddings(feed))]
+    for step, padded in steps:
+        feed = padded if padded is step else replace(padded, name=f"{padded.name} {step.name}")
         with contextlib.suppress(RunFailure):
             found.reference.record(feed.arrays, source)
             taken.append(feed)

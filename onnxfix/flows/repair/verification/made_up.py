@@ -41,6 +41,8 @@ class MadeUp:
     """How loud the float inputs of many small feeds are, where results may err by more on some than on others."""
     paddings: bool = False
     """Whether padding at the left and between tokens is tried besides."""
+    by_steps: bool = False
+    """Whether behind a cache one row is tried, or one token of each alone: all that GroupQueryAttention takes."""
 
 
 def reach_of(feeds: Sequence[Feed]) -> int:
