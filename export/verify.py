@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxfix.eval.inputs.feeds import Feed, make_feeds
+from onnxfix.eval.inputs.feeds import STEPS, Feed, make_feeds
 from onnxfix.eval.numerics.compare import cached, difference, valid
 from onnxfix.eval.run.engines.pytorch import TorchRunner
 from onnxfix.eval.run.runners import LoadFailure, OrtRunner, RunFailure
@@ -64,7 +64,7 @@ def verify(path: Path, model: Model, torch_model: TorchModel, name: str, progres
 def verification_feeds(model: Model, torch_model: TorchModel) -> list[Feed]:
     """Made-up feeds, after the example when the user gave one."""
     longest = torch_model.longest and min(torch_model.longest, LONGEST)
-    feeds = [*make_feeds(model, longest=longest), *make_feeds(model, longest=longest, steps=True)]
+    feeds = [*make_feeds(model, longest=longest), *make_feeds(model, longest=longest, steps=STEPS)]
     if torch_model.example_is_given:
         feeds.insert(0, Feed("example", {name: t.numpy() for name, t in torch_model.example.items()}))
     return feeds

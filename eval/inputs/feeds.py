@@ -32,6 +32,9 @@ LONG = 512
 MOST_ELEMENTS = 1 << 28
 """Of one input: a gigabyte of floats."""
 IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
+Step = tuple[int, int, int]
+"""Rows, new tokens of each, and how many are in the cache before them."""
+STEPS: tuple[Step, ...] = ((3, 9, 0), (2, 1, 1), (2, 1, 7))
 CACHE_RANK, CACHE_AXIS = 4, 2  # keys or values as [batch, heads, positions, size]
 SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
 # Draws in turn: short ones, and ones that are long enough for errors of a state to add up.
@@ -67,11 +70,11 @@ def make_feeds(
     whole_mask: bool = False,
     draws: int = 0,
     loudness: Sequence[float] = LOUDNESS,
-    steps: bool = False,
+    steps: Sequence[Step] = (),
 ) -> list[Feed]:
     """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead, whose
-    float inputs have one of these standard deviations each. With `steps` those that a decoder with a cache takes one
-    after the other instead: a prompt with nothing before it, then a token behind 1 and behind 7; none for others.
+    float inputs have one of these standard deviations each. With `steps` those of a decoder with a cache instead, one a
+    step, as a prompt with nothing before it and then a token of each row (STEPS); none for others.
 
     Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes, and so is what
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
@@ -97,7 +100,7 @@ def make_feeds(
     plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1))
     if behind := bool(_cache(inputs, found)):
         plans = [replace(plan, length=max(min(plan.length, cap - plan.past), 1)) for plan in plans]
-    for plan in (_steps(max(cap, 1)) if behind else ()) if steps else plans:
+    for plan in (_steps(steps, max(cap, 1)) if behind else ()) if steps else plans:
         plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, loudness=tuple(loudness))
         plan = replace(plan, first=plan.past if behind else 0)
         named = frozen | _named(inputs, plan, stated)
@@ -180,11 +183,13 @@ def _cache(inputs: list[ir.Value], found: Demands) -> list[ir.Value]:
     return [v for v in caches if (str(v.name), CACHE_AXIS) in found.grown]
 
 
-def _steps(cap: int) -> list[Plan]:
-    """Rows of a prompt, then a token of each: behind 1 without padding, behind 7 with some."""
-    first = Plan("first step", 3, min(9, cap), IMAGE_SIDES[0], padded=True, cached=0)
-    later = [Plan(f"token behind {n}", 2, 1, IMAGE_SIDES[0], padded=n > 1, cached=n) for n in (1, 7) if n < cap]
-    return [first, *later]
+def _steps(steps: Sequence[Step], cap: int) -> list[Plan]:
+    """With padding where there is something to hide of a prompt, or of more than one token of a past."""
+    named = [(f"token behind {past}" if past else "first step", (rows, new, past)) for rows, new, past in steps]
+    return [
+        Plan(name, rows, min(new, cap - past), IMAGE_SIDES[0], padded=new > 1 or past > 1, cached=past)
+        for name, (rows, new, past) in named if past < cap
+    ]  # fmt: skip
 
 
 def _drawn_plans(inputs: list[ir.Value], cap: int, count: int) -> list[Plan]:

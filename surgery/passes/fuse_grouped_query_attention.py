@@ -1,4 +1,4 @@
-"""Causal attention over a cache → com.microsoft GroupQueryAttention, which appends to the cache and reads it in place."""
+"""Causal attention over a cache → com.microsoft GroupQueryAttention, which appends to it in place."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _fuse(editor: Editor, site: CachedAttention, made: Made) -> None:
     )
     if site.sizes not in made.lengths:
         made.lengths[site.sizes] = _lengths(write, site, query)
-    inputs = [query, key, value, site.keys.past, site.values.past, *made.lengths[site.sizes]]
+    inputs: list[ir.Value | None] = [query, key, value, site.keys.past, site.values.past, *made.lengths[site.sizes]]
     if site.padding is not None:
         shared = site.padding, site.inverted, site.sizes
         if shared not in made.biases:

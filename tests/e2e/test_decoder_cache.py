@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
-from onnxfix.api import repair
+from onnxfix.api import diagnose, optimize, repair
+from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportSpec
 from onnxfix.nouns.model import Model
@@ -53,3 +55,44 @@ def test_repairs(way: str, llama: Path, tmp_path: Path) -> None:
         assert {d.feed for d in comparison.differences} >= STEPS
         assert {d.output for d in comparison.differences} >= {"logits", "present.0.key", "present.1.value"}
     assert done.comparisons
+
+
+def optimized(path: Path, output: Path, **asked: Any) -> tuple[Model, str]:
+    done = optimize(path, output=output, **asked)
+    assert done.output is not None and interface(done.output) == interface(path)
+    for comparison in done.comparisons:
+        assert {d.feed for d in comparison.differences} >= STEPS
+    return Model.open(done.output), " ".join(done.outcome.notes)
+
+
+def test_optimize_has_one_operator_over_the_cache(llama: Path, tmp_path: Path) -> None:
+    """Of five rows of which some are padded, each after the other: what the export says, token by token."""
+    result, said = optimized(llama, tmp_path / "fast.onnx")
+    assert [n.op_type for n in result.nodes()].count("GroupQueryAttention") == 2
+    assert "2 of 2 attentions over a cache in one operator each" in said
+    rng, rows = np.random.default_rng(0), 5
+    mask = (np.arange(6)[None] >= np.array([0, 1, 2, 3, 5])[:, None]).astype(np.int64)  # padded at the left
+    runners = [OrtRunner(path) for path in (llama, result.path)]
+    caches = [
+        {
+            v.name: np.zeros((rows, v.shape[1], 0, v.shape[3]), np.float32)
+            for v in result.graph.inputs
+            if len(v.shape) == 4
+        }
+    ] * 2
+    ids = rng.integers(3, 97, mask.shape)
+    for _ in range(4):
+        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, -ids.shape[1] :]
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        expected, found = (runner.run(given | cache) for runner, cache in zip(runners, caches, strict=True))
+        np.testing.assert_allclose(found["logits"][:, -1], expected["logits"][:, -1], atol=1e-5)
+        caches = [{n: each[n.replace("past_key_values", "present")] for n in caches[0]} for each in (expected, found)]
+        ids = expected["logits"][:, -1:].argmax(axis=-1)
+        mask = np.concatenate([mask, np.ones((rows, 1), np.int64)], axis=1)
+
+
+def test_optimize_for_cuda_copies_nothing(llama: Path, tmp_path: Path) -> None:
+    result, said = optimized(llama, tmp_path / "fast.onnx", target="cuda")
+    report = diagnose(result.path, target="cuda")
+    assert report.plan.copies == () and [n.op_type for n in result.nodes()].count("GroupQueryAttention") == 2
+    assert "has an attention_bias" in said, "which kernel, and why no faster one"

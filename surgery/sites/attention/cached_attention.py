@@ -1,4 +1,4 @@
-"""Attention of new tokens over a cache: keys and values of before, given to the model, with those of now behind them."""
+"""Attention of new tokens over a cache: keys and values that the model is given, with new ones behind them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .masks.softmax_masks import SoftmaxMasks
 from .refusal import Refusal, UnreadableError
 from .written_out.operands import Operand, placed
 from .written_out.score_terms import MASKED
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -71,7 +72,9 @@ def _read(core: AttentionCore, masks: SoftmaxMasks, known: tuple[Ground, ...]) -
 
 def _window(softmax: ir.Node, mask: Mask) -> int:
     """How many keys a query sees, itself among them; 0 for all before it. Raises UnreadableError for other masks."""
-    if not mask.causal or mask.bias is not None or mask.untried is not None:
+    if mask.untried is not None:
+        raise UnreadableError(softmax, f"has a mask made with {mask.untried:,}, more keys than were tried")
+    if not mask.causal or mask.bias is not None:
         raise UnreadableError(softmax, f"has a mask that is not causal alone: {mask}")
     if mask.positions != "index":
         raise UnreadableError(softmax, f"counts distances by {mask.positions} and not by place in the cache")

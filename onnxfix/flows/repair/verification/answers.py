@@ -117,11 +117,12 @@ def _made_up(
 
 def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]]) -> Answers:
     """With the steps of a decoder besides, those that the source takes: some take no cache of length 0."""
+    from onnxfix.eval.inputs.feeds import STEPS
     from onnxfix.eval.inputs.paddings import other_paddings
     from onnxfix.eval.run.runners import RunFailure
 
     taken = []
-    steps = [(feed, other) for feed in make(steps=True) for other in (feed, *other_paddings(feed))]
+    steps = [(feed, other) for feed in make(steps=STEPS) for other in (feed, *other_paddings(feed))]
     for step, padded in steps:
         feed = padded if padded is step else replace(padded, name=f"{padded.name} {step.name}")
         with contextlib.suppress(RunFailure):

@@ -15,7 +15,7 @@ from . import budget
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.demands import Axis
-    from onnxfix.eval.inputs.feeds import Feed
+    from onnxfix.eval.inputs.feeds import Feed, Step
     from onnxfix.eval.run.runners import Runner
 
 # Lengths to try, the longest first: of what position tables allow, of what memory allows.
@@ -101,7 +101,7 @@ def _sized(
     sizes: Sequence[dict[Axis, int]],
     draws: int = 0,
     loudness: Sequence[float] = (),
-    steps: bool = False,
+    steps: Sequence[Step] = (),
 ) -> list[Feed]:
     """Feeds of the first sizes, steps of a decoder among them, or draws of all of them in equal parts."""
     from onnxfix.eval.inputs.feeds import make_feeds
