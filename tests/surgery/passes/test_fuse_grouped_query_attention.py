@@ -7,6 +7,7 @@ import pytest
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.fuse_grouped_query_attention import FuseGroupedQueryAttention
 
 PASS = FuseGroupedQueryAttention()
@@ -220,3 +221,30 @@ def test_what_is_left_as_written_says_why() -> None:
 
 def test_a_cache_of_nothing_new_or_of_no_input_is_none() -> None:
     assert not graph_pass.run(PASS, made(head=HEAD.replace("(past_key, k)", "(k, past_key)"))).changes
+
+
+def test_a_mask_of_which_1_is_padding() -> None:
+    inverted = PADDED.replace("real = ", "hides = ").replace("    wide", "    real = Not(hides)\n    wide")
+    source, result = made(padding=inverted), made(padding=inverted)
+    graph_pass.run(PASS, result)
+    assert "GroupQueryAttention" in graphs.op_types(result)
+    for step in STEPS:
+        given = feed(*step, "left")
+        real = given["attention_mask"][:, step[2] :] != 0
+        given["attention_mask"] = 1 - given["attention_mask"]
+        expected, found = graphs.run(source, given)["y"], graphs.run(result, given)["y"]
+        assert np.abs(found - expected)[real].max(initial=0) < 2e-6
+
+
+def test_rows_without_a_key_are_padding_where_new_keys_are_of_the_same_tokens_alone() -> None:
+    """Keys of something else that is appended to a cache: a query may then be a token, and see nothing."""
+    other = HEAD.replace("attention_mask,", "attention_mask, float[batch,sequence,32] memory,")
+    other = other.replace("kx = MatMul(x, wk)", "kx = MatMul(memory, wk)")
+    assert not graph_pass.run(PASS, made(head=other)).changes
+    assert graph_pass.run(PASS, made()).changes
+
+
+def test_fuse_attention_leaves_it() -> None:
+    model = made()
+    outcome = graph_pass.run(FuseAttention(), model)
+    assert not outcome.changes and "over a cache" in outcome.notes[0]
