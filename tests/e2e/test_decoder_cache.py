@@ -11,10 +11,13 @@ import torch
 import transformers
 
 from onnxfix.api import diagnose, optimize, repair
+from onnxfix.eval.inputs.feeds import as_feed
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.export.run import export
 from onnxfix.export.spec import ExportSpec
+from onnxfix.flows.bench.data import Wanted, workload
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.provenance import Provenance
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -96,3 +99,18 @@ def test_optimize_for_cuda_copies_nothing(llama: Path, tmp_path: Path) -> None:
     report = diagnose(result.path, target="cuda")
     assert report.plan.copies == () and [n.op_type for n in result.nodes()].count("GroupQueryAttention") == 2
     assert "has an attention_bias" in said, "which kernel, and why no faster one"
+
+
+def test_steps_are_what_a_bench_and_a_record_run_on(llama: Path, tmp_path: Path) -> None:
+    """What GroupQueryAttention takes as well as its source: no several rows of several tokens behind a cache."""
+    fast = optimize(llama, output=tmp_path / "fast.onnx").output
+    assert fast is not None
+    record = Provenance.read(Model.open(llama).ir)
+    assert record is not None and len(record.feeds) == 2
+    made = workload(Wanted(models=(llama, fast)), None, [llama, fast])
+    assert [batch.arrays["input_ids"].shape for batch in made.fixed] == [(1, 128), (8, 1)]
+    feeds = [batch.arrays for batch in made.fixed]
+    feeds += [as_feed(Model.open(llama), "recorded", arrays).arrays for arrays in record.feeds]
+    for arrays in feeds:
+        one, other = (OrtRunner(path).run(arrays) for path in (llama, fast))
+        np.testing.assert_allclose(one["logits"], other["logits"], atol=1e-5)
