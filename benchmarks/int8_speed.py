@@ -167,6 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", nargs="?", type=Path, help="a local folder; default: ModernBERT-base's config")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help=f"of the exports (default {DEFAULT_CACHE})")
+    parser.add_argument("--exporter", choices=EXPORTERS, help="one of the exports alone")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=10)
@@ -189,7 +190,8 @@ def _measured(given: argparse.Namespace, folder: Path) -> int:
 
     source = given.checkpoint or checkpoint(given.cache)
     cache = given.cache if given.checkpoint is None else folder
-    made = entries(source, {exporter: exported(source, exporter, cache) for exporter in EXPORTERS}, folder)
+    exporters = (given.exporter,) if given.exporter else EXPORTERS
+    made = entries(source, {exporter: exported(source, exporter, cache) for exporter in exporters}, folder)
     rows = workload(int(Checkpoint.open(source).config["vocab_size"]), given.batch, given.tokens)
     variants = [entry.variant for entry in made]
     # all in one group, so that each round holds every row
@@ -200,7 +202,7 @@ def _measured(given: argparse.Namespace, folder: Path) -> int:
     sys.stdout.write(table(report, made))
     machine = ", ".join(f"{name} {report.machine[name]}" for name in report.machine if name != "system")
     sys.stdout.write(f"{rows.description}, {given.rounds} rounds; load {os.getloadavg()[0]:.1f}; {machine}\n")
-    return verdict(report, EXPORTERS)
+    return verdict(report, exporters)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ FLAGS = {
     "--checkpoint": ('given["checkpoint"] = None', f"{PRECISION}::test_a_checkpoint_names_the_theta"),
     "--search": ('given["search"] = False', f"{PRECISION}::test_search_finds_the_layer_that_overflows_and_nothing_else"),
     "--metric": ('given["metric"] = "rel-l2"', f"{PRECISION}::test_the_log_of_another_search_is_refused"),
+    "--label": ('given["label"] = ()', "tests/flows/test_metric_limits.py::test_labels_of_a_file"),
     "--search-log": ('given["search_log"] = None', f"{PRECISION}::test_search_resumes_where_it_was_cut_off"),
     "--max-error": ('given["max_error"] = None', f"{PRECISION}::test_what_cannot_be_helped_names_the_worst_node_and_writes_nothing"),
     "--feeds": ('given["feeds"] = None', f"{REPAIR}::test_given_feeds_are_used_and_checked"),

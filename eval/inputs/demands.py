@@ -33,10 +33,11 @@ Axis = tuple[str, int]
 @dataclass
 class Demands:
     """`sizes`: axes that only one size fits. `grown`: axes along which the model appends to what it is given, as a
-    cache of keys and values is."""
+    cache of keys and values is. `stepped`: axes that a recurrent operator takes one by one, wherever they stand."""
 
     sizes: dict[Axis, int] = field(default_factory=dict)
     grown: set[Axis] = field(default_factory=set)
+    stepped: set[Axis] = field(default_factory=set)
 
 
 Axes = tuple[int | None, ...]
@@ -71,6 +72,10 @@ def _follow(
             at = integer(node, "axis", 0)
             if -len(axes) <= at < len(axes) and (axis := axes[at]) is not None:
                 found.grown.add((name, axis))
+        if node.op_type in _RECURRENT and index == 0:
+            at = integer(node, "layout", 0)
+            if at < len(axes) and (axis := axes[at]) is not None:
+                found.stepped.add((name, axis))
         after = _behind(node, index, axes)
         if after is not None and node.outputs:
             yield from _follow(node.outputs[0], after, known, found, name, depth + 1)
@@ -85,6 +90,9 @@ def _behind(node: ir.Node, index: int, axes: Axes) -> Axes | None:
     """The axes of a result; None where they are not the input's any more."""
     if node.op_type in _SAME and index == 0:
         return axes
+    if node.op_type == "Gather" and index == 1 and not integer(node, "axis", 0):
+        table = _shape(node.inputs[0])
+        return (*axes, *[None] * (len(table) - 1)) if table else None
     if node.op_type in _BROADCAST and len(node.inputs) == 2:
         shape = _shape(node.inputs[1 - index])
         return axes if shape is not None and len(shape) <= len(axes) else None

@@ -6,12 +6,16 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from onnxfix.nouns.types.input_roles import role
 
 from .demands import Demands
+from .numbers import COUNTS, Range
+from .standards import Standard
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,36 @@ class Plan:
     loudness: tuple[float, ...] = (1.0,)
     settings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of inputs that stand for a setting: the numbers that the model knows."""
-    lengths: frozenset[str] = frozenset()
-    """Inputs that say how many tokens or frames of a row there are."""
     cached: int | None = None
     """Positions of a cache, where a feed states them."""
     first: int = 0
     """The position of the first token."""
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    """Inputs that say how many tokens or frames of a row there are, and the most that they may say."""
+
+    numbers: Mapping[str, Range] = field(default_factory=dict)
+    """Integer inputs that are computed with, and the numbers that each may be."""
+
+    standards: Mapping[str, Standard] = field(default_factory=dict)
+    """Inputs that the model brings to one size itself, and what they are of."""
+
+    def floats(self, value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        """What a float input gets: about 0 and of size 1, or as loud as a draw is, or of the standard that it has."""
+        loudness = rng.choice(self.loudness) if self.drawn else 1.0
+        noise = np.asarray(loudness * rng.standard_normal(shape))
+        standard = self.standards.get(str(value.name))
+        return standard.of(noise) if standard is not None else noise
+
+    def number(self, value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """What an input gets that is computed with, in draws as loud as floats are; None for any other."""
+        held = self.numbers.get(str(value.name))
+        if held is None:
+            return None
+        standard = self.standards.get(str(value.name))
+        if standard is not None and standard.is_far and held == COUNTS:
+            return np.clip(np.rint(standard.of(rng.standard_normal(shape))), *_bounds(value)).astype(np.int64)
+        found = rng.integers(*held, shape)
+        return np.trunc(found * rng.choice(self.loudness)).astype(np.int64) if self.drawn else np.asarray(found)
 
     def setting(self, value: ir.Value, rng: np.random.Generator) -> int | None:
         """The number that a setting gets: the first that is known, in a draw any, and now and then another one."""
@@ -44,10 +72,27 @@ class Plan:
         at = int(rng.integers(len(known) + 1)) if self.drawn and known else 0
         return known[at] if at < len(known) else None
 
+    def steps(self, value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """The numbers that a length gets, from 1 on: of 0 tokens a mean or a softmax is NaN. The first row is as long
+        as can be, unless it is a draw of one; None for what is no length."""
+        most = min(self.lengths.get(str(value.name), 0), max(self.length, 1))
+        if not most:
+            return None
+        found = rng.integers(1, most + 1, shape)
+        if found.size and not (self.drawn and found.size == 1):
+            found.reshape(-1)[0] = most
+        return np.asarray(found)
+
     @property
     def past(self) -> int:
         """Positions of a cache: short, next to any length, and a size no other dimension has."""
         return self.batch + 2 if self.cached is None else self.cached
+
+
+def _bounds(value: ir.Value) -> tuple[int, int]:
+    """The least and the largest number of an integer input's type."""
+    held = ml_dtypes.iinfo((value.dtype or ir.DataType.INT64).numpy())  # type: ignore[no-untyped-call]
+    return int(held.min), int(held.max)
 
 
 def shape_of(
@@ -110,6 +155,8 @@ def _fresh_size(name: str, axis: int, value: ir.Value, plan: Plan) -> int:
     lowered = name.lower()
     if "batch" in lowered:
         return plan.batch
+    if (str(value.name), axis) in plan.demands.stepped:
+        return plan.length
     if "past" in lowered or (str(value.name), axis) in plan.demands.grown:
         return plan.past
     if "seq" in lowered or "length" in lowered:
@@ -126,6 +173,8 @@ def _by_axis(axis: int, value: ir.Value, plan: Plan) -> int:
         return plan.demands.sizes[place]
     if place in plan.demands.grown:
         return plan.past
+    if place in plan.demands.stepped:
+        return plan.length
     if axis == 0:
         return plan.batch
     rank = len(value.shape) if value.shape is not None else 2

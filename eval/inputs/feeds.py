@@ -26,7 +26,9 @@ from .demands import Axis, Demands, demands
 from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
 from .lengths import lengths
+from .numbers import numbers
 from .settings import settings
+from .standards import standards
 
 LONG = 512
 MOST_ELEMENTS = 1 << 28
@@ -53,6 +55,8 @@ class Feed:
     """One of many small ones, which are compared together."""
     rows: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     """Output name → rows of the batch to compare, bool; all of them for outputs that it does not name."""
+    gold: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    """Output name → class number a row, shape (rows,), or a token, (rows, tokens); -1: no label."""
 
 
 def required_inputs(model: Model) -> list[ir.Value]:
@@ -68,6 +72,7 @@ def make_feeds(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     sizes: Mapping[Axis, int] | None = None,
     whole_mask: bool = False,
+    whole_rows: bool = True,
     draws: int = 0,
     loudness: Sequence[float] = LOUDNESS,
     steps: Sequence[Step] = (),
@@ -80,8 +85,8 @@ def make_feeds(
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
     the graph's position table and `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose
     padding then exceeds any local attention window). `shapes`: of inputs that a caller states; `sizes`: of axes
-    besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called. Positions
-    go on behind a cache. Raises
+    besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called; without
+    `whole_rows` inputs that are lengths are 0 or 1, as other small integers. Positions go on behind a cache. Raises
     OnnxfixError for inputs that cannot be made up (strings, sequences), and for shapes that do not fit; `feeds` of a
     file are the way out then.
     """
@@ -94,15 +99,16 @@ def make_feeds(
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
     names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
     frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
-    chosen, counted = settings(inputs), lengths(inputs)
+    chosen, counted = settings(inputs), lengths(inputs) if whole_rows else {}
+    held, sizes_of = numbers(inputs), standards(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
     plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1))
     if behind := bool(_cache(inputs, found)):
         plans = [replace(plan, length=max(min(plan.length, cap - plan.past), 1)) for plan in plans]
     for plan in (_steps(steps, max(cap, 1)) if behind else ()) if steps else plans:
-        plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, loudness=tuple(loudness))
-        plan = replace(plan, first=plan.past if behind else 0)
+        plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, numbers=held)
+        plan = replace(plan, loudness=tuple(loudness), standards=sizes_of, first=plan.past if behind else 0)
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
         arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
@@ -239,12 +245,13 @@ def _array(
     if dtype.is_integer():
         if (chosen := plan.setting(value, rng)) is not None:
             return np.full(shape, chosen, dtype.numpy())
-        if str(value.name) in plan.lengths:  # of 0 tokens a mean or a softmax is NaN
-            return rng.integers(1, max(plan.length, 1) + 1, shape).astype(dtype.numpy())
+        if (steps := plan.steps(value, shape, rng)) is not None:
+            return steps.astype(dtype.numpy())
+        if rows is None and (held := plan.number(value, shape, rng)) is not None:
+            return held.astype(dtype.numpy())
         high = rows or SMALL_INTEGERS
         return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
-    loudness = rng.choice(plan.loudness) if plan.drawn else 1.0
-    return (loudness * rng.standard_normal(shape)).astype(dtype.numpy())
+    return plan.floats(value, shape, rng).astype(dtype.numpy())
 
 
 def _mask(shape: tuple[int, ...], plan: Plan) -> np.ndarray[Any, Any]:

@@ -120,13 +120,13 @@ def text_feeds(workload: Workload, inputs: Mapping[str, Any], size: int = 8) -> 
 
     Raises OnnxfixError for an input that the tokenizer does not make.
     """
-    feeds = []
+    feeds: list[Feed] = []
     for index, batch in enumerate(with_defaults(workload, inputs).batches(size)):
         missing = sorted(set(inputs) - set(batch.arrays))
         if missing:
             raise OnnxfixError(f"the tokenizer does not make the input {missing[0]}", "give an .npz file of feeds")
         arrays = {name: batch.arrays[name].astype(dtype.numpy()) for name, dtype in inputs.items()}
-        feeds.append(Feed(f"texts {index + 1}", arrays))
+        feeds.append(Feed(f"texts {index + 1}", arrays, gold=workload.labels(index * size, batch.rows)))
     return feeds
 
 

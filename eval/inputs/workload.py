@@ -61,6 +61,22 @@ class Workload:
             raise OnnxfixError(f"{self.description} has no rows", f"name data with {arg('data')}")
         return [self._batch(self.rows[start : start + size]) for start in range(0, len(self.rows), size)]
 
+    def labels(self, first: int, count: int) -> dict[str, Classes]:
+        """Head → classes of `count` rows from the first on, as a batch of them has it: those of tokens are padded as
+        the rows are, -1 where there is no label."""
+        longest = max((len(next(iter(row.values()))) for row in self.rows[first : first + count]), default=0)
+        return {head: self._of_batch(gold[first : first + count], first, longest) for head, gold in self.gold.items()}
+
+    def _of_batch(self, gold: Classes, first: int, longest: int) -> Classes:
+        if gold.ndim == 1:
+            return gold
+        found = np.full((len(gold), longest), NO_LABEL, dtype=np.int64)
+        for index, each in enumerate(gold):
+            length = len(next(iter(self.rows[first + index].values())))
+            start = longest - length if self.pad_left else 0
+            found[index, start : start + length] = each[:length]
+        return found
+
     def labelled(self, head: str, logits: NDArray[Any], first: int) -> NDArray[Any]:
         """Of a batch's logits (rows, tokens, classes) those of labelled tokens, one row behind the other.
 

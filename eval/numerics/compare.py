@@ -14,6 +14,7 @@ precision, or -inf. With `masks` an entry that hides in both is no difference.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -67,7 +68,7 @@ def _differences(
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
             valid = mask if mask is None else _of_output(mask, value, cached(feed))
-            yield difference(feed.name, name, value, found, valid, masks=masks)
+            yield difference(feed.name, name, value, found, valid, masks=masks, gold=feed.gold.get(name))
         elif rows.any():
             yield difference(feed.name, name, value[rows], found[rows], masks=masks)
 
@@ -110,6 +111,7 @@ def _joined(each: Sequence[OutputDifference], mean: bool) -> OutputDifference:
         nan=sum(d.nan for d in each),
         argmax_agreement=_mean([d.argmax_agreement for d in each]),
         macro_f1=_mean([d.macro_f1 for d in each]),
+        choices=sum((Counter(d.choices) for d in each), Counter()),
     )
 
 
@@ -119,16 +121,31 @@ def _mean(figures: Sequence[float | None]) -> float | None:
 
 
 def mask_of(feed: Feed) -> Array | None:
-    """The attention mask of a feed, (batch, sequence), True where there is a token."""
+    """The attention mask of a feed, (batch, sequence), True where there is a token; of one that says which key a query
+    sees, as a layer cut out of its model gets, True where there is any."""
     found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
     mask = next(found, None)
-    return None if mask is None else mask != 0
+    if mask is not None:
+        return np.asarray(mask != 0)
+    seen = next((a for a in feed.arrays.values() if a.ndim == 4 and a.shape[1] == 1 and _is_of_keys(a)), None)
+    if seen is None:
+        return None
+    visible: Array = np.asarray((seen if seen.dtype.kind == "b" else seen > NEVER)[:, 0].any(axis=-1))
+    return visible
+
+
+def _is_of_keys(array: Array) -> bool:
+    """Booleans, or numbers of which each is nothing or hides."""
+    if array.dtype.kind == "b":
+        return True
+    return array.dtype.kind == "f" and bool(((array == 0) | (array <= NEVER)).all()) and bool((array <= NEVER).any())
 
 
 def cached(feed: Feed) -> int | None:
-    """How many positions the cache of a decoder has; None without one."""
-    caches = (a for a in feed.arrays.values() if a.ndim == CACHE_RANK and a.dtype.kind == "f")
-    return next((array.shape[CACHE_AXIS] for array in caches), None)
+    """How many positions the keys and values of a decoder's cache have; None without one."""
+    wide = [a for a in feed.arrays.values() if a.ndim == CACHE_RANK and a.dtype.kind == "f" and not _is_of_keys(a)]
+    lengths = {array.shape[CACHE_AXIS] for array in wide}
+    return lengths.pop() if len(wide) > 1 and len(lengths) == 1 else None
 
 
 def valid(feed: Feed, output: Array) -> Array | None:
@@ -157,12 +174,14 @@ def difference(
     *,
     least: float = 0.0,
     masks: bool = False,
+    gold: Array | None = None,
 ) -> OutputDifference:
     """Measure one output. `identical` wants equal dtype and values; NaN equals NaN, infinities by sign.
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
     of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
     first axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
+    `gold`: class numbers of the output's shape without its last axis, -1 for no label.
     """
     if candidate is None or candidate.shape != reference.shape:
         found = "no such output" if candidate is None else str(candidate.shape)
@@ -182,7 +201,7 @@ def difference(
     delta = actual[both] - expected[both]
     scale = max(float(np.linalg.norm(expected[finite])), least * math.sqrt(np.count_nonzero(finite)))
     norm = float(np.linalg.norm(delta))
-    agreement, f1 = _choices(expected, actual, both)
+    wanted, chosen, known = _choices(expected, actual, both)
     return OutputDifference(
         feed=feed,
         output=output,
@@ -194,8 +213,9 @@ def difference(
         compared=int(np.count_nonzero(both)),
         cosine=_cosine(expected[both], actual[both]),
         nan=int(np.count_nonzero(np.isnan(actual))),
-        argmax_agreement=agreement,
-        macro_f1=f1,
+        argmax_agreement=float((wanted == chosen).mean()) if len(wanted) else None,
+        macro_f1=_macro_f1(wanted, chosen) if len(wanted) else None,
+        choices=_counted(_labels(gold, known), wanted, chosen),
     )
 
 
@@ -204,16 +224,25 @@ def _cosine(expected: Array, actual: Array) -> float:
     return float(np.dot(expected, actual)) / norms if norms else math.nan
 
 
-def _choices(expected: Array, actual: Array, both: Array) -> tuple[float | None, float | None]:
-    """(share of rows whose largest entry of the last axis is the same one, macro F1 of that choice against the
-    reference's), over rows that are finite in both, and compared."""
+def _choices(expected: Array, actual: Array, both: Array) -> tuple[Array, Array, Array]:
+    """Largest entry of the last axis in each row that is finite in both, and compared, of the reference and of the
+    candidate; and which rows these are. None of an output that has no rows of two entries or more."""
     if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
-        return None, None
-    whole = both.all(axis=-1)
-    if not whole.any():
-        return None, None
-    wanted, found = expected.argmax(axis=-1)[whole], actual.argmax(axis=-1)[whole]
-    return float((wanted == found).mean()), _macro_f1(wanted, found)
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, np.zeros(expected.shape[:-1], np.bool_)
+    whole: Array = np.asarray(both.all(axis=-1))
+    return expected.argmax(axis=-1)[whole], actual.argmax(axis=-1)[whole], whole
+
+
+def _labels(gold: Array | None, rows: Array) -> Array:
+    known = gold is not None and gold.shape == rows.shape
+    return gold[rows] if gold is not None and known else np.full(np.count_nonzero(rows), -1)
+
+
+def _counted(*columns: Array) -> dict[tuple[int, int, int], int]:
+    """How often each row of three columns occurs."""
+    found, counts = np.unique(np.stack(columns), axis=1, return_counts=True)
+    return {(int(a), int(b), int(c)): int(n) for a, b, c, n in zip(*found, counts, strict=True)}
 
 
 def _macro_f1(wanted: Array, found: Array) -> float:

@@ -61,7 +61,8 @@ def options(level: Level = "all", threads: int = 0, custom_op_libraries: Sequenc
         chosen.enable_mem_reuse = False
     for library in custom_op_libraries:
         try:
-            chosen.register_custom_ops_library(str(library))
+            # a bare name is looked for where the system keeps its libraries, and not here
+            chosen.register_custom_ops_library(str(library.resolve() if library.exists() else library))
         except Exception as error:
             raise OnnxfixError(f"operator library {library} cannot be loaded: {one_line(error)}") from error
     return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import gc
 import importlib
+import io
 import signal
 import sys
 import threading
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Graphs are hundreds of thousands of small objects that live to the end: collecting every 700 of them took a third
     # of the time of diagnosing a 28-layer model.
     gc.set_threshold(200_000, 20, 20)
+    _write_anywhere()
     _end_by_signal()
     deadline.last_resort = _end
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -102,6 +104,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(_one_line(error))
     gc.freeze()  # the interpreter's last collection would look at every node again, for 0.4 s
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _write_anywhere() -> None:
+    """Let no character of a report end the command whose result is written: a pipe's encoding may lack arrows."""
+    import codecs
+
+    from onnxfix.render.words import spelled
+
+    codecs.register_error("onnxfix.spelled", spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="onnxfix.spelled")
 
 
 def _end_by_signal() -> None:

@@ -31,7 +31,8 @@ from .repair import show
 )
 @options.max_seq
 @click.option("--measure", is_flag=True, help="Time each part of the recipe on this machine, and keep the fastest.")
-@click.option("--max-error", type=click.FloatRange(0), help="Largest relative L2 error that is still written.")
+@click.option("--max-error", type=click.FloatRange(0), help="Largest error that is still written, by --metric.")
+@options.metric
 @click.option("--feeds", type=options.file, metavar="FILE.npz", help="Inputs to verify on.")
 @click.option(
     "--calibrate", type=options.file, metavar="FILE", help="Real inputs (.npz, or a table of texts): ranges, and times."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,14 @@ from . import console, voice
 
 
 def emit_json(document: object) -> None:
-    """Print one JSON document on stdout."""
-    console.echo(json_text(document))
+    """Print one JSON document on stdout, with characters that its encoding lacks as JSON writes them in ASCII."""
+    text = json_text(document)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+    console.echo(text)
 
 
 def json_text(document: object) -> str:

@@ -37,7 +37,12 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 )
 @options.conversion
 @options.quantization
-@click.option("--max-error", type=float, callback=_positive, help="Largest relative L2 error that is still written.")
+@click.option(
+    "--max-error",
+    type=float,
+    callback=_positive,
+    help="Largest relative L2 error that is still written; of --int8, by --metric.",
+)
 @click.option("--feeds", type=options.file, metavar="FILE.npz", help="Inputs to verify on.")
 @click.option(
     "--input", multiple=True, metavar="NAME=SHAPE", help="Shape of an input that is made up, as in ids=1x128."
@@ -57,6 +62,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 )
 @options.scripts
 @options.search
+@options.metric
 @options.real_inputs
 @options.without("--no-verify", "verify", "Write without running the result; it says 'unverified' then.")
 @click.option("--report", "report_file", type=options.file, help="Write the JSON report to a file.")
@@ -118,4 +124,5 @@ def show(result: Repaired, show_diff: bool = False) -> None:
         if finding.severity == "error":
             out.print(f"{finding.code} {finding.name}: {finding.message}", markup=False, soft_wrap=True)
     style = "" if result.comparisons else "yellow"
-    out.print(f"verified: {result.verified}", style=style, markup=False, soft_wrap=True)
+    said = f"verified: {result.verified}" if result.comparisons else f"{result.verified}: the result was not run"
+    out.print(said, style=style, markup=False, soft_wrap=True)

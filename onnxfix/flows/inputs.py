@@ -30,15 +30,19 @@ def feeds_of(
     text: str,
     rows: int,
     given_as: str = "calibrate",
+    labels: Mapping[str, str] | None = None,
 ) -> list[Feed]:
-    """Feeds for a model. Of a table, the first `rows` texts, eight at a time. `given_as`: the parameter that errors
-    speak of. Raises OnnxfixError."""
+    """Feeds for a model. Of a table, the first `rows` texts, eight at a time, with their `labels`: output → column.
+    `given_as`: the parameter that errors speak of. Raises OnnxfixError."""
     table = table_of(given, given_as)
     if table is None:
+        if labels:
+            raise OnnxfixError(f"{arg('label')} names a column of a table", f"give the table with {arg(given_as)}")
         return feeds_of_arrays(given, model, libraries, given_as)
     from onnxfix.eval.inputs.feeds import required_inputs
     from onnxfix.eval.inputs.graph_limits import longest_sequence
     from onnxfix.eval.inputs.text_workload import load_workload, text_feeds
+    from onnxfix.flows.bench.labels import classes_of, labels_of_outputs
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
@@ -48,7 +52,18 @@ def feeds_of(
     if folder is None:
         raise OnnxfixError("texts need the checkpoint's tokenizer", f"name its folder with {arg('checkpoint', 'DIR')}")
     most = longest_sequence(opened)
-    workload = load_workload(table, checkpoint=folder, text_column=text, limit=rows, positions=most, given_as=given_as)
+    classes = classes_of(recorded, folder)
+    gold = labels_of_outputs(dict(labels or {}), [str(value.name) for value in opened.graph.outputs], classes)
+    workload = load_workload(
+        table,
+        checkpoint=folder,
+        text_column=text,
+        labels=gold,
+        classes=classes if gold else {},
+        limit=rows,
+        positions=most,
+        given_as=given_as,
+    )
     return text_feeds(workload, {str(v.name): v.dtype for v in required_inputs(opened)})
 
 

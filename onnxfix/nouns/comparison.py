@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class OutputDifference:
     draws: int = 0
     """Of so many small feeds together, `feed` being the worst; `rel_l2` is the largest of theirs, of integers the root
     mean square."""
+    choices: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    """Rows by (label, class that the reference chooses, class that the candidate does), -1 for a row without a label;
+    empty for outputs as above."""
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -209,7 +209,8 @@ def _parse(source: Path) -> tuple[Any, wire.Mapped | None]:
     if source.is_dir():
         raise OnnxfixError(f"{source} is a directory", "name the .onnx file in it")
     if not source.is_file():
-        raise OnnxfixError(f"{source} does not exist", "check the path")
+        is_there = source.exists()
+        raise OnnxfixError(f"{source} {'is no regular file' if is_there else 'does not exist'}", "check the path")
     mapped = None
     try:
         try:

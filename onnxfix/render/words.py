@@ -17,6 +17,29 @@ _CONTROL = re.compile(r"(?![\n\t])[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]
 _COMMAND = re.compile(r"^([^\S\n]*:)(?=:)|(##)(?=\[)", re.MULTILINE)
 
 
+# For a stream that cannot write them, as a pipe of code page 1252 cannot.
+_SPELLED = {
+    "→": "->",
+    "×": "x",
+    "÷": "/",
+    "µ": "u",
+    "…": "...",
+    "–": "-",
+    "·": "*",
+    "≤": "<=",
+    "≥": ">=",
+    "²": "^2",
+    "\u200b": "",
+}
+
+
+def spelled(error: UnicodeError) -> tuple[str, int]:
+    """What a stream writes for characters that its encoding lacks: a handler of errors (codecs.register_error)."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_SPELLED.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
 def harmless(text: str) -> str:
     """Lines that no terminal obeys, and no runner that reads what is printed. Blanks without width part its marks."""
     return commandless(without_control(text))

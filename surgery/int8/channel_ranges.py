@@ -60,7 +60,7 @@ def channel_ranges(model: Model, widths: Mapping[str, int], inputs: Sequence[Inp
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             for library in model.custom_op_libraries:
-                options.register_custom_ops_library(str(library))
+                options.register_custom_ops_library(str(library.resolve() if library.exists() else library))
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             names = [output.name for output in session.get_outputs()]
             how = onnxruntime.RunOptions()

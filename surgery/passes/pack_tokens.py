@@ -81,14 +81,17 @@ class _Places:
         ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
         flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
         shown = self.node("NonZero", [flat], "places_shown")
-        # one token more: a batch without any has none otherwise, and a row of none is no row
-        more = self.node("Concat", [shown, self.integers([[0]])], "places_and_one", attributes={"axis": 1})
+        # one token more, as a row of none is no row: the batch's first, which is there unless the batch is empty
+        first = self.node("Slice", [flat, self.integers([0]), self.integers([1])], "first_token")
+        none = self.node("Mul", [first, self.integers([[0]])], "first_place")
+        more = self.node("Concat", [shown, none], "places_and_one", attributes={"axis": 1})
         self.taken = self.node("Squeeze", [more, self.integers([0])], "places")
         count = self.node("Sub", [self.node("CumSum", [flat, self.integers(0)], "tokens_counted"), self.integers(1)],
                           "places_counted")  # fmt: skip
         within = self.node("Max", [count, self.integers(0)], "places_back_in_a_row")
         shape = self.node("Shape", [mask], "batch_and_length")
-        self.back = self.node("Reshape", [within, shape], "places_back")
+        # of a batch of 0 rows, or of no tokens, a size of 0 is what it says
+        self.back = self.node("Reshape", [within, shape], "places_back", attributes={"allowzero": 1})
         every = self.node("Add", [self.node("Mul", [ones, self.integers(0)], "no_tokens"), self.integers(1)], "ones")
         grid = self.node("Sub", [self.node("CumSum", [every, self.integers(1)], "ones_counted"), self.integers(1)],
                          "positions")  # fmt: skip

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxfix.nouns.errors import arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
@@ -102,7 +103,8 @@ class QuantizeWeights:
         widths = {embeddings.width(x) for x in lookups}
         if any(table_blocks.fitting(width, self.block_size) is None for width in widths):
             return (
-                f"a row of {min(widths)} is no multiple of {table_blocks.SMALLEST}, and CUDA's kernel mixes up scales"
+                f"a row of {min(widths)} is no multiple of {table_blocks.SMALLEST}, the least block of a table that "
+                f"all kernels read alike; {arg('int8', 'dynamic')} needs none"
             )
         rest = shared_weights.others(source, {x.node for x in products} | {x.node for x in lookups})
         return f"{label(rest[0])} ({rest[0].op_type}) reads it in float, and it would be stored twice" if rest else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -152,10 +153,13 @@ def test_graphs_that_cannot_be_walked_are_an_error_of_the_input(nodes: str, says
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
 
 
-@pytest.mark.parametrize("options", [("--metric", "argmax"), ("--search-log", "log.jsonl")])
-def test_options_of_a_search_need_one(linear: Path, options: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--metric", "argmax"), "needs --int8 or --search"), (("--search-log", "log.jsonl"), "needs --search")],
+)
+def test_options_of_a_search_need_one(linear: Path, options: tuple[str, str], said: str) -> None:
     done = onnxfix("repair", linear, *options)
-    assert done.returncode == 2 and "need --search" in done.stderr
+    assert done.returncode == 2 and said in done.stderr
 
 
 def test_the_source_is_never_overwritten(linear: Path) -> None:
@@ -186,3 +190,11 @@ def test_what_the_runtime_refuses_is_said_without_its_source_paths(tmp_path: Pat
     done = onnxfix("repair", model.save(tmp_path / "new.onnx"))
     assert done.returncode == 2 and "Opset 99" in done.stderr
     assert ".h:" not in done.stderr and "std::" not in done.stderr and "/onnxfix-" not in done.stderr
+
+
+def test_a_pipe_is_no_file_to_read(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes here")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    done = onnxfix("diagnose", tmp_path / "pipe.onnx")
+    assert done.returncode == 2 and "is no regular file" in done.stderr

@@ -102,6 +102,8 @@ def test_no_verify_says_unverified_everywhere(folder: Path) -> None:
     assert json.loads((folder / "report.json").read_text())["verified"] == "unverified"
     text = Model.open(folder / "model.fp16.onnx").ir.metadata_props["onnxfix.repair"]
     assert json.loads(text)["verified"] == "unverified"
+    said = onnxfix("repair", "--no-verify", "--force", cwd=folder).stdout
+    assert "unverified: the result was not run" in said and "verified: " not in said.replace("unverified: ", "")
 
 
 def test_dry_run_and_diff_write_nothing(folder: Path) -> None:

@@ -190,7 +190,7 @@ def test_int8_dynamic_reaches_every_linear(exports: dict[str, Path], repaired: R
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*((name, kind) for name in EXPORTS for kind in ("w8-cpu", "w8-cuda")), ("dynamo", "w4-cuda")]
+    ("name", "kind"), [*((name, "w8-cuda") for name in EXPORTS), ("legacy", "w8-cpu"), ("dynamo", "w4-cuda")]
 )
 def test_weight_only_reaches_every_linear_and_stays_where_it_should(
     exports: dict[str, Path], repaired: Repair, name: str, kind: str

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import graphs
 import numpy as np
+import onnx
 import pytest
 from encoder_graphs import HEAD, MLP, agree, encoder, feeds, seeing
 from terminal import onnxfix as typed
@@ -189,3 +190,73 @@ def test_static_integers_are_packed_and_held_to_their_own_rounding(tmp_path: Pat
     for path, rounds in ((source, False), (made, True)):
         held = Verification(Model.open(path), path, Check(False, "fp32", 2e-5, "fp32"))
         assert (held.own_rounding > 2e-5) is rounds
+
+
+@pytest.mark.parametrize(("shape", "int8"), [((0, 20), None), ((2, 0), None), ((0, 20), "dynamic")])
+def test_a_batch_of_nothing_is_answered_by_nothing(shape: tuple[int, int], int8: str | None, tmp_path: Path) -> None:
+    source = encoder()
+    path = source.save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path, int8=int8, max_error=0.5 if int8 else None)  # type: ignore[arg-type]
+    assert done.output is not None
+    feed = {"input_ids": np.zeros(shape, np.int64), "attention_mask": np.ones(shape, np.int64)}
+    wanted, found = (graphs.run(model, feed)["y"] for model in (source, Model.open(done.output)))
+    assert found.shape == wanted.shape == (*shape, wanted.shape[-1])
+
+
+A_ROW = HEAD.replace("float[batch,sequence,", "float[batch,", 1)
+LAST = """
+    m = LayerNormalization<axis = -1>(r, scale)
+    h = MatMul(m, up) a = Relu(h) d = MatMul(a, down) whole = Add(r, d)
+    at = Constant<value_int = -1>()
+    y = Gather<axis = 1>(whole, at)
+}"""
+
+
+def test_an_output_that_reads_padding_gets_the_part_that_keeps_it(tmp_path: Path) -> None:
+    """The last position of a row is padding in some: packed, it is nothing. Fused, all is as it was."""
+    source = encoder(LAST, A_ROW)
+    path = source.save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path)
+    said = " ".join(done.outcome.notes)
+    assert "faster and left: fastest, packed-rows, packed-bands, packed: the repaired model differs" in said
+    assert "1 of 1 attention in one operator" in said and done.output is not None
+    for feed in feeds(3, 17):
+        if (feed["attention_mask"].any(1)).all():
+            wanted, found = (graphs.run(model, feed)["y"] for model in (source, Model.open(done.output)))
+            assert np.allclose(wanted, found, atol=2e-5)
+    whole = onnxfix.optimize(encoder().save(tmp_path / "whole.onnx"))
+    assert "left" not in " ".join(whole.outcome.notes)
+
+
+def test_all_recipes_have_one_limit_of_time_and_the_commands_name(tmp_path: Path) -> None:
+    path = encoder(LAST, A_ROW).save(tmp_path / "model.onnx")
+    with pytest.raises(OnnxfixError, match=r"^optimize: .* did not end within 0\.4 s"):
+        onnxfix.optimize(path, timeout=0.4)
+
+
+def test_rows_of_a_length_are_made_up_without_a_tokenizer(tmp_path: Path) -> None:
+    path = encoder().save(tmp_path / "model.onnx")
+    done = typed("bench", path, "--no-torch", "--batch", "2", "--seq", "16", "--rounds", "1", "--provider", "cpu")
+    assert done.returncode == 0 and "made-up rows of up to" in done.stdout, done.stderr
+    text = "g (float[n,4] input_ids) => (float[n,4] y) { y = Tanh(input_ids) }"
+    other = graphs.model(text).save(tmp_path / "other.onnx")
+    done = typed("bench", other, "--no-torch", "--batch", "2", "--seq", "16", "--provider", "cpu")
+    assert done.returncode == 2 and "needs rows of tokens" in done.stderr
+
+
+def test_a_source_that_does_not_run_is_known_before_its_graph_is_written_anew(tmp_path: Path) -> None:
+    """And an operator that nobody registered says how its library is named."""
+    broken = encoder(
+        LAST.replace("MatMul(m, up)", "MatMul(m, scale)"), HEAD.replace("float[batch,sequence,", "float[batch,", 1)
+    )
+    path = broken.save(tmp_path / "model.onnx")
+    steps: list[str] = []
+    with pytest.raises(OnnxfixError, match="fails in ONNX Runtime"):
+        onnxfix.optimize(path, progress=steps.append)
+    assert not any("fuse" in step for step in steps)
+    text = "g (float[n,4] x) => (float[n,4] y) { z = Tanh(x) y = my.ops.Foo(z) }"
+    proto = graphs.proto(text)
+    proto.opset_import.add(domain="my.ops", version=1)
+    onnx.save(proto, tmp_path / "own.onnx")
+    with pytest.raises(OnnxfixError, match=r"custom_op_library='FILE\.so'"):
+        onnxfix.repair(tmp_path / "own.onnx", precision="fp32")

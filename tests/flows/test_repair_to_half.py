@@ -97,6 +97,36 @@ def test_a_cell_without_its_first_output_is_measured(tmp_path: Path) -> None:
     assert max(c.error for c in done.comparisons) < 1e-3
 
 
+def test_what_is_lost_on_one_feed_hides_what_is_on_another(tmp_path: Path) -> None:
+    """The first difference is beyond half's range on a few rows alone, which show once what is before it is kept."""
+    weights = {"mean": np.full(16, 52_000, np.float32), "std": np.full(16, 30_000, np.float32), "w": UP_AND_DOWN["w"]}
+    text = "g (float[n,16] x) => (float[n,16] y) { c = Sub(x, mean) z = Div(c, std) h = MatMul(z, w) y = Tanh(h) }"
+    done = repaired(graphs.model(text, weights), "fp16", tmp_path)
+    kept = {node.name for node in Model.open(tmp_path / "result.onnx").nodes()}
+    assert "Sub_c" in kept and max(c.error for c in done.comparisons) < 5e-3
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(1.35, True), (0.5, False)])
+def test_a_row_is_as_long_as_can_be_before_it_is_called_right(gain: float, kept: bool, tmp_path: Path) -> None:
+    """A state that grows with every step, of which an input says how many there are: beyond half's range after forty,
+    and next to nothing after one."""
+    weights = {
+        "w": RNG.normal(0, 0.3, (1, 8, 16)).astype(np.float32),
+        "r": (gain * np.eye(8, dtype=np.float32))[None],
+        "v": RNG.normal(0, 0.3, (8, 8)).astype(np.float32),
+    }
+    text = """g (float[s,b,16] x, int64[b] count) => (float[1,b,8] y) { few = Cast<to = 6>(count)
+        , h = RNN<hidden_size = 8, activations = ["Relu"]>(x, w, r, , few)
+        n = LpNormalization(h) y = MatMul(n, v) }"""
+    model = graphs.model(text, weights, 14, ir_version=8)
+    done = repaired(model, "fp16", tmp_path)
+    assert any("what half precision harms" in str(note) for note in done.outcome.notes) is kept
+    x = RNG.standard_normal((60, 2, 16)).astype(np.float32)
+    feed = {"x": x, "count": np.array([60, 45])}
+    found = graphs.run(emulated(Model.open(tmp_path / "result.onnx")), feed)["y"]
+    assert np.allclose(found, graphs.run(model, feed)["y"], atol=5e-3)
+
+
 @pytest.mark.parametrize(("size", "many"), [(300, True), (8, False)])
 def test_a_half_model_with_a_mean_of_many_is_made_anew(size: int, many: bool, tmp_path: Path) -> None:
     """It is right on this CPU, and infinite on CUDA; the result is compared with its own weights in fp32."""

@@ -103,7 +103,7 @@ def _result(model: Found, command: str) -> Path:
 
 
 def _by_sentences(model: Found, command: str) -> bool:
-    return model.tokenizer is not None and command != "fp32"
+    return model.tokenizer is not None and command in LIMITS and command != "fp32"
 
 
 def _on_sentences(model: Found, command: str, timeout_s: float) -> tuple[Verdict, str, str]:

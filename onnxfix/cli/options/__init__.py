@@ -165,16 +165,25 @@ search = together(
         is_flag=True,
         help="Find the few nodes to keep in fp32, or in float with --int8, for --max-error.",
     ),
-    click.option(
-        "--metric",
-        type=click.Choice(["rel-l2", "cosine", "argmax", "f1"]),
-        default="rel-l2",
-        show_default=True,
-        help="What --search measures; argmax and f1 are against the source's choices.",
-    ),
     click.option("--search-log", type=file, metavar="FILE", help="Default: OUTPUT.search.jsonl."),
 )
 """Finding the few nodes that have to stay as they are."""
+
+metric = together(
+    click.option(
+        "--metric",
+        type=click.Choice(["rel-l2", "cosine", "argmax", "f1"]),
+        help="What --max-error is of, with --int8, and what --search measures: argmax and, without labels, f1 are "
+        "against the source's choices.",
+    ),
+    click.option(
+        "--label",
+        multiple=True,
+        metavar="[OUTPUT=]COLUMN",
+        help="Labels in the table of --calibrate: the limit of --int8 is by how much F1 falls.",
+    ),
+)
+"""How an error is measured."""
 
 real_inputs = together(
     click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Texts of a table given."),

@@ -17,7 +17,8 @@ from onnxfix.nouns.process.scratch import Scratch
 
 from .benched import Bench
 from .data import Wanted
-from .keywords import Batchings, batching_of, data_of, given, grid_of, labels_of, provider_of
+from .keywords import Batchings, batching_of, data_of, given, grid_of, provider_of
+from .labels import labels_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -119,6 +120,7 @@ def bench(
             output=folder,
             resume=resume,
             verify=verify,
+            by_length=bool(several(seq)),
         )
         found = setup(wanted, progress)
         course = Course(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.errors import OnnxfixError, arg
+
+from .labels import classes_of, labels_of_outputs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.eval.inputs.point import Batching
     from onnxfix.eval.inputs.workload import Workload
+    from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
 
 # Of a decoder with a cache: rows, new tokens of each, and tokens before them.
@@ -50,6 +53,8 @@ class Wanted:
     output: Path = Path("bench")
     resume: bool = False
     verify: bool = True
+    by_length: bool = False
+    """Rows of stated lengths are timed, which feeds of fixed ones cannot be."""
 
 
 def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Workload:
@@ -61,7 +66,7 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
     from onnxfix.eval.inputs.text_workload import load_workload
 
     checkpoint = Path(source.checkpoint) if source and source.checkpoint else None
-    classes = _classes(source, checkpoint)
+    classes = classes_of(source, checkpoint)
     labels, data = dict(wanted.labels), wanted.data
     if data is None and checkpoint is not None and checkpoint.resolve() == demo.CHECKPOINT.resolve():
         data, labels = demo.HOLDOUT, labels or {head: head for head in classes}
@@ -73,7 +78,7 @@ def workload(wanted: Wanted, source: Provenance | None, paths: list[Path]) -> Wo
         raise OnnxfixError(
             "texts need the checkpoint's tokenizer", f"name the checkpoint with {arg('checkpoint', 'DIR')}"
         )
-    labels = _of_outputs(labels, _outputs(source, paths) or list(classes), classes)
+    labels = labels_of_outputs(labels, _outputs(source, paths) or list(classes), classes)
     return load_workload(
         data,
         checkpoint=checkpoint,
@@ -114,21 +119,6 @@ def _outputs(source: Provenance | None, paths: list[Path]) -> list[str]:
     return []
 
 
-def _of_outputs(labels: dict[str, str], outputs: list[str], classes: Collection[str]) -> dict[str, str]:
-    """Labels by the output that they are of. A column alone is of the one output there is, or that has classes."""
-    unknown = [head for head in labels if outputs and head not in outputs]
-    candidates = [name for name in outputs if name in classes] or outputs
-    if unknown and len(labels) == len(candidates) == 1 and labels[unknown[0]] == unknown[0]:
-        return {candidates[0]: unknown[0]}
-    if unknown:
-        column = labels[unknown[0]]
-        raise OnnxfixError(
-            f"the model has no output '{unknown[0]}' to label; its outputs: {', '.join(outputs)}",
-            f"say which with {arg('label', *(f'{output}={column}' for output in outputs[:3]))}",
-        )
-    return labels
-
-
 def _made_up(
     wanted: Wanted,
     source: Provenance | None,
@@ -160,6 +150,8 @@ def _made_up(
     for path in paths:
         try:
             model = Model.open(path)
+            if wanted.by_length and (ids := _ids_of(model, wanted.max_length)) is not None:
+                return ids
             recorded = [as_feed(model, f"sample {i + 1}", f) for i, f in enumerate(source.feeds if source else ())]
             return feed_workload(recorded, "feeds of the export") if recorded else feed_workload(make_feeds(model))
         except OnnxfixError as error:  # of one broken file; the others have the same inputs
@@ -182,6 +174,21 @@ def _steps(paths: list[Path]) -> list[Feed]:
     return []
 
 
+def _ids_of(model: Model, max_length: int | None) -> Workload | None:
+    """Rows of token ids for a model that takes these and what goes with them; None for any other."""
+    from onnxfix.eval.inputs.feeds import required_inputs
+    from onnxfix.eval.inputs.graph_limits import longest_sequence, table_rows
+    from onnxfix.eval.inputs.text_workload import MAX_LENGTH, made_up_ids
+    from onnxfix.eval.inputs.workload import DEFAULTS
+
+    inputs = {str(value.name): value for value in required_inputs(model)}
+    rows = table_rows(inputs["input_ids"]) if "input_ids" in inputs else None
+    if rows is None or not inputs.keys() <= {"input_ids", *DEFAULTS}:
+        return None
+    most = min(length for length in (max_length, longest_sequence(model), MAX_LENGTH) if length)
+    return made_up_ids(rows, max_length=most)
+
+
 def _made_up_ids(checkpoint: Path, rows: int, max_length: int | None) -> Workload:
     """Token ids as they come, for a checkpoint whose tokenizer is not there."""
     from onnxfix.eval.inputs.text_workload import MAX_LENGTH, made_up_ids
@@ -192,15 +199,3 @@ def _made_up_ids(checkpoint: Path, rows: int, max_length: int | None) -> Workloa
         raise OnnxfixError(f"{checkpoint} has neither a tokenizer nor a vocab_size", "save the tokenizer there")
     longest = min(max_length or MAX_LENGTH, int(config.get("max_position_embeddings") or MAX_LENGTH))
     return made_up_ids(int(config["vocab_size"]), rows=rows, max_length=longest)
-
-
-def _classes(source: Provenance | None, checkpoint: Path | None) -> dict[str, list[str]]:
-    """Class names by output, in logit order; empty where neither the file nor the checkpoint states them."""
-    from onnxfix.export.models.checkpoint import Checkpoint
-
-    if source is not None and source.labels:
-        return source.labels
-    with contextlib.suppress(OnnxfixError):
-        opened = Checkpoint.open(checkpoint) if checkpoint is not None else None
-        return opened.heads or opened.labels if opened is not None else {}
-    return {}

@@ -60,19 +60,6 @@ def data_of(data: Any) -> Path | pl.DataFrame | None:
     return table
 
 
-def labels_of(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Head → column, of `HEAD` and `HEAD=COLUMN`. Raises OnnxfixError."""
-    if isinstance(given, Mapping):
-        return dict(given)
-    found = {}
-    for entry in [given] if isinstance(given, str) else given:
-        head, equals, column = entry.partition("=")
-        if not head or (equals and not column):
-            raise OnnxfixError(f"{arg('label', entry)} is not of the form HEAD=COLUMN")
-        found[head] = column or head
-    return found
-
-
 def batching_of(batching: str, bucket: bool, seq: int | Sequence[int]) -> tuple[Batching, ...]:
     """The ways of batching that are asked for; `bucket` is short for one of them. Raises OnnxfixError."""
     from onnxfix.eval.inputs.point import BATCHINGS

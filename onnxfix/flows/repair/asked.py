@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import keywords
-from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Like, Metric, Precision, Ranges, Recipe, Scripted
+from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Like, Precision, Ranges, Recipe, Scripted
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnxfix.nouns.process.progress import Advance
 
     from .repaired import Repaired
+    from .verification.metric import Metric
 
 
 def repair(
@@ -50,7 +51,8 @@ def repair(
     verify_budget: float | None = None,
     calibrate: Inputs | None = None,
     search: bool = False,
-    metric: Metric = "rel-l2",
+    metric: Metric | None = None,
+    label: Sequence[str] | Mapping[str, str] = (),
     search_log: str | Path | None = None,
     text: str = "text",
     checkpoint: str | Path | None = None,
@@ -72,7 +74,10 @@ def repair(
     `calibrate` (a path, a polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find
     what half precision harms; `feeds` are verified on. Without them inputs are made up, of the shapes in `input`
     (`"ids=1x128"`, several of these, or name → shape) and as long as `verify_budget` gigabytes of activations allow
-    (default: what the machine does). `max_error` is the largest relative L2 error that is still written. `script`
+    (default: what the machine does). `max_error` is the largest relative L2 error that is still written; of integers
+    the largest by `metric`, which is also what `search` goes by: `cosine` is 1 less that, `argmax` the share of rows
+    that choose another class, `f1` by how much F1 falls on the labels in columns `label` (`"COLUMN"` or
+    `"OUTPUT=COLUMN"`) of `calibrate`. `script`
     are functions of your own (or `FILE.py:FUNCTION`) that take and return an `onnx_graphsurgeon.Graph`, run first;
     `script_last` are run on what repair made. `timeout`: seconds after which it gives up; where it is not given, a
     single run of the model has a minute, and more with large weights. `progress` is told each step.
@@ -84,6 +89,7 @@ def repair(
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.advice import addressed
+    from onnxfix.flows.bench.labels import labels_of
     from onnxfix.flows.inputs import feeds_of, feeds_of_arrays, shapes_of
     from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
@@ -108,6 +114,8 @@ def repair(
     at_least("max_error", max_error, 0)
     at_least("verify_budget", verify_budget, 0)
     at_least("max_seq", max_seq, 1)
+    labels = labels_of(label)
+    judged_by = keywords.metric_of(metric, labels, int8, search, calibrate)
     made_up = MadeUp(int((verify_budget or 0) * GB), shapes_of(input))
     written, log = path_of("output", output), path_of("search_log", search_log)
     read = {"model": model, "feeds": feeds, "calibrate": calibrate, "script": script, "script_last": script_last}
@@ -119,8 +127,15 @@ def repair(
     with on_disk(model) as source, limited("repair", timeout, source.bytes, progress) as progress:
         held: list[Feed] = []
         if calibrate is not None:
-            rows = keywords.calibration_rows(int8, precision)
-            held = feeds_of(calibrate, source.path, libraries=libraries, checkpoint=folder, text=text, rows=rows)
+            held = feeds_of(
+                calibrate,
+                source.path,
+                libraries=libraries,
+                checkpoint=folder,
+                text=text,
+                rows=keywords.calibration_rows(int8, precision, bool(labels)),
+                labels=labels,
+            )
         wish = Wish(
             # products of int8 activations are for the CPU: asking for them says where the model shall run
             target=Target.resolve(target or next(each.name for each in providers() if int8 not in each.refuses)),
@@ -128,7 +143,7 @@ def repair(
             int8=int8 or "",
             bits=bits,
             block_size=block_size or 0,
-            inputs=tuple(feed.arrays for feed in held) if int8 else (),
+            inputs=tuple(feed.arrays for feed in keywords.for_ranges(held, labels)) if int8 else (),
             method=calibration,
             migrate=migrate_outliers,
             fuse=fuse_attention,
@@ -150,13 +165,14 @@ def repair(
         keywords.require_runs(wish)
         wish = names.named(recipe, wish)
         destination = written or default_output(source.path, wish, recipe or "")
-        searched = keywords.search_wish(wish, destination, search, metric, max_error, log)
+        searched = keywords.search_wish(wish, destination, search, judged_by, max_error, log)
         done = job.repair(
             source.path,
             wish,
             destination,
             check=verify,
-            max_error=None if searched and searched.metric != "rel-l2" else max_error,
+            max_error=None if judged_by != "rel-l2" and not int8 else max_error,
+            metric=judged_by,
             feeds=feeds_of_arrays(feeds, source.path, libraries),
             calibration=held,
             search=searched,

@@ -19,6 +19,7 @@ from .search.search import Answer, SearchWish, search
 from .verification import in_runtime, interface, other_batches
 from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.made_up import MadeUp
+from .verification.metric import Metric
 from .verification.verdict import require, require_typed
 from .verification.verification import Verification
 from .verification.words import in_figures, in_words, rough
@@ -36,9 +37,13 @@ _OF_TWO_ROUNDINGS = 2.0
 class Job:
     """`wish`: what is asked, which calibration and search add to."""
 
-    def __init__(self, wish: Wish, attempts: Attempts, made_up: MadeUp | None = None) -> None:
+    def __init__(
+        self, wish: Wish, attempts: Attempts, made_up: MadeUp | None = None, metric: Metric = "rel-l2"
+    ) -> None:
         self.wish, self.attempts, self.origin = wish, attempts, attempts.origin
         self.kind, self.made_up, self.notes = wish.kind, made_up or MadeUp(), attempts.origin.notes
+        # of half precision a search may measure another; a limit is one of numbers
+        self.metric: Metric = metric if wish.int8 else "rel-l2"
 
     def calibrate(self, feeds: Sequence[Feed]) -> None:
         """Keep in fp32 what overflows on these feeds, or loses more of its result than a rounding explains."""
@@ -65,8 +70,8 @@ class Job:
     def _check(self, exact: bool, limit: float) -> Check:
         made_up = replace(self.made_up, draws=self._loudness(), paddings=self.wish.pack)
         made_up = replace(made_up, by_steps=self.wish.fuse_cached)
-        padding, scheme = not (self.wish.fuse or self.wish.pack), self.wish.int8
-        return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, scheme)
+        padding = not (self.wish.fuse or self.wish.pack) and self.metric == "rel-l2"
+        return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, self.wish.int8, self.metric)
 
     def _verification(self, check: Check, feeds: Sequence[Feed], more: Sequence[Feed] = ()) -> Verification:
         meant = self.origin.meant
@@ -88,17 +93,21 @@ class Job:
         `feeds`: the inputs to compare on, made up when empty; `more`: to compare on as well.
         """
         origin = self.origin
+        early: Verification | None = None
+        if self.wish.fuse or self.wish.pack:  # minutes of work on a long graph, which may run on no input at all
+            early = self._verification(self._check(False, limit), feeds, more)
         done = self.attempts.make(self.wish)
         if self.wish.scripts or self.wish.scripts_last:
             interface.require_same(origin.model, done.result, self.wish)
         origin.progress("verify")
         check = self._check(done.steps.applicability is Applicability.EXACT, limit)
-        held = self._verification(check, feeds, more)
+        held = early or self._verification(check, feeds, more)
+        held.check = check
         emulated: tuple[Comparison, ...] = ()
         if check.half:
             require_typed(done.result)
             # what 8 bits lose of a weight is not brought back by keeping more of the rest in fp32
-            aim = limit if done.wish.int8 else min(limit, escalation.AIMS[self.kind])
+            aim = check.rounding if done.wish.int8 else min(limit, escalation.AIMS[self.kind])
             done, comparison = corrections.within_aim(self.attempts, self.wish, done, held, aim)
             require(held, comparison, done.result)
             emulated = (comparison,)
@@ -119,14 +128,14 @@ class Job:
         error = self._error_of_other_batches(done, held)
         if error is None:
             return done, comparisons, words
-        if error > limit:
+        if error > held.check.rounding:
             self.wish = replace(self.wish, free_batch=False)
             return self.verified(limit, feeds, more)
         return done, comparisons, f"{words}; other batches row by row, error at most {error:.1e}"
 
     def _within_own_rounding(self, done: Attempt, comparisons: Sequence[Comparison], held: Verification) -> Attempt:
         """With the limit that a source of integers sets itself, where it parts from itself by more than was allowed."""
-        check, kept = held.check, all(c.within(held.check.limit) for c in comparisons)
+        check, kept = held.check, all(held.check.allows(c) for c in comparisons)
         own = 0.0 if kept or check.exact or self.kind != "fp32" else _OF_TWO_ROUNDINGS * held.own_rounding
         if own <= check.limit:
             return done
@@ -153,6 +162,6 @@ class Job:
         if not axes:
             return None
         error = other_batches.error(axes, self.origin.model, done.result, held.feeds, held.reference)
-        if error > held.check.limit:
+        if error > held.check.rounding:
             self.notes.append(f"the batch of {axes[0].size} stays baked in: on other batches rows err by {error:.1e}")
         return error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -10,8 +10,10 @@ from onnxfix.flows.values import one_of, several
 from onnxfix.nouns.errors import OnnxfixError, arg
 
 from .fastest import names
+from .verification.metric import Metric
 
 if TYPE_CHECKING:
+    from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.surgery.graphsurgeon.script import Script
     from onnxfix.surgery.recipes import Wish
 
@@ -21,7 +23,6 @@ Scripted: TypeAlias = str | Path | Callable[[Any], Any]
 Precision = Literal["fp32", "fp16", "bf16"]
 Int8 = Literal["dynamic", "static", "weight-only"]
 Like = Literal["rotary", "norms", "softmax", "mask"]
-Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
 IoTypes = Literal["keep", "half"]
 Bits = Literal[8, 4]
 BlockSize = Literal[32, 64, 128]
@@ -32,6 +33,8 @@ Recipe = names.Name
 # Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
 # want more of them than a search for what overflows (the bundled model's F1: within 0.008 with 64, 0.002 with 128).
 HALF_ROWS, INT8_ROWS = 64, 128
+# With labels, whose F1 a single row moves by more the fewer there are.
+LABELLED_ROWS = 512
 _KNOWN = {
     "precision": Precision, "int8": Int8, "converter": Converter, "calibration": Ranges, "metric": Metric,
     "bits": Bits, "block_size": BlockSize, "io_types": IoTypes, "keep_fp32_like": Like, "recipe": Recipe,
@@ -52,12 +55,32 @@ def require_runs(wish: Wish) -> None:
         raise OnnxfixError(f"{arg('precision', wish.precision)} does not run {why}", instead)
 
 
-def calibration_rows(int8: Int8 | None, precision: Precision | None) -> int:
+def metric_of(
+    metric: Metric | None, labels: Mapping[str, str], int8: Int8 | None, search: bool, calibrate: Any
+) -> Metric:
+    """What the limit is measured by: as asked, F1 where there are labels, else relative L2. Raises OnnxfixError."""
+    if labels and (calibrate is None or metric not in (None, "f1") or not int8):
+        raise OnnxfixError(
+            f"{arg('label')} is for {arg('int8', 'dynamic', 'static')} whose limit is {arg('metric', 'f1')}, "
+            f"on a table given with {arg('calibrate')}",
+            "give all of these, or leave it out",
+        )
+    if metric not in (None, "rel-l2") and not (int8 or search):
+        raise OnnxfixError(f"{arg('metric')} needs {arg('int8')} or {arg('search', True)}", "add one, or leave it out")
+    return metric or ("f1" if labels else "rel-l2")
+
+
+def calibration_rows(int8: Int8 | None, precision: Precision | None, labelled: bool) -> int:
     """How many texts a calibration runs on. Raises OnnxfixError where there is nothing to calibrate."""
     if int8 == "weight-only" or (not int8 and precision == "fp32"):
         fitting = f"{arg('precision', 'fp16', 'bf16')}, or {arg('int8', 'static', 'dynamic')}"
         raise OnnxfixError(f"{arg('calibrate')} needs {fitting}", "leave it out")
-    return INT8_ROWS if int8 else HALF_ROWS
+    return (LABELLED_ROWS if labelled else INT8_ROWS) if int8 else HALF_ROWS
+
+
+def for_ranges(feeds: Sequence[Feed], labels: Mapping[str, str]) -> Sequence[Feed]:
+    """Those of the calibration that ranges are taken from: labels want more rows than ranges do."""
+    return feeds[: INT8_ROWS // len(next(iter(feeds[0].arrays.values())))] if labels and feeds else feeds
 
 
 def scripts(given: Scripted | Sequence[Scripted]) -> tuple[Script, ...]:
@@ -77,10 +100,8 @@ def search_wish(
     from .verification.check import limit_of
 
     if not asked:
-        if metric != "rel-l2" or log:
-            raise OnnxfixError(
-                f"{arg('metric')} and {arg('search_log')} need {arg('search', True)}", "add it, or leave them out"
-            )
+        if log:
+            raise OnnxfixError(f"{arg('search_log')} needs {arg('search', True)}", "add it, or leave it out")
         return None
     if not wish.int8 and wish.precision not in HALVES:
         raise OnnxfixError(
@@ -91,4 +112,4 @@ def search_wish(
             f"{arg('search', True)} needs a graph that is prepared", f"leave {arg('prepare', False)} out"
         )
     named = log or destination.with_name(f"{destination.name}.search.jsonl")
-    return SearchWish(limit if limit is not None else limit_of(wish), metric, named)
+    return SearchWish(limit if limit is not None else limit_of(wish, metric), metric, named)

@@ -31,6 +31,7 @@ from .search.search import SearchWish
 from .size_due import due, said
 from .verification.check import limit_of
 from .verification.made_up import MadeUp
+from .verification.metric import Metric
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -54,6 +55,7 @@ def repair(
     force: bool = False,
     custom_op_libraries: tuple[Path, ...] = (),
     made_up: MadeUp | None = None,
+    metric: Metric = "rel-l2",
     in_memory: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
@@ -62,7 +64,8 @@ def repair(
     `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
     stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
     `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded. `made_up`: how
-    inputs are made up where none are given. `in_memory`: the file is a temporary one, which no result speaks of.
+    inputs are made up where none are given. `metric`: what a limit of integers is measured by. `in_memory`: the file is
+    a temporary one, which no result speaks of.
     """
     from onnxfix.diagnose.run import diagnose
 
@@ -78,14 +81,15 @@ def repair(
         runs = bool(search or calibration)
         origin = Origin(model, wish, folder / destination.name, progress, checkpoint, runs)
         attempts = Attempts(origin, Plans(wish.target), lambda: earlier.result().plan)
-        job = Job(wish, attempts, made_up)
+        job = Job(wish, attempts, made_up, metric)
         if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None
         if check:
-            limit = max_error if max_error is not None else limit_of(wish)
-            # ranges measured on real inputs say nothing about made-up ones
+            limit = max_error if max_error is not None else limit_of(wish, metric)
+            # ranges measured on real inputs say nothing about made-up ones, and what is chosen wants many
             given = feeds or (calibration[: MORE + 1] if wish.int8 else ())
+            given = (*feeds, *calibration) if job.metric != "rel-l2" else given
             done, comparisons, verified = job.verified(limit, given, calibration[:MORE] if not wish.int8 else ())
         else:
             done, comparisons, verified = attempts.make(job.wish), (), "unverified"

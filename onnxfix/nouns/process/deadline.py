@@ -93,6 +93,8 @@ class Deadline:
             last_resort(self.error())
 
 
+# The command that a job is a part of, its limit as stated, and when that is over.
+_COMMAND: ContextVar[tuple[str, float, float] | None] = ContextVar("command", default=None)
 _CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
@@ -102,15 +104,29 @@ def current() -> Deadline | None:
 
 
 @contextlib.contextmanager
+def command(name: str, timeout: float | None) -> Iterator[None]:
+    """A block whose jobs are parts of one command: they have `timeout` seconds together, and speak by its name."""
+    limit = LONGEST_S if timeout is None else timeout
+    token = _COMMAND.set((name, limit, time.monotonic() + limit))
+    try:
+        yield
+    finally:
+        _COMMAND.reset(token)
+
+
+@contextlib.contextmanager
 def limited(job: str, timeout: float | None, nbytes: int, progress: Advance) -> Iterator[Advance]:
     """A block that ends within `timeout` seconds, or raises LateError with its stage; `nbytes`: size of the model.
 
     Yields what to call with the name of each stage, which tells `progress`. Without a timeout only a single run of the
     model has a limit that somebody could notice.
     """
-    limit = LONGEST_S if timeout is None else timeout
+    limit = stated = LONGEST_S if timeout is None else timeout
+    if (part_of := _COMMAND.get()) is not None:
+        job, stated = part_of[:2]
+        limit = max(min(limit, part_of[2] - time.monotonic()), 1e-3)
     run = RUN_S + nbytes / BYTES_A_SECOND if timeout is None else limit
-    deadline = Deadline(limit, run, job, time.monotonic() + limit)
+    deadline = Deadline(stated, run, job, time.monotonic() + limit)
     timers = [threading.Timer(limit, deadline.interrupt), threading.Timer(limit + GRACE_S, deadline.end)]
     token = _CURRENT.set(deadline)
     for timer in timers:

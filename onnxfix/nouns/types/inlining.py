@@ -6,6 +6,8 @@ Softmax in a function of operator set 11 goes along one axis in a model of 18. S
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -13,7 +15,7 @@ from onnxfix.nouns.errors import OnnxfixError
 
 from . import schemas
 from .opening import nodes
-from .operators import BODIES, opset
+from .operators import BODIES, bodies, graphs, opset
 
 
 def inline(model: ir.Model) -> None:
@@ -27,6 +29,36 @@ def inline(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         _make_callable(node, model)
     common.InlinePass()(model)
+    _name_apart(model.graph, _names(model.graph))
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    """Of all values of a graph and of the bodies in it."""
+    return {str(value.name) for each in graphs(graph) for value in _values(each)}
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """What a graph gives names to, its bodies left out."""
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from (value for value in node.outputs if value.name)
+
+
+def _name_apart(graph: ir.Graph, used: set[str], outer: frozenset[str] = frozenset()) -> None:
+    """Give values of a body other names where one around it has theirs: what was a function's may be one now, and ONNX
+    allows no name twice where both are seen. onnx-ir's inliner looks at the graph of the call alone."""
+    for value in list(_values(graph)):
+        if str(value.name) in outer:
+            wanted, count = str(value.name), 1
+            while f"{wanted}_{count}" in used:
+                count += 1
+            value.name = f"{wanted}_{count}"
+            used.add(value.name)
+    seen = outer | {str(value.name) for value in _values(graph)}
+    for node in graph:
+        for body in bodies(node):
+            _name_apart(body, used, seen)
 
 
 def _drop_idle(model: ir.Model) -> None:

@@ -61,6 +61,17 @@ def graphs(root: ir.Graph) -> Iterator[ir.Graph]:
             yield from graphs(body)
 
 
+def named_twice(root: ir.Graph) -> Iterator[list[ir.Node]]:
+    """Nodes of one graph that have the same name, two or more each in their order, at every depth. ONNX Runtime refuses
+    such a graph (Graph::VerifyNoDuplicateName)."""
+    for graph in graphs(root):
+        named: dict[str, list[ir.Node]] = {}
+        for node in graph:
+            if node.name:
+                named.setdefault(node.name, []).append(node)
+        yield from (nodes for nodes in named.values() if len(nodes) > 1)
+
+
 def proto_graphs(root: Any) -> Iterator[Any]:
     """The same of protobuf: a GraphProto, then all in its nodes' attributes."""
     yield root

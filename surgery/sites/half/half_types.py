@@ -110,15 +110,21 @@ def _supported(node: ir.Node, model: Model, types: ElementTypes, target: Target,
     return target.supports(node.op_type, node.domain, opset_of(node, model), inputs, outputs)
 
 
+def vanishing(node: ir.Node) -> float | None:
+    """A constant operand that rounds to 0; None where there is none."""
+    arrays = (small_array(value, limit=16) for value in node.inputs)
+    small = (a[(a != 0) & (abs(a) < SMALLEST_HALF)] for a in arrays if a is not None and a.dtype.kind == "f")
+    return next((float(gone.reshape(-1)[0]) for gone in small if gone.size), None)
+
+
 def _unfit_constant(node: ir.Node) -> str:
     """An epsilon that rounds to 0 turns a guarded division into 0/0, a scale beyond 65,504 becomes another one."""
+    if node.op_type in GUARDS and (gone := vanishing(node)) is not None:
+        return f"its constant {gone:g} is 0 in half"
     for value in node.inputs if node.op_type in GUARDS else ():
         array = small_array(value, limit=16)
         if array is None or array.dtype.kind != "f":
             continue
-        gone = (array != 0) & (abs(array) < SMALLEST_HALF)
-        if gone.any():
-            return f"its constant {float(array[gone].reshape(-1)[0]):g} is 0 in half"
         large = (array > LARGEST_FP16) & (array < LARGEST_SCALE)
         if large.any() and node.op_type not in ("Max", "Clip"):
             return f"its constant {float(array[large].reshape(-1)[0]):g} is beyond 65,504"

@@ -205,6 +205,23 @@ def test_cuda_is_refused_where_it_would_fall_back(tmp_path: Path) -> None:
         OrtRunner(scaled(tmp_path), provider="cuda")
 
 
+@pytest.mark.parametrize("hides", [False, -3e38])
+def test_a_query_that_sees_no_key_is_padding(hides: float) -> None:
+    """Of a layer that was cut out of its model the mask says who sees whom; numbers that are no mask say nothing."""
+    shown = np.full((1, 1, 3, 3), True if hides is False else 0.0, np.bool_ if hides is False else np.float32)
+    shown[0, 0, 2] = hides
+    reference, candidate = np.ones((1, 3, 2)), np.ones((1, 3, 2))
+    candidate[0, 2] = 5
+
+    def error(given: np.ndarray) -> float:
+        one, other = Fixed({"y": reference}), Fixed({"y": candidate})
+        return compare(one, other, [Feed("a", {"who": given})], valid_only=True).rel_l2
+
+    assert error(shown) == 0
+    assert error(np.random.default_rng(0).standard_normal((1, 1, 3, 3))) > 1
+    assert error(np.ones((1, 1, 3, 3), np.bool_)) > 1
+
+
 def test_padding_is_left_out_of_the_error_but_not_of_the_nan_count() -> None:
     mask = np.array([[1, 1, 0]])
     reference = np.ones((1, 3, 2), np.float32)
@@ -223,7 +240,12 @@ def test_padding_is_left_out_of_the_error_but_not_of_the_nan_count() -> None:
 def test_padding_behind_a_cache_is_that_of_tokens_and_of_positions() -> None:
     """Two tokens behind a cache of three: logits have the tokens alone, a cache has heads before its positions."""
     past = np.zeros((2, 5, 3, 4), np.float32)
-    feeds = [Feed("later", {"attention_mask": np.array([[1, 1, 1, 1, 1], [0, 1, 1, 1, 0]]), "past.key": past})]
+    feeds = [
+        Feed(
+            "later",
+            {"attention_mask": np.array([[1, 1, 1, 1, 1], [0, 1, 1, 1, 0]]), "past.key": past, "past.value": past},
+        )
+    ]
     logits, present = np.ones((2, 2, 7), np.float32), np.ones((2, 5, 5, 4), np.float32)
     padded_logits, padded_present = logits.copy(), present.copy()
     padded_logits[1, 1], padded_present[1, :, 0], padded_present[1, :, 4] = 7, 7, 7

@@ -11,13 +11,14 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.runtime.newest import too_new
 from onnxfix.nouns.types.element_types import ElementTypes
-from onnxfix.nouns.types.operators import opset
+from onnxfix.nouns.types.operators import named_twice, opset
 from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import HALVES
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.passes.lower_versions import LowerVersions, differing
+from onnxfix.surgery.passes.name_nodes_apart import NameNodesApart
 from onnxfix.surgery.passes.restore_rotary_frequencies import RestoreRotaryFrequencies
 from onnxfix.surgery.passes.widen_to_fp32 import WidenToFp32
 from onnxfix.surgery.recipe import Recipe
@@ -83,14 +84,19 @@ def exact_widening() -> Recipe:
     return Recipe((InlineFunctions(), WidenToFp32()))
 
 
-def lowered(model: Model) -> tuple[Recipe, Model, Outcome] | None:
-    """A model of versions that the runtime does not know, in ones that it does; None for all others. Raises
-    OnnxfixError where that cannot be done, or not be shown to say the same."""
+def loadable(model: Model) -> tuple[Recipe, Model, Outcome] | None:
+    """A model that the runtime refuses for what says nothing of its function, without that: versions that it does not
+    know in ones that it does, names that two nodes have. None for all others. Raises OnnxfixError where that cannot be
+    done, or not be shown to say the same."""
     found = list(too_new(model.ir))
-    if not found or not all(each.is_defined for each in found):
-        return None  # ONNX Runtime says it
-    steps = Recipe((LowerVersions(),))
+    lowers = bool(found) and all(each.is_defined for each in found)  # else ONNX Runtime says it
+    twice = next(named_twice(model.ir.graph), None) is not None
+    if not lowers and not twice:
+        return None
+    steps = Recipe((*([NameNodesApart()] if twice else []), *([LowerVersions()] if lowers else [])))
     made, outcome = steps.apply(model)
+    if not lowers:
+        return steps, made, outcome
     if any(each.domain is not None and differing(model, each) for each in found):
         _require_same(model, made)
     return steps, made, outcome

@@ -16,6 +16,9 @@ from . import escalation
 from .attempts import Attempt, Attempts
 from .origin import Origin
 
+# How often what half precision harms is looked for, while numbers are still lost.
+ROUNDS = 3
+
 
 def within_aim(
     attempts: Attempts, wish: Wish, done: Attempt, held: Verification, aim: float
@@ -31,15 +34,22 @@ def within_aim(
     if first.error <= aim:
         return done, first
     tried = [(done.wish, first, "")]
-    for more in escalation.escalations(origin.model, done.wish, held.telling(first), first.sound, origin.progress):
-        origin.progress(f"keep {more.what} in fp32")
-        wish = escalation.keeping(done.wish, more.nodes)
-        with contextlib.suppress(NothingHalfError):  # that would be the source again
-            tried.append((wish, held.emulated(attempts.make(wish).result), more.what))
-        if tried[-1][1].error <= aim:
+    for _ in range(ROUNDS):  # what is lost on one feed hides what is on another
+        start, comparison, _what = tried[-1]
+        count = len(tried)
+        for more in escalation.escalations(
+            origin.model, start, held.telling(comparison), comparison.sound, origin.progress
+        ):
+            origin.progress(f"keep {more.what} in fp32")
+            wish = escalation.keeping(start, more.nodes)
+            with contextlib.suppress(NothingHalfError):  # that would be the source again
+                tried.append((wish, held.emulated(attempts.make(wish).result), more.what))
+            if tried[-1][1].error <= aim:
+                break
+        if tried[-1][1].sound or len(tried) == count:
             break
     wish, comparison, what = min(tried, key=lambda attempt: attempt[1].error)
-    if comparison.error > aim and first.error <= held.check.limit:
+    if comparison.error > aim and first.error <= held.check.rounding:
         wish, comparison, what = tried[0]
     made = attempts.make(wish)  # again, as each attempt takes the place of the one before
     note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
@@ -52,7 +62,7 @@ def within_16_bits(attempts: Attempts, done: Attempt, held: Verification) -> tup
     They lose little elsewhere, and are right on every CPU.
     """
     measured = held.on_cpu(done.result)
-    if not may_saturate(done.wish) or all(c.within(held.check.limit) for c in measured):
+    if not may_saturate(done.wish) or all(held.check.allows(c) for c in measured):
         return done, measured
     narrow = attempts.make(replace(done.wish, reduce_range=True))
     again = held.on_cpu(narrow.result)

@@ -13,6 +13,7 @@ from onnxfix.nouns.types.type_strings import elem_string
 from onnxfix.surgery.graph_pass import Outcome
 from onnxfix.surgery.passes.convert_to_half import HALVES
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
+from onnxfix.surgery.passes.lower_versions import LowerVersions
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 from onnxfix.surgery.sites import random_numbers
@@ -38,7 +39,7 @@ class Origin:
         self._checkpoint, self._precision = checkpoint, wish.precision
         self.notes: list[str] = []
         self.steps, self.outcome = Recipe(()), Outcome()
-        self._lower()
+        self._load()
         self.inlined = Recipe((InlineFunctions(),)).apply(self.model)[0] if self.model.ir.functions else self.model
         types = infer(self.inlined.ir)
         self.halves = arrival.halves_of(self.inlined, types)
@@ -62,16 +63,21 @@ class Origin:
         self.notes.append(f"arrived with {why}: made fp32{anew}")
         self.steps, self.outcome = Recipe((*self.steps.passes, *steps.passes)), self.outcome.then(outcome)
 
-    def _lower(self) -> None:
-        """Go on from the model in versions that the runtime knows, which the result is then compared with."""
-        found = arrival.lowered(self.model)
+    def _load(self) -> None:
+        """Go on from the model as the runtime takes it, which the result is then compared with."""
+        found = arrival.loadable(self.model)
         if found is None:
             return
         self.steps, made, self.outcome = found
-        file = self.file.with_name(f"lowered-{self.file.name}")
+        file = self.file.with_name(f"loadable-{self.file.name}")
         self.model = self.source = Model.open(made.save(file), self.model.custom_op_libraries)
-        said = ", ".join(change.detail for change in self.outcome.changes if change.verb == "lower")
-        self.notes.append(f"arrived newer than this ONNX Runtime: {said or 'converted'}, compared with that")
+        renamed = [change.detail for change in self.outcome.changes if change.verb == "rename"]
+        if renamed:
+            more = f" and {len(renamed) - 3} more" if len(renamed) > 3 else ""
+            self.notes.append(f"arrived with nodes of one name: {', '.join(renamed[:3])}{more}, compared with that")
+        if any(isinstance(step, LowerVersions) for step in self.steps.passes):
+            said = ", ".join(change.detail for change in self.outcome.changes if change.verb == "lower")
+            self.notes.append(f"arrived newer than this ONNX Runtime: {said or 'converted'}, compared with that")
 
     def _fp32(self, steps: Recipe, called: str) -> tuple[Model, Outcome]:
         wide, outcome = steps.apply(self.source, self.progress)

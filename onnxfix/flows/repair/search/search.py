@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from onnxfix.nouns.comparison import Comparison
+from onnxfix.flows.repair.verification.metric import Metric, metric_error
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.site import label, scope_of
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from .bisection import Found
 
-Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
 SCHEMA = "onnxfix.search/1"
 
 
@@ -80,25 +79,6 @@ def search(model: Model, wish: Wish, held: Verification, asked: SearchWish, prog
             f"raise {arg('max_error')}",
         )
     return _answer(found, nodes)
-
-
-def metric_error(comparison: Comparison, metric: Metric) -> float:
-    """How far off by a metric, 0 for none; infinite where anything became NaN or infinite.
-
-    `cosine` is 1 - cosine, `argmax` the share of rows that choose another class, `f1` 1 - macro F1 against what the
-    source chooses: of the worst output on the worst feed.
-    """
-    if not comparison.sound or metric == "rel-l2":
-        return comparison.error
-    if metric == "cosine":
-        return max((1 - d.cosine for d in comparison.differences if d.cosine == d.cosine), default=0.0)
-    figures = [d.argmax_agreement if metric == "argmax" else d.macro_f1 for d in comparison.differences]
-    known = [1 - figure for figure in figures if figure is not None]
-    if not known:
-        raise OnnxfixError(
-            f"{arg('metric', metric)} needs an output with classes on its last axis", f"use {arg('metric', 'rel-l2')}"
-        )
-    return max(known)
 
 
 def _answer(found: Found, nodes: Sequence[ir.Node]) -> Answer:

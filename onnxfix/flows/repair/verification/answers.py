@@ -80,6 +80,7 @@ def _made_up(
     failure: tuple[RunFailure, list[Feed]] | None = None
     late: LateError | None = None
     found: Answers | None = None
+    failed: list[Feed] = []
     slow, below = "", None
     for make, said in candidates(model, source, lengths, how):
         feeds = [each for feed in make() for each in ((feed, *other_paddings(feed)) if how.paddings else (feed,))]
@@ -91,6 +92,7 @@ def _made_up(
             found = Answers(every, Recorded(source, [feed.arrays for feed in every]), said)
         except RunFailure as error:
             failure = failure or (error, feeds)
+            failed.extend(feeds)
             continue
         except LateError as error:
             late = late or error
@@ -112,7 +114,7 @@ def _made_up(
     if late is not None:
         raise late
     assert failure is not None
-    raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state))
+    raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state, failed))
 
 
 def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]]) -> Answers:

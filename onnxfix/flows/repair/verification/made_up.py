@@ -56,7 +56,8 @@ def candidates(
     """What makes up feeds, best first: by the names of dimensions, with masks of the whole length, with sizes found by
     trial."""
     from onnxfix.eval.inputs.demands import demands
-    from onnxfix.eval.inputs.feeds import make_feeds
+    from onnxfix.eval.inputs.feeds import make_feeds, required_inputs
+    from onnxfix.eval.inputs.lengths import lengths as lengths_of
 
     fitting, said = _fitting(model, lengths, how)
     masks = (
@@ -65,6 +66,8 @@ def candidates(
     for longest in fitting:
         for whole in masks:
             yield functools.partial(make_feeds, model, longest=longest, shapes=how.shapes, whole_mask=whole), said
+    if lengths_of(required_inputs(model)):  # of an axis that the file says nothing of, which is shorter
+        yield functools.partial(make_feeds, model, longest=fitting[-1], shapes=how.shapes, whole_rows=False), said
     sizes = _sizes_by_trial(model, source, how)
     if sizes:
         for longest in fitting:
@@ -118,13 +121,17 @@ def _sizes_by_trial(model: Model, source: Runner, how: MadeUp) -> list[dict[Axis
     has 1 (rows of a state, next to sound); the first that runs, then some that may. Empty where none helps."""
     from onnxfix.eval.inputs.demands import demands
     from onnxfix.eval.inputs.feeds import make_feeds, required_inputs
+    from onnxfix.eval.inputs.numbers import numbers
     from onnxfix.eval.run.runners import RunFailure
 
     begun, known = time.monotonic(), demands(model)
     unstated = [v for v in required_inputs(model) if str(v.name) not in how.shapes and v.shape is not None]
     dynamic = [(v, axis) for v in unstated for axis, dim in enumerate(v.shape or ()) if not isinstance(dim, int)]
     ones = {(str(value.name), axis): 1 for value, axis in dynamic}
-    floats = [place for place in dynamic if place[0].dtype is not None and place[0].dtype.is_floating_point()]
+    counted = numbers(required_inputs(model))
+    floats = [
+        (v, at) for v, at in dynamic if v.dtype is not None and (v.dtype.is_floating_point() or v.name in counted)
+    ]
     open_axes = {(str(value.name), axis) for value, axis in floats if axis} - {*known.sizes, *known.grown}
     for size, others, place in itertools.product(COMMON_SIZES, ({}, ones), sorted(open_axes)):
         if time.monotonic() - begun > _TRIED_S:

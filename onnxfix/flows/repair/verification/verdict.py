@@ -8,12 +8,17 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 
 from . import blame
+from .check import is_rounding
 from .verification import Verification
 from .words import advice, in_figures
 
 
 class DiffersError(OnnxfixError):
-    """A result beyond its limit, which more in float may bring within it."""
+    """A result beyond its limit. `rounding`: it is still the source's, which more in float may bring within it."""
+
+    def __init__(self, what: str, advice: str, rounding: bool) -> None:
+        super().__init__(what, advice)
+        self.rounding = rounding
 
 
 def require(held: Verification, comparison: Comparison, result: Model, limit: float | None = None) -> None:
@@ -30,11 +35,13 @@ def require(held: Verification, comparison: Comparison, result: Model, limit: fl
         raise OnnxfixError(f"an exact repair changed the outputs by {comparison.rel_l2:.1e}", "please report this")
     if comparison.worst.new_nonfinite and check.kind.startswith("int"):
         _refuse_spread_nan(held, comparison)
-    if not comparison.within(largest):
+    if not check.allows(comparison, largest):
         blamed = _blamed(held, comparison, result)
+        figures = in_figures(comparison, check.metric)
         raise DiffersError(
-            f"the repaired model differs from the source by {in_figures(comparison)} (limit {largest:g}){blamed}",
+            f"the repaired model differs from the source by {figures} (limit {largest:g}){blamed}",
             advice(comparison, check.kind, check.scheme),
+            is_rounding(comparison),
         )
 
 

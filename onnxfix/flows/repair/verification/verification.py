@@ -63,7 +63,7 @@ class Verification:
         except LoadFailure as error:
             raise OnnxfixError(
                 f"the source model itself does not load: {error.message.marked}",
-                f"see {DIAGNOSE}, or use {arg('verify', False)}",
+                f"{_way_to_load(error)}, or use {arg('verify', False)}",
             ) from error
         self.feeds, self.draws = found.feeds, found.draws
         self.reference, self.shortened = found.reference, found.said
@@ -196,6 +196,13 @@ class Verification:
         if reference is not self.reference:
             reference.close()
         return comparison
+
+
+def _way_to_load(error: OnnxfixError) -> str:
+    """What to do about a source that no session takes."""
+    if "is not a registered function/op" in str(error):
+        return f"name the library of its operators with {arg('custom_op_library', 'FILE.so')}"
+    return f"see {DIAGNOSE}"
 
 
 def _require_repeatable(model: Model, source: Runner, reference: Runner, feed: Feed) -> None:

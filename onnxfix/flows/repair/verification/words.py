@@ -11,15 +11,15 @@ from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.counts import plural
 
+from .check import is_rounding
+from .metric import Metric, judged, metric_error
+
 if TYPE_CHECKING:
     from .check import Check
     from .verification import Verification
 
 # Twice what 8 bits may lose: from here on a quantized result is said to be rough.
 ROUGH = 0.1
-# Beyond these an integer result is another one, and no rough one: unlike numbers of one size differ by 1.4, and a
-# transposed or permuted weight gave 0.9.
-LARGEST_ROUNDING, LEAST_COSINE = 0.5, 0.85
 # What sums of shares may lack of a whole number.
 _WHOLE = 1e-6
 # Errors that are still a rough rounding somebody may want: twice the limits; 4 bits a weight have a wide one.
@@ -44,6 +44,7 @@ def in_words(comparisons: Sequence[Comparison], held: Verification, also: str = 
     mean = held.check.kind.startswith("int")
     each = [d.rel_l2 for c in comparisons for d in c.differences if not (mean and d.draws)]
     error = f"relative L2 error at most {max(each):.1e}"
+    error = f"{_by_metric(comparisons, held.check)}{error}"
     return f"{error}{_meaning(comparisons, held.check)} on {on}{_drawn(comparisons, held.check)}, {how}{but}"
 
 
@@ -64,8 +65,31 @@ def _meaning(comparisons: Sequence[Comparison], check: Check) -> str:
     shares = [_choices(c, output) for c in comparisons for output in dict.fromkeys(d.output for d in c.differences)]
     same, of = min((share for share in shares if share[1]), key=lambda share: share[0] / share[1], default=(0, 0))
     rows = "all rows" if same == of else f"{same:,} of {plural(of, 'row')}"
-    agree = f"; argmax agrees in {rows}" if of else ""
-    return f" (limit {check.limit:g}{agree})"
+    agree = f"argmax agrees in {rows}" if of else ""
+    limit = f"limit {check.limit:g}" if check.metric == "rel-l2" else ""
+    both = "; ".join(filter(None, (limit, agree)))
+    return f" ({both})" if both else ""
+
+
+def _by_metric(comparisons: Sequence[Comparison], check: Check) -> str:
+    """What the limit is of, where that is no error of numbers: of the comparison that errs most by it."""
+    if check.metric == "rel-l2":
+        return ""
+    worst = max(comparisons, key=lambda c: metric_error(c, check.metric))
+    return f"{in_measure(worst, check.metric)} (limit {check.limit:g}); "
+
+
+def in_measure(comparison: Comparison, metric: Metric) -> str:
+    """The error of a sound comparison by a metric other than relative L2, in words."""
+    if metric == "cosine":
+        return f"cosine at least {1 - metric_error(comparison, metric):.4f}"
+    found = judged(comparison, metric)
+    where = f"in {plural(found.rows, 'row')} of output {found.output}"
+    if metric == "argmax":
+        return f"another class in {found.error:.2%} {where.replace('in ', 'of ', 1)}"
+    if found.before is None:
+        return f"macro F1 {found.after:.4f} against the source's choices {where}"
+    return f"macro F1 {found.before:.4f} → {found.after:.4f} by the labels {where}"
 
 
 def _choices(comparison: Comparison, output: str) -> tuple[int, int]:
@@ -78,21 +102,23 @@ def _choices(comparison: Comparison, output: str) -> tuple[int, int]:
 
 
 def rough(comparisons: Sequence[Comparison], check: Check) -> tuple[str, ...]:
-    """A warning on an error that is within the limit of 4 bits and that nobody would call right."""
+    """A warning on an error that is within the limit of 4 bits, or of a metric, and that nobody would call right."""
     error = max((c.rel_l2 for c in comparisons), default=0.0)
-    if check.kind != "int4" or error <= ROUGH:
+    if (check.kind != "int4" and check.metric == "rel-l2") or error <= ROUGH:
         return ()
     advice = f"{arg('bits', 8)}, a smaller {arg('block_size')}, or {arg('search', True)} on real inputs err less"
     return (Sentence(f"warning: the result errs by {100 * error:.0f} % of its size; {advice}"),)
 
 
-def in_figures(comparison: Comparison) -> str:
+def in_figures(comparison: Comparison, metric: Metric = "rel-l2") -> str:
     """What is wrong with the worst output of a comparison."""
     worst = comparison.worst
     if worst.shape_mismatch:
         return f"shape in output {worst.output}: {worst.shape_mismatch}"
     if worst.new_nonfinite:
         return f"{worst.new_nonfinite} NaN or infinite values in output {worst.output}"
+    if metric != "rel-l2" and is_rounding(comparison):
+        return in_measure(comparison, metric)
     where = f"over {worst.draws} draws" if worst.draws else f"on the {worst.feed} feed"
     return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} {where}"
 
@@ -107,7 +133,7 @@ def advice(comparison: Comparison, kind: str, scheme: str = "") -> str:
         ways = [f"{arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms"]
         ways += [f"{name} what you name", *([f"or raise {arg('max_error')}"] if acceptable else [])]
         return f"nothing was written; {', '.join(ways)}"
-    if not _is_rounding(comparison) or (kind == "fp32" and not acceptable):
+    if not is_rounding(comparison) or (kind == "fp32" and not acceptable):
         return f"nothing was written; no rounding errs so much: keep nodes in float with {name}, or report it"
     if acceptable:
         return f"nothing was written; raise {arg('max_error')} or keep nodes with {name}"
@@ -117,11 +143,3 @@ def advice(comparison: Comparison, kind: str, scheme: str = "") -> str:
         finer = finer or f"a smaller {arg('block_size')} errs less"
     keep = f"{arg('search', True)} keeps in float the few layers that need it, {name} what you name"
     return f"nothing was written; this is more than rounding is worth: {keep}, and {finer}"
-
-
-def _is_rounding(comparison: Comparison) -> bool:
-    """Whether every output is still the source's, if a rough one: all finite, of its shape, and pointing its way. What
-    mixes up rows or columns has the size of the source and another direction; 4 bits a weight err by 0.2."""
-    return comparison.sound and all(
-        d.rel_l2 <= LARGEST_ROUNDING and not d.cosine < LEAST_COSINE for d in comparison.differences
-    )

@@ -76,6 +76,8 @@ class Observer:
         shape = self._scores_shape(sample)
         made = axes.four(made, batch, None if shape is None else len(shape), self.node)
         queries, keys = axes.sides(made, shape, self.node)
+        if not made.size:  # of tokens that are thinned by more than there are
+            raise RefusedError(self.node, f"has no queries or no keys at {sample.words(0)}")
         if not self.cone.sources and keys > 1 and total != keys:  # patches of an image: as many as there are
             total = keys
         if keys not in (1, total):
