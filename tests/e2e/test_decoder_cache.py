@@ -23,7 +23,8 @@ SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-STEPS = {"first step", "left-padded first step", "holed first step", "token behind 1", "left-padded token behind 7"}
+STEPS = {"first step", "token behind 1", "token behind 7"}
+PADDED = {"left-padded first step", "holed first step", "left-padded token behind 7"}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def optimized(path: Path, output: Path, **asked: Any) -> tuple[Model, str]:
     done = optimize(path, output=output, **asked)
     assert done.output is not None and interface(done.output) == interface(path)
     for comparison in done.comparisons:
-        assert {d.feed for d in comparison.differences} >= STEPS
+        assert {d.feed for d in comparison.differences} >= STEPS | PADDED
     return Model.open(done.output), " ".join(done.outcome.notes)
 
 

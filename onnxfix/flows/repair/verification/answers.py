@@ -13,8 +13,7 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.deadline import LateError
 
-from .made_up import SHORTER, MadeUp, candidates, reach_of
-from .steps import is_step
+from .made_up import SHORTER, MadeUp, candidates, is_step, reach_of
 from .way_out import way_out
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _made_up(
             slow = slow or f"{reach:,} did not end in time"
             continue
         took = time.monotonic() - begun
-        found = _with_steps(source, found, make)
+        found = _with_steps(source, found, make, how.paddings or how.by_steps)
         if how.paddings:
             told = {id(feed): of_real_tokens(feed, source.run) for feed in feeds if feed.name in OTHERS}
             found = replace(found, feeds=[told.get(id(feed), feed) for feed in found.feeds])
@@ -117,16 +116,17 @@ def _made_up(
     raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state, failed))
 
 
-def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]]) -> Answers:
-    """With the steps of a decoder besides, those that the source takes: some take no cache of length 0."""
+def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]], padded: bool) -> Answers:
+    """With the steps of a decoder besides, those that the source takes: some take no cache of length 0. `padded`: with
+    padding at the left and between tokens as well."""
     from onnxfix.eval.inputs.feeds import STEPS
     from onnxfix.eval.inputs.paddings import other_paddings
     from onnxfix.eval.run.runners import RunFailure
 
     taken = []
-    steps = [(feed, other) for feed in make(steps=STEPS) for other in (feed, *other_paddings(feed))]
-    for step, padded in steps:
-        feed = padded if padded is step else replace(padded, name=f"{padded.name} {step.name}")
+    steps = make(steps=STEPS)
+    others = [(step, other) for step in steps for other in other_paddings(step)] if padded else []
+    for feed in [*steps, *(replace(other, name=f"{other.name} {step.name}") for step, other in others)]:
         with contextlib.suppress(RunFailure):
             found.reference.record(feed.arrays, source)
             taken.append(feed)

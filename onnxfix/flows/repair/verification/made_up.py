@@ -45,6 +45,17 @@ class MadeUp:
     """Whether behind a cache one row is tried, or one token of each alone: all that GroupQueryAttention takes."""
 
 
+def is_step(feed: Feed) -> bool:
+    """False of several rows of several tokens behind a cache: GroupQueryAttention ends those in an error, and never in
+    a wrong number; the pass that writes the operator says so."""
+    from onnxfix.eval.numerics.compare import cached
+
+    past, tokens = cached(feed), [a for a in feed.arrays.values() if a.ndim == 2 and a.dtype.kind in "iu"]
+    if not past or not tokens:
+        return True
+    return len(tokens[0]) == 1 or min(array.shape[1] for array in tokens) == 1
+
+
 def reach_of(feeds: Sequence[Feed]) -> int:
     """The longest second axis, which of tokens is the length."""
     return max((size for feed in feeds for array in feed.arrays.values() for size in array.shape[1:2]), default=0)
