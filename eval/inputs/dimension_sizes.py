@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from onnxfix.nouns.types.input_roles import role
 
-from .demands import Demands
-from .numbers import COUNTS, Range
-from .standards import Standard
+from .uses.demands import Demands
+from .uses.numbers import COUNTS, Range
+from .uses.standards import Standard
 
 
 @dataclass(frozen=True)

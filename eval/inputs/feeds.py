@@ -22,13 +22,13 @@ from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.opening import plain
 from onnxfix.surgery.sites.sizes import baked_sizes
 
-from .demands import Axis, Demands, demands
 from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
-from .lengths import lengths
-from .numbers import numbers
-from .settings import settings
-from .standards import standards
+from .uses.demands import Axis, Demands, demands
+from .uses.lengths import lengths
+from .uses.numbers import numbers
+from .uses.settings import settings
+from .uses.standards import standards
 
 LONG = 512
 MOST_ELEMENTS = 1 << 28

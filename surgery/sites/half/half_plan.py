@@ -18,7 +18,7 @@ from onnxfix.surgery.sites.attention import attention_scores, rotary
 from onnxfix.surgery.sites.attention.rotary import ANGLE_OPS
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
-from . import guards, integer_floats, large_sums, norms
+from . import formulas, integer_floats, large_sums, norms
 from .block_list import BlockList
 from .half_types import FLOAT, FP16, accepts_half, intrinsic, kernel_type, schema_of, takes_any, touches_float
 from .movement import NAMED, close_casts, close_movement
@@ -89,7 +89,7 @@ def plan(model: Model, types: ElementTypes, target: Target, half: str, options: 
     made.add(numbers.scaled, integer_floats.SCALED)
     _keep_sums(model, types, made)
     if half == FP16:
-        for node, reason in guards.find(model.nodes(), types).items():
+        for node, reason in formulas.find(model.nodes(), types).items():
             made.add([node], reason)
     made.add(_folded(model, types), "constant arithmetic, which is folded in fp32")
     for node in model.nodes():

@@ -14,8 +14,8 @@ from onnxfix.nouns.model import Model
 from . import budget
 
 if TYPE_CHECKING:
-    from onnxfix.eval.inputs.demands import Axis
     from onnxfix.eval.inputs.feeds import Feed, Step
+    from onnxfix.eval.inputs.uses.demands import Axis
     from onnxfix.eval.run.runners import Runner
 
 # Lengths to try, the longest first: of what position tables allow, of what memory allows.
@@ -66,9 +66,9 @@ def candidates(
 ) -> Iterator[tuple[Callable[..., list[Feed]], str]]:
     """What makes up feeds, best first: by the names of dimensions, with masks of the whole length, with sizes found by
     trial."""
-    from onnxfix.eval.inputs.demands import demands
     from onnxfix.eval.inputs.feeds import make_feeds, required_inputs
-    from onnxfix.eval.inputs.lengths import lengths as lengths_of
+    from onnxfix.eval.inputs.uses.demands import demands
+    from onnxfix.eval.inputs.uses.lengths import lengths as lengths_of
 
     fitting, said = _fitting(model, lengths, how)
     masks = (
@@ -130,9 +130,9 @@ def _sized(
 def _sizes_by_trial(model: Model, source: Runner, how: MadeUp) -> list[dict[Axis, int]]:
     """The sizes of one open axis with which the source runs, out of those in use, alone or where each other open axis
     has 1 (rows of a state, next to sound); the first that runs, then some that may. Empty where none helps."""
-    from onnxfix.eval.inputs.demands import demands
     from onnxfix.eval.inputs.feeds import make_feeds, required_inputs
-    from onnxfix.eval.inputs.numbers import numbers
+    from onnxfix.eval.inputs.uses.demands import demands
+    from onnxfix.eval.inputs.uses.numbers import numbers
     from onnxfix.eval.run.runners import RunFailure
 
     begun, known = time.monotonic(), demands(model)

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxfix.eval.inputs.demands import demands
 from onnxfix.eval.inputs.feeds import STEPS, make_feeds
+from onnxfix.eval.inputs.uses.demands import demands
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
