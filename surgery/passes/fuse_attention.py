@@ -176,7 +176,7 @@ def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: 
     """All terms in one tensor, with a row for each query and a column for each key: kernels do not repeat those."""
     shared = write.like.graph, core.terms
     if shared not in made.biases:
-        made.biases[shared] = _sum(write, core.terms, made)
+        made.biases[shared] = sum_of_terms(write, core.terms, made)
     bias = made.biases[shared]
     if core.covered:
         return bias
@@ -186,7 +186,7 @@ def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: 
     return write("Expand", [bias, shape], "bias")
 
 
-def _sum(write: Writer, terms: tuple[Term, ...], made: Made) -> ir.Value:
+def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made) -> ir.Value:
     bias: ir.Value | None = None
     lowest = write.array("lowest", LOWEST)
     for term in terms:

@@ -35,7 +35,8 @@ class Cache:
 class CachedAttention:
     """Causal attention: a query sees the keys up to its own, of these the last `window` (0: all), and none that
     `padding` [batch, positions] holds a 0 for, or where it is `inverted` no 0. `sizes`: batch, past and new positions
-    in trials; attentions with the same have the same lengths."""
+    in trials; attentions with the same have the same lengths. `as_added`: what is added to scores says all of that, and
+    more, as a bias by distance, or a window beyond the keys that were tried; then it is read no further."""
 
     core: AttentionCore
     keys: Cache
@@ -44,6 +45,7 @@ class CachedAttention:
     inverted: bool
     window: int
     sizes: tuple[tuple[int, ...], ...]
+    as_added: bool = False
 
 
 def sites(model: Model) -> Iterator[CachedAttention | Refusal]:
@@ -63,18 +65,20 @@ def _read(core: AttentionCore, masks: SoftmaxMasks, known: tuple[Ground, ...]) -
     found = masks.of_softmax(core.softmax)
     if not isinstance(found, Mask):
         raise UnreadableError(found.node or core.softmax, found.reason)
-    window = _window(core.softmax, found)
+    as_added = core.covered and (found.untried is not None or found.bias is not None)
+    window = _window(core.softmax, found, as_added)
     _check_heads(core)
     keys, values = (_cache(core, operand, known) for operand in (core.key, core.value))
     sizes = tuple(_sizes(core, keys, values, ground) for ground in known)
-    return CachedAttention(core, keys, values, found.padding, found.inverted, window, sizes)
+    padding = None if as_added else found.padding
+    return CachedAttention(core, keys, values, padding, found.inverted, window, sizes, as_added)
 
 
-def _window(softmax: ir.Node, mask: Mask) -> int:
+def _window(softmax: ir.Node, mask: Mask, as_added: bool) -> int:
     """How many keys a query sees, itself among them; 0 for all before it. Raises UnreadableError for other masks."""
-    if mask.untried is not None:
+    if mask.untried is not None and not as_added:
         raise UnreadableError(softmax, f"has a mask made with {mask.untried:,}, more keys than were tried")
-    if not mask.causal or mask.bias is not None:
+    if not mask.causal or (mask.bias is not None and not as_added):
         raise UnreadableError(softmax, f"has a mask that is not causal alone: {mask}")
     if mask.positions != "index":
         raise UnreadableError(softmax, f"counts distances by {mask.positions} and not by place in the cache")

@@ -248,3 +248,29 @@ def test_fuse_attention_leaves_it() -> None:
     model = made()
     outcome = graph_pass.run(FuseAttention(), model)
     assert not outcome.changes and "over a cache" in outcome.notes[0]
+
+
+ALIBI = """    far = Sub(columns, rows)
+    distance = Cast<to = 1>(far)
+    slope = Mul(distance, slopes)
+    shown = Where(both, nothing, lowest)
+    mask = Add(shown, slope)
+"""
+
+
+def test_a_bias_by_distance_is_handed_on_with_the_mask() -> None:
+    tail = ALIBI + TAIL.replace("    mask = Where(both, nothing, lowest)\n", "")
+    slopes = np.array([0.5, 0.25, 0.125, 0.0625], np.float32).reshape(4, 1, 1)
+    source, result = (made(tail=tail, slopes=slopes) for _ in range(2))
+    assert "1 of 1 attention" in graph_pass.run(PASS, result).notes[0]
+    for step in STEPS:
+        assert differing(source, result, feed(*step, "left")) < 2e-6, step
+
+
+def test_a_window_wider_than_masks_are_tried_is_handed_on_as_it_is() -> None:
+    source, result = (made(WINDOW, window=np.array(100_000)) for _ in range(2))
+    assert "1 of 1 attention" in graph_pass.run(PASS, result).notes[0]
+    (node,) = (node for node in result.graph if node.op_type == "GroupQueryAttention")
+    assert "local_window_size" not in node.attributes and "Less" in graphs.op_types(result)
+    for step in STEPS:
+        assert differing(source, result, feed(*step, "left")) < 2e-6, step
