@@ -19,12 +19,13 @@ from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.provenance import made_for, source_of
 from onnxfix.nouns.report import Report
 from onnxfix.nouns.runtime.provider import Provider, named, providers
+from onnxfix.nouns.types.input_roles import role
 from onnxfix.render import command
 from onnxfix.surgery.sites.linear import linears
 
 R = TypeVar("R", bound=Report)
 
-_COMMAND = ("onnxfix", "repair")
+_VERBS = ("repair", "optimize")
 _ELSEWHERE = re.compile(r"on (the (?:float original|fp32 model)\b.*)")
 FLOAT = "FLOAT.onnx"
 """Stands for the float original where nobody said which file that is."""
@@ -58,15 +59,23 @@ def next_step(report: Report, model: Model, path: Path | None) -> str:
         bench = " ".join(["onnxfix bench", *map(command.file, files), "--no-torch"])
         return bench if path else command.python("onnxfix.bench", "model", {"torch": False})
     wish = "onnxfix repair --int8 dynamic" if target.is_host else "onnxfix repair --precision fp16"
+    if target.is_host and _attends_to_tokens(model):
+        wish = "onnxfix optimize --int8 dynamic"
     return _said(wish, path, target, model.custom_op_libraries, None)
 
 
+def _attends_to_tokens(model: Model) -> bool:
+    """Whether it is of texts, whose padding and attention can be cheaper than they are written."""
+    reads = any(role(value) == "ids" for value in model.graph.inputs)
+    return reads and any(node.op_type in ("Softmax", "Attention") for node in model.nodes())
+
+
 def _said(text: str, path: Path | None, target: Provider, libraries: Sequence[Path], original: Path | None) -> str:
-    options, rest = _options(text)
-    if options is None:
+    verb, options, rest = _options(text)
+    if not verb:
         return text
     given = dict(options)
-    if where := _where(target, given.get("--int8", ""), given.get("--precision", "")):
+    if where := _where(target, verb, given.get("--int8", ""), given.get("--precision", "")):
         given["--target"] = where
     elsewhere, source, remark = _ELSEWHERE.fullmatch(rest), path, rest
     if elsewhere:
@@ -74,26 +83,29 @@ def _said(text: str, path: Path | None, target: Provider, libraries: Sequence[Pa
         if original is None:
             remark = f"{FLOAT}: {remark}"
     if source is None:
-        return command.python("onnxfix.repair", "model", {_keyword(n): _value(n, v) for n, v in given.items()}, remark)
+        return command.python(f"onnxfix.{verb}", "model", {_keyword(n): _value(n, v) for n, v in given.items()}, remark)
     words = [word for name, value in given.items() for word in ([name, value] if value else [name])]
     words += [word for library in libraries for word in ("--custom-op-library", str(library))]
-    return command.shell(_COMMAND, str(source), words, remark)
+    return command.shell(("onnxfix", verb), str(source), words, remark)
 
 
-def _options(text: str) -> tuple[list[tuple[str, str]] | None, str]:
-    """The options of a command line, with their values, and the words behind them; None for what is no command."""
-    if text.split()[:2] != list(_COMMAND):
-        return None, text
+def _options(text: str) -> tuple[str, list[tuple[str, str]], str]:
+    """The command of a line, its options with their values, and the words behind them; empty for what is none."""
+    words = text.split()[:2]
+    if words not in [["onnxfix", verb] for verb in _VERBS]:
+        return "", [], text
     rest = text.split(maxsplit=2)[2] if len(text.split()) > 2 else ""
     found: list[tuple[str, str]] = []
     while match := re.match(r"(--[\w-]+)(?: (?!--|on the )('[^']*'|[^\s,:]+))?\s*", rest):
         found.append((match[1], shlex.split(match[2])[0] if match[2] else ""))
         rest = rest[match.end() :]
-    return found, rest
+    return words[1], found, rest
 
 
-def _where(target: Provider, int8: str, precision: str) -> str:
-    """The target to name; empty where repair takes it by itself, or where what is asked does not run on it."""
+def _where(target: Provider, verb: str, int8: str, precision: str) -> str:
+    """The target to name; empty where the command takes it by itself, or where what is asked does not run on it."""
+    if verb == "optimize":
+        return "" if target is named("cpu") else target.name
     default = next(each for each in providers() if int8 not in each.refuses)
     return "" if target is default or {int8, precision} & set(target.refuses) else target.name
 

@@ -24,6 +24,7 @@ from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.half import half_plan, half_types
 from onnxfix.surgery.sites.half.half_plan import FLOAT, HalfOptions, HalfPlan
 from onnxfix.surgery.sites.half.half_types import touches_float
+from onnxfix.surgery.sites.half.movement import MOVEMENT, NAMED
 
 # Operator set in which Cast and arithmetic take bfloat16.
 BFLOAT16_SINCE = 13
@@ -64,7 +65,7 @@ class ConvertToHalf:
         conversion = _Conversion(editor, types, plan)
         conversion.run(self.options.io_types == "half")
         asked = [*plan.caught, *(["what half precision harms"] if self.options.keep_nodes else [])]
-        if asked and FLOAT in conversion.now.values() and plan.half not in conversion.now.values():
+        if asked and FLOAT in conversion.now.values() and not _computes(plan, types, editor.model):
             raise NothingHalfError(f"{' and '.join(asked)} keeps every node in fp32", "block less, or use bf16 or fp32")
         if not editor.changes:
             editor.notes.append("nothing was converted: no fp32 value that could be half")
@@ -78,6 +79,17 @@ class ConvertToHalf:
 
     def measure(self, model: Model) -> float:
         return float(model.weights_bytes)
+
+
+def _computes(plan: HalfPlan, types: ElementTypes, model: Model) -> bool:
+    """Whether any node is left that computes in half, or reads a weight: data that is moved alone is two casts more."""
+    for node in model.nodes():
+        if plan.kind(node) == FLOAT or not touches_float(node, types) or node.op_type in NAMED:
+            continue
+        weights = any(types.is_float32(v) and constant_tensor(v) is not None for v in node.inputs)
+        if node.op_type not in MOVEMENT or weights:
+            return True
+    return False
 
 
 class _Conversion:

@@ -10,6 +10,7 @@ from pathlib import Path
 import graphs
 import numpy as np
 import pytest
+from encoder_graphs import encoder
 from terminal import onnxfix
 
 import onnxfix as door
@@ -121,6 +122,17 @@ def test_a_clean_report_ends_with_the_next_step(target: str, made: tuple[str, ..
     assert done.stdout.splitlines()[-2:] == ["0 errors, 0 warnings, 0 notes", last]
     in_memory = door.diagnose(graphs.proto_of(graphs.model("g (float[n] x) => (float[n] y) { y = Neg(x) }")))
     assert in_memory.next_step == "onnxfix.repair(model, precision='fp16')"
+
+
+def test_texts_with_attention_are_best_optimised_for_a_cpu(model: Path, tmp_path: Path) -> None:
+    encoder().save(tmp_path / "text.onnx")
+    last = onnxfix("diagnose", "text.onnx", "--target", "cpu").stdout.splitlines()[-1]
+    assert last == "next: onnxfix optimize text.onnx --int8 dynamic"
+    assert onnxfix(*last.split()[2:], "--max-error", "0.5").returncode in (0, 1)
+    other = onnxfix("diagnose", "model.onnx", "--target", "cpu").stdout.splitlines()[-1]
+    assert other == "next: onnxfix repair model.onnx --int8 dynamic"
+    in_memory = door.diagnose(graphs.proto_of(encoder()), target="cpu")
+    assert in_memory.next_step == "onnxfix.optimize(model, int8='dynamic')"
 
 
 @pytest.mark.parametrize("there", [True, False])

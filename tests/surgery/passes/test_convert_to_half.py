@@ -511,3 +511,16 @@ def test_a_table_that_is_read_in_both_types_is_stored_in_one() -> None:
     assert types_of(model)["r"] == "float16"
     wanted, found = (graphs.run(m, {"ids": np.arange(9)})["y"] for m in (graphs.model(text, weights), model))
     assert graphs.rel_l2(wanted, found) < 2e-3
+
+
+def test_data_that_is_moved_alone_is_no_half_model() -> None:
+    """All that computes is kept: what is left would be two casts. A table that is read stays worth its half size."""
+    options = HalfOptions(keep_nodes=(("MatMul_h", "found by search"), ("Tanh_y", "found by search")))
+    text = """g (float[n,8] x, int64[k] at) => (float[k,8] z, float[n,8] y) {
+        h = MatMul(x, w) y = Tanh(h) z = Gather(%s, at) }"""
+    with pytest.raises(OnnxfixError, match="keeps every node in fp32"):
+        graph_pass.run(ConvertToHalf(CUDA, options=options), graphs.model(text % "x", {"w": WEIGHTS["w"]}))
+    table = graphs.model(text % "t", {"w": WEIGHTS["w"], "t": WEIGHTS["w"].repeat(8, 0)})
+    before = table.weights_bytes
+    graph_pass.run(ConvertToHalf(CUDA, options=options), table)
+    assert table.weights_bytes < before
