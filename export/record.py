@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from onnxfix.eval.inputs.feeds import Feed, make_feeds
+from onnxfix.eval.inputs.feeds import STEPS, Feed, make_feeds
 from onnxfix.export.models.checkpoint import Checkpoint
 from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.nouns.comparison import Comparison
@@ -36,6 +36,7 @@ def provenance_of(
         factory=spec.factory,
         exporter=exporter,
         attn=torch_model.attn,
+        task=spec.task,
         notes=tuple(notes),
         versions=versions(),
         inputs=tuple(torch_model.input_names),
@@ -71,7 +72,8 @@ def _checkpoint(spec: ExportSpec) -> tuple[str, str]:
 
 def _samples(model: Model, torch_model: TorchModel) -> list[Feed]:
     try:
-        feeds = make_feeds(model, longest=torch_model.longest)[:SAMPLE_FEEDS]
+        steps = make_feeds(model, longest=torch_model.longest, steps=STEPS)
+        feeds = (steps or make_feeds(model, longest=torch_model.longest)[:SAMPLE_FEEDS])[-SAMPLE_FEEDS:]
     except OnnxfixError:  # an input nothing can be made up for, exported unverified
         return []
     return [feed for feed in feeds if sum(array.size for array in feed.arrays.values()) <= SAMPLE_ELEMENTS]

@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxfix.export.models.build import build
 from onnxfix.export.models.torch_model import TorchModel
 from onnxfix.export.workarounds.stack_traces import drop_stack_traces
+from onnxfix.export.workarounds.sums_of_dimensions import order_sums
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.model import Model, staged
 
@@ -31,7 +32,7 @@ def export(spec: ExportSpec, progress: Progress = lambda step: None, given: Torc
     spec.check(needs_source=given is None)
     progress("loading the torch model")
     with quiet():
-        torch_model = given or build(spec.checkpoint, spec.factory, spec.attn)
+        torch_model = given or build(spec.checkpoint, spec.factory, spec.attn, spec.task)
     exporters = ["dynamo", "legacy"] if spec.exporter == "auto" else [spec.exporter]
     notes: list[str] = []
     for exporter in exporters:
@@ -58,6 +59,7 @@ def _run_exporter(
             name, found = export_dynamo(torch_model, raw, spec.opset, spec.optimize)
         notes = [*torch_model.notes, *earlier, *found]
         model = Model.open(raw)
+        order_sums(model)
         comparison = verify(raw, model, torch_model, spec.output.name, progress) if spec.verify else None
         progress("writing")
         drop_stack_traces(model)

@@ -12,6 +12,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 
 Exporter = Literal["auto", "dynamo", "legacy"]
 Attention = Literal["", "eager", "sdpa"]
+Task = Literal["", "text-generation-with-past"]
 # The operator set the dynamo exporter's own library is written in: anything else goes through a version converter.
 DEFAULT_OPSET = 18
 # Below 17 there is no LayerNormalization; the legacy exporter knows none above 20 (torch.onnx, torch 2.13).
@@ -23,7 +24,7 @@ class ExportSpec:
     """One export. `checkpoint` is a folder in transformers' format; `factory` is `module:function` or empty.
 
     `attn` empty leaves the attention implementation to transformers. `optimize` False exports with the dynamo
-    exporter's own optimizer off.
+    exporter's own optimizer off. `task` empty takes what the checkpoint's own class returns, without a cache.
     """
 
     checkpoint: Path | None = None
@@ -35,6 +36,7 @@ class ExportSpec:
     attn: Attention = ""
     verify: bool = True
     overwrite: bool = False
+    task: Task = ""
 
     def check(self, needs_source: bool = True) -> None:
         """Raise OnnxfixError for what cannot work, before anything heavy is imported."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAME = "legacy"
 NEWEST_OPSET = 20  # torch.onnx.utils refuses more (torch 2.13)
+SUM = " + "
+"""Between the names of dimensions that an axis is as long as together, in alphabetical order."""
 
 
 def export_legacy(model: TorchModel, path: Path, opset: int) -> tuple[str, list[str]]:
@@ -54,6 +56,7 @@ def _named_axes(model: TorchModel) -> dict[str, dict[int, str]]:
 def _output_axes(model: TorchModel) -> dict[str, dict[int, str]]:
     """Names for output axes that follow an input axis: those whose size changes when that axis grows.
 
+    An axis that grows with several, as a cache does, is called their sum.
     Without names the tracer calls them after the node (`Gemmlogits_dim_0`). Each dimension is grown by one in turn,
     by repeating its last entry, and the module run on it; a module that refuses leaves its outputs unnamed.
     """
@@ -64,25 +67,30 @@ def _output_axes(model: TorchModel) -> dict[str, dict[int, str]]:
             outputs = named_tensors(model.module(**example), model.output_names)
         return {name: tuple(outputs[name].shape) for name in model.output_names}
 
-    names = {dimension for axes in model.dynamic.values() for dimension in axes.values()}
-    found: dict[str, dict[int, str]] = {name: {} for name in model.output_names}
+    names = {part for axes in model.dynamic.values() for dimension in axes.values() for part in _parts(dimension)}
+    found: dict[str, dict[int, list[str]]] = {name: {} for name in model.output_names}
     try:
         before = shapes(model.example)
         for dimension in sorted(names):
             after = shapes({name: _grown(tensor, model, name, dimension) for name, tensor in model.example.items()})
             for output, shape in before.items():
                 grown = after[output]
-                if len(grown) == len(shape):
-                    found[output].update({i: dimension for i in range(len(shape)) if grown[i] == shape[i] + 1})
+                for axis in range(len(shape)) if len(grown) == len(shape) else ():
+                    if grown[axis] == shape[axis] + 1:
+                        found[output].setdefault(axis, []).append(dimension)
     except (RuntimeError, ValueError, IndexError, KeyError):
         return {}
-    return {output: axes for output, axes in found.items() if axes}
+    return {output: {i: SUM.join(names) for i, names in axes.items()} for output, axes in found.items() if axes}
+
+
+def _parts(dimension: str) -> list[str]:
+    return dimension.split(SUM)
 
 
 def _grown(tensor: torch.Tensor, model: TorchModel, name: str, dimension: str) -> torch.Tensor:
     import torch
 
     for axis, axis_name in model.dynamic.get(name, {}).items():
-        if axis_name == dimension:
+        if dimension in _parts(axis_name):
             tensor = torch.cat([tensor, tensor.narrow(axis, tensor.shape[axis] - 1, 1)], axis)
     return tensor

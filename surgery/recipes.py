@@ -27,6 +27,7 @@ from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.free_baked_batch import FreeBakedBatch
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
+from onnxfix.surgery.passes.fuse_grouped_query_attention import FuseGroupedQueryAttention
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
@@ -113,6 +114,11 @@ class Wish:
         return self.target.provider.flash and not self.int8
 
     @property
+    def fuse_cached(self) -> bool:
+        """Whether attention over a cache gets an operator that the target has."""
+        return self.fuse and (self.flash or "cache" in self.target.provider.faster)
+
+    @property
     def blocked(self) -> BlockList:
         return self.half.blocked
 
@@ -170,7 +176,10 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
 
 def _faster(wish: Wish) -> list[Pass]:
     """What computes the same numbers faster."""
-    steps: list[Pass] = [DropIdleCasts(), FuseRotaryEmbedding(), FuseAttention()] if wish.fuse else []
+    steps: list[Pass] = [DropIdleCasts(), FuseRotaryEmbedding()] if wish.fuse else []
+    if wish.fuse_cached:
+        steps.append(FuseGroupedQueryAttention())
+    steps += [FuseAttention()] if wish.fuse else []
     steps += [PackTokens()] if wish.pack else []
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned

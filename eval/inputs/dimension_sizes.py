@@ -35,6 +35,10 @@ class Plan:
     loudness: tuple[float, ...] = (1.0,)
     settings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of inputs that stand for a setting: the numbers that the model knows."""
+    cached: int | None = None
+    """Positions of a cache, where a feed states them."""
+    first: int = 0
+    """The position of the first token."""
     lengths: Mapping[str, int] = field(default_factory=dict)
     """Inputs that say how many tokens or frames of a row there are, and the most that they may say."""
 
@@ -82,7 +86,7 @@ class Plan:
     @property
     def past(self) -> int:
         """Positions of a cache: short, next to any length, and a size no other dimension has."""
-        return self.batch + 2
+        return self.batch + 2 if self.cached is None else self.cached
 
 
 def _bounds(value: ir.Value) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from onnxfix.surgery.sites.sizes import baked_sizes
 
 from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
-from .uses.demands import Axis, demands
+from .uses.demands import Axis, Demands, demands
 from .uses.lengths import lengths
 from .uses.numbers import numbers
 from .uses.settings import settings
@@ -34,6 +34,10 @@ LONG = 512
 MOST_ELEMENTS = 1 << 28
 """Of one input: a gigabyte of floats."""
 IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
+Step = tuple[int, int, int]
+"""Rows, new tokens of each, and how many are in the cache before them."""
+STEPS: tuple[Step, ...] = ((3, 9, 0), (2, 1, 1), (2, 1, 7))
+CACHE_RANK, CACHE_AXIS = 4, 2  # keys or values as [batch, heads, positions, size]
 SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
 # Draws in turn: short ones, and ones that are long enough for errors of a state to add up.
 DRAWN_LENGTHS = (17, 512, 43, 160)
@@ -71,17 +75,20 @@ def make_feeds(
     whole_rows: bool = True,
     draws: int = 0,
     loudness: Sequence[float] = LOUDNESS,
+    steps: Sequence[Step] = (),
 ) -> list[Feed]:
     """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead, whose
-    float inputs have one of these standard deviations each.
+    float inputs have one of these standard deviations each. With `steps` those of a decoder with a cache instead, one a
+    step, as a prompt with nothing before it and then a token of each row (STEPS); none for others.
 
     Named dimensions are equal across inputs and static ones are kept, those too that the graph bakes, and so is what
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
     the graph's position table and `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose
     padding then exceeds any local attention window). `shapes`: of inputs that a caller states; `sizes`: of axes
     besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called; without
-    `whole_rows` inputs that are lengths are 0 or 1, as other small integers. Raises OnnxfixError for inputs that cannot
-    be made up (strings, sequences), and for shapes that do not fit; `feeds` of a file are the way out then.
+    `whole_rows` inputs that are lengths are 0 or 1, as other small integers. Positions go on behind a cache. Raises
+    OnnxfixError for inputs that cannot be made up (strings, sequences), and for shapes that do not fit; `feeds` of a
+    file are the way out then.
     """
     inputs = required_inputs(model)
     stated = dict(shapes or {})
@@ -96,9 +103,12 @@ def make_feeds(
     held, sizes_of = numbers(inputs), standards(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
-    for plan in _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1)):
+    plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1))
+    if behind := bool(_cache(inputs, found)):
+        plans = [replace(plan, length=max(min(plan.length, cap - plan.past), 1)) for plan in plans]
+    for plan in (_steps(steps, max(cap, 1)) if behind else ()) if steps else plans:
         plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, numbers=held)
-        plan = replace(plan, loudness=tuple(loudness), standards=sizes_of)
+        plan = replace(plan, loudness=tuple(loudness), standards=sizes_of, first=plan.past if behind else 0)
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
         arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
@@ -134,6 +144,10 @@ def _named(inputs: list[ir.Value], plan: Plan, stated: Mapping[str, tuple[int, .
             size = plan.demands.sizes.get((str(value.name), axis))
             if size is not None and not isinstance(dim, int) and dim.value:
                 named.setdefault(dim.value, size)
+    for value in _cache(inputs, plan.demands):  # a mask, which may come first, is of this and more
+        length = value.shape[CACHE_AXIS] if value.shape is not None else None
+        if isinstance(length, ir.SymbolicDim) and length.value and length.value.isidentifier():
+            named.setdefault(length.value, plan.past)
     return named
 
 
@@ -165,6 +179,23 @@ def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
         Plan("random-2", 2, min(17, cap), IMAGE_SIDES[0]),
         Plan("random-3", 3, min(43, cap), IMAGE_SIDES[1]),
     ]
+
+
+def _cache(inputs: list[ir.Value], found: Demands) -> list[ir.Value]:
+    """Keys and values of a text decoder, which it appends to: without token ids a cache is of anything."""
+    if not any(role(v) == "ids" for v in inputs):
+        return []
+    caches = (v for v in inputs if v.shape is not None and len(v.shape) == CACHE_RANK)
+    return [v for v in caches if (str(v.name), CACHE_AXIS) in found.grown]
+
+
+def _steps(steps: Sequence[Step], cap: int) -> list[Plan]:
+    """With padding where there is something to hide of a prompt, or of more than one token of a past."""
+    named = [(f"token behind {past}" if past else "first step", (rows, new, past)) for rows, new, past in steps]
+    return [
+        Plan(name, rows, min(new, cap - past), IMAGE_SIDES[0], padded=new > 1 or past > 1, cached=past)
+        for name, (rows, new, past) in named if past < cap
+    ]  # fmt: skip
 
 
 def _drawn_plans(inputs: list[ir.Value], cap: int, count: int) -> list[Plan]:
@@ -208,7 +239,7 @@ def _array(
     if part == "mask":
         return _mask(shape, plan).astype(dtype.numpy())
     if part == "position":
-        return np.broadcast_to(np.arange(shape[-1] if shape else 1), shape).astype(dtype.numpy())
+        return np.broadcast_to(plan.first + np.arange(shape[-1] if shape else 1), shape).astype(dtype.numpy())
     if dtype == ir.DataType.BOOL:
         return rng.random(shape) < 0.5
     if dtype.is_integer():

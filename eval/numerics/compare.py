@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxfix.eval.inputs.feeds import Feed
+from onnxfix.eval.inputs.feeds import CACHE_AXIS, CACHE_RANK, Feed
 from onnxfix.eval.run.runners import Runner
 from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
@@ -55,7 +55,7 @@ def compare(
     for feed in (feed for feed in every if not feed.drawn):
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
-        mask = _mask(feed) if valid_only else None
+        mask = mask_of(feed) if valid_only else None
         differences.extend(_differences(feed, expected, actual, mask, masks))
     differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean, masks))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
@@ -67,7 +67,8 @@ def _differences(
     for name, value in expected.items():
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
-            yield difference(feed.name, name, value, found, mask, masks=masks, gold=feed.gold.get(name))
+            valid = mask if mask is None else _of_output(mask, value, cached(feed))
+            yield difference(feed.name, name, value, found, valid, masks=masks, gold=feed.gold.get(name))
         elif rows.any():
             yield difference(feed.name, name, value[rows], found[rows], masks=masks)
 
@@ -119,7 +120,7 @@ def _mean(figures: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _mask(feed: Feed) -> Array | None:
+def mask_of(feed: Feed) -> Array | None:
     """The attention mask of a feed, (batch, sequence), True where there is a token; of one that says which key a query
     sees, as a layer cut out of its model gets, True where there is any."""
     found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
@@ -140,6 +141,30 @@ def _is_of_keys(array: Array) -> bool:
     return array.dtype.kind == "f" and bool(((array == 0) | (array <= NEVER)).all()) and bool((array <= NEVER).any())
 
 
+def cached(feed: Feed) -> int | None:
+    """How many positions the keys and values of a decoder's cache have; None without one."""
+    wide = [a for a in feed.arrays.values() if a.ndim == CACHE_RANK and a.dtype.kind == "f" and not _is_of_keys(a)]
+    lengths = {array.shape[CACHE_AXIS] for array in wide}
+    return lengths.pop() if len(wide) > 1 and len(lengths) == 1 else None
+
+
+def valid(feed: Feed, output: Array) -> Array | None:
+    """The positions of an output that are no padding, along its first axes; None where a feed has no mask."""
+    mask = mask_of(feed)
+    return None if mask is None else _of_output(mask, output, cached(feed))
+
+
+def _of_output(mask: Array, output: Array, past: int | None) -> Array:
+    """The mask of cache and tokens for an output that has the tokens alone, and for a cache behind its heads."""
+    if past is None:
+        return mask
+    if output.ndim == CACHE_RANK and output.shape[CACHE_AXIS] == mask.shape[1]:
+        return np.broadcast_to(mask[:, None], output.shape[:-1])
+    if output.ndim > 2 and output.shape[:2] == (len(mask), mask.shape[1] - past):
+        return mask[:, past:]
+    return mask
+
+
 def difference(
     feed: str,
     output: str,
@@ -155,7 +180,7 @@ def difference(
 
     `rel_l2` and `max_abs` are over entries finite in both; when the reference is all zeros `rel_l2` is the plain norm
     of the difference. Integers and booleans are measured the same way, in float64. With a `mask` of the output's
-    first two axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
+    first axes they are over its true positions. `least`: an entry's size that the reference counts as at least.
     `gold`: class numbers of the output's shape without its last axis, -1 for no label.
     """
     if candidate is None or candidate.shape != reference.shape:
@@ -170,8 +195,8 @@ def difference(
     if masks:
         finite &= (expected > NEVER) | ~(actual <= HIDES)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
-    if mask is not None and reference.ndim > 2 and reference.shape[:2] == mask.shape:
-        finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - 2)))
+    if mask is not None and reference.ndim > mask.ndim and reference.shape[: mask.ndim] == mask.shape:
+        finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - mask.ndim)))
     both = finite & np.isfinite(actual)
     delta = actual[both] - expected[both]
     scale = max(float(np.linalg.norm(expected[finite])), least * math.sqrt(np.count_nonzero(finite)))

@@ -15,18 +15,22 @@ from .multi_head import from_multi_head
 from .sentence_embedding import from_sentence_transformer
 from .torch_model import TorchModel
 from .transformers_model import from_transformers
+from .with_past import from_causal
 
 if TYPE_CHECKING:
     import torch
 
 
-def build(checkpoint: Path | None, factory: str, attn: str) -> TorchModel:
-    """Build from a factory, else from the checkpoint's config. Raises OnnxfixError for what cannot be loaded."""
+def build(checkpoint: Path | None, factory: str, attn: str, task: str = "") -> TorchModel:
+    """Build from a factory, else from the checkpoint's config. Raises OnnxfixError for what cannot be loaded, or has
+    not what a task is about."""
     if factory:
-        return from_factory(factory, checkpoint)
+        return from_factory(factory, checkpoint, task)
     if checkpoint is None:
         raise OnnxfixError("nothing to build", f"name a checkpoint folder or give {arg('factory', 'module:function')}")
     opened = Checkpoint.open(checkpoint)
+    if task:
+        return from_causal(opened, attn)
     if opened.heads:
         return from_multi_head(opened, attn)
     if (opened.folder / "modules.json").is_file():
@@ -45,5 +49,5 @@ def load_torch(provenance: Provenance) -> tuple[torch.nn.Module, list[str], list
         if found != provenance.checkpoint_sha256:
             raise OnnxfixError(f"{checkpoint} changed since the model was exported from it", "export it again")
     with quiet():
-        model = build(checkpoint, provenance.factory, provenance.attn)
+        model = build(checkpoint, provenance.factory, provenance.attn, provenance.task)
     return model.module, model.input_names, model.output_names

@@ -17,20 +17,22 @@ from onnxfix.nouns.process.discovery import from_here
 from . import left_out
 from .text_inputs import TEXT_AXES, WAY, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
+from .with_past import with_past
 
 if TYPE_CHECKING:
     import torch
 
 
-def from_factory(factory: str, checkpoint: Path | None) -> TorchModel:
+def from_factory(factory: str, checkpoint: Path | None, task: str = "") -> TorchModel:
     """Raises OnnxfixError when the function is missing, fails, or returns something else."""
-    return of_module(_call(_resolve(factory), factory, checkpoint), factory)
+    return of_module(_call(_resolve(factory), factory, checkpoint), factory, task=task)
 
 
-def of_module(made: Any, name: str, in_memory: bool = False) -> TorchModel:
+def of_module(made: Any, name: str, in_memory: bool = False, task: str = "") -> TorchModel:
     """Of a module, (module, example kwargs) or (module, example kwargs, axes). Raises OnnxfixError for anything else.
 
-    `name` says whose it is; `in_memory`: given as `model` and `example`, and not by a function of that name.
+    `name` says whose it is; `in_memory`: given as `model` and `example`, and not by a function of that name. With a
+    `task` the module is a causal language model, which is traced with inputs of the task.
     """
     import torch
 
@@ -40,6 +42,10 @@ def of_module(made: Any, name: str, in_memory: bool = False) -> TorchModel:
             raise OnnxfixError(f"a model of type {name} is no torch module", "give one, or the folder of a checkpoint")
         raise OnnxfixError(f"{name} returned {type(made).__name__}", "return a module or (module, example kwargs)")
     module = parts[0].float().eval()
+    if task and len(parts) > 1:
+        raise OnnxfixError(f"{arg('task', task)} has inputs of its own", "give the module without an example")
+    if task:
+        return with_past(module)
     if len(parts) == 1:
         inputs = text_input_names(module, segments=False, way=_MISSING if in_memory else WAY)
         example, axes = text_example(inputs, vocabulary=2), dict.fromkeys(inputs, TEXT_AXES)

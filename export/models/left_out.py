@@ -34,6 +34,8 @@ def notes(output: Any, more: Collection[str] = ()) -> tuple[str, ...]:
         return ()
     cost = ", so that each new token is computed with all before it" if any(found.values()) else ""
     way = f"a function whose module takes and returns the tensors in it keeps it ({arg('factory', 'module:function')})"
+    if "past_key_values" in found:
+        way = f"{arg('task', 'text-generation-with-past')} keeps the cache of a causal language model, and {way}"
     return (Sentence(f"left out of the file: {listed(list(found))}{cost}; {way}"),)
 
 

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     "--attn", type=click.Choice(["eager", "sdpa"]), help="Attention implementation; transformers' by default."
 )
 @click.option(
+    "--task",
+    type=click.Choice(["text-generation-with-past"]),
+    help="A causal language model with its cache of keys and values; without it, what the checkpoint's class returns.",
+)
+@click.option(
     "--factory",
     default="",
     metavar="MODULE:FUNCTION",
@@ -42,7 +47,8 @@ def command(checkpoint: Path | None, form: str, **given: Any) -> int:
     """Export CHECKPOINT, a local folder in transformers' format, and verify the result against torch.
 
     The export has dynamic axes `batch` and `sequence` and is compared with torch on an unpadded, a padded and a
-    long batch (1,024 tokens, or what the model takes); when they disagree nothing is written.
+    long batch (1,024 tokens, or what the model takes), with a cache also on a prompt and on the tokens behind it; when
+    they disagree nothing is written.
     """
     from onnxfix.flows.export import export
 

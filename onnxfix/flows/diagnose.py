@@ -146,7 +146,7 @@ def _measured(
                 f"{arg('calibrate')} needs {arg('against')}", "name the float model that this one was made from"
             )
         return None
-    from onnxfix.eval.inputs.feeds import make_feeds
+    from onnxfix.eval.inputs.feeds import STEPS, make_feeds
     from onnxfix.nouns.model import Model
 
     from .against.against import against as held_against
@@ -158,7 +158,7 @@ def _measured(
         reference = Model.open(source.path, libraries)
         progress("inputs")
         if inputs is None:
-            feeds = make_feeds(reference)
+            feeds = make_feeds(reference, steps=STEPS) or make_feeds(reference)
         else:
             feeds = feeds_of(inputs, source.path, libraries=libraries, checkpoint=checkpoint, text=column, rows=ROWS)
         return held_against(reference, quantized, feeds, progress)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult, ExportSpec
+from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult, ExportSpec, Task
 from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.render.shown import Shown, Summary
 
@@ -69,6 +69,7 @@ def export(
     optimize: bool = True,
     opset: int = DEFAULT_OPSET,
     attn: Attention | None = None,
+    task: Task | None = None,
     factory: str = "",
     verify: bool = True,
     force: bool = False,
@@ -80,24 +81,30 @@ def export(
     `example`: inputs of the module by name, which it is traced with; token ids and a mask where there are none.
     `factory` (`module:function`): a function that returns a module, or (module, example); it gets the checkpoint.
 
+    `task` `text-generation-with-past`: a causal language model with its cache, as optimum names it: inputs
+    `past_key_values.N.key` and `.value` of an axis `past`, outputs `present.N.key` and `.value` of `past + sequence`.
+
     The export has dynamic axes `batch` and `sequence` and is compared with torch on an unpadded, a padded and a
-    long batch (1,024 tokens, or what the model takes); when they disagree nothing is written. Raises OnnxfixError.
+    long batch (1,024 tokens, or what the model takes), with a cache also on a prompt and on the tokens behind it; when
+    they disagree nothing is written. Raises OnnxfixError.
     """
     from onnxfix.export import run
 
     one_of("exporter", exporter, Exporter)
     one_of("attn", attn, Literal["eager", "sdpa"])
+    one_of("task", task, Literal["text-generation-with-past"])
     folder = Path(model) if isinstance(model, str | Path) else None
     destination = path_of("output", output) or Path()
     keep_inputs({"output": destination}, {"checkpoint": folder})
-    spec = ExportSpec(folder, destination, factory, exporter, optimize, opset, attn or "", verify, force)
+    spec = ExportSpec(folder, destination, factory, exporter, optimize, opset, attn or "", verify, force, task or "")
     given, source = None, factory or str(folder)
     if model is not None and folder is None:
         from onnxfix.export.models.factory import of_module
 
         source = type(model).__name__
         whole = copy.deepcopy(model)  # it is put in eval mode and made fp32
-        given = of_module(whole if example is None else (whole, _in_fp32(example)), source, in_memory=True)
+        made = whole if example is None else (whole, _in_fp32(example))
+        given = of_module(made, source, in_memory=True, task=spec.task)
     return Exported(**vars(run.export(spec, progress, given)), source=source)
 
 

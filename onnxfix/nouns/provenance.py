@@ -24,6 +24,8 @@ class Provenance:
     factory: str = ""
     exporter: str = ""
     attn: str = ""
+    task: str = ""
+    """What it was exported for; empty for what the checkpoint's own class returns."""
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()

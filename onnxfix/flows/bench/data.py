@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
+    from onnxfix.eval.inputs.feeds import Feed
     from onnxfix.eval.inputs.point import Batching
     from onnxfix.eval.inputs.workload import Workload
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.provenance import Provenance
+
+# Of a decoder with a cache: rows, new tokens of each, and tokens before them.
+DECODER_STEPS = ((1, 128, 0), (8, 1, 511))
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ def _made_up(
     from onnxfix.eval.inputs.workload import feed_workload
     from onnxfix.nouns.model import Model
 
+    if steps := _steps(paths):
+        return feed_workload(steps, "steps of a decoder")
     if checkpoint is not None:
         rows = min(wanted.limit or MADE_UP_ROWS, MADE_UP_ROWS)
         with contextlib.suppress(OnnxfixError):
@@ -155,6 +161,17 @@ def _made_up(
             "there is nothing to make inputs from", f"name texts with {arg('data')} and {arg('checkpoint', 'DIR')}"
         )
     raise reasons[0]
+
+
+def _steps(paths: list[Path]) -> list[Feed]:
+    """A prompt, and a token of each row behind a cache, of the first file that can be given them."""
+    from onnxfix.eval.inputs.feeds import make_feeds
+    from onnxfix.nouns.model import Model
+
+    for path in paths:
+        with contextlib.suppress(OnnxfixError):
+            return make_feeds(Model.open(path), steps=DECODER_STEPS)
+    return []
 
 
 def _ids_of(model: Model, max_length: int | None) -> Workload | None:

@@ -69,6 +69,7 @@ class Job:
 
     def _check(self, exact: bool, limit: float) -> Check:
         made_up = replace(self.made_up, draws=self._loudness(), paddings=self.wish.pack)
+        made_up = replace(made_up, by_steps=self.wish.fuse_cached)
         padding = not (self.wish.fuse or self.wish.pack) and self.metric == "rel-l2"
         return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, self.wish.int8, self.metric)
 

@@ -62,7 +62,7 @@ class Provider:
     blocks_by: str = ""
     """The environment variable that makes the host wait for each kernel when it is 1: so profiled times are true."""
     faster: frozenset[str] = frozenset({"pack"})
-    """What of the fastest graphs it runs in fp32: fuse, pack, bands, rows."""
+    """What of the fastest graphs it runs in fp32: fuse, cache (attention over one), pack, bands, rows."""
     array_device: str = ""
     """What torch and ONNX Runtime's arrays call its device; empty where the bench cannot run everything on it."""
 

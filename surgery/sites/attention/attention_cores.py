@@ -18,6 +18,7 @@ from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 from onnxfix.surgery.sites.layouts.views import stages
 
+from .caches import appended
 from .fused_attention import FusedAttention, fused_attention
 from .refusal import Refusal, UnreadableError
 from .written_out.inner_shapes import InnerShape, asking_type, inner_shapes, readers
@@ -100,7 +101,7 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
         raise UnreadableError(found.product.node, "has values of other heads than keys")
     if found.guarded and any(term.keeps is None and term.factor <= 0 for term, _ in read.terms):
         raise UnreadableError(softmax, "has rows that are not told from those without a key")
-    if found.guarded and sources(query.operand.value) != sources(key.operand.value):
+    if found.guarded and sources(query.operand.value) != sources(_of_now(key.operand.value)):
         raise UnreadableError(softmax, "has rows without a key, which are zeros, and need not be padding")
     last = result(found.product, split, ground)
     terms = tuple(settled(read.terms, *split, ground))
@@ -109,6 +110,12 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
         split[1], _covers(terms, shape, ground), _inner(read, found, last, split, shape, ground),
         asking_type((*read.nodes, *found.nodes, *last.way), last.value),
     )  # fmt: skip
+
+
+def _of_now(key: ir.Value) -> ir.Value:
+    """Keys without a cache of those before: a query that does not see its own is padding, whatever was before it."""
+    both = appended(key)
+    return key if both is None else both[1]
 
 
 def _check_read_once(node: ir.Node) -> None:

@@ -237,6 +237,25 @@ def test_padding_is_left_out_of_the_error_but_not_of_the_nan_count() -> None:
     assert not pooled.sound, "an output without the mask's axes is compared whole"
 
 
+def test_padding_behind_a_cache_is_that_of_tokens_and_of_positions() -> None:
+    """Two tokens behind a cache of three: logits have the tokens alone, a cache has heads before its positions."""
+    past = np.zeros((2, 5, 3, 4), np.float32)
+    feeds = [
+        Feed(
+            "later",
+            {"attention_mask": np.array([[1, 1, 1, 1, 1], [0, 1, 1, 1, 0]]), "past.key": past, "past.value": past},
+        )
+    ]
+    logits, present = np.ones((2, 2, 7), np.float32), np.ones((2, 5, 5, 4), np.float32)
+    padded_logits, padded_present = logits.copy(), present.copy()
+    padded_logits[1, 1], padded_present[1, :, 0], padded_present[1, :, 4] = 7, 7, 7
+    one, other = Fixed({"y": logits, "present": present}), Fixed({"y": padded_logits, "present": padded_present})
+    assert compare(one, other, feeds, valid_only=True).rel_l2 == 0
+    assert compare(one, other, feeds).rel_l2 > 1
+    padded_present[0, 0, 0], padded_present[1, 0, 1] = 7, 7  # of tokens, though heads are as many as positions
+    assert compare(one, other, feeds, valid_only=True).rel_l2 > 0.5
+
+
 LOWEST = float(np.finfo(np.float32).min)
 
 

@@ -69,7 +69,12 @@ def by_speed(
 
 
 def _said(feeds: Sequence[Feed]) -> str:
-    """The size of the first batch, and how much of it is tokens."""
+    """The size of the first batch, and how much of it is tokens; with a cache, the size of each step."""
+    from onnxfix.eval.numerics.compare import cached
+
+    if cached(feeds[0]) is not None:
+        sizes = [(*next(iter(feed.arrays.values())).shape, cached(feed)) for feed in feeds]
+        return " and ".join(f"{rows} × {new} behind {past}" for rows, new, past in sizes)
     arrays = feeds[0].arrays
     mask = next((a for n, a in arrays.items() if "mask" in n.lower() and a.ndim == 2), None)
     size = " × ".join(map(str, next(iter(arrays.values())).shape))
@@ -104,6 +109,8 @@ def _feeds(path: Path, wish: Mapping[str, Any], inputs: Inputs | None) -> Sequen
         held = feeds_of(inputs, path, checkpoint=folder, text=wish["text"], rows=ROWS * MOST_FEEDS)
         return held[:MOST_FEEDS]
     length = min(wish["max_seq"] or LENGTH, positions(model) or LENGTH)
+    if steps := make_feeds(model, longest=length, steps=((1, length // 4, 0), (ROWS, 1, length - 1))):
+        return steps  # a prompt, and a token of each row behind its cache
     shapes = {
         str(value.name): (ROWS, length)
         for value in required_inputs(model)

@@ -13,7 +13,7 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.process.deadline import LateError
 
-from .made_up import SHORTER, MadeUp, candidates, reach_of
+from .made_up import SHORTER, MadeUp, candidates, is_step, reach_of
 from .way_out import way_out
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def _made_up(
     slow, below = "", None
     for make, said in candidates(model, source, lengths, how):
         feeds = [each for feed in make() for each in ((feed, *other_paddings(feed)) if how.paddings else (feed,))]
+        feeds = [feed for feed in feeds if not how.by_steps or is_step(feed)] or feeds
         every, reach, begun = [*feeds, *more], reach_of(feeds), time.monotonic()
         if below is not None and reach >= below:
             continue  # not enough shorter than what was too slow
@@ -98,6 +99,7 @@ def _made_up(
             slow = slow or f"{reach:,} did not end in time"
             continue
         took = time.monotonic() - begun
+        found = _with_steps(source, found, make, how.paddings or how.by_steps)
         if how.paddings:
             told = {id(feed): of_real_tokens(feed, source.run) for feed in feeds if feed.name in OTHERS}
             found = replace(found, feeds=[told.get(id(feed), feed) for feed in found.feeds])
@@ -112,6 +114,23 @@ def _made_up(
         raise late
     assert failure is not None
     raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state, failed))
+
+
+def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]], padded: bool) -> Answers:
+    """With the steps of a decoder besides, those that the source takes: some take no cache of length 0. `padded`: with
+    padding at the left and between tokens as well."""
+    from onnxfix.eval.inputs.feeds import STEPS
+    from onnxfix.eval.inputs.paddings import other_paddings
+    from onnxfix.eval.run.runners import RunFailure
+
+    taken = []
+    steps = make(steps=STEPS)
+    others = [(step, other) for step in steps for other in other_paddings(step)] if padded else []
+    for feed in [*steps, *(replace(other, name=f"{other.name} {step.name}") for step, other in others)]:
+        with contextlib.suppress(RunFailure):
+            found.reference.record(feed.arrays, source)
+            taken.append(feed)
+    return replace(found, feeds=[*found.feeds, *taken])
 
 
 def _with_draws(

@@ -14,7 +14,7 @@ from onnxfix.nouns.model import Model
 from . import budget
 
 if TYPE_CHECKING:
-    from onnxfix.eval.inputs.feeds import Feed
+    from onnxfix.eval.inputs.feeds import Feed, Step
     from onnxfix.eval.inputs.uses.demands import Axis
     from onnxfix.eval.run.runners import Runner
 
@@ -41,6 +41,19 @@ class MadeUp:
     """How loud the float inputs of many small feeds are, where results may err by more on some than on others."""
     paddings: bool = False
     """Whether padding at the left and between tokens is tried besides."""
+    by_steps: bool = False
+    """Whether behind a cache one row is tried, or one token of each alone: all that GroupQueryAttention takes."""
+
+
+def is_step(feed: Feed) -> bool:
+    """False of several rows of several tokens behind a cache: GroupQueryAttention ends those in an error, and never in
+    a wrong number; the pass that writes the operator says so."""
+    from onnxfix.eval.numerics.compare import cached
+
+    past, tokens = cached(feed), [a for a in feed.arrays.values() if a.ndim == 2 and a.dtype.kind in "iu"]
+    if not past or not tokens:
+        return True
+    return len(tokens[0]) == 1 or min(array.shape[1] for array in tokens) == 1
 
 
 def reach_of(feeds: Sequence[Feed]) -> int:
@@ -102,13 +115,14 @@ def _sized(
     sizes: Sequence[dict[Axis, int]],
     draws: int = 0,
     loudness: Sequence[float] = (),
+    steps: Sequence[Step] = (),
 ) -> list[Feed]:
-    """Feeds of the first sizes, or draws of all of them in equal parts."""
+    """Feeds of the first sizes, steps of a decoder among them, or draws of all of them in equal parts."""
     from onnxfix.eval.inputs.feeds import make_feeds
 
     made = functools.partial(make_feeds, model, longest=longest, shapes=shapes)
     if not draws:
-        return made(sizes=sizes[0])
+        return made(sizes=sizes[0], steps=steps)
     each = [made(sizes=one, draws=draws // len(sizes), loudness=loudness, seed=seed) for seed, one in enumerate(sizes)]
     return [replace(feed, name=f"draw {i}") for i, feed in enumerate(itertools.chain(*each), start=1)]
 

@@ -18,7 +18,7 @@ PROVIDER = Provider(
     colours=("#e08e0b", "#f2a93b"),
     tabled=True,
     fuses_pairs=True,
-    faster=frozenset({"fuse", "pack", "bands", "rows"}),
+    faster=frozenset({"fuse", "cache", "pack", "bands", "rows"}),
     refuses={"bf16": NO_BF16},
     array_device="cpu",
 )

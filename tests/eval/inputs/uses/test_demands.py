@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import graphs
 import numpy as np
+import onnx
 import pytest
 
-from onnxfix.eval.inputs.feeds import make_feeds
+from onnxfix.eval.inputs.feeds import STEPS, make_feeds
 from onnxfix.eval.inputs.uses.demands import demands
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
@@ -132,6 +133,28 @@ def test_a_sum_of_names_needs_no_trial() -> None:
     model = decoder("cached + new")
     for feed in make_feeds(model):
         assert graphs.run(model, feed.arrays)["y"].shape == (*feed.arrays["ids"].shape, 8)
+
+
+def test_steps_of_a_decoder() -> None:
+    """A prompt with nothing before it, then a token behind one and behind seven; none of what has no cache."""
+    model = decoder("cached + new")
+    steps = make_feeds(model, steps=STEPS)
+    assert [(f.arrays["ids"].shape, f.arrays["key"].shape[2]) for f in steps] == [((3, 9), 0), ((2, 1), 1), ((2, 1), 7)]
+    for feed in steps:
+        (rows, new), past, mask = (feed.arrays[name].shape for name in ("ids", "key", "attention_mask"))
+        assert mask == (rows, past[2] + new)
+        assert graphs.run(model, feed.arrays)["y"].shape == (rows, new, 8)
+    assert [bool(feed.arrays["attention_mask"].all()) for feed in steps] == [False, True, False]
+    assert make_feeds(graphs.model("g (float[b,n] x) => (float[b,n] y) { y = Tanh(x) }"), steps=STEPS) == []
+
+
+def test_positions_go_on_behind_a_cache_and_stay_within_the_table() -> None:
+    proto = graphs.proto_of(decoder("cached + new"))
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("position_ids", 7, ["b", "new"]))
+    for feed in [*make_feeds(graphs.opened(proto), longest=40), *make_feeds(graphs.opened(proto), steps=STEPS)]:
+        positions, past = feed.arrays["position_ids"], feed.arrays["key"].shape[2]
+        assert positions[0].tolist() == list(range(past, past + positions.shape[1]))
+        assert feed.name.startswith(("first", "token")) or positions.max() < 40
 
 
 def test_a_name_with_a_minus_is_no_difference() -> None:
