@@ -29,6 +29,8 @@ RULES = all_rules()
 PASSES = all_passes()
 RUN_THE_GRAPH = ("make-shape-values-on-device", "migrate-outliers", "quantize-static")
 REPAIRED = [(name, code) for name, kind in PASSES.items() for code in kind.repairs]
+# Of what the names of nodes are the matter itself.
+OF_NAMES = {"K009", "name-nodes-apart"}
 
 
 @functools.cache
@@ -134,6 +136,7 @@ def test_result_is_valid_and_loads(name: str) -> None:
 def test_exact_pass_changes_no_bit(name: str) -> None:
     """Without prepacking: a weight that becomes an initializer is prepacked, and then summed in another order."""
     _, source, result = bad(name)
+    source = getattr(pass_case(name), "MEANT", lambda: source)()
     for feed in make_feeds(source):
         for level, limit in (("none", 0.0), ("all", 2e-6)):
             expected = graphs.run(source, feed.arrays, level, prepack=False)
@@ -163,7 +166,7 @@ def test_rule_falls_silent_after_its_pass(name: str, code: str) -> None:
 
 
 @pytest.mark.parametrize("names", TWINS)
-@pytest.mark.parametrize("code", RULES)
+@pytest.mark.parametrize("code", [code for code in RULES if code not in OF_NAMES])
 def test_rule_says_the_same_whatever_nodes_are_called(code: str, names: str) -> None:
     """And so do all others on its graphs."""
     module = rule_case(code)
@@ -177,7 +180,7 @@ def test_rule_says_the_same_whatever_nodes_are_called(code: str, names: str) -> 
 
 
 @pytest.mark.parametrize("names", TWINS)
-@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("name", [name for name in PASSES if name not in OF_NAMES])
 def test_pass_does_the_same_whatever_nodes_are_called(name: str, names: str) -> None:
     """Also where all are called alike, against the specification, but for passes that run the graph as it is."""
     module = pass_case(name)
@@ -194,7 +197,7 @@ def test_pass_does_the_same_whatever_nodes_are_called(name: str, names: str) -> 
         assert not twins.done(graph_pass.run(module.PASS, other)), "a second run must do nothing"
 
 
-@pytest.mark.parametrize(("name", "code"), REPAIRED)
+@pytest.mark.parametrize(("name", "code"), [pair for pair in REPAIRED if pair[0] not in OF_NAMES])
 def test_rule_falls_silent_after_its_pass_on_nodes_without_names(name: str, code: str) -> None:
     """What a rule suggests to repair is what its pass repairs, where nothing has a name."""
     target = getattr(rule_case(code), "TARGET", "cuda")

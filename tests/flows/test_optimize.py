@@ -236,11 +236,12 @@ def test_all_recipes_have_one_limit_of_time_and_the_commands_name(tmp_path: Path
 
 def test_rows_of_a_length_are_made_up_without_a_tokenizer(tmp_path: Path) -> None:
     path = encoder().save(tmp_path / "model.onnx")
-    done = typed("bench", path, "--no-torch", "--batch", "2", "--seq", "16", "--rounds", "1", "--provider", "cpu")
+    how = ("--no-torch", "--batch", "2", "--seq", "16", "--rounds", "1", "--provider", "cpu", "-o", tmp_path / "bench")
+    done = typed("bench", path, *how)
     assert done.returncode == 0 and "made-up rows of up to" in done.stdout, done.stderr
     text = "g (float[n,4] input_ids) => (float[n,4] y) { y = Tanh(input_ids) }"
     other = graphs.model(text).save(tmp_path / "other.onnx")
-    done = typed("bench", other, "--no-torch", "--batch", "2", "--seq", "16", "--provider", "cpu")
+    done = typed("bench", other, *how, "--force")
     assert done.returncode == 2 and "needs rows of tokens" in done.stderr
 
 

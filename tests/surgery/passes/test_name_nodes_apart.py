@@ -30,6 +30,10 @@ def SOUND() -> Model:
     return model
 
 
+MEANT = SOUND
+"""What the model says that no session takes."""
+
+
 def test_the_first_keeps_its_name_and_others_take_one_that_is_free() -> None:
     model = BAD()
     graphs.node_named(model, "same").outputs[0].name = "same_1"
