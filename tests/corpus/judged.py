@@ -21,6 +21,7 @@ Verdict = Literal["passed", "declined", "FAILED"]
 # A result is wrong past these shares of its own size. Half carries 11 bits and some cases are deep: recurrences,
 # sums of products, losses.
 LIMITS = {"fp32": 1e-5, "fp16": 1e-2}
+NEVER, LOWEST = -1e30, -65504.0
 HALVES = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 # Nothing a user should read: C++ names, source files, the runtime's own prefix, Python's words for its own errors.
 LEAKS = re.compile(
@@ -87,7 +88,8 @@ def _held(case: Case, source: bytes, result: bytes, limit: float) -> tuple[Verdi
     rounded = _answers(source, {name: _in_half(value) for name, value in case.inputs.items()})
     accepted = [case.outputs, *(each for each in (before, rounded) if not isinstance(each, str))]
     for name, value in after.items():
-        errors = [_error(each[name], value) for each in accepted if name in each]
+        wanted = [each[name] for each in accepted if name in each]
+        errors = [_error(_with_halfs_never(each, value) if limit == LIMITS["fp16"] else each, value) for each in wanted]
         if min(errors, default=0.0) > limit:
             return "FAILED", f"output {name} is wrong by {min(errors):.2g}"
     return "passed", ""
@@ -122,6 +124,16 @@ def _in_half(value: Any) -> Any:
         with np.errstate(over="ignore"):
             return value.astype(np.float16).astype(value.dtype)
     return value
+
+
+def _with_halfs_never(expected: Any, actual: Any) -> Any:
+    """Scores that are hidden are -3.4e38 in fp32, which half does not have: there they are its lowest number."""
+    arrays = (expected, actual)
+    if not all(isinstance(each, np.ndarray) and each.dtype.kind == "f" for each in arrays):
+        return expected
+    if expected.shape != actual.shape:
+        return expected
+    return np.where((expected <= NEVER) & (actual <= LOWEST), actual, expected)
 
 
 def _error(expected: Any, actual: Any) -> float:
