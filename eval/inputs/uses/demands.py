@@ -58,13 +58,14 @@ def demands(model: Model) -> Demands:
 
 
 def _follow(
-    value: ir.Value, axes: Axes, known: dict[int, int], found: Demands, name: str, depth: int
+    value: ir.Value, axes: Axes, known: dict[int, int], found: Demands, name: str, depth: int, sized: bool = True
 ) -> Iterator[tuple[int, int]]:
-    """(axis of the input, size) of what a value's readers demand; `axes`: which of the input's its axes are."""
+    """(axis of the input, size) of what a value's readers demand; `axes`: which of the input's its axes are. Not
+    `sized`: rows of a table, one a token, of which another number runs, or an export has frozen it and is wrong."""
     for node, index in value.uses() if depth < _DEPTH else ():
         if not is_standard(node):
             continue
-        for at, size in _demanded(node, index, axes, known):
+        for at, size in _demanded(node, index, axes, known) if sized else ():
             axis = axes[at] if -len(axes) <= at < len(axes) else None
             if axis is not None and size > 0:
                 yield axis, size
@@ -78,7 +79,8 @@ def _follow(
                 found.stepped.add((name, axis))
         after = _behind(node, index, axes)
         if after is not None and node.outputs:
-            yield from _follow(node.outputs[0], after, known, found, name, depth + 1)
+            rest = sized and node.op_type != "Gather"
+            yield from _follow(node.outputs[0], after, known, found, name, depth + 1, rest)
 
 
 def _appends(node: ir.Node) -> bool:

@@ -175,3 +175,15 @@ def test_a_shape_that_does_not_fit_is_named(shape: dict[str, tuple[int, ...]]) -
     model = graphs.model("g (float[b,4] x) => (float[b,4] y) { y = Tanh(x) }")
     with pytest.raises(OnnxfixError, match="input="):
         make_feeds(model, shapes=shape)
+
+
+def test_steps_of_a_recurrent_operator_are_found_behind_a_table_and_demand_no_length() -> None:
+    """Time comes first, and tokens are looked up; a constant of 17 positions is an export's fault, and no size."""
+    text = """g (int64[s,b] ids) => (float[1,b,8] y) {{
+        e = Gather(table, ids) {} , y = LSTM <hidden_size = 8> (f, w, r) }}"""
+    arrays = weights(table=(50, 12), w=(1, 32, 12), r=(1, 32, 8), frozen=(17, 1, 12))
+    for body in ("f = Identity(e)", "f = Add(e, frozen)"):
+        found = demands(graphs.model(text.format(body), arrays))
+        assert found.stepped == {("ids", 0)} and found.sizes == {}
+    feeds = make_feeds(graphs.model(text.format("f = Identity(e)"), arrays))
+    assert [feed.arrays["ids"].shape[0] for feed in feeds] == [17, 43, 512]
