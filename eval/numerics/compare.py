@@ -156,7 +156,7 @@ def valid(feed: Feed, output: Array) -> Array | None:
 
 def _of_output(mask: Array, output: Array, past: int | None) -> Array:
     """The mask of cache and tokens for an output that has the tokens alone, and for a cache behind its heads."""
-    if past is None:
+    if past is None or not output.ndim or len(mask) != len(output):  # of queries and keys, and not of rows
         return mask
     if output.ndim == CACHE_RANK and output.shape[CACHE_AXIS] == mask.shape[1]:
         return np.broadcast_to(mask[:, None], output.shape[:-1])

@@ -205,6 +205,16 @@ def test_cuda_is_refused_where_it_would_fall_back(tmp_path: Path) -> None:
         OrtRunner(scaled(tmp_path), provider="cuda")
 
 
+def test_a_mask_of_queries_and_keys_beside_a_cache_is_none_of_rows() -> None:
+    """Two queries, two keys, one row: nothing is left out, and nothing is spread over what has other sizes."""
+    given = {"attn_mask": np.array([[True, False], [True, True]])}
+    given |= {name: np.ones((1, 2, 2, 4), np.float32) for name in ("keys", "values")}
+    reference = {"y": np.ones((1, 2, 2, 2)), "z": np.array(1.0)}
+    candidate = {"y": 2 * np.ones((1, 2, 2, 2)), "z": np.array(1.0)}
+    found = compare(Fixed(reference), Fixed(candidate), [Feed("a", given)], valid_only=True)
+    assert [d.rel_l2 for d in found.differences] == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("hides", [False, -3e38])
 def test_a_query_that_sees_no_key_is_padding(hides: float) -> None:
     """Of a layer that was cut out of its model the mask says who sees whom; numbers that are no mask say nothing."""
