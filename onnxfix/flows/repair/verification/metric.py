@@ -20,7 +20,6 @@ Metric = Literal["rel-l2", "cosine", "argmax", "f1"]
 # Largest errors that are still written where nobody asked for another: a cosine of 0.997, one row in a hundred that
 # chooses otherwise, half a point of F1. Relative L2 error has limits by precision.
 LARGEST: Mapping[Metric, float] = {"cosine": 3e-3, "argmax": 1e-2, "f1": 5e-3}
-NO_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ def metric_error(comparison: Comparison, metric: Metric) -> float:
 
 def judged(comparison: Comparison, metric: Metric) -> Judged:
     """The output that errs most, by argmax or F1. Raises OnnxfixError for outputs without classes."""
+    from onnxfix.eval.figures.metrics import NO_LABEL
+
     counts: dict[str, Counter[tuple[int, int, int]]] = {}
     for difference in comparison.differences:
         if difference.choices:
