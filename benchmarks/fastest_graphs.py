@@ -1,5 +1,5 @@
 """How fast the graphs of `onnxfix optimize` are: `python benchmarks/fastest_graphs.py [--model modernbert|bert|minilm]
-[--layers 3] [--rounds 9] [--only 8x128 8x512]`.
+[--layers 3] [--rounds 9] [--only 8x128 8x512] [--rows "fp32 fastest" "torch fp32"]`.
 
 A model with random weights is exported by torch's dynamo exporter; ONNX Runtime on one thread runs the export, each
 recipe in fp32 and with int8 linears, onnxscript's `optimize_for_ort` and ONNX Runtime's own quantizer side by side in
@@ -110,19 +110,23 @@ def exported(name: str, layers: int, folder: Path) -> Path:
     return path
 
 
-def files(source: Path, folder: Path) -> dict[str, Path]:
-    """The export and all that is made of it."""
+def files(source: Path, folder: Path, rows: list[str]) -> dict[str, Path]:
+    """The export and all that is made of it; of `rows` alone where any are named."""
     made = {"export": source}
     for scheme, how in (("fp32", {}), ("int8", {"int8": "dynamic", "max_error": 1.0})):
         for recipe in RECIPES:
+            if rows and f"{scheme} {recipe}" not in rows:
+                continue
             path = folder / f"{source.stem}.{scheme}.{recipe}.onnx"
             onnxfix.repair(
                 source, output=path, target="cpu", precision="fp32", recipe=recipe, verify=False, force=True, **how
             )  # type: ignore[arg-type]
             made[f"{scheme} {recipe}"] = path
     others: Mapping[str, Callable[[Path, Path], None]] = {"optimize_for_ort": _onnxscript, "ORT int8": _quantizer}
-    _for_openvino(made, source, folder)
+    _for_openvino(made, source, folder, rows)
     for name, make in others.items():
+        if rows and name not in rows:
+            continue
         path = folder / f"{source.stem}.{name.replace(' ', '-')}.onnx"
         try:
             make(source, path)
@@ -132,7 +136,7 @@ def files(source: Path, folder: Path) -> dict[str, Path]:
     return made
 
 
-def _for_openvino(made: dict[str, Path], source: Path, folder: Path) -> None:
+def _for_openvino(made: dict[str, Path], source: Path, folder: Path, rows: list[str]) -> None:
     """With integers as well; their ranges are taken from tokens drawn anew."""
     ranges = [replace(LOADS[0], rows=4).arrays(WORDS, seed=1)]
     for row, recipe, how in (
@@ -140,6 +144,8 @@ def _for_openvino(made: dict[str, Path], source: Path, folder: Path) -> None:
         ("int8", None, {"int8": "static", "calibrate": ranges, "max_error": 1.0}),
         ("int8 fastest", "fastest", {"int8": "static", "calibrate": ranges, "max_error": 1.0}),
     ):
+        if rows and f"{OPENVINO} {row}" not in rows:
+            continue
         path = folder / f"{source.stem}.openvino-{row.replace(' ', '-')}.onnx"
         onnxfix.repair(
             source, output=path, target="openvino", precision="fp32", recipe=recipe, verify=False, force=True, **how
@@ -214,19 +220,23 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", nargs="*", default=[], help="loads, as in 8x128")
+    parser.add_argument("--rows", nargs="*", default=[], help="what runs beside the export, as in 'fp32 fastest'")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     given = parser.parse_args()
     torch.set_num_threads(1)
     source = exported(given.model, given.layers, given.cache)
-    engines = runs(files(source, given.cache), given.model, given.layers, given.cache)
+    engines = runs(files(source, given.cache, given.rows), given.model, given.layers, given.cache)
+    engines = {name: run for name, run in engines.items() if not given.rows or name in ("export", *given.rows)}
     longest, missed = module(given.model, 1)[1], 0
     for load in LOADS:
         if load.length > longest or (given.only and load.name not in given.only):
             continue
-        few = {name: engines[name] for name in AT_LENGTH} if load.length > LONG else engines
+        few = {name: engines[name] for name in AT_LENGTH if name in engines} if load.length > LONG else engines
         lines = measured(few, load, given.rounds)
         sys.stdout.write("\n".join(lines) + "\n")
         for name, target in TARGETS.get((given.model, load.name), {}).items():
+            if name not in few:
+                continue
             speed = float(next(line for line in lines if line.startswith(f"{name} ")).split()[-2])
             missed += speed < target
             sys.stdout.write(f"{name}: {speed:.2f}, target {target}: {'met' if speed >= target else 'missed'}\n")
