@@ -142,7 +142,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
-        steps.append(ClampMaskConstants())
+        steps.append(ClampMaskConstants(not wish.half.keeps_masks))
         if wish.converter == "onnxfix":
             steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))
         else:

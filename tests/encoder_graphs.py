@@ -114,9 +114,9 @@ SEES = {
 }
 
 
-def seeing(kind: str, window: int = 2, rest: str = MLP) -> Model:
+def seeing(kind: str, window: int = 2, rest: str = MLP, head: str = HEAD, **more: np.ndarray) -> Model:
     """An encoder of two layers: the second sees as `kind` says, and the first all that is no padding."""
-    text = HEAD + rest.replace("y = Add(r, d)\n}", "x2 = Add(r, d)\n")
+    text = head + MLP.replace("y = Add(r, d)\n}", "x2 = Add(r, d)\n")
     again = HEAD[HEAD.index("    n = LayerNormalization") : HEAD.index("    around")].replace(
         "(e, scale)", "(x2, scale)"
     )
@@ -127,7 +127,7 @@ def seeing(kind: str, window: int = 2, rest: str = MLP) -> Model:
     second = again + SEES[kind] + " both = And(wide, near) mask2 = Where(both, zero, lowest)\n" + after + rest
     renamed = re.sub(r"\b(" + "|".join(names) + r")\b(?!uery)", lambda found: f"{found[1]}_2", second)
     numbers = {"window": np.array(window), "start2": np.array(0)}
-    arrays = {name: array.astype(np.float32) for name, array in WEIGHTS.items()}
+    arrays = {name: array.astype(np.float32) for name, array in (WEIGHTS | more).items()}
     return graphs.model(text + renamed, {**arrays, **SHAPES, **numbers})
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,11 +43,13 @@ def compare(
     valid_only: bool = False,
     mean: bool = False,
     masks: bool = False,
+    of_tokens: Container[str] = (),
 ) -> Comparison:
     """Run both on every feed and measure every output of the reference, matched by name.
 
     An output the candidate lacks counts as a shape mismatch. `mean`: of draws the root mean square. `masks`: what hides
-    in both is no difference.
+    in both is no difference. `of_tokens`: outputs [batch, sequence] that are one number a token: any others of that
+    shape may be of a row, and are compared whole.
     Raises what a runner raises (`RunFailure`).
     """
     every = list(feeds)
@@ -56,18 +58,24 @@ def compare(
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
         mask = mask_of(feed) if valid_only else None
-        differences.extend(_differences(feed, expected, actual, mask, masks))
+        differences.extend(_differences(feed, expected, actual, mask, masks, of_tokens))
     differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean, masks))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
 
 
 def _differences(
-    feed: Feed, expected: Mapping[str, Array], actual: Mapping[str, Array], mask: Array | None, masks: bool
+    feed: Feed,
+    expected: Mapping[str, Array],
+    actual: Mapping[str, Array],
+    mask: Array | None,
+    masks: bool,
+    of_tokens: Container[str],
 ) -> Iterator[OutputDifference]:
     for name, value in expected.items():
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
             valid = mask if mask is None else _of_output(mask, value, cached(feed))
+            valid = valid if value.ndim > 2 or name in of_tokens else None
             yield difference(feed.name, name, value, found, valid, masks=masks, gold=feed.gold.get(name))
         elif rows.any():
             yield difference(feed.name, name, value[rows], found[rows], masks=masks)
@@ -195,7 +203,7 @@ def difference(
     if masks:
         finite &= (expected > NEVER) | ~(actual <= HIDES)
     lost = int(np.count_nonzero(finite & ~np.isfinite(actual)))
-    if mask is not None and reference.ndim > mask.ndim and reference.shape[: mask.ndim] == mask.shape:
+    if mask is not None and reference.ndim >= mask.ndim and reference.shape[: mask.ndim] == mask.shape:
         finite &= mask.reshape(*mask.shape, *([1] * (reference.ndim - mask.ndim)))
     both = finite & np.isfinite(actual)
     delta = actual[both] - expected[both]

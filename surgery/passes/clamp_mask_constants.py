@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -10,8 +11,10 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.half.mask_constants import constants, rewrite
+from onnxfix.surgery.sites.attention import attention_scores
 from onnxfix.surgery.sites.constants import Array, constant_tensor, small_array
 from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
 
@@ -33,23 +36,37 @@ class ClampMaskConstants:
     is -inf too once a score below -16 or a second mask is added to it. exp(-16,384) is as much 0 as exp(-3.4e38), and
     scores and two more masks fit beside it. Bounds (Clip, Min, Max and comparisons) and infinities stay as they are.
 
+    A row that sees no key is not the same then: finfo.min swallows scores, so that it is the mean of all values, and
+    beside -16,384 some of a score is left. `scores` False leaves the masks of attention as they are, for scores that
+    stay in fp32.
+
     Measure: constants of 1e8 and beyond.
     """
+
+    scores: bool = True
 
     name: ClassVar[str] = "clamp-mask-constants"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        rewrite(editor, _clampable, _clamped, "mask within the range of half")
+        left: frozenset[ir.Node] = frozenset() if self.scores else _of_scores(editor.model)
+        rewrite(editor, partial(_clampable, left), _clamped, "mask within the range of half")
 
     def measure(self, model: Model) -> float:
         return float(sum(1 for value in constants(model) if _mask(value) is not None))
 
 
-def _clampable(value: ir.Value, fill: Array | None) -> Array | None:
+def _of_scores(model: Model) -> frozenset[ir.Node]:
+    """What masks of attention are made by, and what reads them, down to the Softmax."""
+    sites = attention_scores.find(model, infer(model.ir))
+    return frozenset(node for site in sites for node in site.masked_nodes)
+
+
+def _clampable(left: frozenset[ir.Node], value: ir.Value, fill: Array | None) -> Array | None:
     array = _mask(value) if fill is None else fill if _is_mask(fill) else None
-    return None if array is None or _is_bound(value) else array
+    read = value.consumers()
+    return None if array is None or _is_bound(value) or (read and left.issuperset(read)) else array
 
 
 def _mask(value: ir.Value) -> Array | None:

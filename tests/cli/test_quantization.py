@@ -297,3 +297,14 @@ def test_static_int8_names_what_lies_in_a_body(tmp_path: Path) -> None:
     wish = ("--int8", "static", "--quantize-heads", "--calibrate", "inputs.npz")
     done = onnxfix("repair", *wish, cwd=tmp_path)
     assert done.returncode == 2 and "MatMul_p reads its weight in float" in done.stderr
+
+
+def test_a_number_that_rounding_moves_across_a_comparison_is_told_as_that(tmp_path: Path) -> None:
+    """How many entries are positive is how many rows there are: no error of numbers, and nothing to report."""
+    weights = {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)}
+    text = """g (float[b,64] x) => (int64[2,n] y) { a = MatMul(x, w) zero = Constant<value_float = 0.0>()
+        p = Greater(a, zero) y = NonZero(p) }"""
+    path = graphs.model(text, weights).save(tmp_path / "model.onnx")
+    done = onnxfix("repair", path, "--int8", "dynamic")
+    assert done.returncode == 2 and "(limit" not in done.stderr
+    assert "rounding may move a number across a comparison" in done.stderr and "report it" not in done.stderr

@@ -75,9 +75,7 @@ def diagnosis(quantized: Path, source: Path, rows: Path) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize(
-    ("name", "where"), [("legacy", "mlp"), ("dynamo", "down"), ("unoptimized", "mlp")]
-)
+@pytest.mark.parametrize(("name", "where"), [("legacy", "mlp"), ("dynamo", "down"), ("unoptimized", "mlp")])
 def test_the_layer_and_its_channels_are_named_and_migration_repairs_it(
     exports: dict[str, Path], tmp_path: Path, rows: Path, name: str, where: str
 ) -> None:

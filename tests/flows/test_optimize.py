@@ -57,6 +57,26 @@ def test_what_cannot_be_is_said_and_the_rest_is_done(tmp_path: Path) -> None:
     assert "1 of 1 attention in one operator" in said and "nothing was packed: no single input" in said
 
 
+def test_one_number_a_token_is_compared_at_real_tokens(tmp_path: Path) -> None:
+    """[batch, sequence], as of where an answer begins: 0 at padding, which is no error. Of a row it is compared whole,
+    also where a batch is as long as the row is wide."""
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) s9 = MatMul(z, one) y = Squeeze(s9, last) "
+                       "classes = ArgMax<axis = -1, keepdims = 0>(z)")  # fmt: skip
+    head = HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence] y, int64[batch,sequence] classes")
+    numbers = np.random.default_rng(3).normal(size=(24, 1))
+    done = onnxfix.optimize(encoder(rest, head, one=numbers).save(tmp_path / "model.onnx"))
+    assert "7 of 7 products with weights" in " ".join(done.outcome.notes)
+    assert "not compared: tokens of padding" in done.verified
+    assert all(d.rel_l2 < 1e-5 for c in done.comparisons for d in c.differences)
+
+
+def test_who_reads_padding_is_named(tmp_path: Path) -> None:
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) y = ReduceMean<keepdims = 0>(z, ends)")
+    model = encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"))
+    done = onnxfix.optimize(model.save(tmp_path / "model.onnx"), dry_run=True)
+    assert "nothing was packed: ReduceMean ReduceMean_y reads what stands at tokens of padding" in done.outcome.notes
+
+
 def test_a_gpu_without_kernels_to_verify_gets_packed_tokens_alone(path: Path) -> None:
     done = onnxfix.optimize(path, target="tensorrt", dry_run=True)
     assert done.kind == "fp16" and "12 of 12 products" in " ".join(done.outcome.notes)

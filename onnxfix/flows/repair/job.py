@@ -59,6 +59,8 @@ class Job:
         if corrections.may_saturate(self.wish):  # else what is found is what this CPU saturates
             self.wish = replace(self.wish, reduce_range=True)
             self.notes.append(Sentence(f"7-bit weights ({arg('reduce_range', True)}): this CPU has no VNNI"))
+        if held.check.half and not self.wish.int8:  # no node makes up for a mask that stands for another number
+            self._keep_masks(held, asked.limit)
         aim = replace(asked, limit=asked.limit * _OF_THE_LIMIT) if self.wish.int8 else asked
         answer = search(self.origin.model, self.wish, held, aim, self.origin.progress)
         self.wish = escalation.keeping(self.wish, tuple((name, REASON) for name in answer.nodes))
@@ -66,6 +68,14 @@ class Job:
         said = f"searched in {answer.runs} runs: {asked.metric} error {answer.error:.1e} with: {how}"
         self.notes.append(Sentence(said))
         return answer
+
+    def _keep_masks(self, held: Verification, limit: float) -> None:
+        """In fp32, where that alone brings the error within a limit."""
+        plain = self.attempts.make(self.wish)
+        done, _ = corrections.with_masks(self.attempts, plain, held.emulated(plain.result), held, limit)
+        if done is not plain and done.wish.half.keeps_masks:
+            self.wish = replace(self.wish, half=replace(self.wish.half, keep_like=done.wish.half.keep_like))
+            self.notes.append(done.outcome.notes[-1])
 
     def _check(self, exact: bool, limit: float) -> Check:
         made_up = replace(self.made_up, draws=self._loudness(), paddings=self.wish.pack)

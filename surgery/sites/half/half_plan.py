@@ -46,6 +46,11 @@ class HalfOptions:
     io_types: str = "keep"
     keep_nodes: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def keeps_masks(self) -> bool:
+        """Whether masks of attention, and scores from there on, stay in fp32."""
+        return "mask" in self.keep_like
+
 
 @dataclass
 class HalfPlan:

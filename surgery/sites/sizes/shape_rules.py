@@ -24,7 +24,10 @@ Sigmoid Sign SimplifiedLayerNormalization Sin SkipLayerNormalization SkipSimplif
 Softplus Sqrt Tanh Trilu"""
 BROADCAST = """Add And BitwiseAnd BitwiseOr Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow
 Sub Where Xor""".split()
-_REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2")
+_REDUCTIONS = tuple(
+    "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare"
+    " ArgMax ArgMin".split()
+)
 
 
 def broadcast(shapes: Sequence[Shape | None]) -> Shape | None:
@@ -96,6 +99,8 @@ def _reduce(node: ir.Node, shapes: Sequence[Shape | None], numbers: Sequence[Num
 
 def _axes(node: ir.Node, numbers: Sequence[Numbers | None]) -> tuple[int, ...] | None:
     """Axes as an attribute, or as the second input of newer operator sets."""
+    if node.op_type.startswith("Arg"):
+        return (integer(node, "axis", 0),)
     if (stated := wholes(node, "axes")) is not None:
         return stated
     return None if len(numbers) < 2 or numbers[1] is None else tuple(int(a) for a in numbers[1].reshape(-1))

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import integers
 
-from .axes import Layout
+from .axes import Axes, Layout
 from .padding import ATTENTION, Padding
 from .per_token import is_per_token, is_read_whole
 
@@ -24,25 +24,25 @@ SIZES = frozenset({"Shape", "Size"})
 _SUMS = frozenset({"ReduceSum", "ReduceMean", "ReduceL2"})
 
 
-def may_lose_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -> bool:
-    """Whether nobody outside of `inside` learns what a value is at tokens of padding, but as an output's own."""
+def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -> ir.Node | None:
+    """Who outside of `inside` learns what a value is at tokens of padding, but as an output's own; None for nobody."""
     seen, pending = {value}, [value]
     while pending:
         value = pending.pop()
         for reader, index in value.uses():
             if is_read_whole(reader, index, padding.layout):
                 if reader.op_type != "Reshape":
-                    return False  # a table of all tokens
+                    return reader  # a table of all tokens
                 continue
             if reader in inside or _is_safe(reader, index, padding):
                 continue
             if not (_hands_on(reader, index, padding) or is_per_token(reader, padding.layout)):
-                return False
+                return reader
             for made in reader.outputs:
                 if made not in seen:
                     seen.add(made)
                     pending.append(made)
-    return True
+    return None
 
 
 def _hands_on(node: ir.Node, index: int, padding: Padding) -> bool:
@@ -78,7 +78,9 @@ def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
         return _become_weights(node, padding)  # a column of padding is hidden then, and a row of it is padding's own
     if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
         return _are_weights(node.inputs[1 - index], padding)
-    return _is_one_place(node, index, layout) or _is_sum_of_shown(node, index, padding)
+    if _is_one_place(node, index, layout) or _is_chosen_place(node, index, padding):
+        return True
+    return _is_sum_of_shown(node, index, padding)
 
 
 def _is_of_pairs(node: ir.Node, layout: Layout) -> bool:
@@ -116,6 +118,22 @@ def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:
         return one and sliced is not None and [axis % rank for axis in sliced] == [axes.token]
     first_or_last = node.op_type == "Gather" and integers(node.inputs[1]) in ((0,), (-1,))
     return first_or_last and integer(node, "axis", 0) % rank == axes.token
+
+
+def _is_chosen_place(node: ir.Node, index: int, padding: Padding) -> bool:
+    """One place of each row, which an index says: the last real one, or that of a token that ends all texts."""
+    layout, places = padding.layout, node.inputs[1] if len(node.inputs) > 1 else None
+    shape, batch = layout.shape(places), (layout.shape(padding.value) or (0,))[0]
+    if index != 0 or shape is None or not layout.is_of_none(places) or not is_standard(node):
+        return False
+    axes = layout.axes(node.inputs[0])
+    if node.op_type == "GatherElements":
+        return axes == Axes(0, 1) and integer(node, "axis", 0) % len(shape) == 1 and shape[:2] == (batch, 1)
+    if node.op_type == "GatherND":
+        said = 1 if integer(node, "batch_dims", 0) else 2
+        return axes == Axes(0, 1) and math.prod(shape) == batch * said and shape[-1] == said
+    merged = axes is not None and axes.merged and axes.token == 0
+    return node.op_type == "Gather" and merged and integer(node, "axis", 0) == 0 and math.prod(shape) == batch
 
 
 def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:

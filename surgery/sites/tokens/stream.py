@@ -18,7 +18,7 @@ from onnxfix.surgery.sites import disjoint_sets, reach
 from onnxfix.surgery.sites.attention.rotary import FLOATS
 
 from .axes import Layout
-from .mixers import SIZES, may_lose_padding
+from .mixers import SIZES, reader_of_padding
 from .padding import Padding
 from .per_token import is_per_token, is_read_whole
 
@@ -28,12 +28,14 @@ _PRODUCTS = frozenset({"MatMul", "Gemm"})
 @dataclass(frozen=True)
 class Stream:
     """`nodes` in their order; `entries` are read by them and made elsewhere, by token or by position; `exits` are made
-    by them and read elsewhere, or are outputs of the model."""
+    by them and read elsewhere, or are outputs of the model. `told`: who reads what stands at tokens of padding, and
+    keeps what is computed before it out."""
 
     nodes: tuple[ir.Node, ...]
     entries: tuple[ir.Value, ...]
     exits: tuple[ir.Value, ...]
     layout: Layout
+    told: tuple[ir.Node, ...] = ()
 
 
 def find(model: Model, padding: Padding) -> Stream:
@@ -44,13 +46,22 @@ def find(model: Model, padding: Padding) -> Stream:
     layout = padding.layout
     types = infer(model.ir)
     nodes = _fitting({node for node in model.graph if is_per_token(node, layout)}, layout, types)
-    while told := [v for node in nodes for v in node.outputs if not may_lose_padding(v, nodes, padding)]:
+    readers: dict[ir.Node, None] = {}
+    while told := _told(nodes, padding):
+        readers |= dict.fromkeys(told.values())
         before = reach.reached([node for v in told for node in _makers([v])], _made_of)
         nodes = _fitting(nodes - set(before), layout, types)
     ordered = tuple(node for node in model.graph if node in nodes)
     entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
     exits = tuple(v for node in ordered for v in node.outputs if _leaves(v, nodes))
-    return Stream(ordered, tuple(entries), exits, layout)
+    return Stream(ordered, tuple(entries), exits, layout, tuple(readers))
+
+
+def _told(nodes: set[ir.Node], padding: Padding) -> dict[ir.Value, ir.Node]:
+    """Values that somebody outside reads at tokens of padding, and who."""
+    values = (value for node in nodes for value in node.outputs)
+    read = {value: reader_of_padding(value, nodes, padding) for value in values}
+    return {value: reader for value, reader in read.items() if reader is not None}
 
 
 def _made_of(node: ir.Node) -> list[ir.Node]:
@@ -82,7 +93,8 @@ def _leaves(value: ir.Value, nodes: set[ir.Node]) -> bool:
 
 def _fits(node: ir.Node, nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> bool:
     """Whether what crosses the border at a node lies token behind token, or is of positions; and leaves it as numbers
-    with a fraction: what counts or compares tokens, such as positions behind padding, counts those of padding too."""
+    with a fraction: what counts or compares tokens, such as positions behind padding, counts those of padding too. What
+    is an output and nothing else, as the class of each token is, may be any number."""
     whole = [value for index, value in enumerate(node.inputs) if value and is_read_whole(node, index, layout)]
     if any(value.producer() in nodes for value in whole):
         return False  # rows of a table that is of tokens itself
@@ -91,7 +103,14 @@ def _fits(node: ir.Node, nodes: set[ir.Node], layout: Layout, types: ElementType
         if axes is None or not (axes.leading or axes.batch is None):
             return False
     exits = [value for value in node.outputs if _leaves(value, nodes)]
-    return all(layout.features(value) is not None and types.get(value) in FLOATS for value in exits)
+    return all(
+        layout.features(value) is not None and (types.get(value) in FLOATS or _is_output_alone(value))
+        for value in exits
+    )
+
+
+def _is_output_alone(value: ir.Value) -> bool:
+    return value.is_graph_output() and not value.consumers()
 
 
 def _worthwhile(nodes: set[ir.Node]) -> set[ir.Node]:

@@ -13,6 +13,7 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.recipes import Wish, recipe
+from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 PASS = ClampMaskConstants()
 LOWEST = np.finfo(np.float32).min
@@ -95,3 +96,26 @@ def test_a_row_of_minus_65504_would_be_nan() -> None:
     model = graphs.model("g (float16[b,2] s) => (float16[b,2] y) { a = Add(s, m) y = Softmax(a) }",
                          {"m": np.full(2, -65504, np.float16)})  # fmt: skip
     assert np.isnan(graphs.run(emulated(model), {"s": np.full((1, 2), -40, np.float16)})["y"].astype(np.float32)).all()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_masks_of_scores_that_stay_fp32_stay_as_they_are(name: str) -> None:
+    """And so does a row that sees nothing: finfo.min swallows its scores. A constant that is chosen may be any."""
+    source = form(FORMS[name])
+    chosen = name == "a Constant node, chosen by Where"
+    assert bool(graph_pass.run(ClampMaskConstants(scores=False), source.clone()).changes) == chosen
+    if chosen:
+        return  # there is no mask to keep
+    wish = Wish(Target.resolve("cuda"), "fp16", half=HalfOptions(keep_like=("mask",)))
+    half, _ = recipe(wish, source).apply(source)
+    feed = {"x": 9 * np.ones((1, 4), np.float32), "seen": np.zeros((1, 4), np.bool_)}
+    expected, found = graphs.run(source, feed)["y"], graphs.run(emulated(half), feed)["y"]
+    assert np.allclose(found, expected, atol=1e-3)
+    assert name == "-1e9" or np.allclose(expected, 0.25), "the smaller number leaves something of scores of 500"
+
+
+def test_what_else_is_that_low_is_within_range_all_the_same() -> None:
+    """It hides nothing from a Softmax."""
+    text = f"{INPUTS} {{ {SCORES} z = Constant <value = float {{0.0}}> () m = Where(seen, z, lowest) y = Add(s, m) }}"
+    model = graphs.model(text, {"w": np.eye(4, dtype=np.float32), "lowest": np.array(LOWEST)})
+    assert graph_pass.run(ClampMaskConstants(scores=False), model).changes

@@ -309,3 +309,50 @@ def test_other_places_are_padding_in_rows_that_are_not(kind: str) -> None:
     assert PASS.measure(before) < 6
     feed = {"input_ids": np.ones((2, 3), np.int64), "attention_mask": np.array([[1, 1, 1], [1, 0, 0]])}
     assert np.allclose(graphs.run(before, feed)["y"], graphs.run(packed(before), feed)["y"], atol=2e-5)
+
+
+CHOSEN = {
+    "a row of all tokens": "flat = Reshape(z, rows) at0 = Mul(number, length) at = Add(at0, end) y = Gather(flat, at)",
+    "by two numbers": "n2 = Unsqueeze(number, ends) e2 = Unsqueeze(end, ends) at = Concat<axis = 1>(n2, e2) "
+    "y = GatherND(z, at)",
+    "by one of each row": "at = Unsqueeze(end, ends) y = GatherND<batch_dims = 1>(z, at)",
+    "by one for each feature": "e2 = Unsqueeze(end, around) wide4 = Shape(r) wide5 = Slice(wide4, behind, behind2) "
+    "batch1 = Shape<end = 1>(r) sizes = Concat<axis = 0>(batch1, ends, wide5) at = Expand(e2, sizes) "
+    "y0 = GatherElements<axis = 1>(z, at) y = Squeeze(y0, ends)",
+}
+LAST = MLP.replace("y = Add(r, d)", """z = Add(r, d) rows = Constant<value_ints = [-1, 24]>()
+    behind = Constant<value_ints = [2]>() behind2 = Constant<value_ints = [3]>()
+    start = Constant<value_int = 0>() one = Constant<value_int = 1>() length = Squeeze(size)
+    place = Range(start, length, one) shown = Mul(attention_mask, place)
+    end = ArgMax<axis = -1, keepdims = 0>(shown) batch0 = Shape<end = 1>(input_ids) batch = Squeeze(batch0)
+    number = Range(start, batch, one) TAKEN""")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHOSEN)
+def test_the_last_token_stands_for_its_row_wherever_it_is(kind: str) -> None:
+    before = encoder(
+        LAST.replace("TAKEN", CHOSEN[kind]), HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y")
+    )
+    assert PASS.measure(before) == 6
+    for feed in feeds(3, 9)[:-1]:  # where a row is all padding, that is what it takes
+        assert np.allclose(graphs.run(before, feed)["y"], graphs.run(packed(before), feed)["y"], atol=2e-5)
+
+
+def test_two_chosen_places_of_a_row_may_be_padding() -> None:
+    taken = "flat = Reshape(z, rows) both = Concat<axis = 0>(number, end) y = Gather(flat, both)"
+    before = encoder(LAST.replace("TAKEN", taken), HEAD.replace("float[batch,sequence,24] y", "float[n,24] y"))
+    assert PASS.measure(before) == 0
+
+
+def test_numbers_and_classes_of_each_token_are_outputs() -> None:
+    """A score [batch, sequence], as of answers in a text, and a class of int64: both 0 at padding, and packed."""
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) s9 = MatMul(z, one) y = Squeeze(s9, last) "
+                       "classes = ArgMax<axis = -1, keepdims = 0>(z)")  # fmt: skip
+    head = HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence] y, int64[batch,sequence] classes")
+    before = encoder(rest, head, one=RNG.normal(size=(WIDTH, 1)))
+    assert PASS.measure(before) == 7
+    for feed in feeds(3, 9):
+        wanted, found = graphs.run(before, feed), graphs.run(packed(before), feed)
+        real = feed["attention_mask"] > 0
+        assert np.allclose(wanted["y"][real], found["y"][real], atol=2e-5) and not found["y"][~real].any()
+        assert np.array_equal(wanted["classes"][real], found["classes"][real]) and not found["classes"][~real].any()

@@ -9,8 +9,11 @@ from onnxfix.flows.repair.verification.verification import Verification
 from onnxfix.flows.repair.verification.words import in_figures
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.passes.convert_to_half import HALVES, NothingHalfError
 from onnxfix.surgery.recipes import Wish
+from onnxfix.surgery.sites.attention import attention_scores
 
 from . import escalation
 from .attempts import Attempt, Attempts
@@ -33,6 +36,9 @@ def within_aim(
         first = held.emulated(done.result)
     if first.error <= aim:
         return done, first
+    kept, again = with_masks(attempts, done, first, held, aim)
+    if again.error <= aim:
+        return kept, again
     tried = [(done.wish, first, "")]
     for _ in range(ROUNDS):  # what is lost on one feed hides what is on another
         start, comparison, _what = tried[-1]
@@ -54,6 +60,33 @@ def within_aim(
     made = attempts.make(wish)  # again, as each attempt takes the place of the one before
     note = f"also in fp32: {what}: error {_figure(first)} → {_figure(comparison)}"
     return (made.noted(note) if what else made), comparison
+
+
+def with_masks(
+    attempts: Attempts, done: Attempt, first: Comparison, held: Verification, aim: float
+) -> tuple[Attempt, Comparison]:
+    """An attempt that errs where a row may see no key, made again with masks and scores in fp32, where finfo.min makes
+    such a row even; itself where it errs on other feeds as well, or that does not help."""
+    from onnxfix.eval.numerics.compare import mask_of
+
+    origin, wish = attempts.origin, done.wish
+    wrong = {d.feed for d in first.differences if d.new_nonfinite or not d.rel_l2 <= aim}
+    masks = [mask_of(feed) for feed in held.feeds if feed.name in wrong]
+    at_the_left = len(masks) == len(wrong) and all(mask is not None and not mask[:, 0].all() for mask in masks)
+    if not at_the_left or wish.half.keeps_masks or not _masked(origin.model):
+        return done, first
+    origin.progress("keep masks and scores in fp32")
+    half = replace(wish.half, keep_like=(*wish.half.keep_like, "mask"))
+    made = attempts.make(replace(wish, half=half))
+    again = held.emulated(made.result)
+    if again.error > aim:
+        return attempts.make(wish), first
+    said = f"also in fp32: masks and scores, for rows that see no key: error {_figure(first)} → {_figure(again)}"
+    return made.noted(said), again
+
+
+def _masked(model: Model) -> bool:
+    return any(site.mask for site in attention_scores.find(model, infer(model.ir)))
 
 
 def within_16_bits(attempts: Attempts, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...]]:

@@ -38,8 +38,9 @@ def require(held: Verification, comparison: Comparison, result: Model, limit: fl
     if not check.allows(comparison, largest):
         blamed = _blamed(held, comparison, result)
         figures = in_figures(comparison, check.metric)
+        limited = "" if comparison.worst.shape_mismatch else f" (limit {largest:g})"
         raise DiffersError(
-            f"the repaired model differs from the source by {figures} (limit {largest:g}){blamed}",
+            f"the repaired model differs from the source by {figures}{limited}{blamed}",
             advice(comparison, check.kind, check.scheme),
             is_rounding(comparison),
         )

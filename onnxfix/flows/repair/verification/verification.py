@@ -154,6 +154,39 @@ class Verification:
         return f", first in {site}" if site else ""
 
     @property
+    def _valid_only(self) -> bool:
+        return self.check.half or not self.check.padding
+
+    @functools.cached_property
+    def leaves_padding_out(self) -> bool:
+        """Whether a feed has padding, and an output something to say of it, that is not compared."""
+        from onnxfix.eval.numerics.compare import mask_of
+
+        masks = [(feed, mask_of(feed)) for feed in self.feeds] if self._valid_only else []
+        return any(
+            array.shape[:2] == mask.shape and (array.ndim > 2 or name in self._of_tokens)
+            for feed, mask in masks
+            if mask is not None and not mask.all()
+            for name, array in self.reference.run(feed.arrays).items()
+        )
+
+    @functools.cached_property
+    def _of_tokens(self) -> frozenset[str]:
+        """Outputs of one number a token: [batch, sequence] on every feed, and these of two lengths at least."""
+        from onnxfix.eval.numerics.compare import mask_of
+
+        lengths: dict[str, set[int]] = {}
+        others: set[str] = set()
+        for feed in self.feeds:
+            mask = mask_of(feed)
+            for name, array in self.reference.run(feed.arrays).items() if mask is not None else ():
+                if mask is not None and array.shape == mask.shape:
+                    lengths.setdefault(name, set()).add(array.shape[-1])
+                else:
+                    others.add(name)
+        return frozenset(name for name, found in lengths.items() if len(found) > 1) - others
+
+    @property
     def _threads(self) -> int:
         """Half precision is compared within 1e-3 of its limits, and sums in another order differ by 1e-7."""
         return 0 if self.check.half else 1
@@ -188,9 +221,10 @@ class Verification:
             candidate,
             (*self.feeds, *self.draws),
             how=how,
-            valid_only=self.check.half or not self.check.padding,
+            valid_only=self._valid_only,
             mean=self.check.kind.startswith("int"),
             masks=self.check.half,
+            of_tokens=self._of_tokens,
         )
         candidate.close()
         if reference is not self.reference:

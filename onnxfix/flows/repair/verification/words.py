@@ -38,7 +38,7 @@ def in_words(comparisons: Sequence[Comparison], held: Verification, also: str = 
     if held.drawing:
         drawn = f"{Site.of_node(held.drawing[0])}{' and others' * (len(held.drawing) > 1)}"
         but += f"; with the same random numbers of {drawn} in both"
-    but += held.shortened
+    but += held.shortened + _left_out(held)
     if all(c.identical for c in comparisons):
         return f"identical outputs on {on}, with optimisation off and on, {how}{but}"
     mean = held.check.kind.startswith("int")
@@ -46,6 +46,14 @@ def in_words(comparisons: Sequence[Comparison], held: Verification, also: str = 
     error = f"relative L2 error at most {max(each):.1e}"
     error = f"{_by_metric(comparisons, held.check)}{error}"
     return f"{error}{_meaning(comparisons, held.check)} on {on}{_drawn(comparisons, held.check)}, {how}{but}"
+
+
+def _left_out(held: Verification) -> str:
+    """What was not compared, as it is of padding."""
+    rows = sorted({name for feed in held.feeds for name in feed.rows})
+    parts = ["tokens of padding"] if held.leaves_padding_out else []
+    parts += [f"{', '.join(rows)} of rows that answer by their padding"] if rows else []
+    return f"; not compared: {' and '.join(parts)}" if parts else ""
 
 
 def _drawn(comparisons: Sequence[Comparison], check: Check) -> str:
@@ -133,6 +141,9 @@ def advice(comparison: Comparison, kind: str, scheme: str = "") -> str:
         ways = [f"{arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms"]
         ways += [f"{name} what you name", *([f"or raise {arg('max_error')}"] if acceptable else [])]
         return f"nothing was written; {', '.join(ways)}"
+    if comparison.worst.shape_mismatch and kind != "fp32":
+        keep = f"{name} keeps in float what decides how many entries an output has"
+        return f"nothing was written; rounding may move a number across a comparison: {keep}"
     if not is_rounding(comparison) or (kind == "fp32" and not acceptable):
         return f"nothing was written; no rounding errs so much: keep nodes in float with {name}, or report it"
     if acceptable:
