@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,17 @@ def other_paddings(feed: Feed) -> list[Feed]:
     holes: Array = np.where(np.arange(mask.shape[1]) % 3 == 1, 0, mask).astype(mask.dtype)
     hidden = {OTHERS[0]: np.ascontiguousarray(mask[:, ::-1]), OTHERS[1]: holes}
     return [replace(feed, name=name, arrays={**feed.arrays, found: array}) for name, array in hidden.items()]
+
+
+def compared(
+    feed: Feed, others: Sequence[Feed], run: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+) -> list[Feed]:
+    """Other paddings of a feed, with the rows to compare: not those that answer by their padding, unless the output
+    does so on the feed itself as well. A mean of all tokens is meant so, the first token of a row that is padded at the
+    left is not."""
+    meant = of_real_tokens(feed, run).rows if others else {}
+    told = [of_real_tokens(other, run) for other in others]
+    return [replace(t, rows={name: kept for name, kept in t.rows.items() if name not in meant}) for t in told]
 
 
 def of_real_tokens(feed: Feed, run: Callable[[Mapping[str, Array]], Mapping[str, Array]]) -> Feed:

@@ -73,8 +73,8 @@ def with_masks(
     wrong = {d.feed for d in first.differences if d.new_nonfinite or not d.rel_l2 <= aim}
     masks = [mask_of(feed) for feed in held.feeds if feed.name in wrong]
     at_the_left = len(masks) == len(wrong) and all(mask is not None and not mask[:, 0].all() for mask in masks)
-    if not at_the_left or wish.half.keeps_masks or not _masked(origin.model):
-        return done, first
+    if not at_the_left or wish.fuse or wish.half.keeps_masks or not _masked(origin.model):
+        return done, first  # of attention in one operator no score is there to be kept
     origin.progress("keep masks and scores in fp32")
     half = replace(wish.half, keep_like=(*wish.half.keep_like, "mask"))
     made = attempts.make(replace(wish, half=half))

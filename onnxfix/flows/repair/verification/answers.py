@@ -73,7 +73,7 @@ def _made_up(
     model: Model, source: Runner, lengths: Sequence[int], more: Sequence[Feed], how: MadeUp, can_state: bool
 ) -> Answers:
     """On the first candidates that the source takes, and soon enough where shorter ones are to be had."""
-    from onnxfix.eval.inputs.paddings import OTHERS, of_real_tokens, other_paddings
+    from onnxfix.eval.inputs.paddings import OTHERS, compared, other_paddings
     from onnxfix.eval.run.runners import Recorded, RunFailure
 
     failure: tuple[RunFailure, list[Feed]] | None = None
@@ -84,7 +84,8 @@ def _made_up(
     # in half a row that sees no key may be another one, and a causal mask leaves such where padding is at the left
     others = len(OTHERS) if how.paddings else int(how.half)
     for make, said in candidates(model, source, lengths, how):
-        feeds = [each for feed in make() for each in (feed, *other_paddings(feed)[:others])]
+        families = [(feed, other_paddings(feed)[:others]) for feed in make()]
+        feeds = [each for feed, of_it in families for each in (feed, *of_it)]
         feeds = [feed for feed in feeds if not how.by_steps or is_step(feed)] or feeds
         every, reach, begun = [*feeds, *more], reach_of(feeds), time.monotonic()
         if below is not None and reach >= below:
@@ -102,9 +103,9 @@ def _made_up(
             continue
         took = time.monotonic() - begun
         found = _with_steps(source, found, make, how.paddings or how.by_steps)
-        if how.paddings:
-            told = {id(feed): of_real_tokens(feed, source.run) for feed in feeds if feed.name in OTHERS}
-            found = replace(found, feeds=[told.get(id(feed), feed) for feed in found.feeds])
+        for feed, of_it in families:
+            told = dict(zip(map(id, of_it), compared(feed, of_it, source.run), strict=True))
+            found = replace(found, feeds=[told.get(id(each), each) for each in found.feeds])
         if slow:
             found = replace(found, said=f"; at {reach:,} tokens: {slow}")
         if took <= SLOW_S:

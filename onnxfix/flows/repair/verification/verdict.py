@@ -41,7 +41,7 @@ def require(held: Verification, comparison: Comparison, result: Model, limit: fl
         limited = "" if comparison.worst.shape_mismatch else f" (limit {largest:g})"
         raise DiffersError(
             f"the repaired model differs from the source by {figures}{limited}{blamed}",
-            advice(comparison, check.kind, check.scheme),
+            advice(comparison, check.kind, check.scheme, check.half and not check.padding),
             is_rounding(comparison),
         )
 

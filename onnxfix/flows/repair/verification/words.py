@@ -49,11 +49,8 @@ def in_words(comparisons: Sequence[Comparison], held: Verification, also: str = 
 
 
 def _left_out(held: Verification) -> str:
-    """What was not compared, as it is of padding."""
-    rows = sorted({name for feed in held.feeds for name in feed.rows})
-    parts = ["tokens of padding"] if held.leaves_padding_out else []
-    parts += [f"{', '.join(rows)} of rows that answer by their padding"] if rows else []
-    return f"; not compared: {' and '.join(parts)}" if parts else ""
+    """Tokens of padding, and answers of rows that are taken from one."""
+    return "; padding not compared" if held.leaves_padding_out or any(feed.rows for feed in held.feeds) else ""
 
 
 def _drawn(comparisons: Sequence[Comparison], check: Check) -> str:
@@ -131,12 +128,15 @@ def in_figures(comparison: Comparison, metric: Metric = "rel-l2") -> str:
     return f"a relative L2 error of {worst.rel_l2:.1e} in output {worst.output} {where}"
 
 
-def advice(comparison: Comparison, kind: str, scheme: str = "") -> str:
-    """What to do about an error of a result of a kind of precision, and of a scheme of quantization. A larger limit is
+def advice(comparison: Comparison, kind: str, scheme: str = "", anew: bool = False) -> str:
+    """What to do about an error of a result of a kind of precision, of a scheme of quantization, and of a graph that
+    was written `anew` for a GPU, in which no node is there by its name. A larger limit is
     advised for an error that is rounding and that somebody may want, what to keep in float for one that is too much of
     it, and neither where another answer came out."""
     name = arg("block_node")
     acceptable = comparison.sound and comparison.rel_l2 <= ACCEPTABLE[kind]
+    if kind in ("fp16", "bf16") and anew:
+        return "nothing was written; repair without a recipe keeps attention as written, and in fp32 what half harms"
     if kind in ("fp16", "bf16"):
         ways = [f"{arg('calibrate', 'FILE')} and {arg('search', True)} keep what half precision harms"]
         ways += [f"{name} what you name", *([f"or raise {arg('max_error')}"] if acceptable else [])]
