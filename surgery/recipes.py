@@ -14,6 +14,7 @@ from onnxfix.surgery.int8.calibration import Inputs, Method
 from onnxfix.surgery.int8.quantizer import Selection
 from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
 from onnxfix.surgery.passes.bound_mask_infinities import BoundMaskInfinities
+from onnxfix.surgery.passes.canonicalize_norms import CanonicalizeNorms
 from onnxfix.surgery.passes.cast_like_to_cast import CastLikeToCast
 from onnxfix.surgery.passes.clamp_mask_constants import ClampMaskConstants
 from onnxfix.surgery.passes.convert_to_half import HALVES, ConvertToHalf
@@ -143,6 +144,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
         steps.append(ClampMaskConstants(not wish.half.keeps_masks))
+        steps += [] if wish.pack or wish.fuse else [CanonicalizeNorms()]
         if wish.converter == "onnxfix":
             steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))
         else:
@@ -176,7 +178,8 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
 
 def _faster(wish: Wish) -> list[Pass]:
     """What computes the same numbers faster."""
-    steps: list[Pass] = [DropIdleCasts(), FuseRotaryEmbedding()] if wish.fuse else []
+    steps: list[Pass] = [CanonicalizeNorms()]
+    steps += [DropIdleCasts(), FuseRotaryEmbedding()] if wish.fuse else []
     if wish.fuse_cached:
         steps.append(FuseGroupedQueryAttention())
     steps += [FuseAttention()] if wish.fuse else []

@@ -71,7 +71,7 @@ def _squares(value: ir.Value | None) -> list[ir.Node] | None:
         return [*before, node] if before and before[-1].op_type != "Cast" else None
     if node.op_type == "Mul" and node.inputs[0] is node.inputs[1]:
         return [node]
-    return [node] if node.op_type == "Pow" and _is_number(node.inputs[1], 2.0) else None
+    return [node] if node.op_type == "Pow" and is_number(node.inputs[1], 2.0) else None
 
 
 def _centre(value: ir.Value | None) -> list[ir.Node]:
@@ -117,6 +117,7 @@ def _is_constant(value: ir.Value | None) -> bool:
     return array is not None and array.size == 1
 
 
-def _is_number(value: ir.Value | None, number: float) -> bool:
+def is_number(value: ir.Value | None, number: float) -> bool:
+    """Whether it is a constant of one element, and that is `number`."""
     array = small_array(value, limit=1)
     return array is not None and array.size == 1 and float(array.reshape(-1)[0]) == number

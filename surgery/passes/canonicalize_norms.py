@@ -1,0 +1,110 @@
+"""Normalisations written out by other operators → those that ONNX Runtime puts together into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.element_types import ElementTypes
+from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.sites.half import norms
+from onnxfix.surgery.sites.half.norms import NormSite, is_number
+
+
+@dataclass(frozen=True)
+class CanonicalizeNorms:
+    """Write the square of a norm as Pow, and the division by its root as Div.
+
+    ONNX Runtime computes `x / Sqrt(ReduceMean(Pow(x, 2)) + epsilon) · weight` in one operator, and LayerNorm likewise.
+    Its fusions (layer_norm_fusion.cc, 1.31.1) know that form and `x · Div(1, Sqrt(…))`; they do not know `x · x` for
+    the square, nor `Reciprocal`, which torch's dynamo exporter makes of every rsqrt: each RMSNorm of a Llama, Qwen,
+    Gemma, T5 or EuroBERT stays seven nodes that each read and write all activations. A Qwen3 of 768 channels, 8 rows
+    of 128 tokens on one core: 1.06 times as fast as it was in fp32, 1.12 times with int8 linears.
+
+    The numbers are the same up to the last bit of a quotient. Norms in fp32 alone: in half they are to be kept in fp32
+    first.
+
+    Measure: norms in fp32 with a square or a root that is not known.
+    """
+
+    name: ClassVar[str] = "canonicalize-norms"
+    applicability: ClassVar[Applicability] = Applicability.NUMERIC
+    repairs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, editor: Editor) -> None:
+        types = infer(editor.model.ir)
+        done = 0
+        for site in list(norms.find(editor.model)):
+            odd = _odd(site, types)
+            for node in odd:
+                _write_anew(editor, node)
+            done += bool(odd)
+        if done:
+            editor.notes.append(f"{plural(done, 'norm')} as ONNX Runtime puts together")
+
+    def measure(self, model: Model) -> float:
+        types = infer(model.ir)
+        return float(sum(bool(_odd(site, types)) for site in norms.find(model)))
+
+
+def _odd(site: NormSite, types: ElementTypes) -> list[ir.Node]:
+    """Nodes to write anew of a norm by a mean that is weighted: no other is put together."""
+    mean, last = site.sums[-1].producer(), site.nodes[-1]
+    if mean is None or mean.op_type != "ReduceMean" or not any(r.op_type in ("Mul", "Cast") for r in _readers(last)):
+        return []
+    return [node for node in site.nodes if types.is_float32(node.outputs[0]) and (_is_square(node) or _is_root(node))]
+
+
+def _readers(node: ir.Node) -> Sequence[ir.Node]:
+    return node.outputs[0].consumers()
+
+
+def _is_square(node: ir.Node) -> bool:
+    return node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
+
+
+def _is_root(node: ir.Node) -> bool:
+    """Whether it makes a root, or one over it, which then only multiplies."""
+    if node.op_type == "Pow" and is_number(node.inputs[1], 0.5):
+        return True
+    if node.op_type == "Reciprocal":
+        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        return producer is not None and producer.op_type in ("Sqrt", "Pow") and _only_multiplies(node)
+    return node.op_type == "Pow" and is_number(node.inputs[1], -0.5) and _only_multiplies(node)
+
+
+def _only_multiplies(node: ir.Node) -> bool:
+    multiplied = all(r.op_type == "Mul" and r.inputs[0] is not r.inputs[1] for r in _readers(node))
+    return multiplied and not node.outputs[0].is_graph_output()
+
+
+def _write_anew(editor: Editor, node: ir.Node) -> None:
+    if node.op_type == "Mul":
+        editor.set_operator(node, "Pow", {}, inputs=2)
+        editor.replace_input(node, 1, editor.add_initializer("two", ir.tensor(np.float32(2))))
+        return
+    result = node.outputs[0]
+    divides = node.op_type == "Reciprocal" or is_number(node.inputs[1], -0.5)
+    root = result
+    if node.op_type == "Reciprocal":
+        assert node.inputs[0] is not None
+        root = node.inputs[0]
+    else:
+        exponent = node.inputs[1]
+        editor.set_operator(node, "Sqrt", {}, inputs=1)
+        if exponent is not None and exponent.is_initializer() and not exponent.uses():
+            editor.drop_initializer(exponent)
+    for reader in result.consumers() if divides else ():
+        whole = next(value for value in reader.inputs if value is not result)
+        editor.set_operator(reader, "Div", {}, inputs=2)
+        editor.replace_input(reader, 0, whole)
+        editor.replace_input(reader, 1, root)
+    editor.remove_dead(node)
