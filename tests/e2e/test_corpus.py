@@ -1,4 +1,4 @@
-"""A seeded thirtieth of the onnx package's node cases: none fails in diagnose or repair. All: `make corpus`."""
+"""A seeded tenth of the onnx package's node cases: none fails in diagnose or repair. All: `make corpus`."""
 
 import random
 import warnings
@@ -7,10 +7,10 @@ from collections import Counter
 from corpus.cases import cases
 from corpus.run import run
 
-SEED, SHARE = 11, 30
+SEED, SHARE = 11, 10
 
 
-def test_a_thirtieth_of_the_cases_passes_or_is_declined_in_words() -> None:
+def test_a_tenth_of_the_cases_passes_or_is_declined_in_words() -> None:
     every = cases()
     assert len(every) > 1500, "the package brings its cases otherwise now"
     with warnings.catch_warnings():
