@@ -116,6 +116,18 @@ def test_sequences_and_optionals_are_outputs(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(found, axis=1), X @ WEIGHT, rtol=1e-5)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("held", ["tensor_type", "sparse_tensor_type", "sequence_type", "optional_type"])
+@pytest.mark.parametrize("kind", ["sequence_type", "optional_type"])
+def test_a_sequence_of_nothing_is_a_fault(kind: str, held: str, tmp_path: Path) -> None:
+    """Of a kind that is said, and holds no type of its own."""
+    source = proto([product()], [info("x", ["b", 4])], [info("y", ["b", 4])])
+    value = source.graph.input.add(name="s")
+    getattr(getattr(value.type, kind).elem_type, held).SetInParent()
+    onnx.save(source, tmp_path / "m.onnx")
+    done = onnxfix("diagnose", tmp_path / "m.onnx")
+    assert done.returncode == 1 and "of nothing" in done.stdout, done.stderr
+
+
 def test_a_map_cannot_be_fed_and_the_way_out_works(tmp_path: Path) -> None:
     node = helper.make_node("DictVectorizer", ["d"], ["y"], domain="ai.onnx.ml", string_vocabulary=["a", "b"])
     kind = helper.make_map_type_proto(STRING, helper.make_tensor_type_proto(FLOAT, []))

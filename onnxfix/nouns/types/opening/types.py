@@ -7,17 +7,20 @@ from typing import Any
 
 from .tensors import known
 
+TENSORS = ("tensor_type", "sparse_tensor_type")
+
 
 def fault(declared: Any) -> str:
     """What is wrong with a TypeProto, as a clause; empty when nothing is."""
     kind = declared.WhichOneof("value")
-    if kind in ("tensor_type", "sparse_tensor_type"):
+    if kind in TENSORS:
         number = getattr(declared, kind).elem_type
         # 0 says nothing about the type, which exporters do of inner values
         return "" if number == 0 or known(number) else f"is declared with the unknown type {number}"
     if kind in ("sequence_type", "optional_type"):
         inner = getattr(declared, kind).elem_type
-        if inner.WhichOneof("value") is None or (inner.HasField("tensor_type") and not inner.tensor_type.elem_type):
+        held = inner.WhichOneof("value")
+        if held is None or (held in TENSORS and not getattr(inner, held).elem_type):
             return f"is declared as {kind.removesuffix('_type')} of nothing"
         return fault(inner)
     return ""
@@ -41,7 +44,7 @@ def without_negative_dims(declared: Any) -> None:
 
 def _tensor_types(declared: Any) -> Iterator[Any]:
     kind = declared.WhichOneof("value")
-    if kind in ("tensor_type", "sparse_tensor_type"):
+    if kind in TENSORS:
         yield getattr(declared, kind)
     elif kind in ("sequence_type", "optional_type"):
         yield from _tensor_types(getattr(declared, kind).elem_type)
