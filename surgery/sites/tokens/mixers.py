@@ -121,10 +121,13 @@ def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:
 
 
 def _is_chosen_place(node: ir.Node, index: int, padding: Padding) -> bool:
-    """One place of each row, which an index says: the last real one, or that of a token that ends all texts."""
+    """One place of each row, which the mask says: the last real one. What ids say, as the last that is not some number,
+    may be a token of padding."""
     layout, places = padding.layout, node.inputs[1] if len(node.inputs) > 1 else None
     shape, batch = layout.shape(places), (layout.shape(padding.value) or (0,))[0]
     if index != 0 or shape is None or not layout.is_of_none(places) or not is_standard(node):
+        return False
+    if _inputs_of(places) != {padding.value}:
         return False
     axes = layout.axes(node.inputs[0])
     if node.op_type == "GatherElements":
@@ -134,6 +137,23 @@ def _is_chosen_place(node: ir.Node, index: int, padding: Padding) -> bool:
         return axes == Axes(0, 1) and math.prod(shape) == batch * said and shape[-1] == said
     merged = axes is not None and axes.merged and axes.token == 0
     return node.op_type == "Gather" and merged and integer(node, "axis", 0) == 0 and math.prod(shape) == batch
+
+
+def _inputs_of(value: ir.Value | None) -> set[ir.Value]:
+    """Inputs of the model whose numbers, and not sizes alone, a value is made of."""
+    found: set[ir.Value] = set()
+    seen, pending = set[ir.Value](), [value]
+    while pending:
+        current = pending.pop()
+        if current is None or current in seen:
+            continue
+        seen.add(current)
+        producer = current.producer()
+        if producer is None and current.is_graph_input() and not current.is_initializer():
+            found.add(current)
+        elif producer is not None and producer.op_type not in SIZES:
+            pending.extend(producer.inputs)
+    return found
 
 
 def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:

@@ -338,6 +338,16 @@ def test_the_last_token_stands_for_its_row_wherever_it_is(kind: str) -> None:
         assert np.allclose(graphs.run(before, feed)["y"], graphs.run(packed(before), feed)["y"], atol=2e-5)
 
 
+def test_a_place_that_ids_say_may_be_padding() -> None:
+    """The last token that is no 0, whatever the mask says of it."""
+    text = LAST.replace("Mul(attention_mask, place)", "Mul(said, place)").replace(
+        "place = Range", "none = Constant<value_int = 0>() not0 = Equal(input_ids, none) is0 = Not(not0) "
+        "said = Cast<to = 7>(is0) place = Range")  # fmt: skip
+    taken = CHOSEN["by two numbers"]
+    before = encoder(text.replace("TAKEN", taken), HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"))
+    assert PASS.measure(before) == 0
+
+
 def test_two_chosen_places_of_a_row_may_be_padding() -> None:
     taken = "flat = Reshape(z, rows) both = Concat<axis = 0>(number, end) y = Gather(flat, both)"
     before = encoder(LAST.replace("TAKEN", taken), HEAD.replace("float[batch,sequence,24] y", "float[n,24] y"))
