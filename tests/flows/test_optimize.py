@@ -58,8 +58,7 @@ def test_what_cannot_be_is_said_and_the_rest_is_done(tmp_path: Path) -> None:
 
 
 def test_one_number_a_token_is_compared_at_real_tokens(tmp_path: Path) -> None:
-    """[batch, sequence], as of where an answer begins: 0 at padding, which is no error. Of a row it is compared whole,
-    also where a batch is as long as the row is wide."""
+    """[batch, sequence], as of where an answer begins: 0 at padding, which is no error."""
     rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) s9 = MatMul(z, one) y = Squeeze(s9, last) "
                        "classes = ArgMax<axis = -1, keepdims = 0>(z)")  # fmt: skip
     head = HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence] y, int64[batch,sequence] classes")

@@ -7,11 +7,13 @@ a batch without its padding is another batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from onnxfix.nouns.types.operators import integer, is_standard
+from onnxfix.nouns.types.operators import BODIES, integer, is_standard
 from onnxfix.surgery.sites.constants import integers
+from onnxfix.surgery.sites.reach import reached
 
 from .axes import Axes, Layout
 from .padding import ATTENTION, Padding
@@ -140,20 +142,22 @@ def _is_chosen_place(node: ir.Node, index: int, padding: Padding) -> bool:
 
 
 def _inputs_of(value: ir.Value | None) -> set[ir.Value]:
-    """Inputs of the model whose numbers, and not sizes alone, a value is made of."""
-    found: set[ir.Value] = set()
-    seen, pending = set[ir.Value](), [value]
-    while pending:
-        current = pending.pop()
-        if current is None or current in seen:
-            continue
-        seen.add(current)
-        producer = current.producer()
-        if producer is None and current.is_graph_input() and not current.is_initializer():
-            found.add(current)
-        elif producer is not None and producer.op_type not in SIZES:
-            pending.extend(producer.inputs)
-    return found
+    """Inputs of the model whose numbers, and not sizes alone, a value is made of; none where a body makes some of it,
+    which may read others."""
+    nodes = reached(makers([value]), made_of)
+    if any(given.type in BODIES for node in nodes for given in node.attributes.values()):
+        return set()
+    read = (v for node in nodes if node.op_type not in SIZES for v in node.inputs)
+    return {v for v in read if v is not None and v.is_graph_input() and not v.is_initializer()}
+
+
+def made_of(node: ir.Node) -> list[ir.Node]:
+    """What made the numbers that a node reads; a size is the same whatever stands at padding."""
+    return [] if node.op_type in SIZES else makers(node.inputs)
+
+
+def makers(values: Iterable[ir.Value | None]) -> list[ir.Node]:
+    return [node for value in values if value is not None and (node := value.producer()) is not None]
 
 
 def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:

@@ -6,7 +6,7 @@ such nodes to a product with weights: that is what costs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -18,7 +18,7 @@ from onnxfix.surgery.sites import disjoint_sets, reach
 from onnxfix.surgery.sites.attention.rotary import FLOATS
 
 from .axes import Layout
-from .mixers import SIZES, reader_of_padding
+from .mixers import made_of, makers, reader_of_padding
 from .padding import Padding
 from .per_token import is_per_token, is_read_whole
 
@@ -49,7 +49,7 @@ def find(model: Model, padding: Padding) -> Stream:
     readers: dict[ir.Node, None] = {}
     while told := _told(nodes, padding):
         readers |= dict.fromkeys(told.values())
-        before = reach.reached([node for v in told for node in _makers([v])], _made_of)
+        before = reach.reached([node for v in told for node in makers([v])], made_of)
         nodes = _fitting(nodes - set(before), layout, types)
     ordered = tuple(node for node in model.graph if node in nodes)
     entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
@@ -62,15 +62,6 @@ def _told(nodes: set[ir.Node], padding: Padding) -> dict[ir.Value, ir.Node]:
     values = (value for node in nodes for value in node.outputs)
     read = {value: reader_of_padding(value, nodes, padding) for value in values}
     return {value: reader for value, reader in read.items() if reader is not None}
-
-
-def _made_of(node: ir.Node) -> list[ir.Node]:
-    """What made the numbers that a node reads; a size is the same whatever stands at padding."""
-    return [] if node.op_type in SIZES else _makers(node.inputs)
-
-
-def _makers(values: Iterable[ir.Value | None]) -> list[ir.Node]:
-    return [node for value in values if value is not None and (node := value.producer()) is not None]
 
 
 def _fitting(nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> set[ir.Node]:

@@ -247,6 +247,17 @@ def test_padding_is_left_out_of_the_error_but_not_of_the_nan_count() -> None:
     assert not pooled.sound, "an output without the mask's axes is compared whole"
 
 
+@pytest.mark.parametrize(("named", "error"), [(("y",), 0.0), ((), 1.0)])
+def test_one_number_a_token_is_compared_at_real_tokens_where_it_is_known_as_that(
+    named: tuple[str, ...], error: float
+) -> None:
+    """A row may be as wide as a batch is long: of such an output everything counts."""
+    feed = Feed("a", {"attention_mask": np.array([[1, 1, 0], [1, 0, 0]])})
+    wanted, found = np.array([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]]), np.array([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    done = compare(Fixed({"y": wanted}), Fixed({"y": found}), [feed], valid_only=True, of_tokens=named)
+    assert done.worst.rel_l2 == error
+
+
 def test_padding_behind_a_cache_is_that_of_tokens_and_of_positions() -> None:
     """Two tokens behind a cache of three: logits have the tokens alone, a cache has heads before its positions."""
     past = np.zeros((2, 5, 3, 4), np.float32)

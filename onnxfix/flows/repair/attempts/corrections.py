@@ -80,7 +80,7 @@ def with_masks(
     made = attempts.make(replace(wish, half=half))
     again = held.emulated(made.result)
     if again.error > aim:
-        return attempts.make(wish), first
+        return done, first  # what lies in the staging file is made anew by whoever goes on
     said = f"also in fp32: masks and scores, for rows that see no key: error {_figure(first)} → {_figure(again)}"
     return made.noted(said), again
 
