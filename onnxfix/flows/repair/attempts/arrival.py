@@ -58,7 +58,8 @@ def reason_to_widen(model: Model, wish: Wish, found: set[str], types: ElementTyp
     if lacking := _lacking(model, wish, types):
         return f"{lacking} in half precision, which has no such kernel on {wish.target.provider}"
     kept = wish.blocked or wish.half.keep_like  # what is in half already cannot be kept in fp32
-    return "half precision" if runs or kept else ""
+    # and what is written anew is compared in fp32 before it is converted
+    return "half precision" if runs or kept or wish.fuse or wish.pack else ""
 
 
 def _lacking(model: Model, wish: Wish, types: ElementTypes) -> str:
