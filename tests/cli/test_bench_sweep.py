@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swept(folder: Path) -> Done:
     (folder / "own.py").write_text(OWN_METRIC)
     done = onnxfix(
-        "bench", "--sweep", "seed", "--limit", "64", "--rounds", "2", "--no-verify", "--provider", "cpu",
+        "bench", "--sweep", "seed", "--limit", "96", "--rounds", "2", "--no-verify", "--provider", "cpu",
         "--metric", "own:top", "-o", folder / "bench", "--format", "json", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_what_diagnose_says_is_in_the_document(swept: Done) -> None:
     assert "K001" in {finding["code"] for finding in found["findings"]}
 
 
-SAME = ("bench", "--sweep", "seed", "--limit", "64", "--rounds", "2", "--no-verify", "--provider", "cpu", "--resume")
+SAME = ("bench", "--sweep", "seed", "--limit", "96", "--rounds", "2", "--no-verify", "--provider", "cpu", "--resume")
 
 
 def test_resumed_nothing_is_made_or_measured_again_and_against_itself_nothing_is_worse(
