@@ -25,6 +25,9 @@ from onnxfix.surgery.sites.linear import linears
 
 R = TypeVar("R", bound=Report)
 
+FASTER = ("F002", "F004", "F006")
+"""Notes on a graph that is right, and could be written to be faster."""
+
 _VERBS = ("repair", "optimize")
 _ELSEWHERE = re.compile(r"on (the (?:float original|fp32 model)\b.*)")
 FLOAT = "FLOAT.onnx"
@@ -48,8 +51,13 @@ def float_original(model: Model, path: Path | None) -> Path | None:
 
 
 def next_step(report: Report, model: Model, path: Path | None) -> str:
-    """What to do with a model that nothing was found in: convert it, or time it where that is done or of no use."""
-    if report.findings or report.plan.load_error or not report.plan.nodes:
+    """What to do with a model that nothing was found in but what could be faster: convert it, or time it where that is
+    done or of no use."""
+    if (
+        any(finding.code not in FASTER for finding in report.findings)
+        or report.plan.load_error
+        or not report.plan.nodes
+    ):
         return ""
     target = named(str(report.target["provider"]))
     kinds = {tensor.dtype.name for tensor in tensors(model.ir)}

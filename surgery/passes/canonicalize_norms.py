@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,11 +11,10 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
-from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.half import norms
-from onnxfix.surgery.sites.half.norms import NormSite, is_number
+from onnxfix.surgery.sites.half.norms import is_number, unfusable
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,13 @@ class CanonicalizeNorms:
 
     name: ClassVar[str] = "canonicalize-norms"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
-    repairs: ClassVar[tuple[str, ...]] = ()
+    repairs: ClassVar[tuple[str, ...]] = ("F006",)
 
     def apply(self, editor: Editor) -> None:
         types = infer(editor.model.ir)
         done = 0
         for site in list(norms.find(editor.model)):
-            odd = _odd(site, types)
+            odd = unfusable(site, types)
             for node in odd:
                 _write_anew(editor, node)
             done += bool(odd)
@@ -52,38 +50,7 @@ class CanonicalizeNorms:
 
     def measure(self, model: Model) -> float:
         types = infer(model.ir)
-        return float(sum(bool(_odd(site, types)) for site in norms.find(model)))
-
-
-def _odd(site: NormSite, types: ElementTypes) -> list[ir.Node]:
-    """Nodes to write anew of a norm by a mean that is weighted: no other is put together."""
-    mean, last = site.sums[-1].producer(), site.nodes[-1]
-    if mean is None or mean.op_type != "ReduceMean" or not any(r.op_type in ("Mul", "Cast") for r in _readers(last)):
-        return []
-    return [node for node in site.nodes if types.is_float32(node.outputs[0]) and (_is_square(node) or _is_root(node))]
-
-
-def _readers(node: ir.Node) -> Sequence[ir.Node]:
-    return node.outputs[0].consumers()
-
-
-def _is_square(node: ir.Node) -> bool:
-    return node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
-
-
-def _is_root(node: ir.Node) -> bool:
-    """Whether it makes a root, or one over it, which then only multiplies."""
-    if node.op_type == "Pow" and is_number(node.inputs[1], 0.5):
-        return True
-    if node.op_type == "Reciprocal":
-        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-        return producer is not None and producer.op_type in ("Sqrt", "Pow") and _only_multiplies(node)
-    return node.op_type == "Pow" and is_number(node.inputs[1], -0.5) and _only_multiplies(node)
-
-
-def _only_multiplies(node: ir.Node) -> bool:
-    multiplied = all(r.op_type == "Mul" and r.inputs[0] is not r.inputs[1] for r in _readers(node))
-    return multiplied and not node.outputs[0].is_graph_output()
+        return float(sum(bool(unfusable(site, types)) for site in norms.find(model)))
 
 
 def _write_anew(editor: Editor, node: ir.Node) -> None:

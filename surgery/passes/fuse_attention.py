@@ -63,7 +63,7 @@ class FuseAttention:
 
     name: ClassVar[str] = "fuse-attention"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
-    repairs: ClassVar[tuple[str, ...]] = ()
+    repairs: ClassVar[tuple[str, ...]] = ("F002",)
 
     def apply(self, editor: Editor) -> None:
         if editor.model.opset < OLDEST_OPSET:

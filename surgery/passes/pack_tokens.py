@@ -19,9 +19,8 @@ from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
-from onnxfix.surgery.sites.tokens.stream import Stream
+from onnxfix.surgery.sites.tokens.stream import PRODUCTS, Stream, products
 
-_PRODUCTS = frozenset({"MatMul", "Gemm"})
 OLDEST_OPSET = 15  # Shape with a start and an end
 
 
@@ -39,23 +38,19 @@ class PackTokens:
 
     name: ClassVar[str] = "pack-tokens"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
-    repairs: ClassVar[tuple[str, ...]] = ()
+    repairs: ClassVar[tuple[str, ...]] = ("F004",)
 
     def apply(self, editor: Editor) -> None:
         found = _found(editor.model)
         if found is not None and found[1].nodes:
             _pack(editor, *found)
-            read = [node.inputs[1] for node in editor.model.graph if node.op_type in _PRODUCTS]
+            read = [node.inputs[1] for node in editor.model.graph if node.op_type in PRODUCTS]
             every = plural(sum(_is_weight(value) for value in read), "product")
-            editor.notes.append(f"{_products(found[1])} of {every} with weights computed of real tokens alone")
+            editor.notes.append(f"{len(products(found[1]))} of {every} with weights computed of real tokens alone")
 
     def measure(self, model: Model) -> float:
         found = _found(model)
-        return float(_products(found[1])) if found else 0.0
-
-
-def _products(found: Stream) -> int:
-    return sum(node.op_type in _PRODUCTS for node in found.nodes)
+        return float(len(products(found[1]))) if found else 0.0
 
 
 def _is_weight(value: ir.Value | None) -> bool:

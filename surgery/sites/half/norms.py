@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -54,6 +54,38 @@ def find(model: Model) -> Iterator[NormSite]:
         centre = _centre(squares[0].inputs[0] if squares else node.inputs[0])
         sums = (*(square.outputs[0] for square in squares), node.outputs[0])
         yield NormSite((*centre, *squares, node, *forward), sums)
+
+
+def unfusable(site: NormSite, types: ElementTypes) -> list[ir.Node]:
+    """Nodes for which ONNX Runtime does not put a norm together, of one by a mean that is weighted: it puts no other
+    together. It knows the square as Pow, and the root as a divisor (layer_norm_fusion.cc, 1.31.1)."""
+    mean, last = site.sums[-1].producer(), site.nodes[-1]
+    if mean is None or mean.op_type != "ReduceMean" or not any(r.op_type in ("Mul", "Cast") for r in _readers(last)):
+        return []
+    return [node for node in site.nodes if types.is_float32(node.outputs[0]) and (_is_square(node) or _is_root(node))]
+
+
+def _readers(node: ir.Node) -> Sequence[ir.Node]:
+    return node.outputs[0].consumers()
+
+
+def _is_square(node: ir.Node) -> bool:
+    return node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
+
+
+def _is_root(node: ir.Node) -> bool:
+    """Whether it makes a root, or one over it, which then only multiplies."""
+    if node.op_type == "Pow" and is_number(node.inputs[1], 0.5):
+        return True
+    if node.op_type == "Reciprocal":
+        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        return producer is not None and producer.op_type in ("Sqrt", "Pow") and _only_multiplies(node)
+    return node.op_type == "Pow" and is_number(node.inputs[1], -0.5) and _only_multiplies(node)
+
+
+def _only_multiplies(node: ir.Node) -> bool:
+    multiplied = all(r.op_type == "Mul" and r.inputs[0] is not r.inputs[1] for r in _readers(node))
+    return multiplied and not node.outputs[0].is_graph_output()
 
 
 def operators(model: Model) -> list[ir.Node]:

@@ -22,7 +22,8 @@ from .mixers import made_of, makers, reader_of_padding
 from .padding import Padding
 from .per_token import is_per_token, is_read_whole
 
-_PRODUCTS = frozenset({"MatMul", "Gemm"})
+PRODUCTS = frozenset({"MatMul", "Gemm"})
+"""What has weights, in a stream: attention's own are of pairs of tokens."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ def find(model: Model, padding: Padding) -> Stream:
     entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
     exits = tuple(v for node in ordered for v in node.outputs if _leaves(v, nodes))
     return Stream(ordered, tuple(entries), exits, layout, tuple(readers))
+
+
+def products(found: Stream) -> list[ir.Node]:
+    """Those with weights: what costs."""
+    return [node for node in found.nodes if node.op_type in PRODUCTS]
 
 
 def _told(nodes: set[ir.Node], padding: Padding) -> dict[ir.Value, ir.Node]:
@@ -110,5 +116,5 @@ def _worthwhile(nodes: set[ir.Node]) -> set[ir.Node]:
     for node in nodes:
         for reader in (reader for value in node.outputs for reader in value.consumers() if reader in nodes):
             above[disjoint_sets.root(above, reader)] = disjoint_sets.root(above, node)
-    costly = {disjoint_sets.root(above, node) for node in nodes if node.op_type in _PRODUCTS}
+    costly = {disjoint_sets.root(above, node) for node in nodes if node.op_type in PRODUCTS}
     return {node for node in nodes if disjoint_sets.root(above, node) in costly}
