@@ -14,6 +14,7 @@ def optimize(subject: Subject) -> str:
     if any(node.op_type in _BY_BATCH for node in subject.nodes):
         return "onnxfix optimize --int8 dynamic on the float original, which does both"
     if any(kind in HALVES for kind in subject.types.of.values()):
-        half = "" if subject.target.provider.is_host else " --precision fp16"
-        return f"onnxfix optimize{half} on the float original, which does both"
+        if subject.target.provider.is_host:
+            return "onnxfix optimize on the float original, which does both"
+        return "onnxfix optimize --precision fp16 on the float original, which does both"
     return "onnxfix optimize"

@@ -5,12 +5,20 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, one_line
+from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.opening import plain
+from onnxfix.nouns.types.operators import is_standard
+from onnxfix.nouns.types.type_strings import data_type
+from onnxfix.surgery.sites.attention.masks.computed.grid import BASE, Grid
 
 from .adoption import adopt
 from .editor import Editor
 
 LARGEST_BYTES = 1 << 31  # of one protobuf, which is all that the converter takes
+SHAPE_OF_AN_AXIS = 15
+"""Shape knows a start and an end from there on: what passes that write graphs anew to be faster ask sizes with."""
+_SOFTMAX_OF_ONE_AXIS = 13  # before, it is of that axis and all behind it, and the last one where the rank is not known
+_SOFTMAXES = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
 
 
 def raise_opset(editor: Editor, wanted: int, why: str) -> None:
@@ -35,6 +43,8 @@ def convert_opset(editor: Editor, wanted: int, why: str) -> None:
         if model.weights_bytes >= LARGEST_BYTES:
             raise ValueError(f"its weights have {model.weights_bytes:,} bytes and {LARGEST_BYTES:,} is its limit")
         copy = model.ir.clone()
+        if before < _SOFTMAX_OF_ONE_AXIS <= wanted:
+            _declare_ranks(copy)
         ir.external_data.load_to_model(copy)
         made = version_converter.convert_version(plain.to_proto(copy), wanted)
     except Exception as error:  # it raises RuntimeError, ValueError and protobuf's own
@@ -45,3 +55,17 @@ def convert_opset(editor: Editor, wanted: int, why: str) -> None:
         ) from error
     adopt(editor, plain.from_proto(made), f"for operator set {wanted}")
     editor.notes.append(f"operator set {before} → {wanted}, which {why} needs")
+
+
+def _declare_ranks(model: ir.Model) -> None:
+    """Of what a Softmax reads: onnx infers none behind a Reshape to computed sizes, and the converter writes a Flatten
+    and a Reshape around it then, which nobody reads as attention."""
+    grid, types = Grid(model.graph), infer(model)
+    for node in model.graph.all_nodes():
+        scores = node.inputs[0] if node.op_type in _SOFTMAXES and is_standard(node) else None
+        if scores is None or scores.shape is not None:
+            continue
+        walked, kind = grid.shape(scores, BASE[0]), types.get(scores) or ""
+        if walked is not None and kind.startswith("tensor("):
+            scores.shape = ir.Shape([None] * len(walked))
+            scores.type = ir.TensorType(ir.DataType(data_type(kind)))

@@ -12,6 +12,7 @@ from onnxfix.nouns.site import label
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.int8.calibration import Inputs, Method
 from onnxfix.surgery.int8.quantizer import Selection
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
 from onnxfix.surgery.passes.bound_mask_infinities import BoundMaskInfinities
 from onnxfix.surgery.passes.canonicalize_norms import CanonicalizeNorms
@@ -179,6 +180,9 @@ def _quantization(wish: Wish, model: Model) -> list[Pass]:
 def _faster(wish: Wish) -> list[Pass]:
     """What computes the same numbers faster."""
     steps: list[Pass] = [CanonicalizeNorms()]
+    if wish.fuse or wish.pack:
+        # the converter of operator sets writes a value_info for weights, too
+        steps += [RaiseOpset(SHAPE_OF_AN_AXIS, "the faster graph", for_attention=True), DropInitializerValueInfo()]
     steps += [DropIdleCasts(), FuseRotaryEmbedding()] if wish.fuse else []
     if wish.fuse_cached:
         steps.append(FuseGroupedQueryAttention())
@@ -187,7 +191,6 @@ def _faster(wish: Wish) -> list[Pass]:
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
         lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", for_attention=True)
-        # the converter of operator sets writes a value_info for weights, too
         return [
             lengths,
             DropInitializerValueInfo(),

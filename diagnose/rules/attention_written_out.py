@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from onnxfix.diagnose import attention
 from onnxfix.diagnose.remedy import optimize
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.caches import appended
 
@@ -33,8 +33,8 @@ class AttentionWrittenOut:
         provider = subject.target.provider
         if subject.plan.load_error or not ("fuse" in provider.faster or provider.flash):
             return
-        for site in attention_cores.sites(subject.model):
-            if isinstance(site, AttentionCore) and appended(site.key.value) is None:
+        for site in subject.once(attention.cores):
+            if appended(site.key.value) is None:
                 yield self._finding(site, optimize(subject))
 
     def _finding(self, site: AttentionCore, repair: str) -> Finding:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from onnxfix.diagnose import attention
 from onnxfix.diagnose.remedy import optimize
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.packed import packs
 
 
@@ -31,8 +31,7 @@ class PaddingComputed:
     def check(self, subject: Subject) -> Iterator[Finding]:
         if subject.plan.load_error or packs(subject.model):
             return
-        mask = padding.find(subject.model)
-        products = stream.products(stream.find(subject.model, mask)) if mask is not None else []
+        mask, products = subject.once(attention.hidden), subject.once(attention.products)
         if mask is not None and products:
             many = f"{len(products)} product{'s' * (len(products) > 1)} with weights"
             yield Finding(

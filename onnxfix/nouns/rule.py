@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import onnx_ir as ir
 
@@ -17,6 +17,8 @@ from .runtime.attention_kernels import AttentionKernels
 from .site import Labelled
 from .target import Target
 from .types.element_types import ElementTypes
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Subject:
     """What running it beside its float original showed, where that was asked for."""
     attentions: tuple[AttentionKernels, ...] = ()
     """Which kernel computes each attention, on CUDA."""
+    _read: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, read: Callable[[Subject], R]) -> R:
+        """What a function reads of this, read once for all rules that ask for it."""
+        if read not in self._read:
+            self._read[read] = read(self)
+        found: R = self._read[read]
+        return found
 
     @functools.cached_property
     def nodes(self) -> tuple[ir.Node, ...]:

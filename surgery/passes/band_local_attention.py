@@ -13,13 +13,13 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.packing.blocks import Band, Blocks, write_blocks
 from onnxfix.surgery.packing.numbers import lowest
 from onnxfix.surgery.sites.tokens import packed_attention
 from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
 from onnxfix.surgery.sites.tokens.padding import ADDED
 
-OLDEST_OPSET = 15  # Shape with a start and an end, comparisons of integers
 WORTHWHILE = 1.8
 """A key costs as much more in a block than in a row: queries of a band of 128 and blocks of 192 keys cost as much as
 those of rows of 350 (ONNX Runtime 1.31.1, one core)."""
@@ -47,7 +47,7 @@ class BandLocalAttention:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        if editor.model.opset < OLDEST_OPSET:
+        if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
         types = infer(editor.model.ir)
         done: Counter[Band] = Counter()
@@ -81,10 +81,9 @@ class BandLocalAttention:
 def band_of(site: PackedAttention) -> Band | None:
     """None where a query sees tokens at any distance, or by more than their positions in the row."""
     mask = site.mask
-    before, after = mask.band or (None, None)
-    if before is None or after is None or mask.bias is not None or mask.positions == "input" or mask.untried:
+    if mask.window is None or mask.positions == "input":
         return None
-    return Band(before, after, mask.positions)
+    return Band(*mask.window, mask.positions)
 
 
 def _compute_in(editor: Editor, site: PackedAttention, blocks: Blocks) -> None:

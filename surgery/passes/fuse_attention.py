@@ -14,6 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.caches import appended
@@ -24,7 +25,6 @@ from onnxfix.surgery.sites.attention.written_out.score_terms import Term
 
 SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"
-OLDEST_OPSET = 15  # Shape with a start and an end
 STANDARD = 23  # ai.onnx has an Attention of its own
 # Nothing that is added to a score changes it, and exp of it is 0: as -inf, but for a row that holds nothing else, which
 # is the mean of all values then and not NaN.
@@ -66,7 +66,7 @@ class FuseAttention:
     repairs: ClassVar[tuple[str, ...]] = ("F002",)
 
     def apply(self, editor: Editor) -> None:
-        if editor.model.opset < OLDEST_OPSET:
+        if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
         cores, refusals = _found(editor.model)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}

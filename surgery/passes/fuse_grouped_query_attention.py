@@ -13,10 +13,10 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.passes.fuse_attention import (
     DOMAIN,
     LOWEST,
-    OLDEST_OPSET,
     joined,
     keep_shapes,
     last_node,
@@ -66,7 +66,7 @@ class FuseGroupedQueryAttention:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        if editor.model.opset < OLDEST_OPSET:
+        if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
         found, refusals = _found(editor.model)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}

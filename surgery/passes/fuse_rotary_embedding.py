@@ -14,6 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.passes.fuse_attention import joined
 from onnxfix.surgery.sites.attention import rotary_products
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
@@ -21,7 +22,6 @@ from onnxfix.surgery.sites.attention.rotary_products import RotaryProduct
 from onnxfix.surgery.sites.attention.written_out.rotations import Rotation
 
 DOMAIN = "com.microsoft"
-OLDEST_OPSET = 15  # Shape with a start and an end
 NUMBERED_SPLIT = 18
 
 
@@ -46,10 +46,10 @@ class FuseRotaryEmbedding:
 
     name: ClassVar[str] = "fuse-rotary-embedding"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
-    repairs: ClassVar[tuple[str, ...]] = ()
+    repairs: ClassVar[tuple[str, ...]] = ("F003",)
 
     def apply(self, editor: Editor) -> None:
-        if editor.model.opset < OLDEST_OPSET:
+        if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
         products, refusals = _found(editor.model)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
@@ -69,11 +69,7 @@ class FuseRotaryEmbedding:
 def _found(model: Model) -> tuple[list[RotaryProduct], list[Refusal]]:
     """Those in fp32."""
     sites = list(rotary_products.sites(model))
-    types = infer(model.ir) if sites else None
-    products = [
-        site for site in sites if isinstance(site, RotaryProduct) and types is not None
-        and all(types.is_float32(v) for v in (site.value, site.rotation.cos, site.rotation.sin))
-    ]  # fmt: skip
+    products = rotary_products.in_fp32(sites, infer(model.ir)) if sites else []
     return products, [site for site in sites if isinstance(site, Refusal)]
 
 

@@ -13,11 +13,11 @@ from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.packing.loops import Operator, Rows, write_loop, write_rows
 from onnxfix.surgery.sites.tokens import packed_attention
 from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
 
-OLDEST_OPSET = 15  # Shape with a start and an end
 DOMAIN = "com.microsoft"
 
 
@@ -38,7 +38,7 @@ class LoopGlobalAttention:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        if editor.model.opset < OLDEST_OPSET:
+        if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
         types, made = infer(editor.model.ir), dict[ir.Value, Rows]()
         found = packed_attention.of_whole_rows(editor.model)

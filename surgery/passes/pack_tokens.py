@@ -16,12 +16,11 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import PRODUCTS, Stream, products
-
-OLDEST_OPSET = 15  # Shape with a start and an end
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _is_weight(value: ir.Value | None) -> bool:
 
 
 def _found(model: Model) -> tuple[ir.Value, Stream] | None:
-    if model.opset < OLDEST_OPSET:
+    if model.opset < SHAPE_OF_AN_AXIS:
         return None
     mask = padding.find(model)
     return None if mask is None else (mask.value, stream.find(model, mask))

@@ -7,19 +7,22 @@ from typing import ClassVar
 
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.finding import Applicability
+from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.opset import raise_opset
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, sites
+from onnxfix.surgery.sites.tokens import padding
 
 
 @dataclass(frozen=True)
 class RaiseOpset:
     """Write a model in operator set `least` where it has an older one.
 
-    Static quantization needs 13: a DequantizeLinear of 10 knows no axis, and so no scale a column. Attention of rows
-    whose lengths hide their padding needs 24. The engine is onnx's own version converter, which takes up to 2 GiB.
-    `for_attention`: only a model with an attention to fuse, and one that the converter fails on stays as it is, with
-    the reason in the report.
+    Static quantization needs 13: a DequantizeLinear of 10 knows no axis, and so no scale a column. What is written
+    anew to be faster needs 15, in which Shape knows a start and an end, and attention of rows whose lengths hide their
+    padding 24. The engine is onnx's own version converter, which takes up to 2 GiB.
+    `for_attention`: only a model with an attention to fuse or a mask of padding, and one that the converter fails on
+    stays as it is, with the reason in the report.
     """
 
     name: ClassVar[str] = "raise-opset"
@@ -31,7 +34,7 @@ class RaiseOpset:
     for_attention: bool = False
 
     def apply(self, editor: Editor) -> None:
-        if self.for_attention and not any(isinstance(site, AttentionCore) for site in sites(editor.model)):
+        if self.for_attention and not _has_attention(editor.model):
             return
         try:
             raise_opset(editor, self.least, self.why)
@@ -39,3 +42,7 @@ class RaiseOpset:
             if not self.for_attention:
                 raise
             editor.notes.append(f"operator set {editor.model.opset} stays: {error.message}")
+
+
+def _has_attention(model: Model) -> bool:
+    return any(isinstance(site, AttentionCore) for site in sites(model)) or padding.find(model) is not None

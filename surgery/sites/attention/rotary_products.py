@@ -7,12 +7,13 @@ element agrees with the formula, x · cos ± pair · sin (Su et al., RoFormer, 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 from onnxfix.surgery.sites.layouts.layout import Layout
@@ -59,6 +60,15 @@ def sites(model: Model) -> Iterator[RotaryProduct | Refusal]:
         if isinstance(found, Refusal) or (found is not None and found.output not in done):
             done |= {found.output} if isinstance(found, RotaryProduct) else set()
             yield found
+
+
+def in_fp32(found: Iterable[RotaryProduct | Refusal], types: ElementTypes) -> list[RotaryProduct]:
+    """Those that the operator takes as they are: its kernel for a CPU has no other type."""
+    return [
+        site for site in found
+        if isinstance(site, RotaryProduct)
+        and all(types.is_float32(value) for value in (site.value, site.rotation.cos, site.rotation.sin))
+    ]  # fmt: skip
 
 
 def _of_products(node: ir.Node) -> bool:

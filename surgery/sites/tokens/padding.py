@@ -33,9 +33,10 @@ class Padding:
     copies: frozenset[ir.Value]
 
 
-def find(model: Model) -> Padding | None:
-    """None where no mask means such an input, or masks mean several, and where its sizes are no free axes."""
-    masks = SoftmaxMasks(model)
+def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
+    """None where no mask means such an input, or masks mean several, and where its sizes are no free axes. `masks`: of
+    the model, where they are read already."""
+    masks = masks or SoftmaxMasks(model)
     read = {node: _mask(masks, node) for node in model.graph if _is_attention(node)}
     meant = {mask.padding for mask in read.values() if isinstance(mask, Mask) and not mask.inverted}
     inputs = [value for value in meant if value is not None]

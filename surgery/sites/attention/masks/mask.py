@@ -57,6 +57,15 @@ class Mask:
     untried: int | None = None
 
     @property
+    def window(self) -> tuple[int, int] | None:
+        """How many tokens before and behind itself a query sees at most, where that is said by their places and rows
+        alone, at any length; None where a side has no limit."""
+        before, after = self.band or (None, None)
+        if before is None or after is None or self.bias is not None or self.positions == "input" or self.untried:
+            return None
+        return before, after
+
+    @property
     def is_empty(self) -> bool:
         """Whether every query sees every key, with nothing added."""
         return self.padding is None and not self.causal and self.band is None and self.bias is None
