@@ -60,13 +60,8 @@ def _bands(subject: Subject) -> Iterator[tuple[ir.Node, tuple[int, int]]]:
     """Attentions, written out or one operator, whose mask is a band, and how far it reaches to either side."""
     written = {site.softmax for site in subject.once(attention.cores)}
     fused = {node: value for node in subject.nodes if node.op_type in ATTENTION and (value := added(node)) is not None}
-    masks = subject.once(attention.masks) if written or fused else None
-    for node in subject.nodes if masks is not None else ():
-        if node in written:
-            mask = masks.of_softmax(node)
-        elif node in fused:
-            mask = masks.of_added(fused[node])
-        else:
-            continue
+    for node in (node for node in subject.nodes if node in written or node in fused):
+        masks = subject.once(attention.masks)
+        mask = masks.of_softmax(node) if node in written else masks.of_added(fused[node])
         if isinstance(mask, Mask) and mask.window is not None:
             yield node, mask.window
