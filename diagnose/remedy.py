@@ -5,6 +5,9 @@ from __future__ import annotations
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.types.type_strings import HALVES
 
+FASTER = ("F002", "F003", "F004", "F005", "F006")
+"""Notes on a graph that is right, and could be written to be faster."""
+
 _BY_BATCH = frozenset({"DynamicQuantizeLinear", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"})
 
 

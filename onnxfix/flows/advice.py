@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onnxfix.diagnose.remedy import FASTER
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model, tensors
 from onnxfix.nouns.provenance import made_for, source_of
@@ -24,9 +25,6 @@ from onnxfix.render import command
 from onnxfix.surgery.sites.linear import linears
 
 R = TypeVar("R", bound=Report)
-
-FASTER = ("F002", "F004", "F006")
-"""Notes on a graph that is right, and could be written to be faster."""
 
 _VERBS = ("repair", "optimize")
 _ELSEWHERE = re.compile(r"on (the (?:float original|fp32 model)\b.*)")

@@ -13,7 +13,7 @@ from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 
-SITES = ["y"]
+SITES = ["Add_y"]
 TARGET = "cpu"
 TEXT = """g (float[batch,sequence,24] x) => (float[batch,3,sequence,8] y) {
     size = Shape<start = 1, end = 2>(x) n = Squeeze(size)

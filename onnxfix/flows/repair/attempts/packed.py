@@ -6,6 +6,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.surgery.editor import MADE_BY
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.passes.pack_tokens import PackTokens
 from onnxfix.surgery.sites.tokens import padding, stream
 
@@ -14,6 +15,8 @@ def why_not(result: Model) -> str:
     """The reason why no token was packed; empty where some are."""
     if any(node.metadata_props.get(MADE_BY) == PackTokens.name for node in result.nodes()):
         return ""
+    if result.opset < SHAPE_OF_AN_AXIS:
+        return f"nothing was packed: operator set {result.opset} has no Shape of one axis, and {SHAPE_OF_AN_AXIS} has"
     found = padding.find(result)
     if found is None:
         return "nothing was packed: no single input [batch, length] with free sizes hides tokens from attention"
