@@ -16,6 +16,7 @@ from onnxfix.surgery.sites.constants import integers
 from onnxfix.surgery.sites.reach import reached
 
 from .axes import Axes, Layout
+from .masked import is_masked
 from .padding import ATTENTION, Padding
 from .per_token import is_per_token, is_read_whole
 
@@ -76,6 +77,8 @@ def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
         return True  # the size or the type alone
     if node.op_type in ATTENTION:
         return node in padding.hidden
+    if is_masked(node, index, padding):
+        return True
     if _is_of_pairs(node, layout):
         return _become_weights(node, padding)  # a column of padding is hidden then, and a row of it is padding's own
     if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
@@ -161,11 +164,9 @@ def makers(values: Iterable[ir.Value | None]) -> list[ir.Node]:
 
 
 def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:
-    """A sum over tokens of the mask itself, which counts them, or of what was multiplied with it, so that padding is
-    zero in it already."""
-    if node.op_type in _SUMS and index == 0 and node.inputs[0] in padding.copies:
-        return True
-    product = node.inputs[0].producer() if node.op_type in _SUMS and index == 0 and node.inputs[0] else None
-    if product is None or product.op_type != "Mul":
+    """A sum over tokens of what is zero at padding: of the mask, or of what is multiplied with it."""
+    if node.op_type not in _SUMS or index:
         return False
-    return any(value in padding.copies for value in product.inputs)
+    product = node.inputs[0].producer() if node.inputs[0] is not None else None
+    factors = product.inputs if product is not None and product.op_type == "Mul" else ()
+    return any(padding.numbers.at_padding(value) == 0 for value in (node.inputs[0], *factors))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -14,23 +13,22 @@ from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.sizes.probe import free_axes
 
 from .axes import Layout
+from .mask_numbers import MaskNumbers
 
 ATTENTION = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
 # Where attention in one operator takes what is added to its scores.
 ADDED = {"Attention": 3, "MultiHeadAttention": 5}
-# The mask again, in another type or with more axes.
-_COPIES = frozenset("Cast CastLike Identity Unsqueeze Squeeze Reshape Expand".split())
 
 
 @dataclass(frozen=True)
 class Padding:
     """`value`, [batch, length], is 0 where a token is padding. `hidden`: nodes of attention whose masks hide that, each
-    a Softmax or one operator; `copies`: what has its numbers, in another type or shape."""
+    a Softmax or one operator; `numbers`: of what is made of it alone."""
 
     value: ir.Value
     layout: Layout
     hidden: frozenset[ir.Node]
-    copies: frozenset[ir.Value]
+    numbers: MaskNumbers = field(compare=False)
 
 
 def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
@@ -47,7 +45,8 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     if batch == length or len(value.shape or ()) != 2:
         return None
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
-    return Padding(value, Layout(model, batch, length), hidden, frozenset(_copies(value)))
+    layout = Layout(model, batch, length)
+    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout))
 
 
 def _is_attention(node: ir.Node) -> bool:
@@ -68,10 +67,3 @@ def added(node: ir.Node) -> ir.Value | None:
     while value is not None and (made := value.producer()) is not None and made.op_type == "Expand":
         value = made.inputs[0]  # to the sizes of query and key, which change nothing
     return value
-
-
-def _copies(value: ir.Value) -> Iterator[ir.Value]:
-    yield value
-    for node, index in value.uses():
-        if index == 0 and node.op_type in _COPIES and is_standard(node):
-            yield from _copies(node.outputs[0])

@@ -83,10 +83,11 @@ def _rule(node: ir.Node) -> Callable[[ir.Node, Layout], bool] | None:
 def _elementwise(node: ir.Node, layout: Layout) -> bool:
     """Broadcasting lines axes up from the last one."""
     rank, axes = len(layout.shape(node.outputs[0]) or ()), _result(node, layout)
-    return axes is not None and all(_lines_up(v, rank, axes, layout) for v in node.inputs if v is not None)
+    return axes is not None and all(lines_up(v, rank, axes, layout) for v in node.inputs if v is not None)
 
 
-def _lines_up(value: ir.Value, rank: int, axes: Axes, layout: Layout) -> bool:
+def lines_up(value: ir.Value, rank: int, axes: Axes, layout: Layout) -> bool:
+    """Whether an operand has its token axes where a result of that rank has them, or none."""
     if not layout.depends(value):
         shape = layout.shape(value)
         return shape is not None and all(

@@ -18,6 +18,7 @@ from onnxfix.surgery.sites import disjoint_sets, reach
 from onnxfix.surgery.sites.attention.rotary import FLOATS
 
 from .axes import Layout
+from .masked import is_masked
 from .mixers import made_of, makers, reader_of_padding
 from .padding import Padding
 from .per_token import is_per_token, is_read_whole
@@ -49,9 +50,10 @@ def find(model: Model, padding: Padding) -> Stream:
     nodes = _fitting({node for node in model.graph if is_per_token(node, layout)}, layout, types)
     readers: dict[ir.Node, None] = {}
     while told := _told(nodes, padding):
-        readers |= dict.fromkeys(told.values())
-        before = reach.reached([node for v in told for node in makers([v])], made_of)
-        nodes = _fitting(nodes - set(before), layout, types)
+        before = set(reach.reached(makers(told), lambda node: _shown(node, padding)))
+        if any(node.op_type in PRODUCTS for node in before & nodes):
+            readers |= dict.fromkeys(told.values())
+        nodes = _fitting(nodes - before, layout, types)
     ordered = tuple(node for node in model.graph if node in nodes)
     entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
     exits = tuple(v for node in ordered for v in node.outputs if _leaves(v, nodes))
@@ -68,6 +70,12 @@ def _told(nodes: set[ir.Node], padding: Padding) -> dict[ir.Value, ir.Node]:
     values = (value for node in nodes for value in node.outputs)
     read = {value: reader_of_padding(value, nodes, padding) for value in values}
     return {value: reader for value, reader in read.items() if reader is not None}
+
+
+def _shown(node: ir.Node, padding: Padding) -> list[ir.Node]:
+    """What made the numbers that a node reads, but for those that it masks."""
+    masked = {value for index, value in enumerate(node.inputs) if value is not None and is_masked(node, index, padding)}
+    return [maker for maker in made_of(node) if not masked & set(maker.outputs)]
 
 
 def _fitting(nodes: set[ir.Node], layout: Layout, types: ElementTypes) -> set[ir.Node]:

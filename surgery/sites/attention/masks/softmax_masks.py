@@ -11,13 +11,15 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.nouns.types.type_strings import data_type
+from onnxfix.surgery.sites.constants import Array
 
 from . import reading, score_path
 from .alike import Alike
-from .computed import cone
+from .computed import cone, samples
 from .computed.grid import BASE, Grid
 from .computed.observing import PRECISIONS, Observer
 from .computed.program import Program
+from .computed.samples import Sample
 from .dependence import Dependence
 from .mask import Mask, Refusal, RefusedError
 
@@ -71,6 +73,18 @@ class SoftmaxMasks:
             return error.refusal
         return found if isinstance(found, Refusal) else replace(found, scores=path.leaves)
 
+    def sources(self, value: ir.Value) -> frozenset[ir.Value]:
+        """All inputs whose numbers a value is computed from."""
+        return self._dependence.sources(value)
+
+    def alone(self, value: ir.Value) -> Iterator[tuple[Sample, Array]]:
+        """What is computed of padding and positions alone, as it is, for the first samples. Raises RefusedError."""
+        if self._dependence.is_activation(value):
+            raise RefusedError(value.producer(), "is computed of more")
+        observer = self._observer(cone.of(value, (), self._dependence), True, False)
+        for sample in samples.first(self._grid, True):
+            yield sample, observer.alone(sample)
+
     def _rank(self, softmax: ir.Node) -> int | None:
         scores = softmax.inputs[0]
         shape = scores.shape if scores is not None else None
@@ -88,14 +102,17 @@ class SoftmaxMasks:
 
     def _computed(self, part: cone.Cone, elementwise: bool, hides: bool) -> Mask | Refusal:
         try:
-            types = {value: self._type(value) for value in (*part.sources, *part.leaves)}
-            made = {value for node in part.nodes for value in node.outputs}
-            narrow = {value for value in made if self._types.get(value) == BFLOAT16}
-            program = Program(self._model, part, types, narrow)
-            precision = max((PRECISIONS.get(self._types.get(v) or "", 0.0) for v in made), default=0.0)
-            return reading.read(Observer(part, program, self._grid, types, elementwise, hides, False, precision))
+            return reading.read(self._observer(part, elementwise, hides))
         except RefusedError as error:
             return error.refusal
+
+    def _observer(self, part: cone.Cone, elementwise: bool, hides: bool) -> Observer:
+        types = {value: self._type(value) for value in (*part.sources, *part.leaves)}
+        made = {value for node in part.nodes for value in node.outputs}
+        narrow = {value for value in made if self._types.get(value) == BFLOAT16}
+        program = Program(self._model, part, types, narrow)
+        precision = max((PRECISIONS.get(self._types.get(v) or "", 0.0) for v in made), default=0.0)
+        return Observer(part, program, self._grid, types, elementwise, hides, False, precision)
 
     def _type(self, value: ir.Value) -> ir.DataType:
         if value.dtype is not None:

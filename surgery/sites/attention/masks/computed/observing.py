@@ -61,15 +61,19 @@ class Observer:
     def run(self, sample: Sample, score: float = 0.0) -> tuple[Array, Array, bool]:
         """The target [batch, heads or 1, rows, keys] where all scores are a number; the rows, as places among the keys;
         whether queries are other tokens than the keys."""
+        made = self.alone(sample, score)
+        if made.dtype != np.bool_:
+            made = made.astype(np.float32)
+        return self._regular(made, sample)
+
+    def alone(self, sample: Sample, score: float = 0.0) -> Array:
+        """The target as the model has it."""
         feed = {value: self._source(value, sample) for value in self.cone.sources}
         for leaf in self.cone.leaves:
             feed[leaf] = np.full(self._leaf(leaf, sample), score, _fed(self.types[leaf]))
         for node in self.cone.sized:
             feed[_first(node)] = self._size(node, sample)
-        made = self.program.run(feed)
-        if made.dtype != np.bool_:
-            made = made.astype(np.float32)
-        return self._regular(made, sample)
+        return self.program.run(feed)
 
     def _regular(self, made: Array, sample: Sample) -> tuple[Array, Array, bool]:
         batch, total = sample.mask.shape
