@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from onnxfix.eval.inputs.feeds import CACHE_AXIS, CACHE_RANK, Feed
+from onnxfix.eval.inputs.paddings import mask_name
 from onnxfix.eval.run.runners import Runner
 from onnxfix.nouns.comparison import Comparison, OutputDifference
 from onnxfix.surgery.sites.half.half_types import LARGEST_SCALE
@@ -131,10 +132,8 @@ def _mean(figures: Sequence[float | None]) -> float | None:
 def mask_of(feed: Feed) -> Array | None:
     """The attention mask of a feed, (batch, sequence), True where there is a token; of one that says which key a query
     sees, as a layer cut out of its model gets, True where there is any."""
-    found = (a for name, a in feed.arrays.items() if "mask" in name.lower() and a.ndim == 2 and a.dtype.kind in "iub")
-    mask = next(found, None)
-    if mask is not None:
-        return np.asarray(mask != 0)
+    if name := mask_name(feed):
+        return np.asarray(feed.arrays[name] != 0)
     seen = next((a for a in feed.arrays.values() if a.ndim == 4 and a.shape[1] == 1 and _is_of_keys(a)), None)
     if seen is None:
         return None

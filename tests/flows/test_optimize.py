@@ -57,6 +57,22 @@ def test_what_cannot_be_is_said_and_the_rest_is_done(tmp_path: Path) -> None:
     assert "1 of 1 attention in one operator" in said and "nothing was packed: no single input" in said
 
 
+def test_a_mask_of_floats_is_a_mask(tmp_path: Path) -> None:
+    """0 and 1 as floats: what a result makes of padding is not compared then either."""
+    text = HEAD.replace("int64[batch,sequence] attention_mask", "float[batch,sequence] attention_mask")
+    done = onnxfix.optimize(encoder("", text + MLP).save(tmp_path / "model.onnx"))
+    assert "6 of 6 products with weights" in " ".join(done.outcome.notes) and "padding not compared" in done.verified
+
+
+def test_a_class_beside_scores_of_the_first_token(tmp_path: Path) -> None:
+    """Of a row that is padded at the left both are of padding."""
+    rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) at = Constant<value_int = 0>() y = Gather<axis = 1>(z, at) "
+                       "classes = ArgMax<axis = -1, keepdims = 0>(y)")  # fmt: skip
+    head = HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y, int64[batch] classes")
+    done = onnxfix.optimize(encoder(rest, head).save(tmp_path / "model.onnx"))
+    assert "6 of 6 products with weights" in " ".join(done.outcome.notes)
+
+
 def test_one_number_a_token_is_compared_at_real_tokens(tmp_path: Path) -> None:
     """[batch, sequence], as of where an answer begins: 0 at padding, which is no error."""
     rest = MLP.replace("y = Add(r, d)", "z = Add(r, d) s9 = MatMul(z, one) y = Squeeze(s9, last) "

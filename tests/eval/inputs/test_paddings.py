@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from onnxfix.eval.inputs.feeds import Feed
-from onnxfix.eval.inputs.paddings import of_real_tokens, other_paddings
+from onnxfix.eval.inputs.paddings import mask_name, of_real_tokens, other_paddings
 from onnxfix.eval.numerics.compare import compare
 
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
@@ -48,3 +48,39 @@ def test_an_output_of_padding_alone_is_not_compared() -> None:
     feed = Feed("left-padded", {"input_ids": np.array([[4, 5, 6]]), "attention_mask": mask})
     found = of_real_tokens(feed, Pooled().run)
     assert {d.output for d in compare(Pooled(), Pooled(), [found]).differences} == {"mean", "tokens"}
+
+
+class Decided(Pooled):
+    """A class and a flag of the first token, with what they are made of or without it."""
+
+    def __init__(self, scores: bool) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def run(self, arrays: Any) -> dict[str, Any]:
+        made = super().run(arrays)
+        kept = ("first", "mean") if self.scores else ("mean",)
+        found = {"class": (made["first"][:, 0] // 2).astype(np.int64), "flag": made["first"] > 6, "count": made["mean"]}
+        found["count"] = (arrays["attention_mask"] != 0).sum(axis=1)
+        return {name: made[name] for name in kept} | found
+
+
+def test_the_class_of_what_is_of_padding_is_not_compared() -> None:
+    """Nor a flag that happens to be the same for other tokens, where numbers beside it are of padding."""
+    left = of_real_tokens(other_paddings(FEED)[0], Decided(scores=True).run)
+    assert {name: rows.tolist() for name, rows in left.rows.items() if name != "count"} == {
+        "first": [True, False], "class": [True, False], "flag": [True, False]
+    }  # fmt: skip
+    alone = of_real_tokens(other_paddings(FEED)[0], Decided(scores=False).run)
+    assert alone.rows["class"].tolist() == [True, False] and not {"count", "mean"} & set(alone.rows)
+
+
+def test_a_mask_may_be_of_floats_that_are_flags() -> None:
+    """One that is added to scores is none: 0 is what is seen there."""
+    ids = FEED.arrays["input_ids"]
+    flags, added = MASK.astype(np.float32), np.where(MASK, 0.0, -1e4).astype(np.float32)
+    assert mask_name(Feed("a", {"input_ids": ids, "attention_mask": flags})) == "attention_mask"
+    assert not mask_name(Feed("a", {"input_ids": ids, "attention_mask": added}))
+    assert not mask_name(Feed("a", {"input_ids": ids, "attention_mask": np.zeros((2, 4), np.float32)}))
+    (left, _) = other_paddings(Feed("a", {"input_ids": ids, "attention_mask": flags}))
+    assert left.arrays["attention_mask"].tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]

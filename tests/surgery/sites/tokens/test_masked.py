@@ -1,0 +1,99 @@
+"""Pooling and heads that mask padding themselves, by any arithmetic of the mask, and those that only seem to."""
+
+from __future__ import annotations
+
+import graphs
+import numpy as np
+import pytest
+from encoder_graphs import HEAD, MLP, encoder, feeds
+
+from onnxfix.nouns.model import Model
+from onnxfix.surgery import graph_pass
+from onnxfix.surgery.passes.pack_tokens import PackTokens
+
+PASS = PackTokens()
+ALL = 6  # products with weights of the encoder
+FLAGS = """z = Add(r, d) two = Constant<value_ints = [2]>() first = Constant<value_int = 0>()
+    low = Constant<value_float = -1e9>() high = Constant<value_float = 1e9>() nought = Constant<value_float = 0.0>()
+    real = Cast<to = 1>(attention_mask) gone = Equal(attention_mask, first) shown = Not(gone)
+    gone3 = Unsqueeze(gone, two) shown3 = Unsqueeze(shown, two) real3 = Unsqueeze(real, two)
+"""
+PLACES = """step = Constant<value_int = 1>() length = Squeeze(size) place = Range(first, length, step)
+    one = Constant<value_float = 1.0>() numbers0 = Cast<to = 1>(place) numbers = Add(numbers0, one)
+"""
+SCORED = "score0 = ReduceMean<keepdims = 0>(z, two) "
+MASKED = {
+    "a maximum of what is not hidden": "h9 = Where(gone3, low, z) y = ReduceMax<keepdims = 0>(h9, ends)",
+    "chosen the other way round": "h9 = Where(shown3, z, low) y = ReduceMax<keepdims = 0>(h9, ends)",
+    "a maximum beside what is added": "less = Sub(real3, one3) far = Mul(less, high) h9 = Add(z, far) "
+    "y = ReduceMax<keepdims = 0>(h9, ends)",
+    "a sum of what is chosen": "h9 = Where(gone3, nought, z) y = ReduceSum<keepdims = 0>(h9, ends)",
+    "a mask that is compared": "over = Greater(real, nought) f9 = Cast<to = 1>(over) f3 = Unsqueeze(f9, two) "
+    "h9 = Mul(z, f3) y = ReduceSum<keepdims = 0>(h9, ends)",
+    "weights by place": PLACES + "w9 = Mul(numbers, real) w3 = Unsqueeze(w9, two) h9 = Mul(z, w3) "
+    "y = ReduceSum<keepdims = 0>(h9, ends)",
+    "behind what keeps zero": "h0 = Mul(z, real3) h1 = Relu(h0) h2 = Add(h1, one3) h9 = Log(h2) "
+    "y = ReduceMax<keepdims = 0>(h9, ends)",
+    "a product with the mask": "real1 = Unsqueeze(real, ends) h9 = MatMul(real1, z) y = Squeeze(h9, ends)",
+    "weights of a Softmax": SCORED + "s9 = Where(gone, low, score0) p9 = Softmax<axis = 1>(s9) "
+    "p3 = Unsqueeze(p9, two) h9 = Mul(p3, z) y = ReduceSum<keepdims = 0>(h9, ends)",
+    "weights of a Softmax as a product": SCORED + "s8 = Sub(one3, real) far = Mul(s8, low) s9 = Add(score0, far) "
+    "p9 = Softmax<axis = 1>(s9) p3 = Unsqueeze(p9, ends) h9 = MatMul(p3, z) y = Squeeze(h9, ends)",
+}
+SEEMING = {
+    "a maximum of all": "y = ReduceMax<keepdims = 0>(z, ends)",
+    "hidden where it is real": "h9 = Where(shown3, low, z) y = ReduceMax<keepdims = 0>(h9, ends)",
+    "a mask that is nowhere zero": "f3 = Add(real3, one3) h9 = Mul(z, f3) y = ReduceSum<keepdims = 0>(h9, ends)",
+    "a number that scores reach": "less = Sub(real3, one3) h9 = Add(z, less) y = ReduceMax<keepdims = 0>(h9, ends)",
+    "weights that add up to more": SCORED + "p9 = Softmax<axis = 1>(score0) p3 = Unsqueeze(p9, two) h9 = Mul(p3, z) "
+    "y = ReduceSum<keepdims = 0>(h9, ends)",
+    "a mean beside what is hidden": "h9 = Where(gone3, low, z) y9 = ReduceMax<keepdims = 0>(h9, ends) "
+    "y8 = ReduceMean<keepdims = 0>(z, ends) y = Add(y8, y9)",
+    "a sum of what is far down": "less = Sub(real3, one3) far = Mul(less, high) h9 = Add(z, far) "
+    "y = ReduceMean<keepdims = 0>(h9, ends)",
+}
+
+
+def pooling(text: str) -> Model:
+    rest = MLP.replace("y = Add(r, d)", FLAGS + text)
+    return encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"), one3=np.ones(1))
+
+
+def check(before: Model, kinds: tuple[str, ...]) -> None:
+    after = before.clone()
+    graph_pass.run(PASS, after)
+    for batch, length in ((1, 1), (3, 9), (5, 33)):
+        for kind, feed in zip(("full", "right", "left", "holes", "empty row"), feeds(batch, length), strict=True):
+            if kind in kinds:
+                wanted, found = graphs.run(before, feed)["y"], graphs.run(after, feed)["y"]
+                np.testing.assert_allclose(found, wanted, atol=3e-5, rtol=2e-5, err_msg=kind)
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_what_masks_padding_itself_reads_none(kind: str) -> None:
+    before = pooling(MASKED[kind])
+    assert PASS.measure(before) == ALL
+    check(before, ("full", "right", "left", "holes"))
+
+
+@pytest.mark.parametrize("kind", SEEMING)
+def test_what_only_seems_to_is_not_packed(kind: str) -> None:
+    before = pooling(SEEMING[kind])
+    assert PASS.measure(before) < ALL
+    check(before, ("full", "right", "left", "holes", "empty row"))
+
+
+SPANS = {
+    "s9 = Where(gone, low, score0)": True,
+    "own = ReduceMax<keepdims = 0>(z, two) s9 = Where(gone, own, score0)": False,
+}
+
+
+@pytest.mark.parametrize("filled", SPANS)
+def test_scores_of_places_in_the_text(filled: str) -> None:
+    """Of all tokens one: what is filled in is read where a token is hidden, and must be no token's own."""
+    head = HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence] y")
+    rest = MLP.replace("y = Add(r, d)", f"{FLAGS} {SCORED} {filled} y = Softmax(s9)")
+    before = encoder(rest, head, one3=np.ones(1))
+    assert (PASS.measure(before) == ALL) is SPANS[filled]
+    check(before, ("full", "right", "left", "holes"))
