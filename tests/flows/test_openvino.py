@@ -60,6 +60,19 @@ def test_integers_of_32_bits_are_not(tmp_path: Path) -> None:
 
 
 @needs_openvino
+def test_an_output_that_has_several_names_there(tmp_path: Path) -> None:
+    """Products with ones and sums with zeros are left out, as of a norm that was not trained, and what is left has the
+    names of all of them."""
+    text = """g (float[batch,8] x) => (float[batch,8] y) {
+        h = MatMul(x, w) a0 = Mul(h, ones) b0 = Mul(a0, ones) y = Add(b0, nought)
+    }"""
+    arrays = {"w": np.random.default_rng(0).normal(size=(8, 8)), "ones": np.ones(8), "nought": np.zeros(8)}
+    weights = {name: array.astype(np.float32) for name, array in arrays.items()}
+    path = graphs.model(text, weights).save(tmp_path / "model.onnx")
+    done = onnxfix.repair(path, precision="fp32", target="openvino")
+    assert "in OpenVINO" in done.verified
+
+
 def test_what_it_does_not_take_is_not_written(tmp_path: Path) -> None:
     text = "g (float[b,8] x, int64 many) => (float[m,k] y) { s = SplitToSequence<axis = 1>(x, many) "
     onnx.save(graphs.proto(f"{text} y = ConcatFromSequence<axis = 0>(s) }}"), tmp_path / "model.onnx")

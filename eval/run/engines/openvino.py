@@ -67,18 +67,20 @@ class OpenvinoRunner:
         hints = {"INFERENCE_PRECISION_HINT": PRECISIONS[dtype], "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             hints["INFERENCE_NUM_THREADS"] = str(threads)
+        core = openvino.Core()
         try:
-            self._compiled: Any = openvino.Core().compile_model(str(model), "CPU", hints)
+            read = core.read_model(str(model))
+            self._compiled: Any = core.compile_model(read, "CPU", hints)
         except RuntimeError as error:
             raise LoadFailure(f"OpenVINO cannot load {model.name}: {one_line(error)}") from error
-        self.input_names = frozenset(port.any_name for port in self._compiled.inputs)
-        self.output_names = [port.any_name for port in self._compiled.outputs]
+        self.input_names = frozenset(port.any_name for port in read.inputs)
+        self.output_names = [_name(port) for port in read.outputs]
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Output name → array. Raises RunFailure."""
         try:
             result = self._compiled(dict(feed))
-            return {name: np.array(result[name]) for name in self.output_names}
+            return {name: np.array(result[place]) for place, name in enumerate(self.output_names)}
         except (RuntimeError, ValueError, TypeError) as error:
             raise RunFailure(f"{self.name} fails in OpenVINO: {one_line(error)}") from error
 
@@ -87,3 +89,10 @@ class OpenvinoRunner:
 
     def close(self) -> None:
         self._compiled = None
+
+
+def _name(port: Any) -> str:
+    """An output by its name in the file. Where a product with ones is left out, what is left has the names of
+    both, and the graph's own is told from that of the Result (2026.4)."""
+    own = str(port.node.get_friendly_name()).removesuffix("/sink_port_0")
+    return own if own in port.get_names() else str(port.any_name)
