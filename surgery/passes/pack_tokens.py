@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.site import label
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
@@ -46,6 +47,9 @@ class PackTokens:
             read = [node.inputs[1] for node in editor.model.graph if node.op_type in PRODUCTS]
             every = plural(sum(_is_weight(value) for value in read), "product")
             editor.notes.append(f"{len(products(found[1]))} of {every} with weights computed of real tokens alone")
+            for reader in found[1].told:
+                said = f"{reader.op_type} {label(reader)} reads what stands at tokens of padding"
+                editor.notes.append(f"what is computed before is of all tokens: {said}")
 
     def measure(self, model: Model) -> float:
         found = _found(model)

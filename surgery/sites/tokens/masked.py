@@ -33,6 +33,22 @@ def is_masked(node: ir.Node, index: int, padding: Padding) -> bool:
     return _is_hidden(node, padding) and _is_lost(node.outputs[0], padding.layout)
 
 
+def is_nothing(value: ir.Value, padding: Padding) -> bool:
+    """Whether a value of token axes is zero where a token is padding, whatever it is made of there."""
+    if padding.numbers.at_padding(value) == 0:
+        return True
+    node = value.producer()
+    if node is None or not is_standard(node):
+        return False
+    if node.op_type == "Mul":
+        return any(padding.numbers.at_padding(v) == 0 and _lines_up(v, node, padding.layout) for v in node.inputs)
+    if node.op_type == "Where":
+        chosen = padding.numbers.at_padding(node.inputs[0])
+        nothing = chosen is not None and _number(node.inputs[1 if chosen else 2]) == 0
+        return nothing and _lines_up(node.inputs[0], node, padding.layout)
+    return False
+
+
 def _lines_up(value: ir.Value | None, node: ir.Node, layout: Layout) -> bool:
     axes, shape = layout.axes(node.outputs[0]), layout.shape(node.outputs[0])
     return value is not None and axes is not None and shape is not None and lines_up(value, len(shape), axes, layout)

@@ -16,7 +16,7 @@ from onnxfix.surgery.sites.constants import integers
 from onnxfix.surgery.sites.reach import reached
 
 from .axes import Axes, Layout
-from .masked import is_masked
+from .masked import is_masked, is_nothing
 from .padding import ATTENTION, Padding
 from .per_token import is_per_token, is_read_whole
 
@@ -24,7 +24,6 @@ from .per_token import is_per_token, is_read_whole
 _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Flatten Split".split())
 _ENDLESS = 2**31 - 1
 SIZES = frozenset({"Shape", "Size"})
-_SUMS = frozenset({"ReduceSum", "ReduceMean", "ReduceL2"})
 
 
 def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -> ir.Node | None:
@@ -32,6 +31,8 @@ def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -
     seen, pending = {value}, [value]
     while pending:
         value = pending.pop()
+        if is_nothing(value, padding):
+            continue  # it is zero there by itself, as it is in a graph without padding
         for reader, index in value.uses():
             if is_read_whole(reader, index, padding.layout):
                 if reader.op_type != "Reshape":
@@ -83,9 +84,7 @@ def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
         return _become_weights(node, padding)  # a column of padding is hidden then, and a row of it is padding's own
     if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
         return _are_weights(node.inputs[1 - index], padding)
-    if _is_one_place(node, index, layout) or _is_chosen_place(node, index, padding):
-        return True
-    return _is_sum_of_shown(node, index, padding)
+    return _is_one_place(node, index, layout) or _is_chosen_place(node, index, padding)
 
 
 def _is_of_pairs(node: ir.Node, layout: Layout) -> bool:
@@ -161,12 +160,3 @@ def made_of(node: ir.Node) -> list[ir.Node]:
 
 def makers(values: Iterable[ir.Value | None]) -> list[ir.Node]:
     return [node for value in values if value is not None and (node := value.producer()) is not None]
-
-
-def _is_sum_of_shown(node: ir.Node, index: int, padding: Padding) -> bool:
-    """A sum over tokens of what is zero at padding: of the mask, or of what is multiplied with it."""
-    if node.op_type not in _SUMS or index:
-        return False
-    product = node.inputs[0].producer() if node.inputs[0] is not None else None
-    factors = product.inputs if product is not None and product.op_type == "Mul" else ()
-    return any(padding.numbers.at_padding(value) == 0 for value in (node.inputs[0], *factors))

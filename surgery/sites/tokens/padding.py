@@ -35,7 +35,7 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     """None where no mask means such an input, or masks mean several, and where its sizes are no free axes. `masks`: of
     the model, where they are read already."""
     masks = masks or SoftmaxMasks(model)
-    read = {node: _mask(masks, node) for node in model.graph if _is_attention(node)}
+    read = _read(model, masks)
     meant = {mask.padding for mask in read.values() if isinstance(mask, Mask) and not mask.inverted}
     inputs = [value for value in meant if value is not None]
     names = {place: axis.name for axis in free_axes(model.graph) for place in axis.places}
@@ -47,6 +47,16 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
     layout = Layout(model, batch, length)
     return Padding(value, layout, hidden, MaskNumbers(masks, value, layout))
+
+
+def unread(model: Model) -> Refusal | None:
+    """The first mask of an attention that means no padding to anybody, with the reason."""
+    found = _read(model, SoftmaxMasks(model)).values()
+    return next((mask for mask in found if isinstance(mask, Refusal)), None)
+
+
+def _read(model: Model, masks: SoftmaxMasks) -> dict[ir.Node, Mask | Refusal | None]:
+    return {node: _mask(masks, node) for node in model.graph if _is_attention(node)}
 
 
 def _is_attention(node: ir.Node) -> bool:

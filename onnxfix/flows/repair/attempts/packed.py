@@ -19,11 +19,20 @@ def why_not(result: Model) -> str:
         return f"nothing was packed: operator set {result.opset} has no Shape of one axis, and {SHAPE_OF_AN_AXIS} has"
     found = padding.find(result)
     if found is None:
-        return "nothing was packed: no single input [batch, length] with free sizes hides tokens from attention"
+        return f"nothing was packed: {_unread(result)}"
     told = stream.find(result, found).told
     if told:
         return f"nothing was packed: {told[0].op_type} {label(told[0])} reads what stands at tokens of padding"
     return "nothing was packed: no product with weights lies among nodes that are of one token each"
+
+
+def _unread(result: Model) -> str:
+    """Why no mask of padding is known."""
+    mask = padding.unread(result)
+    if mask is not None:
+        where = f"{mask.node.op_type} {label(mask.node)}: it " if mask.node is not None else "an attention, which "
+        return f"no padding is known from the mask at {where}{mask.reason}"
+    return "no single input [batch, length] with free sizes hides tokens from attention"
 
 
 def require_packed(result: Model) -> None:

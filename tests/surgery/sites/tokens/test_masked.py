@@ -40,6 +40,11 @@ MASKED = {
     "weights of a Softmax as a product": SCORED + "s8 = Sub(one3, real) far = Mul(s8, low) s9 = Add(score0, far) "
     "p9 = Softmax<axis = 1>(s9) p3 = Unsqueeze(p9, ends) h9 = MatMul(p3, z) y = Squeeze(h9, ends)",
 }
+NOTHING = {
+    "a sum up to each token": "h9 = Mul(z, real3) c9 = CumSum(h9, step) y = ReduceMax<keepdims = 0>(c9, ends)",
+    "a token's neighbours": "h9 = Where(gone3, nought, z) t9 = Transpose<perm = [0, 2, 1]>(h9) "
+    "c9 = Conv<pads = [1, 1]>(t9, kernel) y = ReduceMax<keepdims = 0>(c9, two)",
+}
 SEEMING = {
     "a maximum of all": "y = ReduceMax<keepdims = 0>(z, ends)",
     "hidden where it is real": "h9 = Where(shown3, low, z) y = ReduceMax<keepdims = 0>(h9, ends)",
@@ -54,9 +59,9 @@ SEEMING = {
 }
 
 
-def pooling(text: str) -> Model:
+def pooling(text: str, **more: np.ndarray) -> Model:
     rest = MLP.replace("y = Add(r, d)", FLAGS + text)
-    return encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"), one3=np.ones(1))
+    return encoder(rest, HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y"), one3=np.ones(1), **more)
 
 
 def check(before: Model, kinds: tuple[str, ...]) -> None:
@@ -74,6 +79,20 @@ def test_what_masks_padding_itself_reads_none(kind: str) -> None:
     before = pooling(MASKED[kind])
     assert PASS.measure(before) == ALL
     check(before, ("full", "right", "left", "holes"))
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_what_is_zero_at_padding_already_may_be_read_by_anybody(kind: str) -> None:
+    """A kernel of three tokens or a running sum reads zeros there in both graphs; unmasked it reads padding."""
+    text = "step = Constant<value_int = 1>() " + NOTHING[kind]
+    kernel = np.random.default_rng(2).normal(size=(24, 24, 3))
+    before = pooling(text, kernel=kernel)
+    assert PASS.measure(before) == ALL
+    check(before, ("full", "right", "left", "holes"))
+    bare = text.replace("h9 = Mul(z, real3)", "h9 = Identity(z)").replace(
+        "h9 = Where(gone3, nought, z)", "h9 = Identity(z)"
+    )
+    assert PASS.measure(pooling(bare, kernel=kernel)) < ALL
 
 
 @pytest.mark.parametrize("kind", SEEMING)
