@@ -159,7 +159,7 @@ def _runs(model: Model, border: Border, feeds: Sequence[Feed]) -> list[_Run]:
     from onnxfix.eval.run.runners import OrtRunner
     from onnxfix.eval.run.session import on_disk
 
-    from .repair.verification.answers import answers
+    from .repair.verification.source.answers import answers
 
     probe = model.clone()
     given = {v.name for v in probe.graph.inputs}

@@ -12,8 +12,8 @@ import pytest
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.run.runners import OrtRunner
 from onnxfix.flows.repair.verification import budget
-from onnxfix.flows.repair.verification.answers import Answers, answers
-from onnxfix.flows.repair.verification.made_up import LENGTHS, MadeUp
+from onnxfix.flows.repair.verification.source.answers import Answers, answers
+from onnxfix.flows.repair.verification.source.made_up import LENGTHS, MadeUp
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 
@@ -71,7 +71,7 @@ def test_nothing_is_said_where_all_of_it_fits(tmp_path: Path) -> None:
 
 
 def test_what_takes_too_long_is_run_on_shorter_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxfix.flows.repair.verification.answers.SLOW_S", 0.15)
+    monkeypatch.setattr("onnxfix.flows.repair.verification.source.answers.SLOW_S", 0.15)
     found = answered(additive(), tmp_path, MadeUp(memory=1_000_000_000))
     longest = max(feed.arrays["input_ids"].shape[1] for feed in found.feeds)
     assert longest < 1024 and "took" in found.said and f"; at {longest:,} tokens: " in found.said

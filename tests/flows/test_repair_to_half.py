@@ -185,3 +185,20 @@ def test_rows_that_see_no_key_are_even_where_something_reads_them(
     limit = 1e-2 if precision == "fp16" else 5e-2
     assert graphs.rel_l2(expected["pooled"], found["pooled"]) < limit
     assert graphs.rel_l2(expected["y"][mask > 0], found["y"][mask > 0]) < limit
+
+
+@pytest.mark.parametrize(("lowest", "compared"), [(-np.inf, False), (-1e9, True)])
+def test_rows_in_which_the_source_makes_nan_mean_nothing(lowest: float, compared: bool, tmp_path: Path) -> None:
+    """-inf on all keys of a row, as a causal mask leaves it at padding on the left: a maximum of what is not hidden
+    takes NaN for less than all else, and makes a number of it that no other precision has to make."""
+    rest = encoder_graphs.MLP.replace(
+        "y = Add(r, d)",
+        "z = Add(r, d) two9 = Constant<value_ints = [2]>() shown9 = Unsqueeze(seen, two9) h9 = Where(shown9, z, far9) "
+        "y = ReduceMax<keepdims = 0>(h9, ends)",
+    )
+    head = encoder_graphs.HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y")
+    model = encoder_graphs.seeing("those before", rest=rest, head=head, lowest=np.array(lowest),
+                                  far9=np.array(-1e4))  # fmt: skip
+    done = repaired(model, "fp16", tmp_path)
+    names = {d.feed for c in done.comparisons for d in c.differences}
+    assert ("left-padded" in names) is compared and "padded" in names

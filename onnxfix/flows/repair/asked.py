@@ -104,8 +104,8 @@ def repair(
     from . import repair as job
     from .fastest import names
     from .naming import default_output
-    from .verification.budget import GB
-    from .verification.made_up import MadeUp
+    from .verification.source.budget import GB
+    from .verification.source.made_up import MadeUp
 
     keywords.require_known(
         precision=precision, int8=int8, converter=converter, calibration=calibration, metric=metric, bits=bits,

@@ -18,8 +18,8 @@ from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import in_runtime, interface, other_batches
 from .verification.check import OF_THE_SAME_GRAPH, Check
-from .verification.made_up import MadeUp
 from .verification.metric import Metric
+from .verification.source.made_up import MadeUp
 from .verification.verdict import require, require_typed
 from .verification.verification import Verification
 from .verification.words import in_figures, in_words, rough

@@ -30,8 +30,8 @@ from .repaired import Repaired
 from .search.search import SearchWish
 from .size_due import due, said
 from .verification.check import limit_of
-from .verification.made_up import MadeUp
 from .verification.metric import Metric
+from .verification.source.made_up import MadeUp
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed

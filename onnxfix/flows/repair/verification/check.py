@@ -8,8 +8,8 @@ from onnxfix.nouns.comparison import Comparison
 from onnxfix.surgery.passes.convert_to_half import HALVES
 from onnxfix.surgery.recipes import Wish
 
-from .made_up import MadeUp
 from .metric import LARGEST, Metric, metric_error
+from .source.made_up import MadeUp
 
 # Largest relative L2 error of any output that is still written. fp16 carries 11 bits (5e-4 a rounding), bf16 8 bits,
 # int8 7 bits of each weight channel; ONNX Runtime's fusions differ by up to 2e-6 between equal fp32 graphs.

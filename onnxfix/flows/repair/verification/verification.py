@@ -18,9 +18,10 @@ from onnxfix.nouns.process.progress import Advance
 from onnxfix.nouns.site import Site
 from onnxfix.surgery.sites import random_numbers
 
-from .answers import answers
 from .check import Check
-from .made_up import LENGTHS, SHORTER
+from .source import of_padding
+from .source.answers import answers
+from .source.made_up import LENGTHS, SHORTER
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -65,7 +66,8 @@ class Verification:
                 f"the source model itself does not load: {error.message.marked}",
                 f"{_way_to_load(error)}, or use {arg('verify', False)}",
             ) from error
-        self.feeds, self.draws = found.feeds, found.draws
+        self.feeds = of_padding.with_a_meaning(model, found.feeds) if check.half else found.feeds
+        self.draws = found.draws
         self.reference, self.shortened = found.reference, found.said
         _require_repeatable(model, runner, self.reference, self.feeds[0])
         runner.close()
@@ -141,17 +143,9 @@ class Verification:
                 count = int(np.count_nonzero(np.isnan(array))) if array.dtype.kind == "f" else 0
                 if count:
                     said = f"NaN in {count:,} of {array.size:,} entries of output {name} on the {feed.name} feed"
-                    return said + self._first_nan(feed)
+                    site = of_padding.first_nan(self.model, feed)
+                    return f"{said}, first in {site}" if site else said
         return ""
-
-    def _first_nan(self, feed: Feed) -> str:
-        from onnxfix.eval.numerics import not_a_number
-
-        try:
-            site = not_a_number.first(self.model, feed)
-        except OnnxfixError:  # operators without a kernel, or a graph that is too large with all that is counted
-            return ""
-        return f", first in {site}" if site else ""
 
     @property
     def _valid_only(self) -> bool:
@@ -160,31 +154,11 @@ class Verification:
     @functools.cached_property
     def leaves_padding_out(self) -> bool:
         """Whether a feed has padding, and an output something to say of it, that is not compared."""
-        from onnxfix.eval.numerics.compare import mask_of
-
-        masks = [(feed, mask_of(feed)) for feed in self.feeds] if self._valid_only else []
-        return any(
-            array.shape[:2] == mask.shape and (array.ndim > 2 or name in self._of_tokens)
-            for feed, mask in masks
-            if mask is not None and not mask.all()
-            for name, array in self.reference.run(feed.arrays).items()
-        )
+        return self._valid_only and of_padding.is_left_out(self.feeds, self.reference, self._of_tokens)
 
     @functools.cached_property
     def _of_tokens(self) -> frozenset[str]:
-        """Outputs of one number a token: [batch, sequence] on every feed, and these of two lengths at least."""
-        from onnxfix.eval.numerics.compare import mask_of
-
-        lengths: dict[str, set[int]] = {}
-        others: set[str] = set()
-        for feed in self.feeds:
-            mask = mask_of(feed)
-            for name, array in self.reference.run(feed.arrays).items() if mask is not None else ():
-                if mask is not None and array.shape == mask.shape:
-                    lengths.setdefault(name, set()).add(array.shape[-1])
-                else:
-                    others.add(name)
-        return frozenset(name for name, found in lengths.items() if len(found) > 1) - others
+        return of_padding.of_tokens(self.feeds, self.reference)
 
     @property
     def _threads(self) -> int:

@@ -75,6 +75,6 @@ def test_a_window_that_no_shape_says_is_found_for_sound_too(tmp_path: Path) -> N
     done = repair(source, Wish(Target.resolve("cuda"), "fp32"), tmp_path / "out.onnx")
     assert "identical" in done.verified
     with pytest.raises(OnnxfixError, match=r"as in input='x=3x16000'"):
-        from onnxfix.flows.repair.verification.made_up import MadeUp
+        from onnxfix.flows.repair.verification.source.made_up import MadeUp
 
         repair(source, Wish(Target.resolve("cuda"), "fp32"), tmp_path / "b.onnx", made_up=MadeUp(shapes={"x": (3, 17)}))
