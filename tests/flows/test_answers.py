@@ -11,7 +11,7 @@ import pytest
 
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.run.runners import OrtRunner
-from onnxfix.flows.repair.verification import budget
+from onnxfix.flows.repair.verification.source import budget
 from onnxfix.flows.repair.verification.source.answers import Answers, answers
 from onnxfix.flows.repair.verification.source.made_up import LENGTHS, MadeUp
 from onnxfix.nouns.errors import OnnxfixError

@@ -50,10 +50,13 @@ class Verification:
         more: Sequence[Feed] = (),
         progress: Advance = lambda step: None,
     ) -> None:
+        from onnxfix.eval.run.load_check import LoadCheck
         from onnxfix.eval.run.runners import LoadFailure
 
         self.model, self.source, self.check, self.progress = model, source, check, progress
-        self.drawing = random_numbers.drawing(model)
+        self.drawing, self._loads = random_numbers.drawing(model), LoadCheck(self._libraries)
+        advice = f"nothing was written; see {DIAGNOSE}, or use {arg('verify', False)}"
+        self._loads.require_survival(source, "the source model itself", advice)
         try:
             runner = self._runner(model, source, "none", self._threads, "source")
             lengths = LENGTHS if check.half else SHORTER
@@ -100,11 +103,11 @@ class Verification:
 
     def on_cpu(self, result: Model) -> tuple[Comparison, ...]:
         """Without optimisation and with all of it; nothing for a half model that the CPU provider lacks kernels for."""
-        from onnxfix.eval.run.load_check import require_survival
         from onnxfix.eval.run.runners import LoadFailure
 
         self.progress("verify on CPU")
-        require_survival(result.path, self._libraries)
+        advice = f"nothing was written; a newer ONNX Runtime may load it, {arg('verify', False)} writes it as it is"
+        self._loads.require_survival(result.path, "the repaired model with all optimisations", advice)
         reference: Runner = self.reference
         if not self.check.half:
             reference = self._runner(self.model, self.source, "all", 1, "source")
