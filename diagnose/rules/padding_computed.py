@@ -33,13 +33,12 @@ class PaddingComputed:
             return
         mask, products = subject.once(attention.hidden), subject.once(attention.products)
         if mask is not None and products:
-            many = f"{len(products)} product{'s' * (len(products) > 1)} with weights"
             yield Finding(
                 code=self.code,
                 name=self.name,
                 severity=Severity.NOTE,
                 site=Site.of_value(mask.value),
-                message=f"{many} and all around them compute tokens that {mask.value.name} says are padding",
+                message=f"linears and all around them compute tokens that {mask.value.name} says are padding",
                 evidence={"products": len(products), "mask": str(mask.value.name)},
                 repair=optimize(subject),
                 applicability=Applicability.NUMERIC,

@@ -22,11 +22,13 @@ def is_masked(node: ir.Node, index: int, padding: Padding) -> bool:
     or so far below all others that a Softmax or a maximum over tokens does not see it."""
     if not is_standard(node):
         return False
+    if node.op_type == "MatMul":
+        return _is_sum_of_zeros(node, index, padding)
+    if not _lines_up(node.inputs[index], node, padding.layout):
+        return False
     others = [value for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Mul":
         return any(_is_zero(value, padding) and _lines_up(value, node, padding.layout) for value in others)
-    if node.op_type == "MatMul":
-        return _is_sum_of_zeros(node, index, padding)
     if node.op_type == "Where" and index:
         chosen = padding.numbers.at_padding(node.inputs[0])
         return chosen is not None and bool(chosen) == (index == 2) and _lines_up(node.inputs[0], node, padding.layout)
@@ -47,6 +49,21 @@ def is_nothing(value: ir.Value, padding: Padding) -> bool:
         nothing = chosen is not None and _number(node.inputs[1 if chosen else 2]) == 0
         return nothing and _lines_up(node.inputs[0], node, padding.layout)
     return False
+
+
+def is_filled(value: ir.Value, padding: Padding) -> bool:
+    """Whether a value has something of the mask's where a token is padding, by which whoever reads it knows that, and
+    which is not zero: scores of places in a text are often handed out so."""
+    node = value.producer()
+    if node is None or not is_standard(node):
+        return False
+    if node.op_type in _MOVES:
+        source = node.inputs[0]
+        return source is not None and padding.layout.axes(source) is not None and is_filled(source, padding)
+    if node.op_type == "Where":
+        chosen = padding.numbers.at_padding(node.inputs[0]) is not None
+        return chosen and _lines_up(node.inputs[0], node, padding.layout) and not is_nothing(value, padding)
+    return _is_hidden(node, padding)
 
 
 def _lines_up(value: ir.Value | None, node: ir.Node, layout: Layout) -> bool:
@@ -92,11 +109,9 @@ def _is_hidden(node: ir.Node, padding: Padding) -> bool:
 
 
 def _is_lost(value: ir.Value, layout: Layout) -> bool:
-    """Whether all who read it take a Softmax or the largest over tokens."""
+    """Whether all who read it take a Softmax or the largest over tokens; whoever gets it as an output may do so."""
     readers = value.consumers()
-    if value.is_graph_output() or not readers:
-        return False
-    return all(
+    return bool(readers or value.is_graph_output()) and all(
         _is_over_tokens(reader, layout)
         or (reader.op_type in _MOVES and is_standard(reader) and layout.axes(reader.outputs[0]) is not None
             and _is_lost(reader.outputs[0], layout))

@@ -18,7 +18,7 @@ from onnxfix.surgery.sites import disjoint_sets, reach
 from onnxfix.surgery.sites.attention.rotary import FLOATS
 
 from .axes import Layout
-from .masked import is_masked
+from .masked import is_filled, is_masked
 from .mixers import made_of, makers, reader_of_padding
 from .padding import Padding
 from .per_token import is_per_token, is_read_whole
@@ -66,10 +66,13 @@ def products(found: Stream) -> list[ir.Node]:
 
 
 def _told(nodes: set[ir.Node], padding: Padding) -> dict[ir.Value, ir.Node]:
-    """Values that somebody outside reads at tokens of padding, and who."""
-    values = (value for node in nodes for value in node.outputs)
+    """Values that somebody outside reads at tokens of padding, and who; an output that says itself where padding is, is
+    read by whoever gets it."""
+    values = [value for node in nodes for value in node.outputs]
     read = {value: reader_of_padding(value, nodes, padding) for value in values}
-    return {value: reader for value, reader in read.items() if reader is not None}
+    told = {value: reader for value, reader in read.items() if reader is not None}
+    filled = (v for v in values if v.is_graph_output() and is_filled(v, padding))
+    return told | {value: node for value in filled if (node := value.producer()) is not None}
 
 
 def _shown(node: ir.Node, padding: Padding) -> list[ir.Node]:

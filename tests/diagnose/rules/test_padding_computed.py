@@ -35,8 +35,8 @@ def found(model: Model, target: str = TARGET) -> list[Finding]:
 def test_every_product_is_counted(target: str) -> None:
     (finding,) = found(encoder(), target)
     assert finding.severity is Severity.NOTE and finding.repair == "onnxfix optimize"
-    said = "6 products with weights and all around them compute tokens that attention_mask says are padding"
-    assert finding.message == said
+    assert finding.message == "linears and all around them compute tokens that attention_mask says are padding"
+    assert finding.evidence == {"products": 6, "mask": "attention_mask"}
 
 
 def test_what_reads_padding_is_no_finding() -> None:

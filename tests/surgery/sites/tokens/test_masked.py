@@ -116,3 +116,14 @@ def test_scores_of_places_in_the_text(filled: str) -> None:
     before = encoder(rest, head, one3=np.ones(1))
     assert (PASS.measure(before) == ALL) is SPANS[filled]
     check(before, ("full", "right", "left", "holes"))
+
+
+@pytest.mark.parametrize(
+    "filled", ["y = Where(gone, low, score0)", "far0 = Sub(one3, real) far = Mul(far0, low) y = Add(score0, far)"]
+)
+def test_scores_that_say_where_padding_is_say_so_still(filled: str) -> None:
+    """Whoever takes the largest of them over a text must not be given a zero for padding."""
+    head = HEAD.replace("float[batch,sequence,24] y", "float[batch,sequence] y")
+    before = encoder(MLP.replace("y = Add(r, d)", f"{FLAGS} {SCORED} {filled}"), head, one3=np.ones(1))
+    assert PASS.measure(before) == ALL
+    check(before, ("full", "right", "left", "holes", "empty row"))
