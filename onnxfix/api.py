@@ -4,13 +4,21 @@ Each takes a model as a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and ra
 do next.
 """
 
-from onnxfix.flows.bench.asked import bench
-from onnxfix.flows.diagnose import diagnose
+from onnxfix.flows.bench import asked as _bench
+from onnxfix.flows.diagnose import diagnose as _diagnose
 from onnxfix.flows.explain import explain
-from onnxfix.flows.export import export
-from onnxfix.flows.extract import extract
-from onnxfix.flows.repair.asked import repair
-from onnxfix.flows.repair.fastest.asked import optimize
+from onnxfix.flows.export import export as _export
+from onnxfix.flows.extract import extract as _extract
+from onnxfix.flows.repair import asked as _repair
+from onnxfix.flows.repair.fastest import asked as _fastest
 from onnxfix.flows.session import Session
+from onnxfix.nouns.runtime.extras import names_extras
+
+bench = names_extras(_bench.bench)
+diagnose = names_extras(_diagnose)
+export = names_extras(_export)
+extract = names_extras(_extract)
+optimize = names_extras(_fastest.optimize)
+repair = names_extras(_repair.repair)
 
 __all__ = ["Session", "bench", "diagnose", "explain", "export", "extract", "optimize", "repair"]

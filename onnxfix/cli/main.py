@@ -135,6 +135,10 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        from onnxfix.nouns.runtime.extras import missing
+
+        error = missing(error) or error
     if isinstance(error, OnnxfixError):
         return spoken(error.sentence, voice.option)
     text = " ".join(str(error).split())[:300]

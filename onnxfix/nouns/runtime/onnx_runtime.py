@@ -13,6 +13,8 @@ from typing import Any
 
 from onnxfix.nouns.errors import OnnxfixError
 
+from .extras import RUNTIME
+
 
 def runtime() -> Any:
     """The module. Raises OnnxfixError where it is not installed, or cannot be loaded."""
@@ -21,9 +23,7 @@ def runtime() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise OnnxfixError(f"ONNX Runtime cannot be loaded: {error}", f"pip install {error.name}") from error
-        raise OnnxfixError(
-            "ONNX Runtime is not installed", "pip install onnxruntime-gpu, or onnxruntime where there is no NVIDIA GPU"
-        ) from error
+        raise OnnxfixError("ONNX Runtime is not installed", RUNTIME) from error
     except ImportError as error:
         raise OnnxfixError(f"ONNX Runtime cannot be loaded: {error}", "install it again") from error
 
