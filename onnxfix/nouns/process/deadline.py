@@ -129,9 +129,6 @@ def limited(job: str, timeout: float | None, nbytes: int, progress: Advance) -> 
     deadline = Deadline(stated, run, job, time.monotonic() + limit)
     timers = [threading.Timer(limit, deadline.interrupt), threading.Timer(limit + GRACE_S, deadline.end)]
     token = _CURRENT.set(deadline)
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
 
     def advance(step: str) -> None:
         deadline.enter(f"{job}: {step}")
@@ -141,6 +138,9 @@ def limited(job: str, timeout: float | None, nbytes: int, progress: Advance) -> 
 
     try:
         try:
+            for timer in timers:  # the first may be over before the second has begun
+                timer.daemon = True
+                timer.start()
             yield advance
         finally:
             _CURRENT.reset(token)
