@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -118,13 +117,20 @@ def _seconds(call: Callable[[], object]) -> float:
 def peak_rss() -> int:
     """Peak resident bytes of this process.
 
-    From /proc where there is one: `ru_maxrss` of a child starts at the peak of the parent it was forked from.
+    From /proc where there is one: `ru_maxrss` of a child starts at the peak of the parent it was forked from. Windows
+    has neither.
     """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
