@@ -5,7 +5,8 @@ do next.
 """
 
 from onnxfix.flows.bench import asked as _bench
-from onnxfix.flows.diagnose import diagnose as _diagnose
+from onnxfix.flows.diagnosis.asked import diagnose as _diagnose
+from onnxfix.flows.diagnosis.every import diagnose_all as _diagnose_all
 from onnxfix.flows.explain import explain
 from onnxfix.flows.export import export as _export
 from onnxfix.flows.extract import extract as _extract
@@ -16,9 +17,10 @@ from onnxfix.nouns.runtime.extras import names_extras
 
 bench = names_extras(_bench.bench)
 diagnose = names_extras(_diagnose)
+diagnose_all = names_extras(_diagnose_all)
 export = names_extras(_export)
 extract = names_extras(_extract)
 optimize = names_extras(_fastest.optimize)
 repair = names_extras(_repair.repair)
 
-__all__ = ["Session", "bench", "diagnose", "explain", "export", "extract", "optimize", "repair"]
+__all__ = ["Session", "bench", "diagnose", "diagnose_all", "explain", "export", "extract", "optimize", "repair"]

@@ -338,7 +338,7 @@ def test_every_keyword_is_an_option_and_the_other_way_round() -> None:
             {"checkpoint"} if name not in ("export", "extract") else set()
         )
         keywords = set(inspect.signature(function).parameters) - beside
-        written = {"output", "force"} if name == "diagnose" else set()
+        written = {"output", "force", "jobs"} if name == "diagnose" else set()
         assert options - written == keywords, (name, options ^ keywords)
 
 

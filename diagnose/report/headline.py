@@ -125,6 +125,13 @@ def summary(report: Report) -> str:
     return ", ".join(plural(count, name) for name, count in report.summary().items())
 
 
+def gate(report: Report) -> list[str]:
+    """`over budget: 12 memcpy, at most 0`, a line for each that is not met, and how many findings are accepted."""
+    bounds = {each: "least" if each.name == "quantized" else "most" for each in report.budgets if not each.is_met}
+    over = [f"over budget: {e.found:,.4g} {e.name}, at {bound} {e.limit:,.4g}" for e, bound in bounds.items()]
+    return [*over, *([f"{plural(report.accepted, 'finding')} accepted before"] if report.accepted else [])]
+
+
 def number(value: object) -> int:
     """A figure of the report's JSON mappings."""
     return int(str(value))

@@ -33,6 +33,7 @@ def comment(report: Report) -> str:
         f"### onnxfix: {code(PurePath(str(report.model['path'])).name, NAME)} on {report.target['provider']}: "
         + headline.summary(report),
         _headline(report),
+        "\n".join(f"* {line}" for line in headline.gate(report)),
         _notices(report.plan),
         _findings(found),
         _layers(report),

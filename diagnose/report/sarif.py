@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,35 +24,53 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 FINGERPRINT = "onnxfixSite/v1"
 
 
-def document(report: Report, rules: Mapping[str, type[Rule]], version: str, folder: Path) -> dict[str, object]:
-    """The whole log. Locations are relative to `folder` where the model lies below it: the root of a checkout."""
-    codes = sorted({f.code for f in report.findings})
-    artifact = _artifact(Path(str(report.model["path"])), folder)
-    seen: Counter[str] = Counter()
+def document(
+    reports: Sequence[Report], rules: Mapping[str, type[Rule]], version: str, folder: Path
+) -> dict[str, object]:
+    """The whole log: one run, as code scanning takes one of a tool. Locations are relative to `folder` where a model
+    lies below it: the root of a checkout."""
+    codes = sorted({f.code for report in reports for f in report.findings})
+    artifacts = [_artifact(Path(str(report.model["path"])), folder) for report in reports]
     run = {
         "tool": {
             "driver": {
                 "name": "onnxfix",
                 "semanticVersion": version,
-                "rules": [_rule(code, rules.get(code), report) for code in codes],
+                "rules": [_rule(code, rules.get(code), reports) for code in codes],
             }
         },
         "invocations": [{"executionSuccessful": True}],
-        "artifacts": [{"location": artifact}],
-        "results": [_result(f, codes.index(f.code), artifact, seen) for f in report.findings],
-        "properties": {
-            "target": dict(report.target),
-            "placement": headline.nodes(report),
-            "memcpy": headline.memcpy(report.plan),
-            "cudaGraphReady": headline.cuda_graph(report.plan),
-        },
+        "artifacts": [{"location": each} for each in artifacts],
+        "results": [each for pair in zip(reports, artifacts, strict=True) for each in _results(*pair, codes)],
     }
+    if len(reports) == 1:
+        run["properties"] = _properties(reports[0])
+    else:
+        run["artifacts"] = [
+            {"location": each, "properties": _properties(report)}
+            for each, report in zip(artifacts, reports, strict=True)
+        ]
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _rule(code: str, rule: type[Rule] | None, report: Report) -> dict[str, object]:
+def _properties(report: Report) -> dict[str, object]:
+    return {
+        "target": dict(report.target),
+        "placement": headline.nodes(report),
+        "memcpy": headline.memcpy(report.plan),
+        "cudaGraphReady": headline.cuda_graph(report.plan),
+    }
+
+
+def _results(report: Report, artifact: dict[str, object], codes: Sequence[str]) -> Iterator[dict[str, object]]:
+    seen: Counter[str] = Counter()
+    for finding in report.findings:
+        yield _result(finding, codes.index(finding.code), artifact, seen)
+
+
+def _rule(code: str, rule: type[Rule] | None, reports: Sequence[Report]) -> dict[str, object]:
     """A reportingDescriptor. A finding always has a rule; a missing one only costs the help text."""
-    name = next(f.name for f in report.findings if f.code == code)
+    name = next(f.name for report in reports for f in report.findings if f.code == code)
     text = inspect.cleandoc((rule.__doc__ if rule else "") or name)
     first, _, _ = text.partition("\n\n")
     return {

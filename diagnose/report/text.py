@@ -35,6 +35,8 @@ def show(report: Report, out: Console) -> None:
         _attentions(report, out)
     out.print()
     out.print(headline.summary(report))
+    for line in headline.gate(report):
+        _line(out, 0, line)
     if report.next_step:
         out.print(f"next: {report.next_step}", soft_wrap=True, markup=False)
 

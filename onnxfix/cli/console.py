@@ -55,6 +55,11 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo(harmless(text), err=err)
 
 
+def commands(text: str) -> None:
+    """Print what a runner shall obey: texts out of models are harmless in it already."""
+    click.echo(without_control(text))
+
+
 @functools.cache
 def _harmless() -> type[Console]:
     """rich's console, for text that comes out of models: it leaves out some control characters, and not all."""

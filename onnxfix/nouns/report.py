@@ -17,6 +17,22 @@ SCHEMA = "onnxfix.diagnose/1"
 
 
 @dataclass(frozen=True)
+class Budget:
+    """A limit of a figure: `memcpy` and `bytes` at most, `quantized`, a share of the linears, at least."""
+
+    name: str
+    limit: float
+    found: float
+
+    @property
+    def is_met(self) -> bool:
+        return self.found >= self.limit if self.name == "quantized" else self.found <= self.limit
+
+    def as_dict(self) -> dict[str, object]:
+        return {"name": self.name, "limit": self.limit, "found": self.found, "met": self.is_met}
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of diagnosing one model for one target; `quantization` is the coverage of its linear layers."""
 
@@ -30,6 +46,10 @@ class Report:
     """A command, or a call of Python, for a model that nothing was found in."""
     attentions: tuple[AttentionKernels, ...] = ()
     """Which kernel computes each attention, on CUDA."""
+    budgets: tuple[Budget, ...] = ()
+    """Those that were asked for."""
+    accepted: int = 0
+    """Findings that a baseline accepts, which are left out."""
 
     @staticmethod
     def of(
@@ -68,9 +88,11 @@ class Report:
         return {s.value: counts[s] for s in (Severity.ERROR, Severity.WARNING, Severity.NOTE)}
 
     def fails(self, fail_on: str) -> bool:
-        """Whether a finding is at or above `error`, `warning` or `note`; `never` never fails."""
+        """Whether a finding is at or above `error`, `warning` or `note`, or a budget is not met; never for `never`."""
         if fail_on == "never":
             return False
+        if not all(budget.is_met for budget in self.budgets):
+            return True
         limit = Severity(fail_on).rank
         return any(f.severity.rank >= limit for f in self.findings)
 
@@ -85,5 +107,7 @@ class Report:
             **({"attention": [each.as_dict() for each in self.attentions]} if self.attentions else {}),
             "findings": [f.as_dict() for f in self.findings],
             "summary": self.summary(),
+            **({"budgets": [each.as_dict() for each in self.budgets]} if self.budgets else {}),
+            **({"accepted": self.accepted} if self.accepted else {}),
             **({"next": self.next_step} if self.next_step else {}),
         }

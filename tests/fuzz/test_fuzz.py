@@ -68,7 +68,8 @@ def test_a_hang_and_an_internal_error_are_seen(tmp_path: Path, monkeypatch: pyte
             "exit 1",
         )
         (tmp_path / "fuzz_breaks.py").write_text(
-            "from onnxfix.flows import diagnose\n\ndef broken(*args, **given):\n    raise IndexError('here')\n\n"
+            "from onnxfix.flows.diagnosis import asked as diagnose\n\n"
+            "def broken(*args, **given):\n    raise IndexError('here')\n\n"
             "diagnose.diagnose = broken\nfrom fuzz.worker import main\nmain()\n"
         )
         monkeypatch.syspath_prepend(str(tmp_path))

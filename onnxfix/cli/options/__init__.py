@@ -196,6 +196,19 @@ real_inputs = together(
 )
 """How texts of a table become inputs."""
 
+gate = together(
+    click.option("--select", multiple=True, metavar="CODE", help="Only findings whose codes begin so, or of a name."),
+    click.option("--ignore", multiple=True, metavar="CODE", help="No findings whose codes begin so, or of a name."),
+    click.option("--max-memcpy", type=click.IntRange(0), metavar="N", help="Fail where there are more copies."),
+    click.option("--max-bytes", type=click.IntRange(0), metavar="N", help="Fail where file and weights are larger."),
+    click.option(
+        "--min-quantized", type=click.FloatRange(0, 1), metavar="SHARE", help="Fail where less of the linears is."
+    ),
+    click.option("--baseline", type=file, metavar="FILE", help="Findings that are accepted: only new ones count."),
+    click.option("--update-baseline", is_flag=True, help="Write what is found into --baseline."),
+)
+"""Which findings count, and what else a model is held to."""
+
 scripts = together(
     click.option(
         "--script",

@@ -13,7 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from onnxfix.diagnose.run import diagnose
 from onnxfix.eval.inputs.feeds import Feed
-from onnxfix.flows.against import against as measurement
+from onnxfix.flows.diagnosis.against import against as measurement
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.layer_noise import Against
 from onnxfix.nouns.model import Model

@@ -1,73 +1,26 @@
-"""A diagnosis as asked for by keywords, of a file or of a model in memory, and its report in every format."""
+"""A diagnosis as asked for by keywords, of a file or of a model in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.errors import OnnxfixError, arg
-from onnxfix.nouns.report import Report
-from onnxfix.render.shown import Shown
+
+from .diagnosis import Diagnosis
+from .gate import Gate
 
 if TYPE_CHECKING:
+    from onnxfix.flows.inputs import Inputs
+    from onnxfix.flows.source import ModelLike
     from onnxfix.nouns.layer_noise import Against
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.process.progress import Advance
-    from onnxfix.render.shown import Summary
-
-    from .inputs import Inputs
-    from .source import ModelLike
 
 ROWS = 128
 """Texts of a table that `against` looks at."""
-
-
-@dataclass(frozen=True, repr=False)
-class Diagnosis(Report, Shown):
-    """A report that can be shown and written; `files` are the model's own, which no report may overwrite."""
-
-    files: tuple[Path, ...] = ()
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {severity}s" for severity, count in self.summary().items())
-        return f"<Diagnosis of {self.model['path']} on {self.target['provider']}: {counts}>"
-
-    def to_html(self) -> str:
-        """The page with the placement drawn: one file, which loads nothing else."""
-        from onnxfix.diagnose.registry import all_rules
-        from onnxfix.diagnose.report import html
-
-        return html.page(self, all_rules())
-
-    def to_markdown(self) -> str:
-        """A pull request comment."""
-        from onnxfix.diagnose.report import markdown
-
-        return markdown.comment(self)
-
-    def to_sarif(self) -> str:
-        """SARIF 2.1.0, for code scanning."""
-        from onnxfix import __version__
-        from onnxfix.diagnose.registry import all_rules
-        from onnxfix.diagnose.report import sarif
-        from onnxfix.render.shown import json_text
-
-        return json_text(sarif.document(self, all_rules(), __version__, Path.cwd()))
-
-    def in_short(self) -> Summary:
-        from onnxfix.diagnose.report.places import groups
-        from onnxfix.render.shown import Summary
-
-        found = [(g.first, p) for g in groups(self.findings) for p in g.places()]
-        rows = [
-            (f.severity.value, f"{f.code} {f.name}", str(place), place.first.message, f.repair) for f, place in found
-        ]
-        copies = f"{len(self.plan.copies)} Memcpy on {self.target['provider']}"
-        linears = f"{self.quantization['quantized']} of {self.quantization['linears']} linears quantized"
-        title = f"{self.model['path']}: {copies}, {linears}"
-        return Summary.of(title, ("severity", "finding", "where", "what", "repair"), rows)
 
 
 def diagnose(
@@ -82,6 +35,13 @@ def diagnose(
     text: str = "text",
     checkpoint: str | Path | None = None,
     custom_op_library: Sequence[str | Path] = (),
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    max_memcpy: int | None = None,
+    max_bytes: int | None = None,
+    min_quantized: float | None = None,
+    baseline: str | Path | None = None,
+    update_baseline: bool = False,
     timeout: float | None = None,
     progress: Advance = lambda step: None,
 ) -> Diagnosis:
@@ -90,12 +50,21 @@ def diagnose(
     `target` is the one that repair made the model for, else cuda. `batch` rows of `seq` tokens are what bytes and
     times are stated for. `against`: the float model that this one was quantized from; both are run, on `calibrate`
     (a path, a polars frame, or feeds) or made-up inputs, and the layers that lose most are named. `timeout`:
-    seconds after which it gives up. Raises OnnxfixError.
+    seconds after which it gives up.
+
+    `select` and `ignore` are codes of findings, their first letters or their names: all but those selected, and those
+    ignored, are left out. `max_memcpy`, `max_bytes` (of the file with its weights) and `min_quantized` (the share of
+    linears, 0 to 1) are budgets; one that is not met makes the report fail. Findings that stand in the file `baseline`
+    are accepted and left out; `update_baseline` writes those found into it. Raises OnnxfixError.
     """
     from onnxfix.diagnose.placement.optimised import compiler
 
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.diagnose import run
+    from onnxfix.flows.advice import addressed, float_original, next_step
+    from onnxfix.flows.outputs import path_of
+    from onnxfix.flows.source import on_disk
+    from onnxfix.flows.values import at_least, several
     from onnxfix.nouns.model import Model
     from onnxfix.nouns.plan import Sizes
     from onnxfix.nouns.process.deadline import limited
@@ -103,14 +72,10 @@ def diagnose(
     from onnxfix.nouns.runtime.provider import providers
     from onnxfix.nouns.target import Target
 
-    from .advice import addressed, float_original, next_step
-    from .outputs import path_of
-    from .source import on_disk
-    from .values import at_least, several
-
     at_least("batch", batch, 1, whole=True)
     at_least("seq", seq, 1, whole=True)
     at_least("timeout", timeout, 0)
+    gate = Gate.of(select, ignore, max_memcpy, max_bytes, min_quantized, baseline, update_baseline)
     given = Target.resolve(target, engine) if target is not None else None
     folder = path_of("checkpoint", checkpoint, "a folder")
     with on_disk(model) as source, limited("diagnose", timeout, source.bytes, progress) as advance:
@@ -128,7 +93,8 @@ def diagnose(
         shown["target"] = {**report.target, "from": "the file's record"}
     if source.given is not None:
         shown["model"] = {**report.model, "path": str(source.shown)}
-    return Diagnosis(**shown, files=(*opened.external_files, *opened.custom_op_libraries))
+    report = Diagnosis(**shown, files=(*opened.external_files, *opened.custom_op_libraries))
+    return gate.judged(report, opened.file_bytes)
 
 
 def _measured(
@@ -147,11 +113,11 @@ def _measured(
             )
         return None
     from onnxfix.eval.inputs.feeds import STEPS, make_feeds
+    from onnxfix.flows.inputs import feeds_of
+    from onnxfix.flows.source import on_disk
     from onnxfix.nouns.model import Model
 
     from .against.against import against as held_against
-    from .inputs import feeds_of
-    from .source import on_disk
 
     libraries = quantized.custom_op_libraries
     with on_disk(against) as source:

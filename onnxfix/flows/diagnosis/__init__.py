@@ -1,0 +1,1 @@
+"""What is wrong with a model, or with many: asked for, filtered, held to budgets and to what was accepted before."""
