@@ -70,7 +70,8 @@ def command(
 
     Several make one table, one document and one exit code: 2 where one of them could not be read.
     """
-    from onnxfix.api import diagnose, diagnose_all
+    from onnxfix.flows.diagnosis.asked import diagnose
+    from onnxfix.flows.diagnosis.every import diagnose_all
 
     destination = _destination(form, output, force, {"models": models, **given})
     found: Found

@@ -18,7 +18,7 @@ from onnxfix.diagnose.report import sarif
 
 def log(name: str, folder: Path) -> dict[str, Any]:
     """As JSON and back: what a reader gets."""
-    document = sarif.document(rendered_models.report(name), all_rules(), "1.2.3", folder)
+    document = sarif.document([rendered_models.report(name)], all_rules(), "1.2.3", folder)
     loaded: dict[str, Any] = json.loads(json.dumps(document, allow_nan=False))
     return loaded
 
