@@ -63,13 +63,27 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="onnxfix")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--isolated", is_flag=True, help="Read no onnxfix.toml or pyproject.toml.")
 @click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(ctx: click.Context, debug: bool, isolated: bool) -> None:
     """Find out why an ONNX export is slow, wrong or not really quantized, repair the graph, prove the result.
 
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the tool or its input failed.
     """
     ctx.obj = {"debug": debug}
+    name = ctx.invoked_subcommand
+    command = cli.get_command(ctx, name) if name is not None and not isolated else None
+    if name is not None and command is not None:
+        ctx.default_map = {name: settings(command, name)}
+
+
+def settings(command: click.Command, name: str) -> dict[str, object]:
+    """What a project's file says of a command's options."""
+    from pathlib import Path
+
+    from .options import settings
+
+    return settings.of(command, name, Path.cwd())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
