@@ -329,7 +329,7 @@ def test_every_keyword_is_an_option_and_the_other_way_round() -> None:
     from onnxfix.cli.main import cli
 
     beside = {"progress", "voice", "model", "models", "example", "code", "sound"}
-    shown = {"form", "show_diff", "report_file", "fail_on"}
+    shown = {"form", "show_diff", "report_file", "fail_on", "write"}
     for name in ("diagnose", "repair", "optimize", "export", "bench", "extract"):
         function = getattr(importlib.import_module("onnxfix.api"), name)
         found = cli.get_command(None, name)  # type: ignore[arg-type]

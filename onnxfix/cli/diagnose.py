@@ -26,6 +26,8 @@ ENDINGS = {
     "json": (".json",),
 }
 
+BESIDE = {".html": "html", ".md": "markdown", ".sarif": "sarif", ".json": "json"}
+
 SIZE = click.IntRange(1, 1_000_000)
 
 
@@ -43,6 +45,10 @@ SIZE = click.IntRange(1, 1_000_000)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
     help="Write to a file, '-' for stdout. Default: stdout; for html, MODEL.html in the current folder.",
+)  # fmt: skip
+@click.option(
+    "--write", type=click.Path(path_type=Path, dir_okay=False), multiple=True, metavar="FILE",
+    help="A report besides, in the format of its ending: .html, .md, .sarif or .json.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing file that is no report of onnxfix.")
 @click.option(
@@ -63,7 +69,14 @@ SIZE = click.IntRange(1, 1_000_000)
 @options.timeout
 @options.libraries
 def command(
-    models: tuple[Path, ...], form: str, output: Path | None, force: bool, fail_on: str, jobs: int, **given: Any
+    models: tuple[Path, ...],
+    form: str,
+    output: Path | None,
+    write: tuple[Path, ...],
+    force: bool,
+    fail_on: str,
+    jobs: int,
+    **given: Any,
 ) -> int:
     """Say why MODELS are slow, wrong or not really quantized on a target, without a GPU and, but for --against, without
     running them. Of a folder, every .onnx file in it and below it.
@@ -74,12 +87,16 @@ def command(
     from onnxfix.flows.diagnosis.every import diagnose_all
 
     destination = _destination(form, output, force, {"models": models, **given})
+    for file in write:
+        check_destination(file, tuple(BESIDE), {"models": models, **given}, keyword="write", force=force)
     found: Found
     with console.progress("diagnose") as advance:
         if len(models) == 1 and not models[0].is_dir():
             found = diagnose(models[0], **given, progress=advance)
         else:
             found = diagnose_all(models, jobs=jobs, **given, progress=advance)
+    for file in write:
+        write_report(file, _RENDERERS[BESIDE[file.suffix.lower()]](found), (*models, *found.files))
     if destination is not None:
         write_report(destination, _RENDERERS[form](found), (*models, *found.files))
         console.echo(str(destination))
