@@ -7,6 +7,7 @@ do next.
 from onnxfix.flows.bench import asked as _bench
 from onnxfix.flows.diagnosis.asked import diagnose as _diagnose
 from onnxfix.flows.diagnosis.every import diagnose_all as _diagnose_all
+from onnxfix.flows.doctor import doctor
 from onnxfix.flows.explain import explain
 from onnxfix.flows.export import export as _export
 from onnxfix.flows.extract import extract as _extract
@@ -23,4 +24,15 @@ extract = names_extras(_extract)
 optimize = names_extras(_fastest.optimize)
 repair = names_extras(_repair.repair)
 
-__all__ = ["Session", "bench", "diagnose", "diagnose_all", "explain", "export", "extract", "optimize", "repair"]
+__all__ = [
+    "Session",
+    "bench",
+    "diagnose",
+    "diagnose_all",
+    "doctor",
+    "explain",
+    "export",
+    "extract",
+    "optimize",
+    "repair",
+]

@@ -9,9 +9,7 @@ import sys
 import pytest
 
 POSIX = "crypt fcntl grp nis pty pwd readline resource spwd syslog termios tty".split()
-OPTIONAL = (
-    "polars vl_convert sympy torch transformers onnxscript safetensors tokenizers psutil openvino torchao".split()
-)
+OPTIONAL = "polars vl_convert torch transformers onnxscript safetensors tokenizers psutil openvino torchao".split()
 RUNTIME = ["onnxruntime"]
 # What hides a module hides it from us alone: the packages that we import are their authors' matter.
 IMPORTS = """

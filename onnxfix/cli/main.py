@@ -28,6 +28,7 @@ COMMANDS = {
     "extract": "Cut a part out of a model, with the inputs it had inside it.",
     "bench": "Compare models with torch in latency, memory, size and task metrics.",
     "explain": "Explain a finding code or a repair pass.",
+    "doctor": "Say what is installed here, and what it can do.",
     "demo": "Do all of it on the bundled two-head ModernBERT and print one table.",
 }
 
@@ -41,7 +42,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"onnxfix.cli.{cmd_name}").command
+        command = importlib.import_module(f"onnxfix.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -14,7 +14,7 @@ import torch
 import transformers
 from click.testing import CliRunner
 
-from onnxfix.cli.export import command
+from onnxfix.cli.commands.export import command
 from onnxfix.eval.demo.model import MultiHeadClassifier
 from onnxfix.eval.inputs.feeds import as_feed
 from onnxfix.eval.numerics.compare import compare

@@ -14,7 +14,6 @@ R = TypeVar("R")
 EXTRAS = {
     **dict.fromkeys(("polars", "vl_convert"), "bench"),
     **dict.fromkeys(("torch", "transformers", "onnxscript", "safetensors", "tokenizers", "psutil"), "torch"),
-    "sympy": "quantize",
 }
 """Extra by the module that it brings."""
 RUNTIME = "pip install 'onnxfix[gpu]', or 'onnxfix[cpu]' where there is no NVIDIA GPU"

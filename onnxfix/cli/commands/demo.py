@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
-from . import bench, console
-from .options import file
+from onnxfix.cli import console
+from onnxfix.cli.options import file
+
+from . import bench
 
 SETTINGS = {"sweep": ("seed", "repaired"), "rounds": 3, "batch": (16,), "bucket": True, "torchao": False}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import console
+from onnxfix.cli import console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxfix.cli import console, voice
+from onnxfix.cli.options import file
+from onnxfix.cli.options.bench import options
+from onnxfix.cli.output import emit_json
 from onnxfix.nouns.errors import OnnxfixError, arg
-
-from . import console, voice
-from .options import file
-from .options.bench import options
-from .output import emit_json
 
 if TYPE_CHECKING:
     from onnxfix.flows.bench.benched import Bench

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from . import console, options
-from .output import check_destination, write_report
+from onnxfix.cli import console, options
+from onnxfix.cli.output import check_destination, write_report
 
 if TYPE_CHECKING:
     from onnxfix.flows.diagnosis.diagnosis import Diagnosis

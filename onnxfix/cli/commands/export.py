@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console, options, voice
-from .output import emit_json
+from onnxfix.cli import console, options, voice
+from onnxfix.cli.output import emit_json
 
 if TYPE_CHECKING:
     from onnxfix.flows.export import Exported

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from onnxfix.cli import console, options
+from onnxfix.cli.output import check_destination, emit_json, json_text, write_report
 from onnxfix.flows.repair.fastest.names import NAMES
 
-from . import console, options
-from .output import check_destination, emit_json, json_text, write_report
 from .repair import show
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console, options, voice
-from .output import check_destination, emit_json, json_text, write_report
+from onnxfix.cli import console, options, voice
+from onnxfix.cli.output import check_destination, emit_json, json_text, write_report
 
 if TYPE_CHECKING:
     from onnxfix.flows.repair.repaired import Repaired

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from . import console, options
-from .output import emit_json
+from onnxfix.cli import console, options
+from onnxfix.cli.output import emit_json
 
 
 @click.command("extract", short_help="Cut a part out of a model, with the inputs it had inside it.")
