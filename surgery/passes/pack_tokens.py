@@ -47,8 +47,11 @@ class PackTokens:
             read = [node.inputs[1] for node in editor.model.graph if node.op_type in PRODUCTS]
             every = plural(sum(_is_weight(value) for value in read), "product")
             editor.notes.append(f"{len(products(found[1]))} of {every} with weights computed of real tokens alone")
-            for reader in found[1].told:
-                said = f"{reader.op_type} {label(reader)} reads what stands at tokens of padding"
+            if told := found[1].told:
+                more = f", and so {'do' if len(told) > 2 else 'does'} {plural(len(told) - 1, 'other')}" * (
+                    len(told) > 1
+                )
+                said = f"{told[0].op_type} {label(told[0])} reads what stands at tokens of padding{more}"
                 editor.notes.append(f"what is computed before is of all tokens: {said}")
 
     def measure(self, model: Model) -> float:

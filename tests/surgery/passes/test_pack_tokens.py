@@ -366,3 +366,11 @@ def test_numbers_and_classes_of_each_token_are_outputs() -> None:
         real = feed["attention_mask"] > 0
         assert np.allclose(wanted["y"][real], found["y"][real], atol=2e-5) and not found["y"][~real].any()
         assert np.array_equal(wanted["classes"][real], found["classes"][real]) and not found["classes"][~real].any()
+
+
+def test_what_keeps_products_from_it_is_named() -> None:
+    """A mean over all tokens, between two parts of which the second has products of its own."""
+    between = """all0 = ReduceMean<keepdims = 1>(r, ends) r2 = Add(r, all0)"""
+    model = encoder(between + MLP.replace("(r, ", "(r2, "))
+    (note,) = (n for n in graph_pass.run(PASS, model).notes if n.startswith("what is computed before"))
+    assert note.endswith("ReduceMean ReduceMean_all0 reads what stands at tokens of padding")
