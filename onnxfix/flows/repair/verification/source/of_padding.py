@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model, tensors
@@ -58,8 +59,14 @@ def with_a_meaning(model: Model, feeds: list[Feed]) -> list[Feed]:
 
 
 def _hides_by_infinity(model: Model) -> bool:
-    floats = (t for t in tensors(model.ir) if t.dtype.is_floating_point() and t.size <= LARGEST_MASK)
+    """In a number of its own, or in a mask of all places; weights of other shapes are not read."""
+    floats = (t for t in tensors(model.ir) if t.dtype.is_floating_point() and t.size <= LARGEST_MASK and _may_mask(t))
     return any(bool(np.isneginf(t.numpy().astype(np.float32)).any()) for t in floats)
+
+
+def _may_mask(tensor: ir.TensorProtocol) -> bool:
+    shape = tensor.shape.numpy()
+    return tensor.size == 1 or (len(shape) > 1 and shape[-1] == shape[-2])
 
 
 def first_nan(model: Model, feed: Feed) -> str:
