@@ -68,7 +68,7 @@ def package(folder: Path) -> Path:
     for name in ("surgery", "diagnose", "export", "eval"):
         (inner / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "onnxfix" / "cli", inner / "cli", ignore=shutil.ignore_patterns("__pycache__"))
-    return inner / "cli" / "repair.py"
+    return inner / "cli" / "commands" / "repair.py"
 
 
 def notices(folder: Path, test: str) -> bool:

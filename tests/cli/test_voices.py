@@ -154,7 +154,7 @@ def test_what_others_put_between_the_marks_is_left_alone() -> None:
 
 
 def test_every_parameter_named_is_an_option() -> None:
-    commands = [importlib.import_module(f"onnxfix.cli.{name}").command for name in COMMANDS]
+    commands = [importlib.import_module(f"onnxfix.cli.commands.{name}").command for name in COMMANDS]
     parameters = [p for command in commands for p in command.params if isinstance(p, click.Option)]
     options = {text for p in parameters for text in (*p.opts, *p.secondary_opts)}
     named = [

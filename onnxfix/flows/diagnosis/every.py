@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxfix.flows.values import at_least, several
-from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.process.children import Child, CrashedError
 
 from .gate import Gate
@@ -68,7 +68,7 @@ def found(paths: Iterable[Path]) -> Iterator[Path]:
                 seen.add(file.resolve())
                 yield file
     if not seen:
-        raise OnnxfixError("there is no model to diagnose", f"name files or folders with {arg('models')}")
+        raise OnnxfixError("there is no model to diagnose", "name files or folders")
 
 
 def _one(file: Path, keywords: dict[str, Any]) -> Diagnosis | Failed:
