@@ -45,7 +45,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("diagnos", "no command is called 'diagnos'; did you mean 'onnxfix diagnose'?"),
         ("Repair model.onnx", "did you mean 'onnxfix repair'?"),
         ("model.onnx", "did you mean 'onnxfix diagnose model.onnx'?"),
-        ("frobnicate", "there are export, diagnose, repair, optimize, extract, bench, explain, demo"),
+        ("frobnicate", "there are export, diagnose, repair, optimize, extract, bench, explain, doctor, demo"),
         ("diagnose model.onnx --target gpu", "'gpu' is no target; did you mean cuda? There are cuda, cpu, tensorrt"),
         ("repair --target TRT", "did you mean tensorrt?"),
         ("repair --target CUDAExecutionProvider", "did you mean cuda?"),
@@ -88,7 +88,7 @@ def test_a_missing_runtime_is_one_line(model: Path) -> None:
     command = [sys.executable, "-P", "-c", MISSING, "diagnose", "model.onnx"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("onnxfix: error: ONNX Runtime is not installed; pip install onnxruntime")
+    assert done.stderr.startswith("onnxfix: error: ONNX Runtime is not installed; pip install 'onnxfix[gpu]'")
     assert len(done.stderr.splitlines()) == 1
 
 
