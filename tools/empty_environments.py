@@ -31,9 +31,10 @@ onnx.save(onnx.parser.parse_model(text), "model.onnx")
 
 
 def wheel(folder: Path) -> Path:
-    run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], folder)
-    (made,) = folder.glob("*.whl")
-    return made
+    done = run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], folder)
+    if done.returncode:
+        sys.exit(f"no wheel was built: {last(done)}")
+    return next(folder.glob("*.whl"))
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
