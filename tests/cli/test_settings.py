@@ -81,3 +81,9 @@ def test_no_script_comes_from_a_file(project: Path) -> None:
     (project / "onnxfix.toml").write_text("script = ['evil.py']\nforce = true\n")
     done = typed("repair", "models/model.onnx", "--precision", "fp32", "--dry-run", cwd=project)
     assert done.returncode == 0 and "script" not in done.stdout
+
+
+def test_one_of_several_needs_no_list(project: Path) -> None:
+    (project / "onnxfix.toml").write_text("[diagnose]\nignore = 'F002'\n")
+    done = typed("diagnose", "models/model.onnx", cwd=project)
+    assert "F002" not in done.stdout and "F004" in done.stdout
