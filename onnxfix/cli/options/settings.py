@@ -75,7 +75,7 @@ def _spelled(option: click.Option) -> list[str]:
 
 
 def _placed(option: click.Option, value: Any, folder: Path) -> Any:
-    """A path from the file's own folder, whoever reads it from wherever; of what may be several, one is a list of it."""
+    """A path from the file's own folder, whoever reads it from wherever; one of what may be several as a list."""
     if option.multiple and not isinstance(value, list):
         value = [value]
     if not isinstance(option.type, click.Path):
