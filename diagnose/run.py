@@ -15,6 +15,7 @@ from onnxfix.nouns.report import Report
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.target import Target
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.unchanged import unchanged
 
 from .coverage import coverage
 from .insides import inlined, placed
@@ -41,11 +42,24 @@ def diagnose(
     """
     if model.faults:
         return _broken(model, target)
+    inside = inlined(model)
+    with unchanged(inside.graph):
+        return _found(model, inside, target, progress, sizes, plan, against)
+
+
+def _found(
+    model: Model,
+    inside: Model,
+    target: Target,
+    progress: Callable[[str], None],
+    sizes: Sizes,
+    plan: Plan | None,
+    against: Against | None,
+) -> Report:
     asks = plan is None and target.tabled is not None
     # ONNX Runtime optimises the graph in its own process while its types are inferred here
     with Pending(model) if asks else contextlib.nullcontext() as pending:
         progress("types")
-        inside = inlined(model)
         types = infer(inside.ir)
         rules = all_rules()
         progress("placement")

@@ -17,10 +17,15 @@ from . import schemas
 from .element_types import ElementTypes, TypeConflict
 from .op_outputs import OPEN_OUTPUTS
 from .type_strings import declared_type, type_string
+from .unchanged import once
 
 
 def infer(model: ir.Model) -> ElementTypes:
     """Infer the type of every value of the main graph and its sub-graphs; function bodies are typed at each call."""
+    return once(model.graph, "types", lambda: _inferred(model))
+
+
+def _inferred(model: ir.Model) -> ElementTypes:
     result = ElementTypes()
     _Inference(model, result).graph(model.graph)
     return result

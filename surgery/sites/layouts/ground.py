@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
+from onnxfix.nouns.types.unchanged import once
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 from onnxfix.surgery.sites.sizes.probe import Probe, free_axes, generic, probe
 from onnxfix.surgery.sites.sizes.product_shapes import Numbers
@@ -21,6 +22,8 @@ class Ground:
 
     probe: Probe
     types: ElementTypes
+    single: dict[tuple[ir.Value, int], float | None] = field(default_factory=dict, compare=False, repr=False)
+    """Numbers that scalars.number has read, by how far it looked."""
 
     def shape(self, value: ir.Value | None) -> Shape | None:
         found = self.probe.shapes.get(value) if value is not None else None
@@ -36,6 +39,10 @@ class Ground:
 def grounds(model: Model) -> tuple[Ground, Ground]:
     """The main graph walked twice, each free axis with a prime of its own, but for those that are one by two names.
     The same ground twice where no axis is free."""
+    return once(model.graph, "grounds", lambda: _grounds(model))
+
+
+def _grounds(model: Model) -> tuple[Ground, Ground]:
     types, graph = infer(model.ir), model.graph
     first = Ground(_walked(graph, 0), types)
     return first, Ground(_walked(graph, 1), types) if free_axes(graph) else first

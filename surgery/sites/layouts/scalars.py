@@ -19,6 +19,12 @@ def number(value: ir.Value | None, ground: Ground, depth: int = _DEPTH) -> float
     """The number that every element of a value is; None where it is more than one, or an activation."""
     if value is None or depth == 0:
         return None
+    if (value, depth) not in ground.single:
+        ground.single[value, depth] = _number(value, ground, depth)
+    return ground.single[value, depth]
+
+
+def _number(value: ir.Value, ground: Ground, depth: int) -> float | None:
     array = small_array(value, limit=1)
     if array is None:
         array = ground.numbers(value)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import bodies, is_standard
+from onnxfix.nouns.types.unchanged import once
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
@@ -84,6 +85,13 @@ def generic(axes: list[Axis], turn: int) -> dict[str, int]:
 def probe(graph: ir.Graph, sizes: Sizes, instead: Overrides = ({}, {}), *, past_constants: bool = False) -> Probe:
     """Walk a graph at these sizes; every free axis must have one. `instead`: shapes and numbers of constants;
     `past_constants`: where one does not go with what it is added to, as a mask for one length, as if it did."""
+    if any(instead):
+        return _walked(graph, sizes, instead, past_constants)
+    key = ("probe", tuple(sorted(sizes.items())), past_constants)
+    return once(graph, key, lambda: _walked(graph, sizes, instead, past_constants))
+
+
+def _walked(graph: ir.Graph, sizes: Sizes, instead: Overrides, past_constants: bool) -> Probe:
     walk = _Walk(past_constants=past_constants)
     walk.shapes |= instead[0]
     walk.numbers |= instead[1]

@@ -36,6 +36,7 @@ class SoftmaxMasks:
         self._alike = Alike(self._grid)
         self._types = infer(model.ir)
         self._read: dict[object, Mask | Refusal] = {}
+        self._of_softmax: dict[ir.Node, Mask | Refusal] = {}
 
     def all(self) -> Iterator[tuple[ir.Node, Mask | Refusal]]:
         """Every Softmax in the order of the nodes, those of bodies included."""
@@ -45,6 +46,11 @@ class SoftmaxMasks:
 
     def of_softmax(self, softmax: ir.Node) -> Mask | Refusal:
         """All that is added to the scores that it reads, or chosen in their place, together."""
+        if softmax not in self._of_softmax:
+            self._of_softmax[softmax] = self._scores(softmax)
+        return self._of_softmax[softmax]
+
+    def _scores(self, softmax: ir.Node) -> Mask | Refusal:
         try:
             path = score_path.of(softmax, self._rank(softmax), self._model.opset, self._dependence)
             found = self._of(path.target, path.leaves, path.elementwise, False)
