@@ -76,9 +76,9 @@ def test_workflows_run_what_is_there() -> None:
     folder = ROOT / ".github" / "workflows"
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     texts = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yml")}
-    assert set(texts) == {"test.yml", "release.yml"}
+    assert set(texts) == {"test.yml", "docs.yml", "release.yml"}
     for text in texts.values():
         assert set(re.findall(r"\bmake ([\w-]+)", text)) <= targets
         assert all((ROOT / name).exists() for name in re.findall(r"run: (?:bash )?(\S+/\S+)", text))
     assert "id-token: write" in texts["release.yml"] and 'tags: ["v*"]' in texts["release.yml"]
-    assert "id-token" not in texts["test.yml"]
+    assert "id-token" not in texts["test.yml"] + texts["docs.yml"].partition("deploy:")[0]
