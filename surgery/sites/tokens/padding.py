@@ -29,6 +29,8 @@ class Padding:
     layout: Layout
     hidden: frozenset[ir.Node]
     numbers: MaskNumbers = field(compare=False)
+    hiding: frozenset[ir.Node] = field(default=frozenset(), compare=False)
+    """Nodes that compute the masks of those, and put them into scores: what they make at padding is what hides it."""
 
 
 def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
@@ -46,7 +48,8 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
         return None
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
     layout = Layout(model, batch, length)
-    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout))
+    hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
+    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), hiding)
 
 
 def unread(model: Model) -> Refusal | None:
@@ -66,8 +69,12 @@ def _is_attention(node: ir.Node) -> bool:
 def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
     if node.op_type == "Softmax":
         return masks.of_softmax(node)
-    value = added(node)
+    value = _added(node)
     return masks.of_added(value) if value is not None else None
+
+
+def _added(node: ir.Node) -> ir.Value | None:
+    return None if node.op_type == "Softmax" else added(node)
 
 
 def added(node: ir.Node) -> ir.Value | None:
