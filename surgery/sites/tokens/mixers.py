@@ -41,11 +41,11 @@ def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -
             if reader in inside:
                 continue
             if (weighed := _weighed(reader, index, padding)) is not None:
-                made, other = weighed
+                onwards, other = weighed
                 if other is not None:
                     return other
-                pending.extend(each for each in made if each not in seen)
-                seen.update(made)
+                pending.extend(each for each in onwards if each not in seen)
+                seen.update(onwards)
                 continue
             if _is_safe(reader, index, padding):
                 continue

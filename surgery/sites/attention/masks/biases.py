@@ -95,7 +95,8 @@ def _by_positions(every: Sequence[Entries], found: Fit, heads: int, magnitude: f
 
 def _fits(each: Observed, values: Array, entries: Array) -> bool:
     """Whether a table of places takes it: a Softmax over classes has fewer keys than queries."""
-    return max(each.sample.mask.shape[1], entries.shape[-1], int(each.rows.max(initial=0)) + 1) <= LARGEST_TABLE
+    queries, keys = int(each.rows.max(initial=0)) + 1, max(each.sample.mask.shape[1], entries.shape[-1])
+    return bool(max(queries, keys) <= LARGEST_TABLE)
 
 
 def _places(each: Observed, entries: Array, found: Fit) -> tuple[Array, Array]:
