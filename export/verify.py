@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,11 @@ def verify(path: Path, model: Model, torch_model: TorchModel, name: str, progres
 def verification_feeds(model: Model, torch_model: TorchModel) -> list[Feed]:
     """Made-up feeds, after the example when the user gave one."""
     longest = torch_model.longest and min(torch_model.longest, LONGEST)
-    feeds = [*make_feeds(model, longest=longest), *make_feeds(model, longest=longest, steps=STEPS)]
+    if torch_model.shapes:
+        made = [make_feeds(model, longest=longest, shapes=each)[0] for each in torch_model.shapes]
+        feeds = [replace(feed, name=_shapes(feed)) for feed in made]
+    else:
+        feeds = [*make_feeds(model, longest=longest), *make_feeds(model, longest=longest, steps=STEPS)]
     if torch_model.example_is_given:
         feeds.insert(0, Feed("example", {name: t.numpy() for name, t in torch_model.example.items()}))
     return feeds

@@ -30,6 +30,8 @@ class TorchModel:
     attn: str = ""
     example_is_given: bool = False
     """The example came from the user, so it is worth verifying on."""
+    shapes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    """Of inputs to verify on, where made-up ones would be of sizes that it does not take."""
     notes: tuple[str, ...] = ()
     """What whoever exports it must know: outputs that are left out."""
 

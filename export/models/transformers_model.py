@@ -8,6 +8,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 
 from . import left_out
 from .checkpoint import Checkpoint
+from .media_inputs import kinds, media_example, shapes
 from .text_inputs import LENGTH, TEXT_AXES, text_example, text_input_names
 from .torch_model import TorchModel, named_tensors
 
@@ -16,10 +17,12 @@ NOT_OUTPUTS = ("loss", "past_key_values", "hidden_states", "attentions")
 
 
 def from_transformers(checkpoint: Checkpoint, attn: str) -> TorchModel:
-    """A text model with its outputs named as transformers names them (`logits`, `last_hidden_state`, …)."""
+    """A model of text, images or sound with its outputs named as transformers names them (`logits`, `last_hidden_state`, …)."""
     import torch
 
     module = load_pretrained(checkpoint, attn)
+    if media := kinds(module):
+        return _of_media(checkpoint, module, media)
     names = text_input_names(module, segments=(getattr(module.config, "type_vocab_size", 0) or 0) > 1)
     longest = longest_input(module.config)
     example = text_example(names, int(module.config.vocab_size), min(LENGTH, longest or LENGTH))
@@ -35,6 +38,24 @@ def from_transformers(checkpoint: Checkpoint, attn: str) -> TorchModel:
         longest=longest,
         attn=str(module.config._attn_implementation),
         notes=left_out.notes(returned, left_out.of_cache(module, example, returned)),
+    )
+
+
+def _of_media(checkpoint: Checkpoint, module: Any, media: tuple[str, ...]) -> TorchModel:
+    """A model of images, sound or spectra, with a text beside it where it has one."""
+    import torch
+
+    example, axes = media_example(module, media)
+    with torch.inference_mode():
+        outputs = named_tensors(module(**example))
+    return TorchModel(
+        module=module,
+        example=example,
+        dynamic=axes,
+        output_names=[name for name in outputs if name not in NOT_OUTPUTS],
+        labels=checkpoint.labels,
+        attn=str(module.config._attn_implementation),
+        shapes=tuple(shapes(example)),
     )
 
 
