@@ -17,7 +17,7 @@ NOT_OUTPUTS = ("loss", "past_key_values", "hidden_states", "attentions")
 
 
 def from_transformers(checkpoint: Checkpoint, attn: str) -> TorchModel:
-    """A model of text, images or sound, its outputs named as transformers names them (`logits`, `last_hidden_state`)."""
+    """A model of text, images or sound, its outputs called as transformers does (`logits`, `last_hidden_state`, …)."""
     import torch
 
     module = load_pretrained(checkpoint, attn)
