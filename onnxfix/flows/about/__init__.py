@@ -1,0 +1,1 @@
+"""About onnxfix itself: what its findings and passes mean, and what is installed."""
