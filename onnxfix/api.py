@@ -4,12 +4,12 @@ Each takes a model as a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and ra
 do next.
 """
 
-from onnxfix.flows.about.doctor import doctor
-from onnxfix.flows.about.explain import explain
 from onnxfix.flows.bench import asked as _bench
 from onnxfix.flows.diagnosis.asked import diagnose as _diagnose
+from onnxfix.flows.diagnosis.difference.asked import diff as _diff
 from onnxfix.flows.diagnosis.every import diagnose_all as _diagnose_all
-from onnxfix.flows.difference.asked import diff as _diff
+from onnxfix.flows.doctor import doctor
+from onnxfix.flows.explain import explain
 from onnxfix.flows.export import export as _export
 from onnxfix.flows.extract import extract as _extract
 from onnxfix.flows.repair import asked as _repair

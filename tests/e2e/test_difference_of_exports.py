@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 import onnxfix
-from onnxfix.flows.difference.difference import Difference
+from onnxfix.flows.diagnosis.difference.difference import Difference
 from onnxfix.flows.repair.repaired import Repaired
 
 LAYERS = 4

@@ -16,7 +16,8 @@ from onnxfix.cli.main import cli
 from onnxfix.eval.demo import HOLDOUT
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/bench.md", "docs/report.md", "docs/quantization.md", "docs/python.md", "docs/ci.md")
+DOCS = ("bench", "report", "quantization", "python", "ci", "diff")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in DOCS))
 COMMAND = re.compile(r"^(\$ )?(onnxfix [^\n]*)\n([^\n]*)", re.MULTILINE)
 
 
@@ -68,13 +69,13 @@ def test_the_readmes_commands_print_what_it_says(tour: Path) -> None:
     ran = []
     for answered, line, after in printed("README.md"):
         _, name, *arguments = shlex.split(line)
-        if not answered or name not in ("diagnose", "repair", "extract"):
+        if not answered or name not in ("diagnose", "repair", "diff", "extract"):
             continue
         done = onnxfix(*arguments[:0], name, *arguments, cwd=tour)
         assert done.returncode in (0, 1) and done.stderr == "", (line, done.stderr)
         assert done.stdout.split()[0] == after.split()[0], line
         ran.append(name)
-    assert ran.count("repair") >= 4 and {"diagnose", "extract"} <= set(ran)
+    assert ran.count("repair") >= 4 and {"diagnose", "diff", "extract"} <= set(ran)
 
 
 def test_the_reports_repairs_do_away_with_what_they_are_for(tour: Path) -> None:

@@ -11,7 +11,7 @@ from onnxfix.cli import console, options
 from onnxfix.cli.output import check_destination, json_text, write_report
 
 if TYPE_CHECKING:
-    from onnxfix.flows.difference.difference import Difference
+    from onnxfix.flows.diagnosis.difference.difference import Difference
 
 ENDINGS = {
     "text": (".txt", ".log"),
@@ -49,7 +49,7 @@ def command(
     Exit code 0: the same graph on the same weights, whatever names, order and metadata are; 1: they differ; 2: one of
     them could not be read.
     """
-    from onnxfix.flows.difference.asked import diff
+    from onnxfix.flows.diagnosis.difference.asked import diff
 
     destination = _destination(form, output, force, before, after)
     with console.progress("diff") as advance:
@@ -58,7 +58,7 @@ def command(
         write_report(destination, _written(found, form, every), (before, after, *found.files))
         console.echo(str(destination))
     elif form == "text":
-        from onnxfix.flows.difference.report import text
+        from onnxfix.flows.diagnosis.difference.report import text
 
         text.show(found, console.out(), every)
     else:
@@ -87,7 +87,7 @@ def _written(found: Difference, form: str, every: bool) -> str:
 def _text(found: Difference, every: bool) -> str:
     import io
 
-    from onnxfix.flows.difference.report import text
+    from onnxfix.flows.diagnosis.difference.report import text
 
     stream = io.StringIO()
     text.show(found, console.out(stream), every)

@@ -13,7 +13,7 @@ from onnxfix.cli.output import emit_json
 def command(form: str) -> int:
     """Say which versions, runtimes, providers and devices there are here. Exit code 1 where something is wrong with
     them."""
-    from onnxfix.flows.about.doctor import doctor
+    from onnxfix.flows.doctor import doctor
     from onnxfix.render import terminal
 
     found = doctor()

@@ -11,14 +11,14 @@ from onnxfix.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onnxfix.flows.about.explain import Explanation
+    from onnxfix.flows.explain import Explanation
 
 
 @click.command("explain", short_help="Explain a finding code or a repair pass.")
 @click.argument("code", required=False)
 def command(code: str | None) -> int:
     """Explain a finding (K001 or sequence-op-copies) or a pass (convert-to-half); without CODE list them all."""
-    from onnxfix.flows.about.explain import documented, explain
+    from onnxfix.flows.explain import documented, explain
 
     out = console.out()
     if code is None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnxfix
-from onnxfix.flows.difference.difference import Difference
+from onnxfix.flows.diagnosis.difference.difference import Difference
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
@@ -294,3 +294,18 @@ def test_two_copies_of_a_node_are_no_one() -> None:
     text = "g (float[8] x) => (float[8] y) { a = Exp(x) y = Sub(a, a) }"
     found = compared(text, text.replace("y = Sub(a, a)", "b = Exp(x) y = Sub(a, b)"))
     assert not found.same and operators(found) == {"Exp": (1, 2)} and found.nodes.added == 1
+
+
+def test_tensors_in_attributes_of_other_operators() -> None:
+    """Large enough to be read in pieces where they lie."""
+    text = '<ir_version: 10, opset_import: ["" : 20, "com.example" : 1]> g (float[n] x) => (float[n] y) {\n{}}'
+    made = []
+    for last in (0.0, 0.0, 1.0):
+        proto = graphs.proto(text.replace("{}", "y = com.example.Lookup(x)"))
+        table = np.full(40_000, last, np.float32)
+        table[:39_000] = 0.5
+        proto.graph.node[0].attribute.append(helper.make_attribute("table", onnx.numpy_helper.from_array(table)))
+        made.append(proto)
+    assert onnxfix.diff(made[0], made[1]).same
+    found = onnxfix.diff(made[0], made[2])
+    assert not found.same and altered(found) == [("com.example.Lookup", "table holds other numbers", 1)]

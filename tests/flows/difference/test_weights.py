@@ -15,8 +15,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnxfix
-from onnxfix.flows.difference.difference import Difference
-from onnxfix.flows.difference.weights.contents import Contents
+from onnxfix.flows.diagnosis.difference.difference import Difference
+from onnxfix.flows.diagnosis.difference.weights.contents import Contents
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
@@ -162,7 +162,8 @@ def test_what_is_stored_twice_shared_and_unread() -> None:
 
 def test_strings_and_sparse_tensors() -> None:
     text = "g (int64[n] x) => (string[n] y) { y = Gather(words, x) }"
-    found = [graphs.proto(text, {"words": np.array([*"abcdefghijklmnop", last], dtype=object)}) for last in "qr"]
+    words = [f"word {number}" for number in range(2000)]
+    found = [graphs.proto(text, {"words": np.array([*words, last], dtype=object)}) for last in "qr"]
     assert onnxfix.diff(found[0], found[0]).same and not onnxfix.diff(*found).same
     sparse = helper.make_sparse_tensor(
         helper.make_tensor("values", TensorProto.FLOAT, [2], [1.0, 2.0]),
@@ -202,7 +203,7 @@ def test_weights_in_data_files(tmp_path: Path) -> None:
 
 
 def test_only_what_could_be_equal_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxfix.flows.difference.weights import contents
+    from onnxfix.flows.diagnosis.difference.weights import contents
 
     read = []
     whole = contents._digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnxfix.flows.difference.graph.modules import Change
+from onnxfix.flows.diagnosis.difference.graph.modules import Change
 from onnxfix.render import terminal
 from onnxfix.render.table import Line, Table
 from onnxfix.render.terminal import line
@@ -15,7 +15,7 @@ from . import contents, placement
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onnxfix.flows.difference.difference import Difference
+    from onnxfix.flows.diagnosis.difference.difference import Difference
 
 MODULES, OPERATORS, BESIDES, FACTS = 30, 12, 4, 12
 """Modules, operators and altered nodes of one, and facts that do not count: --all and --format json have the rest."""

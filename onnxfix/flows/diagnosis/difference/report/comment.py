@@ -13,7 +13,7 @@ from onnxfix.render.words import plural
 from . import contents, placement
 
 if TYPE_CHECKING:
-    from onnxfix.flows.difference.difference import Difference
+    from onnxfix.flows.diagnosis.difference.difference import Difference
 
 ROWS = 40
 NAME, SENTENCE = 160, 400

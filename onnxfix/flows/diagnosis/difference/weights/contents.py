@@ -1,14 +1,13 @@
 """What tensors hold, as short texts that are equal where the bytes are: read once, a piece at a time.
 
-A model of 2 GB takes one piece of 1 MB of memory. Only what another tensor could equal is read whole: one of the same
-type, number of elements, and bytes at its beginning, middle and end.
+A model of 2 GB takes one piece of 1 MB of memory. Only what another tensor could equal is read whole: one in another
+place of the same type, number of elements, and bytes at its beginning, middle and end.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 
@@ -21,38 +20,41 @@ SAMPLE = 64
 
 
 class Contents:
-    """Of the tensors of both models together."""
+    """Of the tensors of both models together. `progress` is called for each that is read whole."""
 
-    def __init__(self, tensors: Iterable[ir.TensorProtocol]) -> None:
-        every = list({id(t): t for t in tensors}.values())
-        self._short = {id(t): _short(t) for t in every}
-        self._kept = every  # an id is of a tensor that lives
-        self._many = {key for key, count in Counter(self._short.values()).items() if count > 1}
-        self._whole: dict[int, str] = {}
-        self._ranges: dict[tuple[object, ...], str] = {}
+    def __init__(
+        self, tensors: Iterable[ir.TensorProtocol], progress: Callable[[str], None] = lambda step: None
+    ) -> None:
+        self._kept = list({id(t): t for t in tensors}.values())  # an id is of a tensor that lives
+        self._short: dict[int, str] = {}
+        self._places: dict[str, set[object]] = {}
+        """Where tensors of one short digest lie: in one place alone they are one."""
+        for tensor in self._kept:
+            short = self._short[id(tensor)] = _short(tensor)
+            self._places.setdefault(short, set()).add(_place(tensor))
+        self._whole: dict[object, str] = {}
+        self._progress = progress
 
     def of(self, tensor: ir.TensorProtocol) -> str:
         """Equal for two tensors if and only if type and bytes are, whatever their shapes."""
-        known = self._whole.get(id(tensor))
-        if known is None:
-            known = self._whole[id(tensor)] = self._read(tensor)
-        return known
-
-    def _read(self, tensor: ir.TensorProtocol) -> str:
         short = self._short.get(id(tensor))
-        if short is None:  # made by somebody who reads an attribute
-            short = self._short[id(tensor)] = _short(tensor)
+        alone = short is not None and len(self._places[short]) == 1
+        if short is None:  # of an attribute, so that nobody knows what it could equal
             self._kept.append(tensor)
-            self._many.add(short)
-        if short not in self._many or tensor.nbytes <= SMALL:
+            short = _short(tensor)
+        if alone or tensor.dtype == ir.DataType.STRING or tensor.nbytes <= SMALL:
             return short
-        where = weight_data.file_range(tensor)
-        if where is None:
-            return _digest(tensor)
-        place = (where.file.path.resolve(), where.offset, where.length, tensor.dtype)
-        if place not in self._ranges:
-            self._ranges[place] = _digest(tensor)
-        return self._ranges[place]
+        place = _place(tensor)
+        if place not in self._whole:
+            self._progress("weights")
+            self._whole[place] = _digest(tensor)
+        return self._whole[place]
+
+
+def _place(tensor: ir.TensorProtocol) -> object:
+    """Bytes of a file, or the tensor itself where it is in memory."""
+    where = weight_data.file_range(tensor) if tensor.nbytes > SMALL else None
+    return id(tensor) if where is None else (where.file.path.resolve(), where.offset, where.length, tensor.dtype)
 
 
 def _digest(tensor: ir.TensorProtocol) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxfix.flows.difference.interface import own_inputs, paired
-from onnxfix.flows.difference.weights.contents import Contents
-from onnxfix.flows.difference.weights.pairs import Pair
-from onnxfix.flows.difference.weights.stored import Stored
+from onnxfix.flows.diagnosis.difference.interface import own_inputs, paired
+from onnxfix.flows.diagnosis.difference.weights.contents import Contents
+from onnxfix.flows.diagnosis.difference.weights.pairs import Pair
+from onnxfix.flows.diagnosis.difference.weights.stored import Stored
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 

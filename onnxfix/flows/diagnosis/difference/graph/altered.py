@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
-from onnxfix.flows.difference.weights.rounded import between, is_float
-from onnxfix.flows.difference.weights.stored import LEAST
+from onnxfix.flows.diagnosis.difference.weights.rounded import between, is_float
+from onnxfix.flows.diagnosis.difference.weights.stored import LEAST
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import BODIES
 from onnxfix.surgery.sites.constants import constant_tensor

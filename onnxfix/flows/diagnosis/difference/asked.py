@@ -72,7 +72,7 @@ def _compared(
 
     inside = inlined(models[0]), inlined(models[1])
     tensors = stored(inside[0]), stored(inside[1])
-    contents = Contents(each.tensor for side in tensors for each in side)
+    contents = Contents((each.tensor for side in tensors for each in side), progress)
     progress("weights")
     pairing = Pairing(*tensors, contents)
     pairing.run(*inside)

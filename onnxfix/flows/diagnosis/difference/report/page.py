@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from onnxfix.flows.difference.graph.modules import Change, Count
+from onnxfix.flows.diagnosis.difference.graph.modules import Change, Count
 from onnxfix.render.document import whole
 from onnxfix.render.markup import code, details, section, table, text
 from onnxfix.render.words import plural, quantity
@@ -16,7 +16,7 @@ from onnxfix.render.words import plural, quantity
 from . import contents, placement
 
 if TYPE_CHECKING:
-    from onnxfix.flows.difference.difference import Difference
+    from onnxfix.flows.diagnosis.difference.difference import Difference
 
 NAMES = 200
 """Most characters of both paths in the title."""

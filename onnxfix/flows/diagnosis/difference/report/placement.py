@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxfix.flows.difference.placed import Placement
+from onnxfix.flows.diagnosis.difference.placed import Placement
 from onnxfix.nouns.plan import Plan
 from onnxfix.nouns.runtime.provider import placed_on
 from onnxfix.render.table import Cell, Column, Table, table

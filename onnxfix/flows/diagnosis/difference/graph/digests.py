@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxfix.flows.difference.weights.contents import Contents
+from onnxfix.flows.diagnosis.difference.weights.contents import Contents
 from onnxfix.nouns.types.operators import BODIES, STANDARD
 from onnxfix.surgery.sites.constants import constant_attribute_tensor
 

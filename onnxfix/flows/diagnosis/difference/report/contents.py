@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from onnxfix.flows.difference.graph.modules import Change, Count
-from onnxfix.flows.difference.weights.changes import Group, Listed
+from onnxfix.flows.diagnosis.difference.graph.modules import Change, Count
+from onnxfix.flows.diagnosis.difference.weights.changes import Group, Listed
 from onnxfix.render.table import Cell, Column, Table, table
 from onnxfix.render.words import listed, plural, quantity
 
 if TYPE_CHECKING:
-    from onnxfix.flows.difference.difference import Difference
+    from onnxfix.flows.diagnosis.difference.difference import Difference
 
 NOT_COUNTED = "What does not count"
 BEFORE, AFTER = Column("before", True), Column("after", True)

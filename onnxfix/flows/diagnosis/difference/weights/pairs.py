@@ -90,7 +90,7 @@ class Pairing:
 
     def _transposed(self) -> None:
         for one in list(self.removed):
-            if len(one.shape) != 2 or one.dtype.itemsize < 1 or one.dtype == ir.DataType.STRING:
+            if len(one.shape) != 2 or one.dtype == ir.DataType.STRING or one.dtype.itemsize < 1:
                 continue
             for other in _by_name(one, self.added):
                 if other.dtype == one.dtype and other.shape == one.shape[::-1] and _equal_turned(one, other):

@@ -1,1 +1,0 @@
-"""About onnxfix itself: what its findings and passes mean, and what is installed."""
