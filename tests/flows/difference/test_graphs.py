@@ -309,3 +309,16 @@ def test_tensors_in_attributes_of_other_operators() -> None:
     assert onnxfix.diff(made[0], made[1]).same
     found = onnxfix.diff(made[0], made[2])
     assert not found.same and altered(found) == [("com.example.Lookup", "table holds other numbers", 1)]
+
+
+def test_modules_that_begin_otherwise() -> None:
+    """A module of which no node is in both models is named as the others are."""
+
+    def wrapped(node: onnx.NodeProto, layer: int, part: str) -> None:
+        dynamo(node, layer, part)
+        node.metadata_props[0].value = node.metadata_props[0].value.replace("'model.", "'wrapper.backbone.")
+
+    found = onnxfix.diff(layers(dynamo, "Relu"), layers(wrapped, "Gelu"))
+    assert [(m.pattern, m.layers, [str(c) for c in m.operators]) for m in found.modules.changed()] == [
+        ("model.layers.*.mlp", "0–2", ["Gelu 0 → 1", "Relu 1 → 0"])
+    ]

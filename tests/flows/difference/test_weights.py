@@ -222,3 +222,30 @@ def test_bytes_by_type() -> None:
     )
     assert found.weights.before.types == {"FLOAT": (2, W.nbytes + V.nbytes)}
     assert found.weights.after.types == {"FLOAT": (1, V.nbytes), "FLOAT16": (1, W.nbytes // 2)}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_weight_that_becomes_three(turned: bool) -> None:
+    packed = RNG.normal(size=(48, 120)).astype(np.float32)
+    parts = dict(zip("qkv", np.split(packed, [40, 80], axis=1), strict=True))
+    one = "g (float[b,48] x) => (float[b,120] y) { y = MatMul(x, w) }"
+    joined = "a = MatMul(x, q) b = MatMul(x, k) c = MatMul(x, v) y = Concat<axis = 1>(a, b, c)"
+    three = f"g (float[b,48] x) => (float[b,120] y) {{ {joined} }}"
+    if turned:
+        parts = {name: np.ascontiguousarray(part.T) for name, part in parts.items()}
+        three = three.replace("MatMul(x", "Gemm<transB = 1>(x")
+    found = compared({"w": packed}, parts, three, one)
+    group = found.weights.groups[0]
+    assert (group.kind, group.turned, len(group.names), group.bytes) == (
+        "cut",
+        turned,
+        3,
+        (packed.nbytes, packed.nbytes),
+    )
+    assert not found.weights.removed and not found.weights.added and "3 weights cut" in repr(found)
+    back = compared(parts, {"w": packed}, one, three)
+    assert kinds(back) == [("joined", 3)]
+    parts["q"] = parts["q"] + 1
+    assert kinds(compared({"w": packed}, parts, three, one)) == [("cut", 2)]
+    parts["k"] = parts["k"] + 1
+    assert kinds(compared({"w": packed}, parts, three, one)) == []

@@ -40,7 +40,29 @@ def aligned(one: Scopes, other: Scopes, pairs: Mapping[ir.Node, ir.Node]) -> Sco
             votes.setdefault(other[beside], Counter())[one[node]] += 1
     names = {scope: counted.most_common(1)[0][0] for scope, counted in votes.items()}
     taken = Counter(names.values())
-    return {node: names[scope] if taken.get(names.get(scope, "")) == 1 else scope for node, scope in other.items()}
+    names = {scope: name for scope, name in names.items() if taken[name] == 1}
+    names = {**_by_prefix(names, theirs - ours), **names}
+    return {node: names.get(scope, scope) for node, scope in other.items()}
+
+
+def _by_prefix(names: Mapping[str, str], scopes: Iterable[str]) -> dict[str, str]:
+    """Modules whose nodes are in no pair, where most others differ in how they begin: `backbone` → `model.backbone`."""
+    begins = Counter(_begins(scope, name) for scope, name in names.items())
+    (begin, wanted), count = begins.most_common(1)[0] if begins else (("", ""), 0)
+    if 2 * count <= len(names):
+        return {}
+    head, new = ".".join(begin), ".".join(wanted)
+    fitting = (scope for scope in scopes if not head or scope == head or scope.startswith(f"{head}."))
+    return {scope: f"{new}{scope.removeprefix(head)}" if head else f"{new}.{scope}".strip(".") for scope in fitting}
+
+
+def _begins(scope: str, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands in front of the parts that two paths end in."""
+    one, other = scope.split("."), name.split(".")
+    while one and other and one[-1] == other[-1]:
+        one.pop()
+        other.pop()
+    return tuple(one), tuple(other)
 
 
 def _stated(graph: ir.Graph, found: Scopes) -> None:

@@ -23,8 +23,12 @@ KINDS = {
     "rounded": "the same values, rounded",
     "widened": "the same values, as they were before they were rounded",
     "quantized": "as integers",
+    "cut": "the same numbers, cut out of one weight",
+    "joined": "the same numbers, joined into one weight",
     "other values": "other values",
 }
+CHANGED = ("rounded", "widened", "quantized", "cut", "joined", "other values")
+"""Kinds that the verdict names: the others are told by nodes."""
 _LAYER = re.compile(r"(?<=[./])\d+(?=[./]|$)")
 
 
@@ -48,7 +52,7 @@ def _counted(found: Difference) -> Iterator[str]:
     yield from (
         f"{plural(count, 'weight')} {'with other values' if kind == 'other values' else kind}"
         for kind, count in kinds
-        if count and kind in ("rounded", "widened", "quantized", "other values")
+        if count and kind in CHANGED
     )
     for word, left in (("gone", found.weights.removed), ("new", found.weights.added)):
         if left:

@@ -151,10 +151,15 @@ def _group(pairs: list[Pair]) -> Group:
     return Group(
         first.kind, first.turned, (first.before.dtype.name, first.after.dtype.name),
         tuple((p.before.name, p.after.name) for p in pairs),
-        (sum(p.before.tensor.nbytes for p in pairs), sum(p.after.tensor.nbytes for p in pairs)),
+        (_bytes(p.before for p in pairs), _bytes(p.after for p in pairs)),
         max((e.largest for e in errors), default=0.0), max((e.relative for e in errors), default=0.0),
         sum(e.unlike for e in errors), first.bits,
     )  # fmt: skip
+
+
+def _bytes(stored: Iterable[Stored]) -> int:
+    """Each once: of a weight that was cut there are several pairs."""
+    return sum({each: each.tensor.nbytes for each in stored}.values())
 
 
 def _size(stored: Iterable[Stored]) -> tuple[int, int]:

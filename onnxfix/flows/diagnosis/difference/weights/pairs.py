@@ -13,11 +13,12 @@ from onnxfix.nouns.weights import weight_data
 
 from . import dequantized, rounded
 from .contents import Contents
+from .parts import stripes
 from .stored import Stored
 
 FAR = 0.3
 """Relative error of a weight at which integers no longer stand for it: 4 bits with a scale for each 32 give 0.1."""
-Kind = Literal["same", "reshaped", "transposed", "rounded", "widened", "quantized", "other values"]
+Kind = Literal["same", "reshaped", "transposed", "rounded", "widened", "quantized", "cut", "joined", "other values"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class Pairing:
         self._other_types()
         self._quantized(after, self.removed, self.added, False)
         self._quantized(before, self.added, self.removed, True)
+        self._stripes(self.removed, self.added, "cut")
+        self._stripes(self.added, self.removed, "joined")
         self._equal(lambda s: (s.dtype, s.shape, s.name), "other values")
 
     def read_alike(self, alike: Iterable[tuple[Stored, Stored]]) -> None:
@@ -87,6 +90,17 @@ class Pairing:
                 if kind == "other values" and rounded.is_float(one.dtype):
                     error = rounded.between(one.tensor, other.tensor, False)
                 self._pair(Pair(one, other, kind, error=error))
+
+    def _stripes(self, wholes: list[Stored], parts: list[Stored], kind: Kind) -> None:
+        """A weight of one model that is several of the other."""
+        for whole in list(wholes):
+            found = stripes(whole, parts)
+            for part, turned in found:
+                ends = (whole, part) if kind == "cut" else (part, whole)
+                self.pairs.append(Pair(*ends, kind, turned))
+                parts.remove(part)
+            if found:
+                wholes.remove(whole)
 
     def _transposed(self) -> None:
         for one in list(self.removed):
