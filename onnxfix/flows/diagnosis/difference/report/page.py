@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from onnxfix.flows.diagnosis.difference.graph.modules import Change, Count
 from onnxfix.render.document import whole
 from onnxfix.render.markup import code, details, section, table, text
+from onnxfix.render.table import Line, Table
 from onnxfix.render.words import plural, quantity
 
 from . import contents, placement
@@ -98,11 +99,23 @@ def _operators(found: Difference, every: bool) -> str:
 def _weights(found: Difference) -> str:
     hint = "Paired by their numbers, whatever they are called; errors are those of the worst."
     lines = "".join(f"<li>{text(line)}</li>" for line in contents.storage(found))
-    parts = [table(contents.weights(found)), f"<ul>{lines}</ul>" if lines else ""]
+    shown = contents.weights(found)
+    rows = "".join(_weight(shown, row) for row in shown.lines)
+    parts = [f'<div class="modules">{rows}</div>', f"<ul>{lines}</ul>" if lines else ""]
     types = contents.types(found)
     if types.lines:
         parts.append(details("bytes by element type", table(types)))
     return section("Weights", text(hint), parts)
+
+
+def _weight(shown: Table, row: Line) -> str:
+    """A row of the table as two columns, which stand below each other where there is no room: names are long."""
+    cells = {column.title: cell.text for column, cell in zip(shown.columns, row.cells, strict=True)}
+    sizes = " → ".join(filter(None, (cells.get("before"), cells.get("after"))))
+    error = f", largest error {cells['largest error']}" if cells.get("largest error") else ""
+    name = f"<small>{code(cells['e.g.'])}</small>" if cells.get("e.g.") else ""
+    left = f"<b>{text(cells['tensors'])} ×</b> {text(cells['what'])}"
+    return f'<div class="module"><div>{left}</div><div>{text(sizes + error)}{name}</div></div>'
 
 
 def _placement(found: Difference) -> str:
