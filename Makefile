@@ -54,6 +54,10 @@ gpu-bench: $(READY)  ## on a CUDA machine: ModernBERT-large and the bundled mode
 docs: $(READY)  ## docs/rules.md and docs/passes.md from docstrings, docs/attention-kernels.md from conditions
 	$(BIN)/python tools/documentation.py docs
 
+.PHONY: site
+site: $(READY)  ## the documentation as pages in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from .nouns.report import Report as Report
     from .nouns.target import Target as Target
     from .surgery.recipes import Wish as Wish
-
-__version__ = "0.1.0"
+    from .version import __version__ as __version__
 
 # Handed on by name at first use: importing onnxfix imports nothing that takes time.
 _HOMES = {
@@ -58,8 +57,9 @@ _HOMES = {
     "Report": "onnxfix.nouns.report",
     "Target": "onnxfix.nouns.target",
     "Wish": "onnxfix.surgery.recipes",
+    "__version__": "onnxfix.version",
 }
-__all__ = [*_HOMES, "__version__"]
+__all__ = list(_HOMES)
 
 
 class _Door:

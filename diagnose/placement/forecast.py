@@ -105,6 +105,9 @@ def _placement(
         and not placed_on(node.provider).device
         and node.root is None
         and bool(lookup.schema(node)),
+        reads=tuple(v.name for v in (*node.inputs, *node.captured) if v is not None and v.name),
+        makes=tuple(v.name for v in node.outputs if v.name),
+        dtype=lookup.type_of(node.outputs[0]) if node.outputs else "",
     )
 
 

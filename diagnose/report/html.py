@@ -18,7 +18,7 @@ from onnxfix.render.document import about, whole
 from onnxfix.render.markup import code, data_block, details, section, table, text
 from onnxfix.render.words import plural
 
-from . import attentions, headline, legend, strip, tables
+from . import attentions, graph, headline, legend, strip, tables
 from .places import Group, groups
 
 SHOWN = 8
@@ -28,13 +28,14 @@ SHOWN = 8
 def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
     """The whole document. `rules` by code: their documentation stands under the findings."""
     name = PurePath(str(report.model["path"])).name
-    at_home = named(str(report.target["provider"])).is_host
+    at_home, nodes = named(str(report.target["provider"])).is_host, graph.Nodes(report.plan)
     body = [
         f"<header><h1>{text(name)}</h1><p>{text(_subtitle(report))}</p></header>",
         _notices(report),
         _tiles(report),
         legend.drawn(report.plan, at_home=at_home) if report.plan.nodes else "",
-        section("Findings", text(headline.summary(report)), (_group(g, rules) for g in groups(report.findings))),
+        graph.drawn(report.plan),
+        section("Findings", text(headline.summary(report)), (_group(g, rules, nodes) for g in groups(report.findings))),
         _layers(report.against),
         _attentions(report),
         _copies(report.plan),
@@ -42,11 +43,17 @@ def page(report: Report, rules: Mapping[str, type[Rule]]) -> str:
     ]
     drawn = bool(report.plan.nodes)
     after = _data(report) if drawn else ""
-    return whole(f"{name} · onnxfix diagnose", ["page.css"], body, "page.js" if drawn else "", after)
+    return whole(
+        f"{name} · onnxfix diagnose",
+        ["page.css", "graph.css"],
+        body,
+        ["page.js", "graph_layout.js", "graph.js"] if drawn else [],
+        after,
+    )
 
 
 def _data(report: Report) -> str:
-    data = data_block(strip.data(report.plan))
+    data = data_block(strip.data(report.plan) | {"graph": graph.data(report)})
     return f'<div id="card" role="status" hidden></div>\n<script type="application/json" id="plan">{data}</script>'
 
 
@@ -92,11 +99,11 @@ def _shares(report: Report) -> str:
     return "<br>".join(map(text, parts))
 
 
-def _group(group: Group, rules: Mapping[str, type[Rule]]) -> str:
+def _group(group: Group, rules: Mapping[str, type[Rule]], nodes: graph.Nodes) -> str:
     first, places = group.first, group.places()
     times = f" × {len(group.findings):,}" if len(group.findings) > 1 else ""
     severity = first.severity.value
-    lines = [f"<li>{code(str(place))}</li>" for place in places if place.pattern]
+    lines = [f"<li>{code(str(place))}{nodes.button(place.things)}</li>" for place in places if place.pattern]
     shown, hidden = "".join(lines[:SHOWN]), "".join(lines[SHOWN:])
     more = details(plural(len(lines) - SHOWN, "more place"), f"<ul>{hidden}</ul>")
     repair = f'<p class="repair">repair ({first.applicability.value}) {code(first.repair)}</p>'

@@ -165,7 +165,7 @@ def _whole_masks(
 
 
 def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
-    if any(role(v) == "ids" for v in inputs):
+    if any(role(v) == "ids" or _is_of_tokens(v) for v in inputs):
         # Batch 1 with the longest length: the commonest serving shape, and the cheapest way to reach 512 tokens.
         padded = 300 if cap > LONG else 43
         return [
@@ -179,6 +179,12 @@ def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
         Plan("random-2", 2, min(17, cap), IMAGE_SIDES[0]),
         Plan("random-3", 3, min(43, cap), IMAGE_SIDES[1]),
     ]
+
+
+def _is_of_tokens(value: ir.Value) -> bool:
+    """A mask of rows and tokens, whose length is free: of what beside it may be features as well as ids."""
+    shape = value.shape
+    return role(value) == "mask" and shape is not None and len(shape) == 2 and not isinstance(shape[1], int)
 
 
 def _cache(inputs: list[ir.Value], found: Demands) -> list[ir.Value]:

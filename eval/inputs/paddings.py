@@ -17,8 +17,25 @@ ALIKE = 1e-5
 """Of the largest entry: as much as sums in another order differ by."""
 
 
+FEATURES = 3
+"""Most axes of what is of tokens: ids, or features of each; a cache has one more."""
+SHORTEST = 2
+"""Tokens of a row of which some can be hidden."""
 TURNS = 4
 """Other tokens in the place of padding, for a class or a flag: one of them may be the same by chance."""
+
+
+def hidden(feed: Feed) -> Feed | None:
+    """The same with the second half of its rows hidden, but for that of the first of several; None where the mask hides
+    something already, or is of other tokens too, as those of a cache are."""
+    found = mask_name(feed)
+    if not found or not feed.arrays[found].all() or feed.arrays[found].shape[1] < SHORTEST:
+        return None
+    mask = feed.arrays[found].copy()
+    if not any(n != found and a.shape[:2] == mask.shape and a.ndim <= FEATURES for n, a in feed.arrays.items()):
+        return None
+    mask[int(len(mask) > 1) :, (mask.shape[1] + 1) // 2 :] = 0
+    return replace(feed, name=f"{feed.name}, half of it hidden", arrays={**feed.arrays, found: mask})
 
 
 def other_paddings(feed: Feed) -> list[Feed]:
@@ -67,7 +84,8 @@ def _telling(feed: Feed, run: Run) -> tuple[dict[str, Array], set[str]]:
     found = {n: np.zeros(len(real), np.bool_) for n in one}
     for turn in range(TURNS if any(a.dtype.kind != "f" for a in one.values()) else 1):
         changed = {
-            n: _elsewhere(a, real, turn) if n != name and a.shape == real.shape else a for n, a in feed.arrays.items()
+            n: _elsewhere(a, real, turn) if n != name and a.shape[:2] == real.shape and a.ndim <= FEATURES else a
+            for n, a in feed.arrays.items()
         }
         other = run(changed)
         for n, array in one.items():
@@ -85,10 +103,10 @@ def _differs(one: Array, other: Array) -> Array:
 
 def _elsewhere(array: Array, real: Array, turn: int) -> Array:
     """Real tokens in the place of those of padding."""
-    if array.dtype.kind not in "iu" or not real.any():
+    if array.dtype.kind not in "iuf" or not real.any():
         return array
-    changed = array.copy()
-    changed[~real] = np.resize(np.roll(array[real][::-1], turn), np.count_nonzero(~real))
+    changed, others = array.copy(), np.roll(array[real][::-1], turn, axis=0)
+    changed[~real] = others[np.arange(np.count_nonzero(~real)) % len(others)]
     return changed
 
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import click
 
-from onnxfix import __version__
 from onnxfix.nouns.errors import OnnxfixError, spoken
 from onnxfix.nouns.process import deadline
 
@@ -63,7 +62,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(__version__, prog_name="onnxfix")
+@click.version_option(package_name="onnxfix", prog_name="onnxfix")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--isolated", is_flag=True, help="Read no onnxfix.toml or pyproject.toml.")
 @click.pass_context

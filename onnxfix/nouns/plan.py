@@ -34,6 +34,11 @@ class NodePlacement:
     source: tuple[str, ...] = ()
     lacks_kernel: bool = False
     """True when the target has no kernel for the operator or its types; False for shape arithmetic moved on purpose."""
+    reads: tuple[str, ...] = ()
+    """Names of the values that it reads, those that its bodies take from outside included."""
+    makes: tuple[str, ...] = ()
+    dtype: str = ""
+    """Type string of its first output, as `tensor(float16)`; empty where it is not known."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -14,13 +14,13 @@ from .markup import text
 from .provider_styles import filled
 
 
-def whole(title: str, styles: Iterable[str], body: Iterable[str], script: str = "", after: str = "") -> str:
-    """`title` is plain text, `body` and `after` are HTML already; `styles` and `script` name files beside this one.
+def whole(title: str, styles: Iterable[str], body: Iterable[str], scripts: Iterable[str] = (), after: str = "") -> str:
+    """`title` is plain text, `body` and `after` are HTML already; `styles` and `scripts` name files beside this one.
 
-    `after` stands behind the main part, in front of the script. The policy allows the style sheet and the script by
-    their hashes.
+    `after` stands behind the main part, in front of the scripts, which are one block in their order. The policy allows
+    it and the style sheet by their hashes.
     """
-    style, code = "".join(filled(asset(name)) for name in styles), asset(script) if script else ""
+    style, code = "".join(filled(asset(name)) for name in styles), "".join(map(asset, scripts))
     allowed = f"script-src '{_digest(code)}'; " if code else ""
     policy = f"default-src 'none'; style-src '{_digest(style)}'; {allowed}base-uri 'none'"
     return "\n".join(

@@ -126,7 +126,7 @@
     const list = make("dl");
     for (const [key, value] of facts) list.append(make("dt", "", key), make("dd", PROSE.has(key) ? "" : "code", value));
     const head = make("div", "head");
-    head.append(make("i", element.className), make("b", "", isNode ? nodeTitle(item) : copyTitle(item)));
+    head.append(make("i", isNode ? `cell ${item.kind}` : element.className), make("b", "", isNode ? nodeTitle(item) : copyTitle(item)));
     card.replaceChildren(head, list);
     card.hidden = false;
     shown = element;
@@ -140,8 +140,10 @@
     element.tabIndex = 0;
     element.focus({ preventScroll: false });
   };
-  strip.addEventListener("pointerover", (event) => { if (item(event)) show(item(event)); });
-  strip.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
+  for (const drawn of [strip, document.getElementById("graph")].filter(Boolean)) {
+    drawn.addEventListener("pointerover", (event) => { if (item(event)) show(item(event)); else if (drawn !== strip) hide(); });
+    drawn.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
+  }
   strip.addEventListener("click", (event) => { if (item(event)) choose(item(event)); });
   strip.addEventListener("focusin", (event) => { if (item(event)) show(item(event)); });
   strip.addEventListener("focusout", hide);

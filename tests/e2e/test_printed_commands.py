@@ -16,8 +16,7 @@ from onnxfix.cli.main import cli
 from onnxfix.eval.demo import HOLDOUT
 
 ROOT = Path(__file__).parents[2]
-DOCS = ("bench", "report", "quantization", "python", "ci", "diff")
-PAGES = ("README.md", *(f"docs/{name}.md" for name in DOCS))
+PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 COMMAND = re.compile(r"^(\$ )?(onnxfix [^\n]*)\n([^\n]*)", re.MULTILINE)
 
 
@@ -76,6 +75,21 @@ def test_the_readmes_commands_print_what_it_says(tour: Path) -> None:
         assert done.stdout.split()[0] == after.split()[0], line
         ran.append(name)
     assert ran.count("repair") >= 4 and {"diagnose", "diff", "extract"} <= set(ran)
+
+
+def test_the_tours_commands_print_every_line_that_it_shows(tour: Path) -> None:
+    """In order; … stands for what is left out."""
+    page = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```\n\$ (onnxfix .*?)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for line, answer in shown:
+        printed_lines = iter(
+            onnxfix(
+                *shlex.split(line)[1:], "--force" if "diagnose" not in line else "--target=cuda", cwd=tour
+            ).stdout.splitlines()
+        )
+        for wanted in (each for each in answer.splitlines() if each != "…"):
+            assert wanted in printed_lines, (line, wanted)  # an iterator: behind the one before
+    assert len(shown) >= 4
 
 
 def test_the_reports_repairs_do_away_with_what_they_are_for(tour: Path) -> None:

@@ -32,19 +32,27 @@ CUDA = Target.resolve("cuda")
 HEADS = ("category", "spec")
 
 
-@cache
-def holdout() -> polars.DataFrame:
-    """All 1,200 rows, shortest text first: batches of like lengths run in half the time."""
-    return polars.read_parquet(HOLDOUT).sort(polars.col("text").str.len_chars())
+WHOLE, THIRD, SOME = 1, 3, 12
+"""Steps through the rows: all for one export, as F1 wants, a third for the others, some where errors are large."""
+
+
+def rows_for(name: str) -> int:
+    return WHOLE if name == EXPORTS[0] else THIRD
 
 
 @cache
-def batches() -> list[dict[str, np.ndarray]]:
+def holdout(every: int = WHOLE) -> polars.DataFrame:
+    """1,200 rows, shortest text first: batches of like lengths run in half the time."""
+    return polars.read_parquet(HOLDOUT).sort(polars.col("text").str.len_chars()).gather_every(every)
+
+
+@cache
+def batches(every: int = WHOLE) -> list[dict[str, np.ndarray]]:
     """The holdout, tokenised, 12 rows a padded batch: of 48, the longest took a third of it all."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    texts = holdout()["text"].to_list()
+    texts = holdout(every)["text"].to_list()
     made = []
     for start in range(0, len(texts), 12):
         encoded = tokenizer(texts[start : start + 12], padding=True, truncation=True, max_length=512)
@@ -53,10 +61,10 @@ def batches() -> list[dict[str, np.ndarray]]:
 
 
 @cache
-def logits(path: Path) -> dict[str, np.ndarray]:
-    """Logits of every head over the whole holdout."""
+def logits(path: Path, every: int) -> dict[str, np.ndarray]:
+    """Logits of every head over the holdout."""
     runner = OrtRunner(path)
-    parts = [runner.run(feed) for feed in batches()]
+    parts = [runner.run(feed) for feed in batches(every)]
     runner.close()
     return {head: np.concatenate([part[head] for part in parts]) for head in HEADS}
 
@@ -64,7 +72,19 @@ def logits(path: Path) -> dict[str, np.ndarray]:
 def f1(path: Path, head: str) -> float:
     labels = json.loads((CHECKPOINT / "config.json").read_text())["classification_heads"][head]
     gold = holdout()[head].to_list()
-    return macro_f1(np.array([labels.index(g) for g in gold]), logits(path)[head].argmax(-1))
+    return macro_f1(np.array([labels.index(g) for g in gold]), logits(path, WHOLE)[head].argmax(-1))
+
+
+def check(name: str, source: Path, result: Path, loss: float, error: float) -> None:
+    """F1 falls by `loss` at most. One of 400 rows moves the F1 of seven classes by more than that: there choices are
+    compared, of which two and a half times as many may be others."""
+    every = rows_for(name)
+    for head in HEADS:
+        before, after = logits(source, every)[head], logits(result, every)[head]
+        assert graphs.rel_l2(before, after) <= error
+        assert (before.argmax(-1) != after.argmax(-1)).mean() <= 2.5 * loss
+        if every == WHOLE:
+            assert abs(f1(result, head) - f1(source, head)) <= loss
 
 
 def layers() -> int:
@@ -98,9 +118,7 @@ def test_fp32_repair_is_bit_identical(exports: dict[str, Path], repaired: Repair
 def test_fp16_loads_and_keeps_the_quality(exports: dict[str, Path], repaired: Repair, name: str) -> None:
     half = repaired(name, "fp16").output
     assert half is not None
-    for head in HEADS:
-        assert abs(f1(half, head) - f1(exports[name], head)) <= 0.002
-        assert graphs.rel_l2(logits(exports[name])[head], logits(half)[head]) <= 5e-3
+    check(name, exports[name], half, 0.002, 5e-3)
 
 
 def angles(model: Model, positions: int) -> list[np.ndarray]:
@@ -137,10 +155,10 @@ def peer_failure(path: Path, source: Path) -> str:
     """Why a peer's fp16 model misses what ours is held to, empty when it does not."""
     model = Model.open(path)
     try:
-        error = max(graphs.rel_l2(logits(source)[h], logits(path)[h]) for h in HEADS)
+        error = max(graphs.rel_l2(logits(source, SOME)[h], logits(path, SOME)[h]) for h in HEADS)
     except LoadFailure as failure:
         return f"does not load: {failure.message}"
-    if error > 5e-3 or any(abs(f1(path, h) - f1(source, h)) > 0.002 for h in HEADS):
+    if error > 5e-3:
         return f"logits differ by {error:.1e}"
     expected, actual = angles(Model.open(source), 4097), angles(model, 4097)
     worst = max(float(np.abs(a.astype(np.float64) - e).max()) for a, e in zip(actual, expected, strict=True))
@@ -184,9 +202,7 @@ def test_int8_dynamic_reaches_every_linear(exports: dict[str, Path], repaired: R
     assert constant_linears(exports[name]) == 4 * layers() + len(HEADS)
     quantized = [n.op_type for n in onnx.load(result.output).graph.node if n.op_type == "MatMulInteger"]
     assert len(quantized) == encoder_linears(exports[name]) == result.after.quantization["quantized"]
-    for head in HEADS:
-        assert abs(f1(result.output, head) - f1(exports[name], head)) <= 0.005
-        assert graphs.rel_l2(logits(exports[name])[head], logits(result.output)[head]) <= 5e-2
+    check(name, exports[name], result.output, 0.005, 5e-2)
 
 
 @pytest.mark.parametrize(
@@ -204,15 +220,12 @@ def test_weight_only_reaches_every_linear_and_stays_where_it_should(
     placed = {n.provider for n in result.after.plan.nodes if n.op_type in ("MatMulNBits", "GatherBlockQuantized")}
     assert placed == {"CPUExecutionProvider" if kind == "w8-cpu" else "CUDAExecutionProvider"}
     assert not result.after.plan.copies
-    f1_loss, error = (0.005, 5e-2) if kind.startswith("w8") else (0.03, 0.2)
-    for head in HEADS:
-        assert abs(f1(result.output, head) - f1(exports[name], head)) <= f1_loss
-        assert graphs.rel_l2(logits(exports[name])[head], logits(result.output)[head]) <= error
+    check(name, exports[name], result.output, *((0.005, 5e-2) if kind.startswith("w8") else (0.03, 0.2)))
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_static_int8_reaches_every_linear(exports: dict[str, Path], tmp_path: Path, name: str) -> None:
-    """Ranges from every tenth row of the holdout; both scores are of all of it."""
+    """Ranges from every tenth row of the holdout."""
     rows = tmp_path / "rows.parquet"
     holdout().gather_every(10).write_parquet(rows)
     result = tmp_path / "static.onnx"
@@ -221,9 +234,7 @@ def test_static_int8_reaches_every_linear(exports: dict[str, Path], tmp_path: Pa
     coverage = json.loads(done.stdout)["quantization"]
     wanted = (encoder_linears(exports[name]), constant_linears(exports[name]))
     assert (coverage["quantized"], coverage["linears"]) == wanted
-    for head in HEADS:
-        assert abs(f1(result, head) - f1(exports[name], head)) <= 0.01
-        assert graphs.rel_l2(logits(exports[name])[head], logits(result)[head]) <= 5e-2
+    check(name, exports[name], result, 0.01, 5e-2)
 
 
 def test_the_quantizer_alone_fails_in_shape_inference_on_dynamo_exports(

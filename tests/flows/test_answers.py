@@ -11,6 +11,7 @@ import pytest
 
 from onnxfix.eval.inputs.feeds import Feed, make_feeds
 from onnxfix.eval.run.runners import OrtRunner
+from onnxfix.flows.repair.asked import repair
 from onnxfix.flows.repair.verification.source import budget
 from onnxfix.flows.repair.verification.source.answers import Answers, answers
 from onnxfix.flows.repair.verification.source.made_up import LENGTHS, MadeUp
@@ -155,3 +156,13 @@ def test_nothing_is_drawn_beside_inputs_that_are_given(tmp_path: Path) -> None:
     runner = OrtRunner(path, level="none", threads=1, name="source")
     found = answers(Model.open(path), runner, make_feeds(additive(), longest=16), how=MadeUp(draws=(1.0,)))
     assert found.draws == [] and len(found.feeds) == 3
+
+
+def test_no_shape_helps_a_division_by_zero(tmp_path: Path) -> None:
+    text = (
+        "g (float[n] x) => (float[n] y) { k = Constant<value_int = 0>() s = Shape(x) d = Div(s, k) y = Expand(x, d) }"
+    )
+    path = graphs.model(text).save(tmp_path / "model.onnx")
+    with pytest.raises(OnnxfixError, match="division by zero") as caught:
+        repair(path, precision="fp32")
+    assert "looks wrong" not in str(caught.value) and "state its shape" not in str(caught.value)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import graphs
 import numpy as np
+import onnx
 import pytest
 import torch
 from encoder_graphs import masks
 from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel, PreTrainedModel
 
 import onnxfix
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
+from onnxfix.surgery.editor import Editor
+from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS, convert_opset, raise_opset
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 NAMES = ["input_ids", "attention_mask"]
@@ -77,3 +80,37 @@ def test_what_has_no_attention_keeps_its_operator_set(tmp_path: Path) -> None:
     path = graphs.model(text, weight, 11).save(tmp_path / "model.onnx")
     done = onnxfix.optimize(path, dry_run=True)
     assert not any(note.startswith("operator set") for note in done.outcome.notes)
+
+
+HARDMAX = "h = Hardmax<axis = {axis}>(y0) y = Mul(h, y0)"
+
+
+@pytest.mark.parametrize(("axis", "raised"), [(-1, True), (2, True), (1, False)])
+def test_what_the_converter_would_change_keeps_its_operator_set(axis: int, raised: bool, tmp_path: Path) -> None:
+    """A Hardmax of 11 is of its axis and all behind it, one of 13 of that axis; onnx 1.23 leaves it as it is."""
+    text = f"g (float[b,3,4] x) => (float[b,3,4] y) {{ y0 = Relu(x) {HARDMAX.format(axis=axis)} }}"
+    model = graphs.opened(_in(graphs.proto(text), 11))
+    if raised:
+        raise_opset(Editor(model, "test"), SHAPE_OF_AN_AXIS, "a test")
+        assert model.opset == SHAPE_OF_AN_AXIS
+        x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+        before = graphs.opened(_in(graphs.proto(text), 11))
+        assert np.array_equal(graphs.run(before, {"x": x})["y"], graphs.run(model, {"x": x})["y"])
+    else:
+        with pytest.raises(OnnxfixError, match="it leaves Hardmax"):
+            raise_opset(Editor(model, "test"), SHAPE_OF_AN_AXIS, "a test")
+        assert model.opset == 11
+
+
+def test_a_softmax_that_an_older_set_has_not_is_not_lowered() -> None:
+    model = graphs.model("g (float[b,3,4] x) => (float[b,3,4] y) { y = Softmax<axis = 1>(x) }")
+    with pytest.raises(OnnxfixError, match="leaves Softmax"):
+        convert_opset(Editor(model, "test"), 12, "a test")
+    last = graphs.model("g (float[b,3,4] x) => (float[b,3,4] y) { y = Softmax<axis = 2>(x) }")
+    convert_opset(Editor(last, "test"), 12, "a test")
+    assert last.opset == 12
+
+
+def _in(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    proto.opset_import[0].version = opset
+    return proto

@@ -314,3 +314,16 @@ def test_a_source_in_half_is_written_anew_from_its_numbers_in_fp32(target: str, 
     assert "arrived with half precision: made fp32 and converted anew" in said
     assert "12 of 12 products with weights computed of real tokens alone" in said
     assert target != "cuda" or "in fp32 the same graph errs by at most" in done.verified
+
+
+def test_features_with_a_mask_are_compared_with_padding(tmp_path: Path) -> None:
+    """Made up, and of a caller's feed without any: where ids come in, or not."""
+    head = HEAD.replace("int64[batch,sequence] input_ids", "float[batch,sequence,24] features")
+    head = head.replace("Shape<start = 1, end = 2>(input_ids)", "Shape<start = 1, end = 2>(features)")
+    path = encoder(MLP, head.replace("e0 = Gather(table, input_ids)", "e0 = Identity(features)")).save(
+        tmp_path / "m.onnx"
+    )
+    arrays = {"features": np.ones((1, 8, 24), np.float32), "attention_mask": np.ones((1, 8), np.int64)}
+    for given, count in ((None, 5), ([arrays], 4)):
+        done = onnxfix.optimize(path, feeds=given, dry_run=True)
+        assert f"on {count} feeds" in done.verified and "padding not compared" in done.verified

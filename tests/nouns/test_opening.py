@@ -233,3 +233,14 @@ def test_a_value_that_two_nodes_make_is_named(tmp_path: Path) -> None:
         assert refused.returncode == 2 and "'twice'" in refused.stderr, refused.stderr
         assert len(refused.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_an_input_that_is_an_output_keeps_its_shape(tmp_path: Path) -> None:
+    """The legacy exporter declares such an output without one."""
+    x, y = info("x", ["batch", 4]), info("y", ["batch", 4])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y, info("x", ["batch", 4])])
+    proto = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+    proto.graph.output[1].type.tensor_type.ClearField("shape")
+    onnx.save(proto, tmp_path / "model.onnx")
+    written = onnx.load(Model.open(tmp_path / "model.onnx").save(tmp_path / "again.onnx"))
+    assert [d.dim_param or d.dim_value for d in written.graph.input[0].type.tensor_type.shape.dim] == ["batch", 4]

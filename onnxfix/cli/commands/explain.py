@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from onnxfix.flows.explain import Explanation
 
 
+def _codes(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """For the shell: codes and names of rules, and names of passes."""
+    from onnxfix.flows.explain import documented
+
+    words = (word for entry in documented() for word in entry.name.split())
+    return [word for word in words if word.lower().startswith(begun.lower())]
+
+
 @click.command("explain", short_help="Explain a finding code or a repair pass.")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=_codes)
 def command(code: str | None) -> int:
     """Explain a finding (K001 or sequence-op-copies) or a pass (convert-to-half); without CODE list them all."""
     from onnxfix.flows.explain import documented, explain

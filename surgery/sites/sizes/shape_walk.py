@@ -140,7 +140,8 @@ def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:
     """One node of shape arithmetic."""
     first = known[0]
     if (function := _ARITHMETIC.get(node.op_type)) is not None:
-        return np.asarray(function(*known))
+        with np.errstate(all="ignore"):  # of files that divide by zero; what comes out is no size then
+            return np.asarray(function(*known))
     match node.op_type:
         case "CastLike" if first.dtype == known[1].dtype:
             return first

@@ -32,9 +32,13 @@ class MaskNumbers:
             self._known[value] = self._tried(value)
         return self._known[value]
 
+    def is_of_mask(self, value: ir.Value) -> bool:
+        """Whether numbers are made of the mask alone, and of sizes."""
+        return self._masks.sources(value) == {self._mask}
+
     def _tried(self, value: ir.Value) -> float | None:
         axes = self._layout.axes(value)
-        if axes is None or axes.batch is None or self._masks.sources(value) != {self._mask}:
+        if axes is None or axes.batch is None or not self.is_of_mask(value):
             return None
         found = set[float]()
         try:

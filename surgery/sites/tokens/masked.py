@@ -32,7 +32,7 @@ def is_masked(node: ir.Node, index: int, padding: Padding) -> bool:
     if node.op_type == "Where" and index:
         chosen = padding.numbers.at_padding(node.inputs[0])
         return chosen is not None and bool(chosen) == (index == 2) and _lines_up(node.inputs[0], node, padding.layout)
-    return _is_hidden(node, padding) and _is_lost(node.outputs[0], padding.layout)
+    return _is_hidden(node, padding, index) and _is_lost(node.outputs[0], padding.layout)
 
 
 def is_nothing(value: ir.Value, padding: Padding) -> bool:
@@ -98,12 +98,12 @@ def _is_low(value: ir.Value | None, padding: Padding) -> bool:
     return _is_hidden(node, padding)
 
 
-def _is_hidden(node: ir.Node, padding: Padding) -> bool:
-    """x + mask or x - mask, far below what scores are."""
+def _is_hidden(node: ir.Node, padding: Padding, operand: int = -1) -> bool:
+    """x + mask or x - mask, far below what scores are. `operand`: the one that is hidden, and does not hide itself."""
     if node.op_type not in ("Add", "Sub"):
         return False
     sign = 1 if node.op_type == "Add" else -1
-    added = node.inputs[1:] if sign < 0 else node.inputs
+    added = [value for i, value in enumerate(node.inputs) if i != operand and (i or sign > 0)]
     found = [(value, padding.numbers.at_padding(value)) for value in added]
     return any(low is not None and sign * low < HIDDEN and _lines_up(v, node, padding.layout) for v, low in found)
 

@@ -18,12 +18,12 @@ from onnxfix.surgery.sites.reach import reached
 from .axes import Axes, Layout
 from .masked import is_masked, is_nothing
 from .padding import ATTENTION, Padding
+from .pairs import SIZES, are_weights, is_of_pairs, rows, softmaxes
 from .per_token import is_per_token, is_read_whole
 
 # They hand on slices of tokens, in layouts too that have no token axes of their own, as [batch · heads, token, size].
 _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Flatten Split".split())
 _ENDLESS = 2**31 - 1
-SIZES = frozenset({"Shape", "Size"})
 
 
 def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -> ir.Node | None:
@@ -38,7 +38,16 @@ def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -
                 if reader.op_type != "Reshape":
                     return reader  # a table of all tokens
                 continue
-            if reader in inside or _is_safe(reader, index, padding):
+            if reader in inside:
+                continue
+            if (weighed := _weighed(reader, index, padding)) is not None:
+                onwards, other = weighed
+                if other is not None:
+                    return other
+                pending.extend(each for each in onwards if each not in seen)
+                seen.update(onwards)
+                continue
+            if _is_safe(reader, index, padding):
                 continue
             if not (_hands_on(reader, index, padding) or is_per_token(reader, padding.layout)):
                 return reader
@@ -72,42 +81,27 @@ def _is_one(shape: tuple[int, ...] | None) -> bool:
     return shape is not None and math.prod(shape) == 1
 
 
+def _weighed(node: ir.Node, index: int, padding: Padding) -> tuple[list[ir.Value], ir.Node | None] | None:
+    """What attention that hides padding makes of what it reads, and who reads its weights otherwise; None for a node
+    that is no such attention, nor a part of one."""
+    if node.op_type in ATTENTION and node in padding.hidden:
+        return list(node.outputs[:1]), None
+    found = softmaxes(node, padding) if is_of_pairs(node, padding.layout) else {node} & padding.hidden
+    if not found or is_masked(node, index, padding):
+        return None
+    read = [rows(each, padding.layout) for each in found]
+    return [v for made, _ in read for v in made], next((other for _, other in read if other is not None), None)
+
+
 def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
     layout = padding.layout
     if node.op_type in SIZES or (node.op_type == "CastLike" and index == 1):
         return True  # the size or the type alone
-    if node.op_type in ATTENTION:
-        return node in padding.hidden
     if is_masked(node, index, padding):
         return True
-    if _is_of_pairs(node, layout):
-        return _become_weights(node, padding)  # a column of padding is hidden then, and a row of it is padding's own
     if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
-        return _are_weights(node.inputs[1 - index], padding)
+        return are_weights(node.inputs[1 - index], padding)
     return _is_one_place(node, index, layout) or _is_chosen_place(node, index, padding)
-
-
-def _is_of_pairs(node: ir.Node, layout: Layout) -> bool:
-    return all(layout.is_of_pairs(value) for value in node.outputs if value.name)
-
-
-def _become_weights(node: ir.Node, padding: Padding) -> bool:
-    """Whether scores, or a part of them, go nowhere but into a Softmax that hides padding."""
-    read = [reader for value in node.outputs for reader in value.consumers() if reader.op_type not in SIZES]
-    return bool(read) and all(
-        reader in padding.hidden
-        or (reader.op_type != "Softmax" and _is_of_pairs(reader, padding.layout) and _become_weights(reader, padding))
-        for reader in read
-    )  # fmt: skip
-
-
-def _are_weights(value: ir.Value | None, padding: Padding) -> bool:
-    """Whether numbers of pairs are what such a Softmax made, and nothing else that tells of padding."""
-    node = value.producer() if value is not None else None
-    if node is None or node in padding.hidden:
-        return node is not None
-    pairs = [each for each in node.inputs if padding.layout.is_of_pairs(each)]
-    return bool(pairs) and node.op_type != "Softmax" and all(_are_weights(each, padding) for each in pairs)
 
 
 def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
@@ -29,6 +30,8 @@ class Padding:
     layout: Layout
     hidden: frozenset[ir.Node]
     numbers: MaskNumbers = field(compare=False)
+    hiding: frozenset[ir.Node] = field(default=frozenset(), compare=False)
+    """Nodes that compute the masks of those, and put them into scores: what they make at padding is what hides it."""
 
 
 def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
@@ -44,9 +47,12 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     value, batch, length = inputs[0], names[inputs[0], 0], names[inputs[0], 1]
     if batch == length or len(value.shape or ()) != 2:
         return None
+    if value.dtype is not None and value.dtype.is_floating_point() and role(value) != "mask":
+        return None  # nobody would make up 0 and 1 for it, and nothing be compared with padding
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
     layout = Layout(model, batch, length)
-    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout))
+    hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
+    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), hiding)
 
 
 def unread(model: Model) -> Refusal | None:
@@ -66,8 +72,12 @@ def _is_attention(node: ir.Node) -> bool:
 def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
     if node.op_type == "Softmax":
         return masks.of_softmax(node)
-    value = added(node)
+    value = _added(node)
     return masks.of_added(value) if value is not None else None
+
+
+def _added(node: ir.Node) -> ir.Value | None:
+    return None if node.op_type == "Softmax" else added(node)
 
 
 def added(node: ir.Node) -> ir.Value | None:

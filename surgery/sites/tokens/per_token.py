@@ -13,7 +13,7 @@ from onnxfix.surgery.sites.constants import integers
 from .axes import Axes, Layout
 
 MICROSOFT = "com.microsoft"
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     """Abs Add And BiasGelu Cast CastLike Ceil Clip Cos Div Dropout Elu Equal Erf Exp FastGelu Floor Gelu Greater
     GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul
     Neg Not Or PRelu Pow QuickGelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Swish Tanh
@@ -21,7 +21,7 @@ _ELEMENTWISE = frozenset(
 )
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
 _SKIP_NORMS = frozenset({"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"})
-_REDUCTIONS = frozenset(
+REDUCTIONS = frozenset(
     "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare"
     " ArgMax ArgMin".split()
 )
@@ -54,7 +54,7 @@ def is_read_whole(node: ir.Node, index: int, layout: Layout) -> bool:
 
 
 def _rule(node: ir.Node) -> Callable[[ir.Node, Layout], bool] | None:
-    if node.op_type in _ELEMENTWISE and (is_standard(node) or node.domain == MICROSOFT):
+    if node.op_type in ELEMENTWISE and (is_standard(node) or node.domain == MICROSOFT):
         return _elementwise
     if node.op_type in _SKIP_NORMS and node.domain == MICROSOFT:
         return _skip_norm
@@ -64,7 +64,7 @@ def _rule(node: ir.Node) -> Callable[[ir.Node, Layout], bool] | None:
         return _norm
     if not is_standard(node):
         return None
-    if node.op_type in _REDUCTIONS:
+    if node.op_type in REDUCTIONS:
         return _reduction
     if node.op_type in _AXIS:
         return _along_an_axis

@@ -47,7 +47,8 @@ def find(model: Model, padding: Padding) -> Stream:
     """
     layout = padding.layout
     types = infer(model.ir)
-    nodes = _fitting({node for node in model.graph if is_per_token(node, layout)}, layout, types)
+    able = {node for node in model.graph if is_per_token(node, layout) and not _hides(node, padding)}
+    nodes = _fitting(able, layout, types)
     readers: dict[ir.Node, None] = {}
     while told := _told(nodes, padding):
         before = set(reach.reached(makers(told), lambda node: _shown(node, padding)))
@@ -58,6 +59,12 @@ def find(model: Model, padding: Padding) -> Stream:
     entries = dict.fromkeys(v for node in ordered for v in _entries(node, nodes, layout))
     exits = tuple(v for node in ordered for v in node.outputs if _leaves(v, nodes))
     return Stream(ordered, tuple(entries), exits, layout, tuple(readers))
+
+
+def _hides(node: ir.Node, padding: Padding) -> bool:
+    """Whether a node makes what hides padding, or other numbers of the mask alone, which have to be there for all
+    tokens: what is put in the place of padding behind a stream, zeros, would hide nothing."""
+    return node in padding.hiding or all(padding.numbers.is_of_mask(value) for value in node.outputs if value.name)
 
 
 def products(found: Stream) -> list[ir.Node]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from onnxfix.eval.inputs.feeds import Feed
-from onnxfix.eval.inputs.paddings import mask_name, of_real_tokens, other_paddings
+from onnxfix.eval.inputs.paddings import hidden, mask_name, of_real_tokens, other_paddings
 from onnxfix.eval.numerics.compare import compare
 
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
@@ -84,3 +84,23 @@ def test_a_mask_may_be_of_floats_that_are_flags() -> None:
     assert not mask_name(Feed("a", {"input_ids": ids, "attention_mask": np.zeros((2, 4), np.float32)}))
     (left, _) = other_paddings(Feed("a", {"input_ids": ids, "attention_mask": flags}))
     assert left.arrays["attention_mask"].tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
+
+
+def test_of_real_tokens_alone_some_are_hidden() -> None:
+    """A feed of a caller's without padding; one that has some is left alone, and so is one behind a cache."""
+    ids = np.arange(8).reshape(2, 4)
+    found = hidden(Feed("given", {"input_ids": ids, "attention_mask": np.ones_like(ids)}))
+    assert found is not None and found.arrays["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    alone = hidden(Feed("given", {"features": np.ones((1, 4, 3)), "attention_mask": np.ones((1, 4), np.int64)}))
+    assert alone is not None and alone.arrays["attention_mask"].tolist() == [[1, 1, 0, 0]]
+    assert hidden(FEED) is None
+    assert hidden(Feed("step", {"input_ids": ids[:, :1], "attention_mask": np.ones_like(ids)})) is None
+
+
+def test_features_at_padding_are_told_as_ids_are() -> None:
+    class First:
+        def run(self, arrays: Any) -> dict[str, Any]:
+            return {"first": arrays["features"][:, 0], "real": arrays["features"] * arrays["attention_mask"][..., None]}
+
+    arrays = {"features": np.random.default_rng(0).normal(size=(2, 4, 3)), "attention_mask": MASK[:, ::-1]}
+    assert of_real_tokens(Feed("left", arrays), First().run).rows["first"].tolist() == [True, False]

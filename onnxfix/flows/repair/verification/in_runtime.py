@@ -13,6 +13,10 @@ from .verdict import require
 from .verification import Verification
 
 
+class NotTakenError(OnnxfixError):
+    """A result that its target's own runtime does not take; it may take less of a recipe."""
+
+
 def verified(result: Model, provider: Provider, held: Verification) -> tuple[Comparison | None, str]:
     """A result held against the source's answers in its provider's own runtime, and how in words: both empty for a
     provider of ONNX Runtime, the first for a runtime that is not here. Raises OnnxfixError where it answers otherwise.
@@ -34,6 +38,6 @@ def verified(result: Model, provider: Provider, held: Verification) -> tuple[Com
         runner.close()
     except (LoadFailure, RunFailure) as error:
         others = f"give another {arg('target')} or {arg('recipe')}, or use {arg('verify', False)}"
-        raise OnnxfixError(f"{error}", f"nothing was written; {others}") from error
+        raise NotTakenError(f"{error}", f"nothing was written; {others}") from error
     require(held, comparison, result, max(held.check.limit, OF_ANOTHER_ORDER))
     return comparison, f" and in {provider.label}"

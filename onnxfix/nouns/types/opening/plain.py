@@ -86,12 +86,22 @@ def is_other(value: ir.Value) -> bool:
 def _graph(graph: Any) -> None:
     for infos in (graph.input, graph.output, graph.value_info):
         _declared(infos)
+    _hand_on(graph)
     for sparse in graph.sparse_initializer:
         tensor = graph.initializer.add()
         tensor.CopyFrom(dense(sparse))
         tensor.name = sparse.values.name
     del graph.sparse_initializer[:]
     _nodes(graph.node)
+
+
+def _hand_on(graph: Any) -> None:
+    """An input that is an output as well has one declaration in onnx-ir, the last: that of the input counts, which
+    exporters leave out of the output."""
+    inputs = {info.name: info.type for info in graph.input if info.type.tensor_type.HasField("shape")}
+    for info in graph.output:
+        if info.name in inputs:
+            info.type.CopyFrom(inputs[info.name])
 
 
 def _declared(infos: Any) -> None:

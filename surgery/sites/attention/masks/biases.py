@@ -81,7 +81,7 @@ def _at(each: Observed, entries: Array, found: Fit) -> Array:
 
 def _by_positions(every: Sequence[Entries], found: Fit, heads: int, magnitude: float) -> Contradiction | None:
     table = np.zeros((heads, LARGEST_TABLE, LARGEST_TABLE))
-    small = [part for part in every if part[0].sample.mask.shape[1] <= LARGEST_TABLE]
+    small = [part for part in every if _fits(*part)]
     for each, values, entries in small:
         queries, keys = _places(each, entries, found)
         table[:, queries, keys] = values
@@ -91,6 +91,12 @@ def _by_positions(every: Sequence[Entries], found: Fit, heads: int, magnitude: f
         if wrong.any():
             return _named(each, entries, wrong, values, table[:, queries, keys])
     return None
+
+
+def _fits(each: Observed, values: Array, entries: Array) -> bool:
+    """Whether a table of places takes it: a Softmax over classes has fewer keys than queries."""
+    queries, keys = int(each.rows.max(initial=0)) + 1, max(each.sample.mask.shape[1], entries.shape[-1])
+    return bool(max(queries, keys) <= LARGEST_TABLE)
 
 
 def _places(each: Observed, entries: Array, found: Fit) -> tuple[Array, Array]:

@@ -83,6 +83,20 @@ class SoftmaxMasks:
         """All inputs whose numbers a value is computed from."""
         return self._dependence.sources(value)
 
+    def made_by(self, node: ir.Node, added: ir.Value | None = None) -> frozenset[ir.Node]:
+        """The nodes that compute the mask of a Softmax, or one that attention in one operator adds, from inputs on, and
+        those on its way into the scores; none where it cannot be read."""
+        try:
+            if added is None:
+                path = score_path.of(node, self._rank(node), self._model.opset, self._dependence)
+                target, leaves = path.target, path.leaves
+            else:
+                is_mixed = self._dependence.is_activation(added)
+                target, leaves = added, score_path.back(added, self._dependence).leaves if is_mixed else ()
+            return frozenset(cone.of(target, leaves, self._dependence).nodes)
+        except RefusedError:
+            return frozenset()
+
     def alone(self, value: ir.Value) -> Iterator[tuple[Sample, Array]]:
         """What is computed of padding and positions alone, as it is, for the first samples. Raises RefusedError."""
         if self._dependence.is_activation(value):

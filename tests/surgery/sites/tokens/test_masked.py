@@ -127,3 +127,50 @@ def test_scores_that_say_where_padding_is_say_so_still(filled: str) -> None:
     before = encoder(MLP.replace("y = Add(r, d)", f"{FLAGS} {SCORED} {filled}"), head, one3=np.ones(1))
     assert PASS.measure(before) == ALL
     check(before, ("full", "right", "left", "holes", "empty row"))
+
+
+MASK = HEAD[HEAD.index("    seen = Cast") : HEAD.index("    s0 = MatMul")]
+SHARED = """    real0 = Cast<to = 1>(attention_mask) less0 = Sub(one1, real0)
+    wide = Unsqueeze(less0, around) mask = Mul(wide, lowest)
+"""
+KEYS = """    real0 = Cast<to = 1>(attention_mask) less0 = Sub(one1, real0) two0 = Constant<value_ints = [2]>()
+    less3 = Unsqueeze(less0, two0) low3 = Mul(less3, lowest) key3 = MatMul(n, wkey) both3 = Add(key3, low3)
+    wide = Transpose<perm = [0, 2, 1]>(both3) mask = Unsqueeze(wide, ends)
+"""
+HIDES = {
+    "a cast that pooling reads as well": (SHARED, "real9 = Unsqueeze(real0, two) h9 = Mul(z, real9)"),
+    "what is turned round that pooling reads as well": (SHARED, "less9 = Unsqueeze(less0, two) f9 = Sub(one3, less9) "
+                                                        "h9 = Mul(z, f9)"),
+    "a number of each key beside the mask": (KEYS, "h9 = Mul(z, real3)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HIDES)
+def test_what_hides_padding_is_there_for_all_tokens(kind: str) -> None:
+    """A mask that is computed of real tokens alone is zero elsewhere, and hides nothing."""
+    mask, pooled = HIDES[kind]
+    rest = MLP.replace("y = Add(r, d)", f"{FLAGS} {pooled} y = ReduceSum<keepdims = 0>(h9, ends)")
+    head = HEAD.replace("float[batch,sequence,24] y", "float[batch,24] y").replace(MASK, mask)
+    wkey = np.random.default_rng(5).normal(size=(24, 1))
+    before = encoder(rest, head, one1=np.ones(1), one3=np.ones(1), wkey=wkey)
+    assert PASS.measure(before) >= ALL
+    check(before, ("full", "right", "left", "holes"))
+
+
+WEIGHED = {
+    "what each is attended by": "a9 = ReduceSum<keepdims = 0>(p, queries)",
+    "the same by a product": "t9 = Transpose<perm = [0, 1, 3, 2]>(p) v9 = ReduceMax<keepdims = 1>(v, width) "
+    "m9 = MatMul(t9, v9) a9 = Squeeze(m9, width)",
+    "neighbours of what attention makes": "t9 = Transpose<perm = [0, 1, 3, 2]>(c) "
+    "m9 = ReduceMean<keepdims = 0>(t9, width) a9 = ReduceMax<keepdims = 0>(m9, queries)",
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHED)
+def test_who_reads_several_rows_of_weights_reads_padding(kind: str) -> None:
+    axes = "queries = Constant<value_ints = [2]>() width = Constant<value_ints = [3]>()"
+    head = HEAD.replace("24] y)", "24] y, float a9)")
+    proto = encoder(MLP.replace("y = Add(r, d)", f"y = Add(r, d) {axes} {WEIGHED[kind]}"), head)
+    assert PASS.measure(proto) < ALL
+    kept = encoder(MLP.replace("y = Add(r, d)", f"y = Add(r, d) {axes} a9 = ReduceMean<keepdims = 0>(p, ends)"), head)
+    assert PASS.measure(kept) == ALL  # of each row alone, heads together

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DRAWS = ((4 << 20, 128), (32 << 20, 16), (1 << 62, 4))
 # Tokens are all of one size: of 9 transformers the worst of 64 draws erred as the feeds do, by 1.5 times at most.
 DRAWS_OF_TEXT = 8
+# Feeds of a caller that are run with tokens hidden besides.
+HIDDEN_OF = 2
 # Seconds after which no further draw is run: what follows runs them three times more.
 _DRAWN_S = 2.0
 # Seconds that the source may take for all feeds: several such runs follow, and emulated ones take three times that.
@@ -57,9 +59,10 @@ def answers(
     can_state, how = how is not None, how or MadeUp()
     if given:
         try:
-            return Answers([*given, *more], Recorded(source, [feed.arrays for feed in (*given, *more)]))
+            found = Answers([*given, *more], Recorded(source, [feed.arrays for feed in (*given, *more)]))
         except RunFailure as error:
             raise OnnxfixError(error.message.marked, way_out(model, error, given, False)) from error
+        return _with_hidden(source, found, given) if how.paddings else found
     try:
         return _made_up(model, source, lengths, more, how, can_state)
     except OnnxfixError:
@@ -117,6 +120,23 @@ def _made_up(
         raise late
     assert failure is not None
     raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state, failed))
+
+
+def _with_hidden(source: Runner, found: Answers, given: Sequence[Feed]) -> Answers:
+    """With tokens of a caller's feeds hidden besides, where these have no padding: a graph that leaves padding out is
+    not to be believed for what it makes of none."""
+    from onnxfix.eval.inputs.paddings import compared, hidden, other_paddings
+    from onnxfix.eval.run.runners import RunFailure
+
+    padded = [each for feed in given[:HIDDEN_OF] if (each := hidden(feed)) is not None]
+    more: list[Feed] = []
+    for feed in padded if len(padded) == len(given[:HIDDEN_OF]) else ():
+        others = other_paddings(feed)
+        with contextlib.suppress(RunFailure):
+            for each in (feed, *others):
+                found.reference.record(each.arrays, source)
+            more += compared(feed, [feed, *others], source.run)
+    return replace(found, feeds=[*found.feeds, *more])
 
 
 def _with_steps(source: Runner, found: Answers, make: Callable[..., list[Feed]], padded: bool) -> Answers:

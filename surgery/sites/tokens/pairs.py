@@ -1,0 +1,74 @@
+"""Numbers of pairs of tokens: scores that go into a Softmax which hides padding, and the weights that come out.
+
+A column of padding is hidden in them. A row of it is padding's own, as long as nobody reads several rows at once: who
+adds up what each token is attended by reads what stands at padding.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxfix.nouns.types.operators import attribute, is_standard
+
+from .axes import Layout
+from .padding import Padding
+from .per_token import ELEMENTWISE, REDUCTIONS
+
+SIZES = frozenset({"Shape", "Size"})
+_MOVES = frozenset("Reshape Unsqueeze Squeeze Expand QuantizeLinear DequantizeLinear".split())
+
+
+def is_of_pairs(node: ir.Node, layout: Layout) -> bool:
+    return all(layout.is_of_pairs(value) for value in node.outputs if value.name)
+
+
+def softmaxes(node: ir.Node, padding: Padding) -> set[ir.Node]:
+    """Those that hide padding, where scores, or a part of them, go into such and nowhere else; else none."""
+    found = set[ir.Node]()
+    for value in node.outputs:
+        for reader in value.consumers():
+            if reader.op_type in SIZES:
+                continue
+            onwards = reader.op_type != "Softmax" and is_of_pairs(reader, padding.layout)
+            behind = {reader} if reader in padding.hidden else softmaxes(reader, padding) if onwards else set()
+            if not behind:
+                return set()
+            found |= behind
+    return found
+
+
+def are_weights(value: ir.Value | None, padding: Padding) -> bool:
+    """Whether numbers of pairs are what such a Softmax made, and nothing else that tells of padding."""
+    node = value.producer() if value is not None else None
+    if node is None or node in padding.hidden:
+        return node is not None
+    pairs = [each for each in node.inputs if padding.layout.is_of_pairs(each)]
+    return bool(pairs) and node.op_type != "Softmax" and all(are_weights(each, padding) for each in pairs)
+
+
+def rows(softmax: ir.Node, layout: Layout) -> tuple[list[ir.Value], ir.Node | None]:
+    """What weights make of each row alone, by products with values; and who reads them otherwise, if anybody does."""
+    made: list[ir.Value] = []
+    seen, pending = {softmax}, [softmax]
+    while pending:
+        for value in pending.pop().outputs:
+            for reader, index in value.uses():
+                if reader.op_type in SIZES or reader in seen:
+                    continue
+                if reader.op_type == "MatMul" and index == 0 and not layout.is_of_pairs(reader.outputs[0]):
+                    made += reader.outputs
+                elif _keeps_rows(reader, layout):
+                    seen.add(reader)
+                    pending.append(reader)
+                else:
+                    return made, reader
+    return made, None
+
+
+def _keeps_rows(node: ir.Node, layout: Layout) -> bool:
+    if not is_standard(node) or not is_of_pairs(node, layout):
+        return False
+    if node.op_type == "Transpose":
+        turned = list(attribute(node, "perm", []))
+        return turned[-2:] == [len(turned) - 2, len(turned) - 1]
+    return node.op_type in ELEMENTWISE | REDUCTIONS | _MOVES
