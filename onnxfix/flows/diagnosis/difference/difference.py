@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from onnxfix.render.shown import Shown
 
 from .facts import Fact
+from .graph.changes import Count, Modules
 from .graph.graphs import Names, Nodes
-from .graph.modules import Count, Modules
 from .interface import Port
 from .placed import Placement
 from .weights.changes import Weights
@@ -64,9 +64,9 @@ class Difference(Shown):
     files: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        from .report import contents
+        from .report import verdict
 
-        return f"<Difference of {self.before.path} and {self.after.path}: {contents.verdict(self)}>"
+        return f"<Difference of {self.before.path} and {self.after.path}: {verdict.verdict(self)}>"
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -99,7 +99,7 @@ class Difference(Shown):
     def in_short(self) -> Summary:
         from onnxfix.render.shown import Summary
 
-        from .report import contents
+        from .report import contents, verdict
 
-        title = f"{self.before.path} → {self.after.path}: {contents.verdict(self)}"
+        title = f"{self.before.path} → {self.after.path}: {verdict.verdict(self)}"
         return Summary(title, contents.modules(self))

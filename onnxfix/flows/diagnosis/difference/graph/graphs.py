@@ -16,9 +16,10 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.inference import infer
 
 from .altered import Wiring, altered
+from .changes import Count, Modules
 from .digests import Digests
 from .matching import Matching
-from .modules import Count, Modules, counts, modules
+from .modules import counts, modules
 from .scopes import aligned, scopes
 
 

@@ -17,7 +17,8 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import bodies
 from onnxfix.nouns.types.operators import graphs as every_graph
 
-from .digests import Digests, commutes, is_constant, operator
+from .behind import Behind
+from .digests import Digests, is_constant, operator
 
 SKIPPED = ("Cast", "Identity")
 """Operators that stand between the same two in one graph and not in the other."""
@@ -68,16 +69,15 @@ class Matching:
         for ours, theirs in groups.values():
             if only_one and (len(ours), len(theirs)) != (1, 1):
                 continue
-            for one in list(ours):
-                same = [other for other in theirs if scopes[1][other] == scopes[0][one]]
-                if len(ours) > 1 and not same:
-                    continue
-                if theirs:
-                    chosen = (same or theirs)[0]
-                    self._pair(one, chosen)
-                    ours.remove(one)
-                    theirs.remove(chosen)
-            for one, other in zip(ours, theirs, strict=False):
+            left, waiting = [], _by_scope(theirs, scopes[1])
+            for one in ours:
+                same = waiting.get(scopes[0][one])
+                if same:
+                    self._pair(one, same.popleft())
+                else:
+                    left.append(one)
+            rest = (other for other in theirs if other not in self.taken)
+            for one, other in zip(left, list(rest), strict=False):
                 self._pair(one, other)
 
     def _pair(self, one: ir.Node, other: ir.Node) -> None:
@@ -123,40 +123,11 @@ class Matching:
                 self._pair(nodes[0], beside[0])
 
 
-class Behind:
-    """Digests of nodes by where their outputs go, down to the model's outputs: the other way round."""
-
-    def __init__(self, digests: Digests, outputs: list[ir.Value]) -> None:
-        self._digests = digests
-        self._ends: dict[ir.Value, list[int]] = {}
-        for place, value in enumerate(outputs):
-            self._ends.setdefault(value, []).append(place)
-        self._of_bodies: dict[ir.Value, list[tuple[ir.Node, int, int]]] = {}
-        for node in digests.of_node:
-            for number, body in enumerate(bodies(node)):
-                for place, value in enumerate(body.outputs):
-                    self._of_bodies.setdefault(value, []).append((node, number, place))
-        self._known: dict[ir.Node, int | None] = {}
-        for node in reversed(list(digests.of_node)):
-            self._known[node] = self._of(node)
-
-    def of(self, node: ir.Node) -> int | None:
-        return self._known.get(node)
-
-    def _of(self, node: ir.Node) -> int | None:
-        """None for a node that nothing reads."""
-        uses: list[tuple[int, str, str, int]] = []
-        for place, value in enumerate(node.outputs):
-            uses += [(place, "end", str(end), 0) for end in self._ends.get(value, ())]
-            for owner, number, index in self._of_bodies.get(value, ()):
-                uses.append((place, f"body {number}", str(self._known.get(owner)), index))
-            uses += [
-                (place, "reader", str(self._known.get(r)), 0 if commutes(r) else index) for r, index in value.uses()
-            ]
-        constants = tuple(self._digests.constant(value) for value in node.inputs)
-        if commutes(node):
-            constants = tuple(sorted(constants, key=str))
-        return hash((self._digests.labels[node], constants, tuple(sorted(uses)))) if uses else None
+def _by_scope(nodes: Iterable[ir.Node], scopes: Mapping[ir.Node, str]) -> dict[str, deque[ir.Node]]:
+    found: dict[str, deque[ir.Node]] = {}
+    for node in nodes:
+        found.setdefault(scopes[node], deque()).append(node)
+    return found
 
 
 def _maker(node: ir.Node, place: int) -> ir.Node | None:

@@ -10,7 +10,7 @@ from onnxfix.render.markdown import code, plain
 from onnxfix.render.table import Table
 from onnxfix.render.words import plural
 
-from . import contents, placement
+from . import contents, placement, verdict, weights
 
 if TYPE_CHECKING:
     from onnxfix.flows.diagnosis.difference.difference import Difference
@@ -23,17 +23,17 @@ NAME, SENTENCE = 160, 400
 def comment(found: Difference, every: bool = False) -> str:
     """The whole comment. `every`: operators and modules that did not change, too."""
     names = " → ".join(code(PurePath(side.path).name, NAME) for side in (found.before, found.after))
-    lines = [contents.nodes(found), contents.sizes(found), *contents.storage(found)]
+    lines = [contents.nodes(found), contents.sizes(found), *weights.storage(found)]
     parts = [
-        f"### onnxfix: {names}: {plain(contents.verdict(found), SENTENCE)}",
+        f"### onnxfix: {names}: {plain(verdict.verdict(found), SENTENCE)}",
         "\n".join(f"* {plain(line)}" for line in lines),
         _table("Inputs and outputs", contents.interface(found)),
         _table("Versions", contents.facts(found, counts=True)),
         _table("By module", contents.modules(found, every)),
-        _table("Weights", contents.weights(found)),
+        _table("Weights", weights.weights(found)),
         _placement(found),
         _details("Operators", contents.operators(found, every)),
-        _details("Weights by type", contents.types(found)),
+        _details("Weights by type", weights.types(found)),
         _details(contents.NOT_COUNTED, contents.facts(found, counts=False)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

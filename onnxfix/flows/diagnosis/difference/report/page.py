@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from onnxfix.flows.diagnosis.difference.graph.modules import Change, Count
+from onnxfix.flows.diagnosis.difference.graph.changes import Change, Count
 from onnxfix.render.document import whole
 from onnxfix.render.markup import code, details, section, table, text
 from onnxfix.render.table import Line, Table
 from onnxfix.render.words import plural, quantity
 
-from . import contents, placement
+from . import contents, placement, verdict, weights
 
 if TYPE_CHECKING:
     from onnxfix.flows.diagnosis.difference.difference import Difference
@@ -27,7 +27,7 @@ def page(found: Difference, every: bool = False) -> str:
     """The whole document. `every`: operators and modules that did not change, too."""
     names = " → ".join(PurePath(side.path).name for side in (found.before, found.after))
     body = [
-        f"<header><h1>{text(names)}</h1><p>{text(contents.verdict(found))}</p></header>",
+        f"<header><h1>{text(names)}</h1><p>{text(verdict.verdict(found))}</p></header>",
         _tiles(found),
         _interface(found),
         _modules(found, every),
@@ -43,12 +43,12 @@ def _tiles(found: Difference) -> str:
     counts, before, after = found.nodes, found.weights.before, found.weights.after
     under = ((counts.kept, "the same"), (counts.altered, "altered"), (counts.removed, "gone"), (counts.added, "new"))
     said = ", ".join(f"{count:,} {word}" for count, word in under if count)
-    kinds = {kind: sum(len(g.names) for g in found.weights.groups if g.kind == kind) for kind in contents.KINDS}
-    weights = ", ".join(f"{count:,} {'the same' if kind == 'same' else kind}" for kind, count in kinds.items() if count)
+    kinds = {kind: sum(len(g.names) for g in found.weights.groups if g.kind == kind) for kind in weights.KINDS}
+    sorts = ", ".join(f"{count:,} {'the same' if kind == 'same' else kind}" for kind, count in kinds.items() if count)
     tiles = [
         ("graph", "the same" if found.same else "different", "" if found.same else "names inside do not count"),
         ("nodes", f"{found.before.nodes:,} → {found.after.nodes:,}", f"Constants aside {said}" if said else ""),
-        ("weights", f"{quantity(before.bytes)} → {quantity(after.bytes)}", weights),
+        ("weights", f"{quantity(before.bytes)} → {quantity(after.bytes)}", sorts),
         ("on disk", f"{quantity(found.before.bytes)} → {quantity(found.after.bytes)}", ""),
     ]
     if found.placement is not None:
@@ -98,11 +98,11 @@ def _operators(found: Difference, every: bool) -> str:
 
 def _weights(found: Difference) -> str:
     hint = "Paired by their numbers, whatever they are called; errors are those of the worst."
-    lines = "".join(f"<li>{text(line)}</li>" for line in contents.storage(found))
-    shown = contents.weights(found)
+    lines = "".join(f"<li>{text(line)}</li>" for line in weights.storage(found))
+    shown = weights.weights(found)
     rows = "".join(_weight(shown, row) for row in shown.lines)
     parts = [f'<div class="modules">{rows}</div>', f"<ul>{lines}</ul>" if lines else ""]
-    types = contents.types(found)
+    types = weights.types(found)
     if types.lines:
         parts.append(details("bytes by element type", table(types)))
     return section("Weights", text(hint), parts)

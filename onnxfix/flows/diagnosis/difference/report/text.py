@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnxfix.flows.diagnosis.difference.graph.modules import Change
+from onnxfix.flows.diagnosis.difference.graph.changes import Change
 from onnxfix.render import terminal
 from onnxfix.render.table import Line, Table
 from onnxfix.render.terminal import line
 from onnxfix.render.words import plural, visible
 
-from . import contents, placement
+from . import contents, placement, verdict, weights
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ MODULES, OPERATORS, BESIDES, FACTS = 30, 12, 4, 12
 def show(found: Difference, out: Console, every: bool = False) -> None:
     """Print all of it. `every`: operators and modules that did not change, too, and nothing is cut."""
     names = f"{visible(found.before.path)} → {visible(found.after.path)}"
-    line(out, 0, (names, "bold"), ": ", (visible(contents.verdict(found)), "green" if found.same else "yellow"))
+    line(out, 0, (names, "bold"), ": ", (visible(verdict.verdict(found)), "green" if found.same else "yellow"))
     line(out, 2, contents.nodes(found))
     line(out, 2, contents.sizes(found))
     _interface(found, out)
@@ -50,9 +50,9 @@ def _weights(found: Difference, out: Console) -> None:
         line(out, 2, "weights are the same")
     else:
         _title(out, "weights")
-        for row in contents.weights(found).lines:
-            _weight(contents.weights(found), row, out)
-    for text in contents.storage(found):
+        for row in weights.weights(found).lines:
+            _weight(weights.weights(found), row, out)
+    for text in weights.storage(found):
         line(out, 2, text)
 
 
