@@ -322,3 +322,9 @@ def test_modules_that_begin_otherwise() -> None:
     assert [(m.pattern, m.layers, [str(c) for c in m.operators]) for m in found.modules.changed()] == [
         ("model.layers.*.mlp", "0–2", ["Gelu 0 → 1", "Relu 1 → 0"])
     ]
+
+
+def test_two_outputs_of_one_name() -> None:
+    text = "g (float[8] x) => (float[8] y, float[8] y) { y = Exp(x) }"
+    assert compared(text, text).same
+    assert [p.after for p in compared(text, text.replace(", float[8] y", "")).ports] == [None]

@@ -249,3 +249,14 @@ def test_one_weight_that_becomes_three(turned: bool) -> None:
     assert kinds(compared({"w": packed}, parts, three, one)) == [("cut", 2)]
     parts["k"] = parts["k"] + 1
     assert kinds(compared({"w": packed}, parts, three, one)) == []
+
+
+def test_integers_of_no_known_bits() -> None:
+    """Of a broken file, which ONNX Runtime refuses and not we."""
+    text = """g (int64[n] x) => (float[n,32] y) {
+        y = com.microsoft.GatherBlockQuantized<bits = -4, block_size = 32, quantize_axis = 1>(q, x, s)
+    }"""
+    weights = {"q": np.zeros((8, 32), np.uint8), "s": np.ones((8, 1), np.float32)}
+    assert compared(weights, weights, text, text).same
+    table = "g (int64[n] x) => (float[n,32] y) { y = Gather(w, x) }"
+    assert kinds(compared({"w": W[:8]}, weights, text, table)) == []

@@ -89,9 +89,11 @@ def paired(
     before: Sequence[ir.Value], after: Sequence[ir.Value], same: Callable[[ir.Value, ir.Value], bool] | None = None
 ) -> list[Ends]:
     """By name; of the rest those that are the `same`, then in their order those of one type and rank."""
-    named = {value.name: value for value in after}
-    found: list[Ends] = [(value, named.pop(value.name, None)) for value in before]
-    left = list(named.values())
+    named: dict[str | None, list[ir.Value]] = {}
+    for value in after:  # several outputs may have one name
+        named.setdefault(value.name, []).append(value)
+    found: list[Ends] = [(value, named[value.name].pop(0) if named.get(value.name) else None) for value in before]
+    left = [value for values in named.values() for value in values]
     for test in filter(None, (same, _alike)):
         for index, (one, other) in enumerate(found):
             match = next((v for v in left if test(one, v)), None) if other is None and one is not None else None

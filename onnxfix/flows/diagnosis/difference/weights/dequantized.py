@@ -82,6 +82,8 @@ def _blocks(node: ir.Node) -> tuple[Array, int, int] | None:
     axis = integer(node, "quantize_axis" if table else "axis", 1)
     if table and tensor.dtype == ir.DataType.UINT8:
         bits = integer(node, "bits", 4)
+        if bits not in (2, 4, 8):
+            return None
         integers = _unpacked(integers.reshape(integers.shape[0], -1), bits)
         zeros = None if zeros is None else _unpacked(zeros, bits)[..., : scales.shape[-1]]
         zeros = np.asarray(1 << (bits - 1)) if zeros is None else zeros
