@@ -251,8 +251,8 @@ def test_one_weight_that_becomes_three(turned: bool) -> None:
     assert kinds(compared({"w": packed}, parts, three, one)) == []
 
 
-def test_integers_of_no_known_bits() -> None:
-    """Of a broken file, which ONNX Runtime refuses and not we."""
+def test_integers_of_sizes_that_do_not_fit() -> None:
+    """Of files that ONNX Runtime refuses, and not we."""
     text = """g (int64[n] x) => (float[n,32] y) {
         y = com.microsoft.GatherBlockQuantized<bits = -4, block_size = 32, quantize_axis = 1>(q, x, s)
     }"""
@@ -260,3 +260,9 @@ def test_integers_of_no_known_bits() -> None:
     assert compared(weights, weights, text, text).same
     table = "g (int64[n] x) => (float[n,32] y) { y = Gather(w, x) }"
     assert kinds(compared({"w": W[:8]}, weights, text, table)) == []
+    text = """g (float[n,32] x) => (float[n,8] y) {
+        y = com.microsoft.MatMulNBits<K = 32, N = 0, bits = 8, block_size = 32>(x, q, s)
+    }"""
+    weights = {"q": np.zeros((8, 1, 32), np.uint8), "s": np.ones(8, np.float32)}
+    product = "g (float[n,32] x) => (float[n,8] y) { y = MatMul(x, w) }"
+    assert kinds(compared({"w": W[:8].T.copy()}, weights, text, product)) == []

@@ -61,6 +61,13 @@ def _source(node: ir.Node) -> ir.TensorProtocol | None:
 
 
 def _read(node: ir.Node) -> tuple[Array, int, int] | None:
+    try:
+        return _numbers(node)
+    except (ArithmeticError, LookupError, ValueError):  # sizes that do not fit: the runtime says it
+        return None
+
+
+def _numbers(node: ir.Node) -> tuple[Array, int, int] | None:
     if node.op_type in ("DequantizeLinear", "GatherBlockQuantized"):
         return _blocks(node)
     found = trace(node.inputs[INTEGER_PRODUCTS[node.op_type]])
