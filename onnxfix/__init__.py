@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .api import bench as bench
     from .api import diagnose as diagnose
     from .api import diagnose_all as diagnose_all
+    from .api import diff as diff
     from .api import doctor as doctor
     from .api import explain as explain
     from .api import export as export
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 # Handed on by name at first use: importing onnxfix imports nothing that takes time.
 _HOMES = {
     **dict.fromkeys(("diagnose", "repair", "optimize", "export", "bench", "explain", "extract"), "onnxfix.api"),
-    **dict.fromkeys(("diagnose_all", "doctor"), "onnxfix.api"),
+    **dict.fromkeys(("diagnose_all", "diff", "doctor"), "onnxfix.api"),
     "Session": "onnxfix.flows.session",
     "OnnxfixError": "onnxfix.nouns.errors",
     "Finding": "onnxfix.nouns.finding",

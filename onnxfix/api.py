@@ -6,6 +6,7 @@ do next.
 
 from onnxfix.flows.bench import asked as _bench
 from onnxfix.flows.diagnosis.asked import diagnose as _diagnose
+from onnxfix.flows.diagnosis.difference.asked import diff as _diff
 from onnxfix.flows.diagnosis.every import diagnose_all as _diagnose_all
 from onnxfix.flows.doctor import doctor
 from onnxfix.flows.explain import explain
@@ -19,6 +20,7 @@ from onnxfix.nouns.runtime.extras import names_extras
 bench = names_extras(_bench.bench)
 diagnose = names_extras(_diagnose)
 diagnose_all = names_extras(_diagnose_all)
+diff = names_extras(_diff)
 export = names_extras(_export)
 extract = names_extras(_extract)
 optimize = names_extras(_fastest.optimize)
@@ -29,6 +31,7 @@ __all__ = [
     "bench",
     "diagnose",
     "diagnose_all",
+    "diff",
     "doctor",
     "explain",
     "export",

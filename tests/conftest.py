@@ -7,7 +7,10 @@ import pytest
 from oracle.runtime import Oracle
 from stub_libraries import StubError
 
-EXPORTS = ("e2e/test_seed_failures.py", "e2e/test_profile_of_exports.py", "e2e/test_flops_of_exports.py")
+EXPORTS = (
+    "e2e/test_seed_failures.py", "e2e/test_profile_of_exports.py", "e2e/test_flops_of_exports.py",
+    "e2e/test_difference_of_exports.py",
+)  # fmt: skip
 """Files that share what repair makes of the bundled model's exports: they go to one process."""
 LONGEST = (
     *EXPORTS, "cli/test_bench_sweep.py", "e2e/test_printed_commands.py", "e2e/test_outliers.py",

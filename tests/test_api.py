@@ -329,16 +329,16 @@ def test_every_keyword_is_an_option_and_the_other_way_round() -> None:
     from onnxfix.cli.main import cli
 
     beside = {"progress", "voice", "model", "models", "example", "code", "sound"}
-    shown = {"form", "show_diff", "report_file", "fail_on", "write"}
-    for name in ("diagnose", "repair", "optimize", "export", "bench", "extract"):
+    shown = {"form", "show_diff", "report_file", "fail_on", "write", "every"}
+    for name in ("diagnose", "diff", "repair", "optimize", "export", "bench", "extract"):
         function = getattr(importlib.import_module("onnxfix.api"), name)
         found = cli.get_command(None, name)  # type: ignore[arg-type]
         assert found is not None
         options = {p.name for p in found.params} - shown - {"model", "models", "checkpoint"} | (
-            {"checkpoint"} if name not in ("export", "extract") else set()
+            {"checkpoint"} if name not in ("diff", "export", "extract") else set()
         )
         keywords = set(inspect.signature(function).parameters) - beside
-        written = {"output", "force", "jobs"} if name == "diagnose" else set()
+        written = {"output", "force", "jobs"} if name in ("diagnose", "diff") else set()
         assert options - written == keywords, (name, options ^ keywords)
 
 

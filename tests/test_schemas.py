@@ -69,6 +69,17 @@ def test_a_part(tmp_path: Path) -> None:
     check(json.loads(found.to_json()))
 
 
+def test_a_difference(path: Path, tmp_path: Path) -> None:
+    half = onnxfix.repair(path, precision="fp16", output=tmp_path / "half.onnx").output
+    assert half is not None
+    for other, same in ((half, False), (path, True)):
+        document = json.loads(onnxfix.diff(path, other, target="cuda").to_json())
+        check(document)
+        assert document["same"] is same and document["placement"]["target"] == "cuda"
+        with pytest.raises(jsonschema.ValidationError):
+            check({key: value for key, value in document.items() if key != "weights"})
+
+
 @pytest.mark.parametrize("gone", ["findings", "summary", "schema"])
 def test_what_lacks_a_part_is_none(gone: str, path: Path) -> None:
     document = json.loads(onnxfix.diagnose(path).to_json())

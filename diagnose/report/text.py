@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onnxfix.nouns.report import Report
 from onnxfix.render import terminal
+from onnxfix.render.terminal import line as _line
 from onnxfix.render.words import plural, visible
 
 from . import attentions, headline, tables
@@ -109,17 +110,3 @@ def _place(place: Place[Finding], out: Console, example: bool) -> None:
 def _more(out: Console, indent: int, count: int, noun: str, shown: int = SHOWN) -> None:
     if count > shown:
         _line(out, indent, (f"… and {plural(count - shown, f'more {noun}')} (--format json lists all)", "dim"))
-
-
-def _line(out: Console, indent: int, *parts: str | tuple[str, str]) -> None:
-    """One paragraph of (text, style) parts, its further lines indented by two more. Breaks no word that fits a line."""
-    from rich.text import Text
-
-    text = Text.assemble(*parts)
-    wide = out.width - indent
-    lines = text.wrap(out, max(wide, 20), no_wrap=False)
-    if len(lines) > 1:
-        lines = text.wrap(out, max(wide - 2, 20), no_wrap=False)
-    for index, line in enumerate(lines):
-        line.rstrip()
-        out.print(Text(" " * (indent + 2 * (index > 0))) + line, soft_wrap=True)

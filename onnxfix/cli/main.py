@@ -24,6 +24,7 @@ COMMANDS = {
     "diagnose": "Say why a model is slow, wrong or not really quantized.",
     "repair": "Repair a model, convert its precision or quantize it, and verify the result.",
     "optimize": "Write a model anew to be as fast as its target allows, and verify the result.",
+    "diff": "Say what changed between two models, module by module.",
     "extract": "Cut a part out of a model, with the inputs it had inside it.",
     "bench": "Compare models with torch in latency, memory, size and task metrics.",
     "explain": "Explain a finding code or a repair pass.",

@@ -20,7 +20,7 @@ READ = (
 """Keywords of all jobs that may name what is read."""
 # How reports of ours begin, by which one may replace another: JSON, SARIF, Markdown, a page, text.
 _MARKS = (b'"schema": "onnxfix.', b'"name": "onnxfix"', b"### onnxfix: ", b'name="generator" content="onnxfix"')
-_TEXT = (b"\nplacement on ", b"\nlinears: ")
+_TEXTS = ((b"\nplacement on ", b"\nlinears: "), (" → ".encode(), b" on disk; weights "))
 _HEAD = 65536
 _MADE = (".onnx", ".data", ".npz")
 """Endings of what lies in a checkpoint's folder and is not read from there."""
@@ -78,7 +78,8 @@ def _is_report(path: Path) -> bool:
             head = file.read(_HEAD)
     except OSError:
         return False
-    return not head.strip() or any(mark in head for mark in _MARKS) or all(mark in head for mark in _TEXT)
+    texts = (all(mark in head for mark in marks) for marks in _TEXTS)
+    return not head.strip() or any(mark in head for mark in _MARKS) or any(texts)
 
 
 def _sources(read: Mapping[str, Any]) -> Iterator[Path]:

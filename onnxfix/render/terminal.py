@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables and paragraphs for a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .table import DASH, Table
 from .words import visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table as Drawn
 
 STYLES = {"best": "bold", "failed": "red", "flawed": "yellow", "lost": "bold red", "noisy": "yellow"}
@@ -37,3 +38,17 @@ def table(shown: Table) -> Drawn:
         cells = (Text(visible(cell.text) or DASH, style=STYLES.get(cell.style, "")) for cell in line.cells)
         drawn.add_row(*cells, style=STYLES.get(line.style))
     return drawn
+
+
+def line(out: Console, indent: int, *parts: str | tuple[str, str]) -> None:
+    """One paragraph of (text, style) parts, its further lines indented by two more. Breaks no word that fits a line."""
+    from rich.text import Text
+
+    text = Text.assemble(*parts)
+    wide = out.width - indent
+    lines = text.wrap(out, max(wide, 20), no_wrap=False)
+    if len(lines) > 1:
+        lines = text.wrap(out, max(wide - 2, 20), no_wrap=False)
+    for index, each in enumerate(lines):
+        each.rstrip()
+        out.print(Text(" " * (indent + 2 * (index > 0))) + each, soft_wrap=True)

@@ -68,13 +68,13 @@ def test_the_readmes_commands_print_what_it_says(tour: Path) -> None:
     ran = []
     for answered, line, after in printed("README.md"):
         _, name, *arguments = shlex.split(line)
-        if not answered or name not in ("diagnose", "repair", "extract"):
+        if not answered or name not in ("diagnose", "repair", "diff", "extract"):
             continue
         done = onnxfix(*arguments[:0], name, *arguments, cwd=tour)
         assert done.returncode in (0, 1) and done.stderr == "", (line, done.stderr)
         assert done.stdout.split()[0] == after.split()[0], line
         ran.append(name)
-    assert ran.count("repair") >= 4 and {"diagnose", "extract"} <= set(ran)
+    assert ran.count("repair") >= 4 and {"diagnose", "diff", "extract"} <= set(ran)
 
 
 def test_the_tours_commands_print_every_line_that_it_shows(tour: Path) -> None:

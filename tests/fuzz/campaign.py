@@ -30,6 +30,7 @@ REPAIRS = (
     ("repair", "{}", "--precision", "fp32", "--no-verify", "--dry-run", "--format", "json"),
     ("repair", "{}", "--precision", "fp16", "--dry-run", "--format", "json"),
     ("diagnose", "{}", "--target", "cpu"),
+    ("diff", "{}", "{}", "--format", "json"),
 )
 OFTEN = 20
 """One in so many inputs is repaired, or diagnosed for another target, besides."""

@@ -1,0 +1,1 @@
+"""A difference for people, one module a format: text, a page, a comment."""
