@@ -37,6 +37,8 @@ IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutio
 Step = tuple[int, int, int]
 """Rows, new tokens of each, and how many are in the cache before them."""
 STEPS: tuple[Step, ...] = ((3, 9, 0), (2, 1, 1), (2, 1, 7))
+FEATURES = 3
+"""Most axes of what is of tokens: ids, or features of each; a cache has one more."""
 CACHE_RANK, CACHE_AXIS = 4, 2  # keys or values as [batch, heads, positions, size]
 SMALL_INTEGERS = 2  # unknown integer inputs are often flags, segment numbers or indices: 0 and 1 are valid for all
 # Draws in turn: short ones, and ones that are long enough for errors of a state to add up.
@@ -57,6 +59,8 @@ class Feed:
     """Output name → rows of the batch to compare, bool; all of them for outputs that it does not name."""
     gold: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     """Output name → class number a row, shape (rows,), or a token, (rows, tokens); -1: no label."""
+    mask: str = ""
+    """The input that says which tokens are real, where it is known by more than its name."""
 
 
 def required_inputs(model: Model) -> list[ir.Value]:
@@ -76,6 +80,7 @@ def make_feeds(
     draws: int = 0,
     loudness: Sequence[float] = LOUDNESS,
     steps: Sequence[Step] = (),
+    mask: str = "",
 ) -> list[Feed]:
     """Feeds for any model, the same for the same seed. With `draws` so many small ones of one row each instead, whose
     float inputs have one of these standard deviations each. With `steps` those of a decoder with a cache instead, one a
@@ -85,10 +90,10 @@ def make_feeds(
     the first readers of an input demand. Token ids stay below the row count of the table they index, lengths within
     the graph's position table and `longest` (512 when not given; beyond that the padded feed grows to 300 tokens, whose
     padding then exceeds any local attention window). `shapes`: of inputs that a caller states; `sizes`: of axes
-    besides; `whole_mask`: a mask is as long as cache and tokens together, whatever its dimension is called; without
-    `whole_rows` inputs that are lengths are 0 or 1, as other small integers. Positions go on behind a cache. Raises
-    OnnxfixError for inputs that cannot be made up (strings, sequences), and for shapes that do not fit; `feeds` of a
-    file are the way out then.
+    besides; `mask`: the input that says which tokens are padding, whatever it is called; `whole_mask`: a mask is as
+    long as cache and tokens together, whatever its dimension is called; without `whole_rows` inputs that are lengths
+    are 0 or 1, as other small integers. Positions go on behind a cache. Raises OnnxfixError for inputs that cannot be
+    made up (strings, sequences), and for shapes that do not fit; `feeds` of a file are the way out then.
     """
     inputs = required_inputs(model)
     stated = dict(shapes or {})
@@ -103,7 +108,7 @@ def make_feeds(
     held, sizes_of = numbers(inputs), standards(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
-    plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1))
+    plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1), mask)
     if behind := bool(_cache(inputs, found)):
         plans = [replace(plan, length=max(min(plan.length, cap - plan.past), 1)) for plan in plans]
     for plan in (_steps(steps, max(cap, 1)) if behind else ()) if steps else plans:
@@ -111,8 +116,9 @@ def make_feeds(
         plan = replace(plan, loudness=tuple(loudness), standards=sizes_of, first=plan.past if behind else 0)
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
-        arrays = {str(v.name): _array(v, plan, named, rows.get(v), rng, fixed) for v in inputs}
-        feeds.append(Feed(plan.name, arrays, drawn=plan.drawn))
+        parts = {v: "mask" if v.name == mask else role(v) for v in inputs}
+        arrays = {str(v.name): _array(v, parts[v], plan, named, rows.get(v), rng, fixed) for v in inputs}
+        feeds.append(Feed(plan.name, arrays, drawn=plan.drawn, mask=mask))
     return feeds
 
 
@@ -164,8 +170,8 @@ def _whole_masks(
     return found
 
 
-def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
-    if any(role(v) == "ids" or _is_of_tokens(v) for v in inputs):
+def _plans(inputs: list[ir.Value], cap: int, mask: str) -> list[Plan]:
+    if any(role(v) == "ids" or _is_of_tokens(v, inputs) or v.name == mask for v in inputs):
         # Batch 1 with the longest length: the commonest serving shape, and the cheapest way to reach 512 tokens.
         padded = 300 if cap > LONG else 43
         return [
@@ -181,10 +187,12 @@ def _plans(inputs: list[ir.Value], cap: int) -> list[Plan]:
     ]
 
 
-def _is_of_tokens(value: ir.Value) -> bool:
-    """A mask of rows and tokens, whose length is free: of what beside it may be features as well as ids."""
-    shape = value.shape
-    return role(value) == "mask" and shape is not None and len(shape) == 2 and not isinstance(shape[1], int)
+def _is_of_tokens(mask: ir.Value, inputs: list[ir.Value]) -> bool:
+    """A mask of rows and of as many tokens, of any number, as another input has features of."""
+    if role(mask) != "mask" or mask.shape is None or len(mask.shape) != 2 or isinstance(mask.shape[1], int):
+        return False
+    others = [value.shape for value in inputs if value is not mask and value.shape is not None]
+    return any(1 < len(shape) <= FEATURES and shape[1] == mask.shape[1] for shape in others)
 
 
 def _cache(inputs: list[ir.Value], found: Demands) -> list[ir.Value]:
@@ -216,6 +224,7 @@ def _drawn_plans(inputs: list[ir.Value], cap: int, count: int) -> list[Plan]:
 
 def _array(
     value: ir.Value,
+    part: str,
     plan: Plan,
     sizes: dict[str, int],
     rows: int | None,
@@ -241,7 +250,6 @@ def _array(
             f"no feed can be made up for input '{value.name}': its shape is {'x'.join(map(str, shape))}",
             f"state a smaller one that it takes with {arg('input', 'NAME=SHAPE')}, or use {arg('verify', False)}",
         )
-    part = role(value)
     if part == "mask":
         return _mask(shape, plan).astype(dtype.numpy())
     if part == "position":

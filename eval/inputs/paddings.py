@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .feeds import Feed
+from onnxfix.nouns.types.input_roles import padding_mask
+
+from .feeds import FEATURES, Feed
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -17,8 +19,6 @@ ALIKE = 1e-5
 """Of the largest entry: as much as sums in another order differ by."""
 
 
-FEATURES = 3
-"""Most axes of what is of tokens: ids, or features of each; a cache has one more."""
 SHORTEST = 2
 """Tokens of a row of which some can be hidden."""
 TURNS = 4
@@ -111,9 +111,11 @@ def _elsewhere(array: Array, real: Array, turn: int) -> Array:
 
 
 def mask_name(feed: Feed) -> str:
-    """The input that says which tokens are real, [batch, sequence] of 0 and 1 in any type; empty without one."""
-    masks = (n for n, a in feed.arrays.items() if "mask" in n.lower() and a.ndim == 2 and _is_of_flags(a))
-    return next(masks, "")
+    """The input that says which tokens are real, [batch, sequence] of 0 and 1 in any type, by what is known of it or by
+    its name; empty without one."""
+    if feed.mask:
+        return feed.mask if feed.mask in feed.arrays else ""
+    return padding_mask(n for n, a in feed.arrays.items() if a.ndim == 2 and _is_of_flags(a))
 
 
 def _is_of_flags(array: Array) -> bool:

@@ -176,10 +176,11 @@ def _leave(
         put = there.node("Reshape", [put, places.integers([-1, *features])], "in_a_row")
     else:
         _declare(editor, put, types.get(value), [*(places.mask.shape or (None, None)), *features])
-    elsewhere = [(node, index) for node, index in readers if node.op_type not in padding.ATTENTION]
-    for node, index in readers:
-        if node.op_type in padding.ATTENTION:
-            editor.replace_input(node, index, put)
+    # what a query of padding sees is nobody's; its key would be a token of another row, and no mask hides NaN
+    queries = [(node, index) for node, index in readers if node.op_type in padding.ATTENTION and index == 0]
+    elsewhere = [each for each in readers if each not in queries]
+    for node, index in queries:
+        editor.replace_input(node, index, put)
     if not elsewhere and not value.is_graph_output():
         return
     shown = (

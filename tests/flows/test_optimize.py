@@ -327,3 +327,18 @@ def test_features_with_a_mask_are_compared_with_padding(tmp_path: Path) -> None:
     for given, count in ((None, 5), ([arrays], 4)):
         done = onnxfix.optimize(path, feeds=given, dry_run=True)
         assert f"on {count} feeds" in done.verified and "padding not compared" in done.verified
+
+
+@pytest.mark.parametrize("name", ["valid", "zz"])
+def test_a_mask_is_known_by_what_it_does_and_not_by_its_name(name: str, tmp_path: Path) -> None:
+    """Padded in what is made up and in a caller's rows, and its padding not compared."""
+    proto = graphs.proto_of(encoder())
+    for node in proto.graph.node:
+        node.input[:] = [name if given == "attention_mask" else given for given in node.input]
+    next(value for value in proto.graph.input if value.name == "attention_mask").name = name
+    path = graphs.opened(proto).save(tmp_path / "model.onnx")
+    real = {"input_ids": np.arange(8).reshape(1, 8), name: np.ones((1, 8), np.int64)}
+    for given, count in ((None, 5), ([real], 4)):
+        done = onnxfix.optimize(path, feeds=given, dry_run=True)
+        assert "6 of 6 products with weights computed of real tokens alone" in " ".join(done.outcome.notes)
+        assert f"on {count} feeds" in done.verified and "padding not compared" in done.verified

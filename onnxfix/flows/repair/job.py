@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -79,9 +80,17 @@ class Job:
 
     def _check(self, exact: bool, limit: float) -> Check:
         made_up = replace(self.made_up, draws=self._loudness(), paddings=self.wish.pack)
-        made_up = replace(made_up, by_steps=self.wish.fuse_cached)
+        made_up = replace(made_up, by_steps=self.wish.fuse_cached, mask=self._mask if self.wish.pack else "")
         padding = not (self.wish.fuse or self.wish.pack) and self.metric == "rel-l2"
         return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, self.wish.int8, self.metric)
+
+    @functools.cached_property
+    def _mask(self) -> str:
+        """The input that hides padding, by the source's graph; empty where none does."""
+        from onnxfix.surgery.sites.tokens import padding
+
+        found = padding.find(self.origin.meant)
+        return str(found.value.name) if found is not None else ""
 
     def _verification(self, check: Check, feeds: Sequence[Feed], more: Sequence[Feed] = ()) -> Verification:
         meant = self.origin.meant

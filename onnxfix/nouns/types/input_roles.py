@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
+
+
+def padding_mask(names: Iterable[str]) -> str:
+    """Of inputs by name the one that says which tokens are padding, as it is fed and compared: `attention_mask`, else
+    the first that is called a mask; empty where none is."""
+    masks = [name for name in names if "mask" in name.lower()]
+    return next((name for name in masks if name.lower() == "attention_mask"), masks[0] if masks else "")
 
 
 def role(value: ir.Value) -> str:

@@ -99,8 +99,8 @@ def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
         return True  # the size or the type alone
     if is_masked(node, index, padding):
         return True
-    if node.op_type == "MatMul" and layout.is_of_pairs(node.inputs[1 - index]):
-        return are_weights(node.inputs[1 - index], padding)
+    if node.op_type == "MatMul" and index == 1 and layout.is_of_pairs(node.inputs[0]):
+        return are_weights(node.inputs[0], padding)  # of the values: a column of padding has no weight
     return _is_one_place(node, index, layout) or _is_chosen_place(node, index, padding)
 
 

@@ -14,7 +14,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
-from onnxfix.surgery.sites.constants import constant_tensor
+from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 from .padding import ADDED, added
 
@@ -57,13 +57,15 @@ def sites(model: Model) -> Iterator[PackedAttention]:
         taken = _taken(node)
         if taken is None or any(source is None for source in sources):
             continue
-        (query, back), (key, key_back), (value, value_back) = (source for source in sources if source is not None)
-        packing = _packing(back, taken[0])
+        query, key, value = (source for source in sources if source is not None)
+        packing = _packing(query.places, taken[0])
         mask = _mask(masks, node)
-        if packing is None or not back is key_back is value_back or not isinstance(mask, Mask):
+        if packing is None or not query.places is key.places is value.places or not isinstance(mask, Mask):
+            continue
+        if not all(_is_of(source.shown, packing.mask) for source in (query, key, value)):
             continue
         if mask.padding is packing.mask and not mask.inverted:
-            yield PackedAttention(node, query, key, value, taken[1], packing, mask)
+            yield PackedAttention(node, query.row, key.row, value.row, taken[1], packing, mask)
 
 
 def of_whole_rows(model: Model) -> list[PackedAttention]:
@@ -90,13 +92,39 @@ def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
     return masks.of_value(value) if value is not None else None
 
 
-def _unpacked(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
-    """[count, width] and the places: of a value that is put in its places, [batch, length, width]."""
-    node = value.producer() if value is not None else None
+@dataclass(frozen=True)
+class _Unpacked:
+    """`row`: [count, width], `places`: [batch, length]; `shown`: elsewhere zeros were put, if anything."""
+
+    row: ir.Value
+    places: ir.Value
+    shown: ir.Value | None
+
+
+def _unpacked(value: ir.Value | None) -> _Unpacked | None:
+    """Of a value that is put in its places, [batch, length, width]."""
+    node, shown = value.producer() if value is not None else None, None
+    if node is not None and node.op_type == "Where" and is_standard(node) and _is_zero(node.inputs[2]):
+        shown, put = node.inputs[:2]
+        node = put.producer() if put is not None else None
     if node is None or node.op_type != "Gather" or integer(node, "axis", 0) != 0 or not is_standard(node):
         return None
     source, places = node.inputs
-    return (source, places) if source is not None and places is not None else None
+    return _Unpacked(source, places, shown) if source is not None and places is not None else None
+
+
+def _is_zero(value: ir.Value | None) -> bool:
+    node = value.producer() if value is not None else None
+    array = small_array(node.inputs[0] if node is not None and node.op_type == "CastLike" else value, limit=1)
+    return array is not None and array.size == 1 and not array.any()
+
+
+def _is_of(shown: ir.Value | None, mask: ir.Value) -> bool:
+    """Whether zeros stand where the mask has none of its tokens, or nowhere."""
+    if shown is None:
+        return True
+    made = _chain(shown, ("Unsqueeze", "Cast"))
+    return made is not None and made[1].inputs[0] is mask
 
 
 def _taken(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:

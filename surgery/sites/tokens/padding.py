@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
-from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
@@ -47,8 +46,6 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     value, batch, length = inputs[0], names[inputs[0], 0], names[inputs[0], 1]
     if batch == length or len(value.shape or ()) != 2:
         return None
-    if value.dtype is not None and value.dtype.is_floating_point() and role(value) != "mask":
-        return None  # nobody would make up 0 and 1 for it, and nothing be compared with padding
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
     layout = Layout(model, batch, length)
     hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))

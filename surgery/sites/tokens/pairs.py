@@ -12,10 +12,13 @@ from onnxfix.nouns.types.operators import attribute, is_standard
 
 from .axes import Layout
 from .padding import Padding
-from .per_token import ELEMENTWISE, REDUCTIONS
+from .per_token import ELEMENTWISE, REDUCTIONS, reduced_axes
 
 SIZES = frozenset({"Shape", "Size"})
 _MOVES = frozenset("Reshape Unsqueeze Squeeze Expand QuantizeLinear DequantizeLinear".split())
+_CHOICES = frozenset({"Gather", "GatherElements", "GatherND"})
+_HEADS = 1
+"""Axis of heads in [batch, heads, queries, keys]: what is summed over it keeps its row and column."""
 
 
 def is_of_pairs(node: ir.Node, layout: Layout) -> bool:
@@ -23,27 +26,54 @@ def is_of_pairs(node: ir.Node, layout: Layout) -> bool:
 
 
 def softmaxes(node: ir.Node, padding: Padding) -> set[ir.Node]:
-    """Those that hide padding, where scores, or a part of them, go into such and nowhere else; else none."""
+    """Those that hide padding, where scores that a node makes of tokens go into such and nowhere else; else none.
+
+    A number of each pair alone: what mixes those of several keys, as a convolution over scores does, brings what stands
+    at padding to keys that are seen.
+    """
+    return _behind(node, padding) if _is_of_two_tokens(node, padding.layout) else set()
+
+
+def _behind(node: ir.Node, padding: Padding) -> set[ir.Node]:
     found = set[ir.Node]()
     for value in node.outputs:
         for reader in value.consumers():
             if reader.op_type in SIZES:
                 continue
-            onwards = reader.op_type != "Softmax" and is_of_pairs(reader, padding.layout)
-            behind = {reader} if reader in padding.hidden else softmaxes(reader, padding) if onwards else set()
+            onwards = reader.op_type != "Softmax" and _keeps_pairs(reader, padding.layout)
+            behind = {reader} if reader in padding.hidden else _behind(reader, padding) if onwards else set()
             if not behind:
                 return set()
             found |= behind
     return found
 
 
+def _is_of_two_tokens(node: ir.Node, layout: Layout) -> bool:
+    """Whether each number is of a query and a key: a product of both, what is spread over the other, or chosen by how
+    far apart they are."""
+    if not is_standard(node) or not is_of_pairs(node, layout):
+        return False
+    of_pairs = [value for value in node.inputs if layout.is_of_pairs(value)]
+    if node.op_type == "MatMul":
+        return not of_pairs
+    if node.op_type in _CHOICES:
+        return node.inputs[0] not in of_pairs
+    return _keeps_pairs(node, layout)
+
+
+def _keeps_pairs(node: ir.Node, layout: Layout) -> bool:
+    if not is_standard(node) or not is_of_pairs(node, layout):
+        return False
+    return node.op_type == "Transpose" or node.op_type in ELEMENTWISE | _MOVES
+
+
 def are_weights(value: ir.Value | None, padding: Padding) -> bool:
-    """Whether numbers of pairs are what such a Softmax made, and nothing else that tells of padding."""
+    """Whether numbers of pairs are what such a Softmax made, row by row, and nothing else that tells of padding."""
     node = value.producer() if value is not None else None
     if node is None or node in padding.hidden:
         return node is not None
     pairs = [each for each in node.inputs if padding.layout.is_of_pairs(each)]
-    return bool(pairs) and node.op_type != "Softmax" and all(are_weights(each, padding) for each in pairs)
+    return bool(pairs) and _keeps_rows(node, padding.layout) and all(are_weights(each, padding) for each in pairs)
 
 
 def rows(softmax: ir.Node, layout: Layout) -> tuple[list[ir.Value], ir.Node | None]:
@@ -71,4 +101,6 @@ def _keeps_rows(node: ir.Node, layout: Layout) -> bool:
     if node.op_type == "Transpose":
         turned = list(attribute(node, "perm", []))
         return turned[-2:] == [len(turned) - 2, len(turned) - 1]
-    return node.op_type in ELEMENTWISE | REDUCTIONS | _MOVES
+    if node.op_type in REDUCTIONS:
+        return reduced_axes(node) == (_HEADS,) and len(layout.shape(node.inputs[0]) or ()) == _HEADS + 3
+    return node.op_type in ELEMENTWISE | _MOVES

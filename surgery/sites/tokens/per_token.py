@@ -117,13 +117,18 @@ def _norm(node: ir.Node, layout: Layout) -> bool:
     return axes is not None and shape is not None and integer(node, "axis", -1) % len(shape) > axes.token
 
 
-def _reduction(node: ir.Node, layout: Layout) -> bool:
-    given = node.attributes.get("axes")
-    reduced = tuple(given.as_ints()) if given is not None else None
-    if reduced is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        reduced = integers(node.inputs[1])
+def reduced_axes(node: ir.Node) -> tuple[int, ...] | None:
+    """As a reduction says them, counted from either end; None where it says none, or computes them."""
     if node.op_type in ("ArgMax", "ArgMin"):
-        reduced = (integer(node, "axis", 0),)
+        return (integer(node, "axis", 0),)
+    given = node.attributes.get("axes")
+    if given is not None:
+        return tuple(given.as_ints())
+    return integers(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+
+
+def _reduction(node: ir.Node, layout: Layout) -> bool:
+    reduced = reduced_axes(node)
     return bool(reduced) and _spares(node.inputs[0], reduced or (), layout)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphs
 import numpy as np
 import pytest
-from encoder_graphs import HEAD, MLP, encoder, feeds
+from encoder_graphs import HEAD, MLP, WEIGHTS, encoder, feeds
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -174,3 +174,40 @@ def test_who_reads_several_rows_of_weights_reads_padding(kind: str) -> None:
     assert PASS.measure(proto) < ALL
     kept = encoder(MLP.replace("y = Add(r, d)", f"y = Add(r, d) {axes} a9 = ReduceMean<keepdims = 0>(p, ends)"), head)
     assert PASS.measure(kept) == ALL  # of each row alone, heads together
+
+
+SCORES = "s = Add(s0, mask)"
+MIXED = {
+    "a convolution over scores": (SCORES, "s1 = Conv<pads = [1, 1, 1, 1]>(s0, over) s = Add(s1, mask)"),
+    "scores of other keys": (SCORES, "s1 = Transpose<perm = [0, 1, 3, 2]>(s0) s2 = MatMul(s0, s1) s = Add(s2, mask)"),
+    "values of other keys": ("c = MatMul(p, v)", "p1 = Conv<pads = [1, 1, 1, 1]>(p, over) c = MatMul(p1, v)"),
+    "what each is attended by, times values": ("c = MatMul(p, v)", "p1 = Transpose<perm = [0, 1, 3, 2]>(p) "
+                                               "c = MatMul(p1, v)"),
+    "less the mean of rows": ("c = MatMul(p, v)", "p1 = ReduceMean<keepdims = 1>(p, begin) p2 = Sub(p, p1) "
+                              "c = MatMul(p2, v)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_what_mixes_scores_or_weights_reads_padding(kind: str) -> None:
+    over = np.random.default_rng(3).normal(size=(3, 3, 3, 3))
+    plain = encoder(MLP, HEAD)
+    mixed = encoder(MLP, HEAD.replace(*MIXED[kind]), over=over)
+    assert PASS.measure(plain) == ALL > PASS.measure(mixed)
+    check(mixed, ("full",))
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, 1e18])
+def test_a_row_says_nothing_of_another(spoilt: float) -> None:
+    """What a row makes of numbers that no mask hides stays in it, wherever the padding of the next one is."""
+    table = np.array(WEIGHTS["table"])
+    table[7, 0] = spoilt
+    before = encoder(MLP, HEAD, table=table)
+    after = before.clone()
+    graph_pass.run(PASS, after)
+    ids = np.where(np.arange(12).reshape(3, 4) < 4, 7, 5).astype(np.int64)
+    mask = np.array([[1, 1, 1, 1], [0, 0, 1, 1], [0, 1, 1, 0]])
+    wanted, found = (graphs.run(m, {"input_ids": ids, "attention_mask": mask})["y"] for m in (before, after))
+    real = mask[1:] > 0
+    assert np.isfinite(wanted[1:][real]).all()
+    np.testing.assert_allclose(found[1:][real], wanted[1:][real], atol=3e-5, rtol=2e-5)

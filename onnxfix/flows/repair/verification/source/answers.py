@@ -57,6 +57,7 @@ def answers(
     from onnxfix.eval.run.runners import Recorded, RunFailure
 
     can_state, how = how is not None, how or MadeUp()
+    given, more = ([replace(feed, mask=how.mask) for feed in feeds] for feeds in (given, more))
     if given:
         try:
             found = Answers([*given, *more], Recorded(source, [feed.arrays for feed in (*given, *more)]))

@@ -41,6 +41,8 @@ class MadeUp:
     """How loud the float inputs of many small feeds are, where results may err by more on some than on others."""
     paddings: bool = False
     """Whether padding at the left and between tokens is tried besides."""
+    mask: str = ""
+    """The input that says which tokens are padding, where the graph tells it and its name may not."""
     by_steps: bool = False
     """Whether behind a cache one row is tried, or one token of each alone: all that GroupQueryAttention takes."""
 
@@ -71,18 +73,19 @@ def candidates(
     from onnxfix.eval.inputs.uses.lengths import lengths as lengths_of
 
     fitting, said = _fitting(model, lengths, how)
+    make = functools.partial(make_feeds, model, shapes=how.shapes, mask=how.mask)
     masks = (
         (False, True) if demands(model).grown or any("past" in str(v.name) for v in model.graph.inputs) else (False,)
     )
     for longest in fitting:
         for whole in masks:
-            yield functools.partial(make_feeds, model, longest=longest, shapes=how.shapes, whole_mask=whole), said
+            yield functools.partial(make, longest=longest, whole_mask=whole), said
     if lengths_of(required_inputs(model)):  # of an axis that the file says nothing of, which is shorter
-        yield functools.partial(make_feeds, model, longest=fitting[-1], shapes=how.shapes, whole_rows=False), said
+        yield functools.partial(make, longest=fitting[-1], whole_rows=False), said
     sizes = _sizes_by_trial(model, source, how)
     if sizes:
         for longest in fitting:
-            yield functools.partial(_sized, model, longest, how.shapes, sizes), said
+            yield functools.partial(_sized, functools.partial(make, longest=longest), sizes), said
 
 
 def _fitting(model: Model, lengths: Sequence[int], how: MadeUp) -> tuple[Sequence[int], str]:
@@ -109,18 +112,13 @@ def _gigabytes(count: int) -> str:
 
 
 def _sized(
-    model: Model,
-    longest: int,
-    shapes: Mapping[str, tuple[int, ...]],
+    made: Callable[..., list[Feed]],
     sizes: Sequence[dict[Axis, int]],
     draws: int = 0,
     loudness: Sequence[float] = (),
     steps: Sequence[Step] = (),
 ) -> list[Feed]:
     """Feeds of the first sizes, steps of a decoder among them, or draws of all of them in equal parts."""
-    from onnxfix.eval.inputs.feeds import make_feeds
-
-    made = functools.partial(make_feeds, model, longest=longest, shapes=shapes)
     if not draws:
         return made(sizes=sizes[0], steps=steps)
     each = [made(sizes=one, draws=draws // len(sizes), loudness=loudness, seed=seed) for seed, one in enumerate(sizes)]
