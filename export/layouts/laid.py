@@ -98,7 +98,7 @@ class Laid:
     def place(self, graph: Path, data: Iterable[Path]) -> Path:
         """Move a staged graph, and the file of its weights if it has one, into the folder with all that goes beside
         it. Raises OnnxfixError for what has come in the way since, and OSError."""
-        weights = next(iter(data), None)
+        graph, weights = self._adapted(graph, next(iter(data), None))
         self._refuse(weights is not None)
         files = self.files(weights is not None)
         if self.folder.is_dir():
@@ -138,6 +138,14 @@ class Laid:
     @property
     def _data(self) -> str:
         return f"{self.graph.name}{self.layout.data}"
+
+    def _adapted(self, graph: Path, weights: Path | None) -> tuple[Path, Path | None]:
+        model = self.layout.adapt(graph)
+        if model is None:
+            return graph, weights
+        file = model.write(graph.with_name(f"adapted-{graph.name}"))
+        data = placing.conventional(file)
+        return file, data if data.exists() else None
 
     def _beside(self, graph: Path, weights: Path | None) -> None:
         if weights is None or self._data == placing.conventional(self.graph).name:

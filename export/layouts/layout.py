@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from .made import Made
+
+if TYPE_CHECKING:
+    from onnxfix.nouns.model import Model
 
 Name = Literal["optimum", "sentence-transformers", "transformers.js"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -32,6 +35,9 @@ class Layout(Protocol):
     def config(self, own: dict[str, Any], graph: str, data: bool, earlier: dict[str, Any]) -> dict[str, Any]:
         """The config.json beside the graph: the checkpoint's, and what the library wants to know of the graph, `data`
         whether its weights lie beside it. `earlier`: the one in the folder, which may say so of other graphs."""
+
+    def adapt(self, graph: Path) -> Model | None:
+        """A written graph with the names that the library goes by; None where they are as they shall be."""
 
     def lacks(self, operators: set[tuple[str, str]]) -> str:
         """What of a graph's operators, domain and name, the library's runtime may not have, in words; empty for none

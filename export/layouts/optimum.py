@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxfix.export.hub.known_files import CONFIG, GENERATION, TOKENIZER
+from onnxfix.nouns.model import Model
 
 from . import pooled, sidecars
 from .made import Made
@@ -28,6 +29,9 @@ class Optimum:
 
     def config(self, own: dict[str, Any], graph: str, data: bool, earlier: dict[str, Any]) -> dict[str, Any]:
         return own
+
+    def adapt(self, graph: Path) -> Model | None:
+        return None
 
     def lacks(self, operators: set[tuple[str, str]]) -> str:
         return ""  # ONNX Runtime itself, as everywhere here

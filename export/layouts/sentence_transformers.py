@@ -9,6 +9,7 @@ from typing import Any
 from onnxfix.export.hub.known_files import CONFIG, MODULE_FILES, MODULES, SENTENCE, TOKENIZER
 from onnxfix.export.models.checkpoint import PICKLES, read_json
 from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.model import Model
 
 from . import pooled, sidecars
 from .made import Made
@@ -44,6 +45,9 @@ class SentenceTransformers:
 
     def config(self, own: dict[str, Any], graph: str, data: bool, earlier: dict[str, Any]) -> dict[str, Any]:
         return own
+
+    def adapt(self, graph: Path) -> Model | None:
+        return None
 
     def lacks(self, operators: set[tuple[str, str]]) -> str:
         return ""  # ONNX Runtime itself, as everywhere here

@@ -7,8 +7,9 @@ from typing import Any
 
 from onnxfix.export.hub.known_files import CONFIG, GENERATION, TOKENIZER
 from onnxfix.nouns.errors import OnnxfixError, arg
+from onnxfix.nouns.model import Model
 
-from . import pooled, sidecars
+from . import axes, pooled, sidecars
 from .made import Made
 from .tasks import task_of
 
@@ -61,6 +62,10 @@ class TransformersJs:
         said = {key: value for key, value in said.items() if key not in _OF_OTHER_GRAPHS}
         said |= {EXTERNAL: files} if files else {}
         return {key: value for key, value in own.items() if key != KEY} | ({KEY: said} if said else {})
+
+    def adapt(self, graph: Path) -> Model | None:
+        model = Model.open(graph)
+        return model if axes.named_batch(model) else None
 
     def lacks(self, operators: set[tuple[str, str]]) -> str:
         odd = sorted(f"{domain}.{name}" for domain, name in operators if (domain, name) not in _IN_THE_WEB)

@@ -313,6 +313,12 @@ def test_a_decoder_comes_with_what_generates(tmp_path: Path) -> None:
     done = laid(checkpoint, "optimum", tmp_path / "served", task="text-generation-with-past")
     assert files(done.folder) == {"model.onnx", "generation_config.json", *TEXT}
     assert done.result.loads == f"ORTModelForCausalLM.from_pretrained('{done.folder}')"
+    how: dict[str, Any] = {"layout": "transformers.js", "output": tmp_path / "web", "verify": False}
+    web = repair(done.result.path, precision="fp32", target="cpu", **how)
+    for graph, batch in ((done.result.path, "batch"), (web.output, "batch_size")):
+        # transformers.js makes an empty cache by this name
+        shapes = {str(value.shape[0]) for value in Model.open(graph or "").graph.inputs if value.shape}
+        assert shapes == {batch}
     layout, outputs = named("optimum"), ["logits"]
     architecture = {"architectures": ["LlamaForCausalLM"]}
     assert "use_cache=False" in layout.loads("served", Made(), outputs, architecture, past=False)
