@@ -35,7 +35,7 @@ def export(spec: ExportSpec, progress: Progress = lambda step: None, given: Torc
     with quiet():
         torch_model = given or build(spec.checkpoint, spec.factory, spec.attn, spec.task, pooled=spec.laid is None)
     if spec.laid is not None:
-        spec.laid.check(torch_model.output_names)
+        spec.laid.check(torch_model.output_names, torch_model.input_names)
     exporters = ["dynamo", "legacy"] if spec.exporter == "auto" else [spec.exporter]
     notes: list[str] = []
     for exporter in exporters:

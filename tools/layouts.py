@@ -146,10 +146,10 @@ def main() -> None:
             (Path(folder) / library).mkdir()
             for by, each, said, sound in run(library, Path(folder) / library, places, given.python):
                 failed |= not sound
-                file = each.graph.relative_to(folder).as_posix().partition("/")[2]
+                file = "/".join(each.graph.relative_to(folder).parts[2:])
                 what = f"{each.kind.architecture}{f' ({each.kind.pooling})' if each.kind.pooling else ''}"
                 mark = "" if sound else "  DIFFERS"
-                sys.stdout.write(f"{by:28} {what:38} {each.variant:20} {file:56} {said}{mark}\n")
+                sys.stdout.write(f"{by:27} {what:33} {each.variant:19} {file:28} {said}{mark}\n")
                 sys.stdout.flush()
     sys.exit(int(failed))
 

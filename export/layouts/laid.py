@@ -20,6 +20,7 @@ from onnxfix.nouns.model import Model, staged
 from onnxfix.nouns.weights import placing
 
 from . import sidecars
+from .axes import CACHE
 from .layout import Layout, Name, named
 from .made import Made
 from .operators import beyond_the_standard
@@ -72,9 +73,9 @@ class Laid:
             found[CONFIG] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
         return found
 
-    def check(self, outputs: Iterable[str]) -> None:
+    def check(self, outputs: Iterable[str], inputs: Iterable[str]) -> None:
         """Raise OnnxfixError for a graph whose outputs are not those that the library reads."""
-        self.layout.check(list(outputs), self.own)
+        self.layout.check(list(outputs), self.own, _with_past(inputs))
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
@@ -120,8 +121,7 @@ class Laid:
 
     def loads(self, outputs: Iterable[str], inputs: Iterable[str]) -> str:
         """The expression that loads the folder."""
-        past = any(name.startswith("past_key_values") for name in inputs)
-        return self.layout.loads(str(self.folder), self.made, list(outputs), self.own, past)
+        return self.layout.loads(str(self.folder), self.made, list(outputs), self.own, _with_past(inputs))
 
     def notes(self, model: Model) -> list[str]:
         """What whoever loads the folder must know of a graph, in words."""
@@ -174,3 +174,7 @@ class Laid:
                 raise OnnxfixError(f"{file} is the checkpoint's and would be changed", f"give another {arg('output')}")
             if not self.force and not holds(file, plain[name]):
                 raise OnnxfixError(f"{file} exists already and says something else", way)
+
+
+def _with_past(inputs: Iterable[str]) -> bool:
+    return any(name.startswith(CACHE) for name in inputs)

@@ -29,8 +29,9 @@ class Layout(Protocol):
         """Paths of what is copied from the checkpoint, those that are there. Raises OnnxfixError where what the
         library cannot do without is not."""
 
-    def check(self, outputs: list[str], config: dict[str, Any]) -> None:
-        """Raise OnnxfixError where the library looks for another output than a graph has."""
+    def check(self, outputs: list[str], config: dict[str, Any], past: bool) -> None:
+        """Raise OnnxfixError where the library looks for another output than a graph has. `past`: whether it takes a
+        cache of keys and values."""
 
     def config(self, own: dict[str, Any], graph: str, data: bool, earlier: dict[str, Any]) -> dict[str, Any]:
         """The config.json beside the graph: the checkpoint's, and what the library wants to know of the graph, `data`

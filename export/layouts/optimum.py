@@ -24,7 +24,7 @@ class Optimum:
     def files(self, checkpoint: Path) -> list[str]:
         return sidecars.there(checkpoint, (CONFIG, GENERATION, *TOKENIZER))
 
-    def check(self, outputs: list[str], config: dict[str, Any]) -> None:
+    def check(self, outputs: list[str], config: dict[str, Any], past: bool) -> None:
         pooled.refuse(outputs, "optimum")
 
     def config(self, own: dict[str, Any], graph: str, data: bool, earlier: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class SentenceTransformers:
             *(name for folder in _folders(checkpoint) for name in _of_module(checkpoint, folder)),
         ]
 
-    def check(self, outputs: list[str], config: dict[str, Any]) -> None:
+    def check(self, outputs: list[str], config: dict[str, Any], past: bool) -> None:
         pooled.refuse(outputs, _LIBRARY)
         if "last_hidden_state" not in outputs:
             raise OnnxfixError(

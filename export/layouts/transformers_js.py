@@ -49,8 +49,13 @@ class TransformersJs:
     def files(self, checkpoint: Path) -> list[str]:
         return sidecars.there(checkpoint, (CONFIG, GENERATION, *TOKENIZER))
 
-    def check(self, outputs: list[str], config: dict[str, Any]) -> None:
+    def check(self, outputs: list[str], config: dict[str, Any], past: bool) -> None:
         pooled.refuse(outputs, _LIBRARY)
+        if task_of(config, outputs).head == "CausalLM" and not past:
+            raise OnnxfixError(
+                f"{_LIBRARY} generates with a cache of keys and values, which the model does not take",
+                f"export the checkpoint with {arg('task', 'text-generation-with-past')}",
+            )
 
     def config(self, own: dict[str, Any], graph: str, data: bool, earlier: dict[str, Any]) -> dict[str, Any]:
         """With the graphs whose weights lie beside them, which no browser can see for itself."""

@@ -21,6 +21,7 @@ import transformers
 from hub_cache import Cached
 from huggingface_hub import constants
 
+import onnxfix
 from onnxfix.export.hub.snapshot import HubId, folder_of
 from onnxfix.export.models.checkpoint import Checkpoint
 from onnxfix.flows.export import export
@@ -136,6 +137,12 @@ def test_revisions_are_refused_where_there_are_none(hub: Hub, tmp_path: Path) ->
     with pytest.raises(OnnxfixError, match="is no revision"):
         export("org/tiny", revision="../../secret", output=tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(OnnxfixError, match=r"huggingface-hub is not installed; pip install 'onnxfix\[torch\]'"):
+        onnxfix.export("org/tiny", output=tmp_path / "model.onnx")
 
 
 class Server(http.server.BaseHTTPRequestHandler):

@@ -322,6 +322,9 @@ def test_a_decoder_comes_with_what_generates(tmp_path: Path) -> None:
     layout, outputs = named("optimum"), ["logits"]
     architecture = {"architectures": ["LlamaForCausalLM"]}
     assert "use_cache=False" in layout.loads("served", Made(), outputs, architecture, past=False)
+    with pytest.raises(OnnxfixError, match="generates with a cache of keys and values, which the model does not take"):
+        export(checkpoint, layout="transformers.js", output=tmp_path / "no-cache")
+    assert not (tmp_path / "no-cache").exists()
 
 
 def test_operators_that_the_web_may_lack_are_noted(for_optimum: Laid, for_the_web: Laid, tmp_path: Path) -> None:

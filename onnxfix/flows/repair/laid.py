@@ -41,5 +41,5 @@ def laid(
         checkpoint = sidecars.checkpoint_beside(source.path, recorded.checkpoint if recorded else "")
     made = Made(wish.precision, wish.int8, wish.bits, recipe, wish.half.io_types == "half")
     found = Laid.of(layout, folder, checkpoint, made, force)
-    found.check([str(value.name) for value in model.graph.outputs])
+    found.check(*([str(value.name) for value in values] for values in (model.graph.outputs, model.graph.inputs)))
     return found
