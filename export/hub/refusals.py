@@ -33,7 +33,7 @@ def not_cached(name: str, revision: str, why: str) -> OnnxfixError:
     if known:
         return OnnxfixError(
             f"revision {revision} of {name} is not in the cache {cache()}, which has {', '.join(known)}; and {why}",
-            f"name one of these with {arg('revision')}; or {way}",
+            f"name one of these, as in {name}@{known[0]}; or {way}",
         )
     return OnnxfixError(f"{name} is no folder here and not in the cache {cache()}, and {why}", way)
 

@@ -16,7 +16,15 @@ from onnxfix.cli.main import cli
 from onnxfix.eval.demo import HOLDOUT
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/bench.md", "docs/report.md", "docs/quantization.md", "docs/python.md", "docs/ci.md")
+PAGES = (
+    "README.md",
+    "docs/bench.md",
+    "docs/report.md",
+    "docs/quantization.md",
+    "docs/python.md",
+    "docs/ci.md",
+    "docs/layouts.md",
+)
 COMMAND = re.compile(r"^(\$ )?(onnxfix [^\n]*)\n([^\n]*)", re.MULTILINE)
 
 

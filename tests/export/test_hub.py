@@ -94,7 +94,10 @@ def test_revisions_by_branch_and_by_commit(hub: Hub) -> None:
     ("wanted", "said"),
     [
         (HubId("org/other"), ["org/other is no folder here", "HF_HUB_OFFLINE is set", "hf download org/other"]),
-        (HubId("org/tiny", "v9"), ["revision v9 of org/tiny is not in the cache", "which has main, sharded"]),
+        (
+            HubId("org/tiny", "v9"),
+            ["revision v9 of org/tiny is not in the cache", "which has main, sharded", "as in org/tiny@main"],
+        ),
         (HubId("org/pickled"), ["org/pickled has its weights only as pytorch_model.bin", "can run code"]),
     ],
 )
