@@ -149,7 +149,7 @@ def main() -> None:
                 file = "/".join(each.graph.relative_to(folder).parts[2:])
                 what = f"{each.kind.architecture}{f' ({each.kind.pooling})' if each.kind.pooling else ''}"
                 mark = "" if sound else "  DIFFERS"
-                sys.stdout.write(f"{by:27} {what:33} {each.variant:19} {file:28} {said}{mark}\n")
+                sys.stdout.write(f"{by:27} {what:35} {each.variant:19} {file:28} {said}{mark}\n")
                 sys.stdout.flush()
     sys.exit(int(failed))
 
