@@ -37,6 +37,8 @@ def provenance_of(
         exporter=exporter,
         attn=torch_model.attn,
         task=spec.task,
+        hub=spec.hub,
+        layout=spec.layout,
         notes=tuple(notes),
         versions=versions(),
         inputs=tuple(torch_model.input_names),

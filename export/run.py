@@ -11,6 +11,7 @@ from onnxfix.export.workarounds.stack_traces import drop_stack_traces
 from onnxfix.export.workarounds.sums_of_dimensions import order_sums
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.model import Model, staged
+from onnxfix.nouns.weights.placing import conventional
 
 from .quiet import quiet
 from .record import provenance_of
@@ -32,7 +33,9 @@ def export(spec: ExportSpec, progress: Progress = lambda step: None, given: Torc
     spec.check(needs_source=given is None)
     progress("loading the torch model")
     with quiet():
-        torch_model = given or build(spec.checkpoint, spec.factory, spec.attn, spec.task)
+        torch_model = given or build(spec.checkpoint, spec.factory, spec.attn, spec.task, pooled=spec.laid is None)
+    if spec.laid is not None:
+        spec.laid.check(torch_model.output_names, torch_model.input_names)
     exporters = ["dynamo", "legacy"] if spec.exporter == "auto" else [spec.exporter]
     notes: list[str] = []
     for exporter in exporters:
@@ -50,7 +53,7 @@ def export(spec: ExportSpec, progress: Progress = lambda step: None, given: Torc
 def _run_exporter(
     exporter: str, spec: ExportSpec, torch_model: TorchModel, earlier: list[str], progress: Progress
 ) -> ExportResult:
-    with staged(spec.output.parent) as stage:
+    with staged(spec.output.parent) if spec.laid is None else spec.laid.stage() as stage:
         raw = stage / "raw.onnx"
         progress(f"exporting with {exporter}")
         if exporter == "legacy":
@@ -60,12 +63,20 @@ def _run_exporter(
         notes = [*torch_model.notes, *earlier, *found]
         model = Model.open(raw)
         order_sums(model)
+        notes += spec.laid.notes(model) if spec.laid is not None else []
         comparison = verify(raw, model, torch_model, spec.output.name, progress) if spec.verify else None
         progress("writing")
         drop_stack_traces(model)
         provenance_of(spec, torch_model, model, name, notes, comparison).write(model.ir)
-        path = model.save(spec.output, force=spec.overwrite)
+        path = _written(model, spec, stage)
     return _result(path, name, notes, comparison, torch_model)
+
+
+def _written(model: Model, spec: ExportSpec, stage: Path) -> Path:
+    if spec.laid is None:
+        return model.save(spec.output, force=spec.overwrite)
+    file = model.write(stage / spec.output.name)
+    return spec.laid.place(file, [data for data in (conventional(file),) if data.exists()])
 
 
 def _result(

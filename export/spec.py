@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import OnnxfixError, arg
+
+if TYPE_CHECKING:
+    from onnxfix.export.layouts.laid import Laid
 
 Exporter = Literal["auto", "dynamo", "legacy"]
 Attention = Literal["", "eager", "sdpa"]
@@ -37,6 +40,14 @@ class ExportSpec:
     verify: bool = True
     overwrite: bool = False
     task: Task = ""
+    laid: Laid | None = None
+    """The library's folder that `output` is in; None for a file alone."""
+    hub: str = ""
+    """The id and commit of a checkpoint out of the Hub's cache."""
+
+    @property
+    def layout(self) -> str:
+        return self.laid.name if self.laid is not None else ""
 
     def check(self, needs_source: bool = True) -> None:
         """Raise OnnxfixError for what cannot work, before anything heavy is imported."""
@@ -46,6 +57,15 @@ class ExportSpec:
             )
         if self.opset not in OPSETS:
             raise OnnxfixError(f"opset {self.opset} is not supported", f"use {OPSETS.start} to {OPSETS.stop - 1}")
+        if self.laid is None:
+            self._check_output()
+        for package in ("torch", "onnxscript"):
+            try:
+                importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                raise OnnxfixError(f"export needs {package}", "pip install 'onnxfix[torch]'") from None
+
+    def _check_output(self) -> None:
         if self.output.is_dir() or not self.output.name:
             raise OnnxfixError(f"{self.output} is a directory", f"name the .onnx file to write with {arg('output')}")
         if not self.output.parent.is_dir():
@@ -54,11 +74,6 @@ class ExportSpec:
             raise OnnxfixError(
                 f"{self.output} exists already", f"use {arg('force', True)} or give another {arg('output')}"
             )
-        for package in ("torch", "onnxscript"):
-            try:
-                importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                raise OnnxfixError(f"export needs {package}", "pip install 'onnxfix[torch]'") from None
 
 
 @dataclass(frozen=True)

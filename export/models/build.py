@@ -9,7 +9,7 @@ from onnxfix.export.quiet import quiet
 from onnxfix.nouns.errors import OnnxfixError, arg
 from onnxfix.nouns.provenance import Provenance
 
-from .checkpoint import Checkpoint
+from .checkpoint import SENTENCE_MODULES, Checkpoint
 from .factory import from_factory
 from .multi_head import from_multi_head
 from .sentence_embedding import from_sentence_transformer
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def build(checkpoint: Path | None, factory: str, attn: str, task: str = "") -> TorchModel:
-    """Build from a factory, else from the checkpoint's config. Raises OnnxfixError for what cannot be loaded, or has
-    not what a task is about."""
+def build(checkpoint: Path | None, factory: str, attn: str, task: str = "", *, pooled: bool = True) -> TorchModel:
+    """Build from a factory, else from the checkpoint's config; `pooled` False: of a sentence-transformers folder the
+    transformer alone. Raises OnnxfixError for what cannot be loaded, or has not what a task is about."""
     if factory:
         return from_factory(factory, checkpoint, task)
     if checkpoint is None:
@@ -33,7 +33,7 @@ def build(checkpoint: Path | None, factory: str, attn: str, task: str = "") -> T
         return from_causal(opened, attn)
     if opened.heads:
         return from_multi_head(opened, attn)
-    if (opened.folder / "modules.json").is_file():
+    if pooled and (opened.folder / SENTENCE_MODULES).is_file():
         return from_sentence_transformer(opened, attn)
     return from_transformers(opened, attn)
 
@@ -49,5 +49,5 @@ def load_torch(provenance: Provenance) -> tuple[torch.nn.Module, list[str], list
         if found != provenance.checkpoint_sha256:
             raise OnnxfixError(f"{checkpoint} changed since the model was exported from it", "export it again")
     with quiet():
-        model = build(checkpoint, provenance.factory, provenance.attn, provenance.task)
+        model = build(checkpoint, provenance.factory, provenance.attn, provenance.task, pooled=not provenance.layout)
     return model.module, model.input_names, model.output_names

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxfix.export.hub.known_files import CONFIG, INDEX, WEIGHTS
 from onnxfix.nouns.errors import OnnxfixError, arg
 
-CONFIG = "config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 BLOCK = 1 << 22
 MULTI_HEAD = "MultiHeadClassifier"
@@ -31,14 +31,10 @@ class Checkpoint:
         root = Path(folder)
         if not root.is_dir():
             what = "is a file" if root.exists() else "does not exist"
-            raise OnnxfixError(f"checkpoint {root} {what}", "name a local folder holding config.json; nothing is loaded"
-                               " from the network")  # fmt: skip
-        config = _config(root)
-        if config.get("auto_map"):
             raise OnnxfixError(
-                f"{root / CONFIG} names code of its own (auto_map), which onnxfix does not run",
-                f"build the model in a function of yours and give it with {arg('factory', 'module:function')}",
+                f"checkpoint {root} {what}", "name a folder holding config.json, or the id of one on the Hub, ORG/NAME"
             )
+        config = config_of(root)
         _require_safetensors(root)
         return Checkpoint(root.resolve(), config)
 
@@ -84,17 +80,24 @@ def read_json(path: Path) -> Any:
         raise OnnxfixError(f"{path} cannot be read as JSON: {error}", "copy the checkpoint again") from error
 
 
-def _config(root: Path) -> dict[str, Any]:
+def config_of(root: Path) -> dict[str, Any]:
+    """The parsed config.json of a folder. Raises OnnxfixError where it is missing, none, or asks for remote code."""
     if not (root / CONFIG).is_file():
         raise OnnxfixError(f"{root} has no {CONFIG}", "name a folder written by save_pretrained")
     config = read_json(root / CONFIG)
     if not isinstance(config, dict):
         raise OnnxfixError(f"{root / CONFIG} is not a JSON object", "copy the checkpoint again")
+    if config.get("auto_map"):
+        raise OnnxfixError(
+            f"{root / CONFIG} names code of its own (auto_map), which onnxfix does not run",
+            f"build the model in a function of yours and give it with {arg('factory', 'module:function')}",
+        )
     return config
 
 
 def _require_safetensors(root: Path) -> None:
     if any(root.glob("*.safetensors")):
+        _require_shards(root)
         return
     pickles = sorted(path.name for pattern in PICKLES for path in root.glob(pattern))
     if pickles:
@@ -103,3 +106,20 @@ def _require_safetensors(root: Path) -> None:
             "load it where you trust it and save again with save_pretrained(..., safe_serialization=True)",
         )
     raise OnnxfixError(f"{root} holds no weights (*.safetensors)", "copy the checkpoint again")
+
+
+def _require_shards(root: Path) -> None:
+    """All files that the index names, where weights are in several: a copy may have ended early."""
+    if not (root / INDEX).is_file() or (root / WEIGHTS).is_file():
+        return
+    index = read_json(root / INDEX)
+    named = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(named, dict) or not named:
+        raise OnnxfixError(f"{root / INDEX} names no weights", "copy the checkpoint again")
+    shards = sorted({str(each) for each in named.values()})
+    missing = [each for each in shards if Path(each).name != each or not (root / each).is_file()]
+    if missing:
+        raise OnnxfixError(
+            f"{root} lacks {missing[0]}, one of {len(shards)} files of weights that its index names",
+            "copy or download the checkpoint again",
+        )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxfix.export.layouts.layout import Name
 from onnxfix.export.spec import DEFAULT_OPSET, Attention, Exporter, ExportResult, ExportSpec, Task
-from onnxfix.nouns.errors import Sentence, arg
+from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
 from onnxfix.render.shown import Shown, Summary
 
 from .outputs import keep_inputs, path_of
@@ -18,6 +19,7 @@ from .values import one_of
 if TYPE_CHECKING:
     import torch
 
+    from onnxfix.export.layouts.laid import Laid
     from onnxfix.nouns.process.progress import Advance
 
 SCHEMA = "onnxfix.export/1"
@@ -28,12 +30,25 @@ class Exported(ExportResult, Shown):
     """A written export that can be shown; `source` is what it was made of."""
 
     source: str = ""
+    laid: Laid | None = None
+    """The library's folder that it lies in; None for a file alone."""
 
     def __repr__(self) -> str:
         return f"<Exported {self.path} by {self.exporter}: {self.verified}>"
 
     def as_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "source": self.source, **super().as_dict()}
+        return {"schema": SCHEMA, "source": self.source, **super().as_dict(), "layout": self._layout()}
+
+    def _layout(self) -> dict[str, Any] | None:
+        if self.laid is None:
+            return None
+        folder = {"name": self.laid.name, "folder": str(self.laid.folder), "files": sorted(self.laid.files())}
+        return {**folder, "load": self.loads}
+
+    @property
+    def loads(self) -> str:
+        """The expression that loads the folder, empty for a file alone."""
+        return self.laid.loads(self.outputs, self.inputs) if self.laid is not None else ""
 
     @property
     def verified(self) -> str:
@@ -53,6 +68,7 @@ class Exported(ExportResult, Shown):
             *(("note", note) for note in self.notes),
             ("verified", self.verified),
             ("size", f"{self.file_bytes / 1e6:,.1f} MB"),
+            *([("beside", ", ".join(sorted(self.laid.files()))), ("load", self.loads)] if self.laid else []),
             ("next", f"onnxfix diagnose {self.path}"),
         ]
 
@@ -70,13 +86,21 @@ def export(
     opset: int = DEFAULT_OPSET,
     attn: Attention | None = None,
     task: Task | None = None,
+    revision: str = "",
+    layout: Name | None = None,
     factory: str = "",
     verify: bool = True,
     force: bool = False,
     progress: Advance = lambda step: None,
 ) -> Exported:
-    """Export a checkpoint, a local folder in transformers' format, or a torch module, and verify the result against
-    torch.
+    """Export a checkpoint, a folder in transformers' format or one on the Hub (`org/name`), or a torch module, and
+    verify the result against torch.
+
+    `revision`: the branch, tag or commit of a checkpoint on the Hub. Its snapshot is taken from the cache of
+    huggingface_hub, which is brought up to date where there is network. A folder of that name comes first.
+    `layout`: `output` is a folder as a library loads it (`optimum`, `sentence-transformers`, `transformers.js`), with
+    the checkpoint's config and tokenizer; it appears whole, and the graph of a sentence-transformers checkpoint is its
+    transformer alone, as these libraries pool by themselves.
 
     `example`: inputs of the module by name, which it is traced with; token ids and a mask where there are none.
     `factory` (`module:function`): a function that returns a module, or (module, example); it gets the checkpoint.
@@ -93,11 +117,18 @@ def export(
     one_of("exporter", exporter, Exporter)
     one_of("attn", attn, Literal["eager", "sdpa"])
     one_of("task", task, Literal["text-generation-with-past"])
+    one_of("layout", layout, Name)
     folder = Path(model) if isinstance(model, str | Path) else None
     destination = path_of("output", output) or Path()
-    keep_inputs({"output": destination}, {"checkpoint": folder})
     spec = ExportSpec(folder, destination, factory, exporter, optimize, opset, attn or "", verify, force, task or "")
-    given, source = None, factory or str(folder)
+    if layout is None:
+        spec.check(needs_source=model is None or folder is not None)  # before a download
+    spec = _found(spec, revision, progress)
+    if layout is not None:
+        spec = _laid(spec, layout)
+    else:
+        keep_inputs({"output": destination}, {"checkpoint": spec.checkpoint})
+    given, source = None, factory or spec.hub or str(folder)
     if model is not None and folder is None:
         from onnxfix.export.models.factory import of_module
 
@@ -105,7 +136,33 @@ def export(
         whole = copy.deepcopy(model)  # it is put in eval mode and made fp32
         made = whole if example is None else (whole, _in_fp32(example))
         given = of_module(made, source, in_memory=True, task=spec.task)
-    return Exported(**vars(run.export(spec, progress, given)), source=source)
+    done = Exported(**vars(run.export(spec, progress, given)), source=source)
+    return done if spec.laid is None else replace(done, laid=spec.laid)
+
+
+def _found(spec: ExportSpec, revision: str, progress: Advance) -> ExportSpec:
+    """With the snapshot of a checkpoint on the Hub in the place of its id. Raises OnnxfixError."""
+    from onnxfix.export.hub.snapshot import HubId, folder_of
+
+    wanted = HubId.of(spec.checkpoint, revision) if spec.checkpoint is not None else None
+    if wanted is None:
+        if revision and spec.checkpoint is None:
+            raise OnnxfixError(f"{arg('revision', revision)} is of a checkpoint on the Hub", "leave it out")
+        return spec
+    folder = folder_of(wanted, progress=progress)
+    return replace(spec, checkpoint=folder, hub=f"{wanted.name}@{folder.name}")  # a snapshot is called by its commit
+
+
+def _laid(spec: ExportSpec, layout: Name) -> ExportSpec:
+    from onnxfix.export.layouts.laid import Laid
+    from onnxfix.export.layouts.made import Made
+
+    if spec.checkpoint is None:
+        raise OnnxfixError(
+            f"{arg('layout', layout)} takes config and tokenizer of a checkpoint", "name one, also with a factory"
+        )
+    laid = Laid.of(layout, spec.output, spec.checkpoint, Made(), spec.overwrite)
+    return replace(spec, output=laid.graph, laid=laid)
 
 
 def _in_fp32(example: Any) -> Any:

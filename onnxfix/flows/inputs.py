@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     import polars as pl
 
     from onnxfix.eval.inputs.feeds import Feed
+    from onnxfix.nouns.process.progress import Advance
 
     Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
     Feeds: TypeAlias = str | Path | Arrays | Sequence[Arrays]
     Inputs: TypeAlias = Feeds | pl.DataFrame
     Shapes: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[int]]
+
+
+def checkpoint_of(given: Any, *, weights: bool = False, progress: Advance = lambda step: None) -> Path | None:
+    """The folder that `checkpoint` names: that folder, or the snapshot of a checkpoint on the Hub (`org/name`, with
+    `@revision` behind it for another than main), without its weights unless asked for. Raises OnnxfixError."""
+    from onnxfix.export.hub.snapshot import HubId, folder_of
+    from onnxfix.flows.outputs import path_of
+
+    named = path_of("checkpoint", given, "a folder")
+    wanted = HubId.of(named) if named is not None else None
+    return named if wanted is None else folder_of(wanted, weights=weights, progress=progress)
 
 
 def feeds_of(

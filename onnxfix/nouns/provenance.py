@@ -26,6 +26,10 @@ class Provenance:
     attn: str = ""
     task: str = ""
     """What it was exported for; empty for what the checkpoint's own class returns."""
+    hub: str = ""
+    """The id and commit on the Hub, where the checkpoint came from there: `org/name@commit`."""
+    layout: str = ""
+    """The library whose folder it was exported into, which pools by itself; empty for a file alone."""
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()

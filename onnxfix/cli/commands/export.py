@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("checkpoint", required=False, type=options.file)
-@click.option("-o", "--output", default="model.onnx", show_default=True, type=options.file, help="File to write.")
+@click.option(
+    "-o",
+    "--output",
+    default="model.onnx",
+    show_default=True,
+    type=options.file,
+    help="File to write; with --layout the folder.",
+)
+@click.option("--revision", default="", metavar="NAME", help="Branch, tag or commit of a checkpoint on the Hub.")
+@options.layout
 @click.option(
     "--exporter",
     type=click.Choice(["auto", "dynamo", "legacy"]),
@@ -44,7 +53,8 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(checkpoint: Path | None, form: str, **given: Any) -> int:
-    """Export CHECKPOINT, a local folder in transformers' format, and verify the result against torch.
+    """Export CHECKPOINT, a folder in transformers' format or one on the Hub (ORG/NAME), and verify the result against
+    torch.
 
     The export has dynamic axes `batch` and `sequence` and is compared with torch on an unpadded, a padded and a
     long batch (1,024 tokens, or what the model takes), with a cache also on a prompt and on the tokens behind it; when

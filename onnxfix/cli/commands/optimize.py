@@ -38,6 +38,7 @@ from .repair import show
     "--calibrate", type=options.file, metavar="FILE", help="Real inputs (.npz, or a table of texts): ranges, and times."
 )
 @options.real_inputs
+@options.layout
 @click.option("--report", "report_file", type=options.file, help="Write the JSON report to a file.")
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")

@@ -64,6 +64,7 @@ def _positive(context: click.Context, parameter: click.Parameter, value: float |
 @options.search
 @options.metric
 @options.real_inputs
+@options.layout
 @options.without("--no-verify", "verify", "Write without running the result; it says 'unverified' then.")
 @click.option("--report", "report_file", type=options.file, help="Write the JSON report to a file.")
 @click.option("--force", is_flag=True, help="Replace an existing file that is no earlier result of repair.")

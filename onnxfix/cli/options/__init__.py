@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from onnxfix.export.layouts.layout import NAMES as LAYOUTS
 from onnxfix.flows.repair.fastest.names import NAMES
 from onnxfix.nouns.runtime.provider import meant, providers
 
@@ -190,8 +191,8 @@ real_inputs = together(
     click.option(
         "--checkpoint",
         type=file,
-        metavar="DIR",
-        help="Tokenizer of texts; default: the export's own.",
+        metavar="DIR|ORG/NAME",
+        help="Tokenizer of texts, a folder or of the Hub; default: the export's own.",
     ),
 )
 """How texts of a table become inputs."""
@@ -225,6 +226,11 @@ scripts = together(
 )
 """Functions of the user's own."""
 
+layout = click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    help="Write a folder as a library loads it, with config and tokenizer: --output names it.",
+)
 timeout = click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),

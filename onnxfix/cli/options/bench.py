@@ -38,7 +38,7 @@ options = together(
         type=click.Choice(["seed", "repaired", "all"]),
         help="Rows by name, made for it; repeatable.",
     ),
-    _path("--checkpoint", metavar="DIR", help="Default: what the file records."),
+    _path("--checkpoint", metavar="DIR|ORG/NAME", help="A folder, or of the Hub. Default: what the file records."),
     click.option("--factory", default="", metavar="MODULE:FUNCTION", help="Function that returns the torch module."),
     _path("--data", metavar="FILE", help="Texts: .parquet, .csv, .tsv or .jsonl."),
     click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the texts."),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxfix.eval.bench.bench import BenchReport
+from onnxfix.flows.inputs import checkpoint_of
 from onnxfix.flows.outputs import keep_folder, keep_inputs, path_of
 from onnxfix.flows.values import at_least, several
 from onnxfix.nouns.errors import Voice, python
@@ -101,11 +102,13 @@ def bench(
     with contextlib.ExitStack() as stack:
         folder = asked or stack.enter_context(Scratch())
         files, names, modules = given(models, stack)
+        with progress("checkpoint", None) as advance:
+            source = checkpoint_of(checkpoint, weights=True, progress=advance)
         wanted = Wanted(
             models=files,
             names=names,
             modules=modules,
-            checkpoint=path_of("checkpoint", checkpoint, "a folder"),
+            checkpoint=source,
             factory=factory,
             data=data_of(data),
             text=text,

@@ -62,7 +62,7 @@ def diagnose(
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.diagnose import run
     from onnxfix.flows.advice import addressed, float_original, next_step
-    from onnxfix.flows.outputs import path_of
+    from onnxfix.flows.inputs import checkpoint_of
     from onnxfix.flows.source import on_disk
     from onnxfix.flows.values import at_least, several
     from onnxfix.nouns.model import Model
@@ -77,7 +77,7 @@ def diagnose(
     at_least("timeout", timeout, 0)
     gate = Gate.of(select, ignore, max_memcpy, max_bytes, min_quantized, baseline, update_baseline)
     given = Target.resolve(target, engine) if target is not None else None
-    folder = path_of("checkpoint", checkpoint, "a folder")
+    folder = checkpoint_of(checkpoint, progress=progress)
     with on_disk(model) as source, limited("diagnose", timeout, source.bytes, progress) as advance:
         opened = Model.look(source.path, tuple(map(Path, several(custom_op_library))))
         recorded = made_for(opened.ir) if given is None else ""

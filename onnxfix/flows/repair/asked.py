@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import keywords
-from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Like, Precision, Ranges, Recipe, Scripted
+from .keywords import Bits, BlockSize, Converter, Int8, IoTypes, Layout, Like, Precision, Ranges, Recipe, Scripted
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
@@ -56,6 +56,7 @@ def repair(
     search_log: str | Path | None = None,
     text: str = "text",
     checkpoint: str | Path | None = None,
+    layout: Layout | None = None,
     verify: bool = True,
     force: bool = False,
     dry_run: bool = False,
@@ -82,6 +83,9 @@ def repair(
     `script_last` are run on what repair made. `timeout`: seconds after which it gives up; where it is not given, a
     single run of the model has a minute, and more with large weights. `progress` is told each step.
 
+    `layout`: `output` is a folder as a library loads it, with config and tokenizer of the `checkpoint` (by default the
+    one that the model was exported from, or what lies beside it); the file's name in it says what was made.
+
     Raises OnnxfixError, with nothing written, for input that is no model or that the keywords do not fit, and when the
     result cannot be verified.
     """
@@ -90,7 +94,7 @@ def repair(
     compiler.shared().start()  # its imports run beside ours and beside reading the model
     from onnxfix.flows.advice import addressed
     from onnxfix.flows.bench.labels import labels_of
-    from onnxfix.flows.inputs import feeds_of, feeds_of_arrays, shapes_of
+    from onnxfix.flows.inputs import checkpoint_of, feeds_of, feeds_of_arrays, shapes_of
     from onnxfix.flows.outputs import keep_inputs, path_of
     from onnxfix.flows.source import on_disk
     from onnxfix.flows.values import at_least, several
@@ -103,13 +107,14 @@ def repair(
 
     from . import repair as job
     from .fastest import names
+    from .laid import laid
     from .naming import default_output
     from .verification.source.budget import GB
     from .verification.source.made_up import MadeUp
 
     keywords.require_known(
         precision=precision, int8=int8, converter=converter, calibration=calibration, metric=metric, bits=bits,
-        block_size=block_size, io_types=io_types, keep_fp32_like=keep_fp32_like, recipe=recipe,
+        block_size=block_size, io_types=io_types, keep_fp32_like=keep_fp32_like, recipe=recipe, layout=layout,
     )  # fmt: skip
     at_least("max_error", max_error, 0)
     at_least("verify_budget", verify_budget, 0)
@@ -120,10 +125,10 @@ def repair(
     written, log = path_of("output", output), path_of("search_log", search_log)
     read = {"model": model, "feeds": feeds, "calibrate": calibrate, "script": script, "script_last": script_last}
     read |= {"checkpoint": checkpoint, "custom_op_library": custom_op_library}
-    keep_inputs({"output": written, "search_log": log}, read)
+    keep_inputs({"output": written if layout is None else None, "search_log": log}, read)
     at_least("timeout", timeout, 0)
     libraries = tuple(map(Path, several(custom_op_library)))
-    folder = path_of("checkpoint", checkpoint, "a folder")
+    folder = checkpoint_of(checkpoint, progress=progress)
     with on_disk(model) as source, limited("repair", timeout, source.bytes, progress) as progress:
         held: list[Feed] = []
         if calibrate is not None:
@@ -164,8 +169,10 @@ def repair(
         )
         keywords.require_runs(wish)
         wish = names.named(recipe, wish)
-        destination = written or default_output(source.path, wish, recipe or "")
-        searched = keywords.search_wish(wish, destination, search, judged_by, max_error, log)
+        into = laid(layout, written, folder, source, wish, recipe or "", force)
+        destination = into.graph if into else written or default_output(source.path, wish, recipe or "")
+        beside = into.folder if into else destination
+        searched = keywords.search_wish(wish, beside, search, judged_by, max_error, log)
         done = job.repair(
             source.path,
             wish,
@@ -181,6 +188,7 @@ def repair(
             force=force,
             custom_op_libraries=libraries,
             made_up=made_up,
+            into=into,
             in_memory=source.given is not None,
             progress=progress,
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from onnxfix.export.layouts import layout
 from onnxfix.flows.values import one_of, several
 from onnxfix.nouns.errors import OnnxfixError, arg
 
@@ -29,6 +30,7 @@ BlockSize = Literal[32, 64, 128]
 Converter = Literal["onnxfix", "onnxconverter-common", "onnxruntime"]
 Ranges = Literal["minmax", "entropy", "percentile"]
 Recipe = names.Name
+Layout = layout.Name
 
 # Texts of a table that a calibration runs on: activations are what is looked at, not answers. Ranges that int8 fixes
 # want more of them than a search for what overflows (the bundled model's F1: within 0.008 with 64, 0.002 with 128).
@@ -38,6 +40,7 @@ LABELLED_ROWS = 512
 _KNOWN = {
     "precision": Precision, "int8": Int8, "converter": Converter, "calibration": Ranges, "metric": Metric,
     "bits": Bits, "block_size": BlockSize, "io_types": IoTypes, "keep_fp32_like": Like, "recipe": Recipe,
+    "layout": Layout,
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from .verification.source.made_up import MadeUp
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
+    from onnxfix.export.layouts.laid import Laid
 
 # Calibration feeds that are verified on besides the made-up ones.
 MORE = 2
@@ -56,6 +57,7 @@ def repair(
     custom_op_libraries: tuple[Path, ...] = (),
     made_up: MadeUp | None = None,
     metric: Metric = "rel-l2",
+    into: Laid | None = None,
     in_memory: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Repaired:
@@ -64,8 +66,8 @@ def repair(
     `feeds`: inputs to verify on instead of made-up ones. `calibration`: real inputs; what half precision harms on them
     stays in fp32, and the first of them are verified on too. `search`: find what to keep for a limit, on these inputs.
     `checkpoint`: the folder whose config names the thetas of rotary frequencies that arrive rounded. `made_up`: how
-    inputs are made up where none are given. `metric`: what a limit of integers is measured by. `in_memory`: the file is
-    a temporary one, which no result speaks of.
+    inputs are made up where none are given. `metric`: what a limit of integers is measured by. `into`: the
+    library's folder that `output` is in. `in_memory`: the file is a temporary one, which no result speaks of.
     """
     from onnxfix.diagnose.run import diagnose
 
@@ -75,7 +77,8 @@ def repair(
     model.refuse_overwrite(destination)
     model.refuse_foreign(destination, force)
     progress("diagnose")
-    with ThreadPoolExecutor(1) as background, destinations.stage(destination, dry_run) as folder:
+    staging = destinations.stage(destination, dry_run) if into is None or dry_run else into.stage()
+    with ThreadPoolExecutor(1) as background, staging as folder:
         # a copy: what is compiled for a plan lends its values other weights for a moment
         earlier = background.submit(copy_context().run, _diagnosed, model.clone(), wish.target)
         runs = bool(search or calibration)
@@ -100,10 +103,13 @@ def repair(
         append_metadata(done.result.path, _metadata(done.steps, wish, verified, source_of))
         size = done.result.file_bytes
         written = None if dry_run else destination
-        if written:
+        if written and into:
+            into.place(done.result.path, done.result.external_files)
+        elif written:
             place(done.result.path, done.result.external_files, written, force=force)
     kind, wanted = wish.kind, due(model, wish)
-    outcome = done.outcome.noted(*said(wanted, model.file_bytes, size, wish))
+    laid = [*into.notes(done.result), f"{into.name}: {into.loads_of(done.result)}"] if into else []
+    outcome = done.outcome.noted(*said(wanted, model.file_bytes, size, wish), *laid)
     return Repaired(
         source, written, kind, done.steps, outcome, before, after, comparisons, verified, model.file_bytes, size,
         answer, wanted,

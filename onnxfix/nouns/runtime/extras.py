@@ -14,6 +14,7 @@ R = TypeVar("R")
 EXTRAS = {
     **dict.fromkeys(("polars", "vl_convert"), "bench"),
     **dict.fromkeys(("torch", "transformers", "onnxscript", "safetensors", "tokenizers", "psutil"), "torch"),
+    **dict.fromkeys(("huggingface_hub", "tqdm"), "torch"),
 }
 """Extra by the module that it brings."""
 RUNTIME = "pip install 'onnxfix[gpu]', or 'onnxfix[cpu]' where there is no NVIDIA GPU"

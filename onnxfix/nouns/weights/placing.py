@@ -48,7 +48,7 @@ def place(graph: Path, data: Iterable[Path], destination: Path, *, force: bool =
     if weights is not None:
         refuse_foreign(destination, force)
         file = _free(destination, named)
-        _bind(graph, weights, file.name)
+        bind(graph, weights, file.name)
         if not os.path.lexists(file):
             sizes[file.name] = weights.stat().st_size
             scratch.leaves(graph.parent, destination, sizes)
@@ -77,7 +77,8 @@ def _free(graph: Path, named: frozenset[str]) -> Path:
     return next(file for file in numbered if file.name not in named and not os.path.lexists(file))
 
 
-def _bind(graph: Path, data: Path, name: str) -> None:
+def bind(graph: Path, data: Path, name: str) -> None:
+    """Let a staged graph's weights lie in a file of this name, which will hold what `data` holds."""
     import onnx
 
     proto = onnx.load_model_from_string(graph.read_bytes())

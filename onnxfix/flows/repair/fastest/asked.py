@@ -11,7 +11,7 @@ from onnxfix.nouns.errors import OnnxfixError, arg
 
 if TYPE_CHECKING:
     from onnxfix.flows.inputs import Feeds, Inputs
-    from onnxfix.flows.repair.keywords import Int8, Precision
+    from onnxfix.flows.repair.keywords import Int8, Layout, Precision
     from onnxfix.flows.repair.repaired import Repaired
     from onnxfix.flows.repair.verification.metric import Metric
     from onnxfix.flows.source import ModelLike
@@ -40,6 +40,7 @@ def optimize(
     calibrate: Inputs | None = None,
     text: str = "text",
     checkpoint: str | Path | None = None,
+    layout: Layout | None = None,
     force: bool = False,
     dry_run: bool = False,
     custom_op_library: Sequence[str | Path] = (),
@@ -60,10 +61,12 @@ def optimize(
     `max_seq` is the longest row that the model will get. What of the recipe answers otherwise, as where an output reads
     a token of padding, is left. With `measure` every recipe that is a part of `recipe` is timed on this machine, on
     `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at
-    tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`.
+    tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`, or into a
+    library's folder by `layout`, as that of `repair`.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
+    from onnxfix.flows.inputs import checkpoint_of
     from onnxfix.flows.repair.naming import default_output
     from onnxfix.nouns.process.deadline import command
     from onnxfix.nouns.target import Target
@@ -87,6 +90,7 @@ def optimize(
             f"{arg('calibrate')} needs {arg('measure', True)}, or {arg('int8', 'dynamic', 'static')}",
             f"add one, or verify on inputs of your own with {arg('feeds', 'FILE.npz')}",
         )
+    checkpoint = checkpoint_of(checkpoint, progress=progress)
     wish: dict[str, Any] = {
         "target": target or "cpu",
         "precision": chosen,
@@ -100,9 +104,11 @@ def optimize(
     if int8:
         limit["metric"] = judged_by = metric or ("f1" if label else of_what_it_is_for(model, inputs, checkpoint))
         limit["max_error"] = limit_where_unsaid(model, judged_by) if max_error is None else max_error
-    if output is None and isinstance(model, str | Path) and Path(model).is_file():  # by what was asked, not by what won
+    if (
+        output is None and layout is None and isinstance(model, str | Path) and Path(model).is_file()
+    ):  # by what was asked, not by what won
         output = default_output(Path(model), Wish(on_target, chosen, int8 or ""), recipe)
-    how = {**wish, **limit, "output": output, "feeds": feeds, "calibrate": inputs}
+    how = {**wish, **limit, "output": output, "layout": layout, "feeds": feeds, "calibrate": inputs}
     how |= {"force": force, "dry_run": dry_run, "timeout": timeout, "progress": progress}
     with command("optimize", timeout):
         names: Sequence[tuple[Name, str]] = [(name, "") for name in reversed(shorter(recipe))]
