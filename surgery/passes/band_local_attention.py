@@ -32,7 +32,8 @@ class BandLocalAttention:
     A ModernBERT sees 64 tokens to either side in two layers of three, and computes scores of all pairs of tokens for
     it: in a row of 8,192 tokens 98 % are hidden then. Here 64 queries stand beside the 192 keys that they can reach,
     so that cost grows with the number of tokens alone. Who sees whom is told by positions and rows, not by places in
-    the stream: with padding between tokens the two differ.
+    the stream: with padding between tokens the two differ. A row whose keys are NaN or infinite makes NaN of tokens of
+    other rows that share a block with it.
 
     `max_seq`: the longest row that the model will get, 0 where it is not known. Below 350 tokens rows cost less than
     blocks of such a band, and stay.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
@@ -40,7 +41,9 @@ class GemmToMatMul:
     selection: Selection = ALL
 
     def apply(self, editor: Editor) -> None:
-        found = [x for x in self.selection.of(linears.find(editor.model), editor.model) if x.node.op_type == "Gemm"]
+        every = linears.find(editor.model)
+        chosen = {x.node for x in self.selection.of(every, editor.model)} | _sharing(every)
+        found = [x for x in every if x.node.op_type == "Gemm" and x.node in chosen]
         kinds = {x.node: linears.weight_type(x) for x in found}
         turned: dict[tuple[ir.Value, ir.Graph | None], ir.Value] = {}
         alone = _alone(found)
@@ -64,6 +67,13 @@ class GemmToMatMul:
 
     def measure(self, model: Model) -> float:
         return float(sum(x.node.op_type == "Gemm" for x in linears.find(model)))
+
+
+def _sharing(every: Collection[linears.Linear]) -> set[ir.Node]:
+    """Gemms that read one weight transposed: ONNX Runtime's quantizer spoils it for those too that stay in float."""
+    gemms = [x for x in every if x.node.op_type == "Gemm" and integer(x.node, "transB", 0)]
+    readers = Counter(x.weight.source for x in gemms)
+    return {x.node for x in gemms if readers[x.weight.source] > 1}
 
 
 def _alone(found: Collection[linears.Linear]) -> list[ir.Value]:

@@ -87,3 +87,17 @@ def test_blocked_nodes_stay() -> None:
     model = BAD()
     graph_pass.run(GemmToMatMul(selection=Selection(("Gemm_z",))), model)
     assert graphs.op_types(model).count("Gemm") == 1
+
+
+def test_gemms_in_float_that_share_a_weight_are_no_gemms_for_the_quantizer() -> None:
+    """It would transpose the weight once for each, though it quantizes none of them: two rows of a head of 5."""
+    text = """g (float[n,32] x, float[m,32] z) => (float[n,5] a, float[m,5] b) {
+        h = MatMul(x, w) k = MatMul(z, w) a = Gemm<transB = 1>(h, c) b = Gemm<transB = 1>(k, c)
+    }"""
+    weights = {"w": RNG.normal(size=(32, 32)).astype(np.float32), "c": RNG.normal(size=(5, 32)).astype(np.float32)}
+    model = graphs.model(text, weights)
+    graph_pass.run(GemmToMatMul(selection=Selection(("Gemm_a", "Gemm_b"))), model)
+    assert "Gemm" not in graphs.op_types(model)
+    feed = {name: RNG.normal(size=(3, 32)).astype(np.float32) for name in "xz"}
+    wanted, found = graphs.run(graphs.model(text, weights), feed), graphs.run(model, feed)
+    assert all(graphs.rel_l2(wanted[name], found[name]) < 1e-6 for name in "ab")
