@@ -190,6 +190,8 @@ def _leave(
     )
     zero = there.node("CastLike", [places.integers(0), put], "zero")
     clean = there.node("Where", [shown, put, zero], "or_zero")
+    if not axes.merged:
+        _declare(editor, clean, types.get(value), [*(places.mask.shape or (None, None)), *features])
     for node, index in elsewhere:
         editor.replace_input(node, index, clean)
     if value.is_graph_output():
