@@ -187,7 +187,7 @@ def _faster(wish: Wish) -> list[Pass]:
     if wish.fuse_cached:
         steps.append(FuseGroupedQueryAttention())
     steps += [FuseAttention()] if wish.fuse else []
-    steps += [PackTokens()] if wish.pack else []
+    steps += [PackTokens(clean_keys=not (wish.fuse and wish.flash))] if wish.pack else []
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
         lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", for_attention=True)

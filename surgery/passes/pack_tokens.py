@@ -33,8 +33,13 @@ class PackTokens:
     their places before each attention, and gathered again behind it. What leaves the model at a token of padding is 0.
     No token's result changes, as nothing that is packed reads another token's (see `surgery/sites/tokens`).
 
+    `clean_keys`: zeros stand at keys of padding. Without them a token of another row stands there, which the mask
+    hides, but for NaN and infinity: kernels of GPUs want keys as they are gathered.
+
     Measure: products with weights that are computed of padding too.
     """
+
+    clean_keys: bool = True
 
     name: ClassVar[str] = "pack-tokens"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
@@ -43,7 +48,7 @@ class PackTokens:
     def apply(self, editor: Editor) -> None:
         found = _found(editor.model)
         if found is not None and found[1].nodes:
-            _pack(editor, *found)
+            _pack(editor, *found, self.clean_keys)
             read = [node.inputs[1] for node in editor.model.graph if node.op_type in PRODUCTS]
             every = plural(sum(_is_weight(value) for value in read), "product")
             editor.notes.append(f"{len(products(found[1]))} of {every} with weights computed of real tokens alone")
@@ -117,12 +122,12 @@ class _Places:
         return self.editor.add_initializer("packing_constant", ir.tensor(array))
 
 
-def _pack(editor: Editor, mask: ir.Value, found: Stream) -> None:
+def _pack(editor: Editor, mask: ir.Value, found: Stream, clean_keys: bool) -> None:
     places = _Places(editor, mask, editor.model.graph[0])
     inside = set(found.nodes)
     types = infer(editor.model.ir)
     for value in found.exits:
-        _leave(editor, places, value, inside, found, types)
+        _leave(editor, places, value, inside, found, types, clean_keys)
     for value in found.entries:
         packed = _entered(editor, places, value, found)
         for reader, index in list(value.uses()):
@@ -161,7 +166,13 @@ def _declare(editor: Editor, value: ir.Value, kind: str | None, sizes: list[int 
 
 
 def _leave(
-    editor: Editor, places: _Places, value: ir.Value, inside: set[ir.Node], found: Stream, types: ElementTypes
+    editor: Editor,
+    places: _Places,
+    value: ir.Value,
+    inside: set[ir.Node],
+    found: Stream,
+    types: ElementTypes,
+    clean_keys: bool,
 ) -> None:
     """Give everything outside the stream a value in its old places."""
     axes, features = found.layout.axes(value), found.layout.features(value)
@@ -177,9 +188,9 @@ def _leave(
     else:
         _declare(editor, put, types.get(value), [*(places.mask.shape or (None, None)), *features])
     # what a query of padding sees is nobody's; its key would be a token of another row, and no mask hides NaN
-    queries = [(node, index) for node, index in readers if node.op_type in padding.ATTENTION and index == 0]
-    elsewhere = [each for each in readers if each not in queries]
-    for node, index in queries:
+    hidden = [(n, i) for n, i in readers if n.op_type in padding.ATTENTION and (i == 0 or not clean_keys)]
+    elsewhere = [each for each in readers if each not in hidden]
+    for node, index in hidden:
         editor.replace_input(node, index, put)
     if not elsewhere and not value.is_graph_output():
         return

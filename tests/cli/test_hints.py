@@ -45,7 +45,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("diagnos", "no command is called 'diagnos'; did you mean 'onnxfix diagnose'?"),
         ("Repair model.onnx", "did you mean 'onnxfix repair'?"),
         ("model.onnx", "did you mean 'onnxfix diagnose model.onnx'?"),
-        ("frobnicate", "there are export, diagnose, repair, optimize, extract, bench, explain, doctor, demo"),
+        ("frobnicate", "there are export, diagnose, repair, optimize, diff, extract, bench, explain, doctor, demo"),
         ("diagnose model.onnx --target gpu", "'gpu' is no target; did you mean cuda? There are cuda, cpu, tensorrt"),
         ("repair --target TRT", "did you mean tensorrt?"),
         ("repair --target CUDAExecutionProvider", "did you mean cuda?"),

@@ -21,7 +21,7 @@ def fused(model: Model, pack: bool = False) -> Model:
     model.ir.opset_imports[""] = 24
     graph_pass.run(FuseAttention(), model)
     if pack:
-        graph_pass.run(PackTokens(), model)
+        graph_pass.run(PackTokens(clean_keys=False), model)
     return model
 
 
