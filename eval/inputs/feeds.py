@@ -31,8 +31,8 @@ from .uses.settings import settings
 from .uses.standards import standards
 
 LONG = 512
-MOST_ELEMENTS = 1 << 28
-"""Of one input: a gigabyte of floats."""
+MOST_ELEMENTS = 1 << 26
+"""Of one input: a quarter of a gigabyte of floats, two seconds to draw; a dozen feeds are made before one is run."""
 IMAGE_SIDES = (64, 96)  # multiples of 32: the total stride of common convolutional networks
 Step = tuple[int, int, int]
 """Rows, new tokens of each, and how many are in the cache before them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import graphs
 import numpy as np
 import onnx
 import pytest
@@ -231,3 +232,12 @@ def test_other_inputs_are_no_settings(change: str, tmp_path: Path) -> None:
         y = Equal(wide, known) }"""
     feeds = make_feeds(model_of(text.replace("CHANGE", change), tmp_path))
     assert all(float(np.abs(feed.arrays["rate"]).max()) < 7 for feed in feeds)
+
+
+def test_an_input_of_too_many_numbers_is_refused_before_they_are_drawn() -> None:
+    """A fuzzed Reshape asks for two million tokens: a dozen such feeds took minutes."""
+    sizes = "<int64[4] split = {0, 2097152, 3, 8}>"
+    text = f"g (float[b,n,24] x) => (float[b,m,3,8] y) {sizes} {{ y = Reshape(x, split) }}"
+    model = graphs.model(text)
+    with pytest.raises(OnnxfixError, match="its shape is 2x2097152x24; state a smaller one"):
+        make_feeds(model)
