@@ -60,10 +60,10 @@ TASKS = (
     _bert("BertForQuestionAnswering", "question answering"),
     Task("cross-encoder", "XLMRobertaForSequenceClassification", "XLMRobertaConfig", {**TEXT, "num_labels": 1}),
     Task("embeddings", "ModernBertModel", "ModernBertConfig", {
-        **TEXT, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 8,
+        **TEXT, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 64,
     }),
     Task("masked words", "ModernBertForMaskedLM", "ModernBertConfig", {
-        **TEXT, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 8,
+        **TEXT, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 64,
     }),
     Task("generation", "LlamaForCausalLM", "LlamaConfig", GQA, WITH_PAST),
     Task("generation", "Qwen3ForCausalLM", "Qwen3Config", {**GQA, "head_dim": 8}, WITH_PAST),
