@@ -46,8 +46,8 @@ def other_paddings(feed: Feed) -> list[Feed]:
         return []
     mask = feed.arrays[found]
     holes: Array = np.where(np.arange(mask.shape[1]) % 3 == 1, 0, mask).astype(mask.dtype)
-    hidden = {OTHERS[0]: np.ascontiguousarray(mask[:, ::-1]), OTHERS[1]: holes}
-    return [replace(feed, name=name, arrays={**feed.arrays, found: array}) for name, array in hidden.items()]
+    masks = {OTHERS[0]: np.ascontiguousarray(mask[:, ::-1]), OTHERS[1]: holes}
+    return [replace(feed, name=name, arrays={**feed.arrays, found: array}) for name, array in masks.items()]
 
 
 def compared(feed: Feed, others: Sequence[Feed], run: Run) -> list[Feed]:

@@ -1,4 +1,4 @@
-"""The inputs of models of images and sound, alone or beside a text, and of the encoders of encoder-decoders.
+"""The inputs of models of images and sound, alone or beside a text.
 
 Which there are is read from forward's signature, their sizes from the config: pixels as [batch, channels, height,
 width], sound as [batch, samples], spectra as [batch, bins, frames] or, where a transformer of spectra reads them, as
@@ -39,8 +39,8 @@ def media_example(module: Any, names: tuple[str, ...]) -> tuple[dict[str, torch.
     has both, as towers have them. Sides of images and frames of spectra are what the config says."""
     import torch
 
-    torch.manual_seed(0)
-    example = {name: torch.randn(2, *_sizes(module.config, name)) for name in names}
+    random = torch.Generator().manual_seed(0)
+    example = {name: torch.randn(2, *_sizes(module.config, name), generator=random) for name in names}
     axes: dict[str, Mapping[int, str]] = {name: BATCH_AXIS | _lengths(example[name]) for name in names}
     if getattr(module, "main_input_name", "") != "input_ids":
         return example, axes

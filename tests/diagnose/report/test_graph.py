@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import rendered_models
-from browser import BINARY, Page, chromium
+from browser import Page
+from test_html import IN_BROWSER, opened
 
 from onnxfix.diagnose.registry import all_rules
 from onnxfix.diagnose.report import graph, html
 from onnxfix.nouns.plan import NodePlacement
-from onnxfix.nouns.report import Report
 
-IN_BROWSER = pytest.mark.skipif(
-    not BINARY, reason="NOT CHECKED: the page needs chromium on PATH (apt-get install chromium)"
-)
 TITLES = "[...document.querySelectorAll('#graph [data-module]')].map(e => e.getAttribute('aria-label'))"
 NODES = "document.querySelectorAll('#graph [data-node]').length"
 LARGE = 850
 """Layers of six nodes: 5,100."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with chromium() as page:
-        page.resize(1280, 900)
-        yield page
-
-
-def opened(browser: Page, report: Report, folder: Path) -> None:
-    file = folder / "report.html"
-    file.write_text(html.page(report, all_rules()), encoding="utf-8")
-    browser.open(file)
-    assert browser.complaints() == []
 
 
 def press(browser: Page, selector: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rendered_models
-from browser import BINARY, Page, chromium
+from browser import BINARY, Page
 
 from onnxfix.diagnose.registry import all_rules
 from onnxfix.diagnose.report import html, strip
@@ -22,13 +21,6 @@ from onnxfix.render import words
 IN_BROWSER = pytest.mark.skipif(
     not BINARY, reason="NOT CHECKED: the page needs chromium on PATH (apt-get install chromium)"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with chromium() as page:
-        page.resize(1280, 900)
-        yield page
 
 
 def opened(browser: Page, report: Report, folder: Path) -> None:
