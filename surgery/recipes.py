@@ -28,7 +28,7 @@ from onnxfix.surgery.passes.einsum_to_matmul import EinsumToMatMul
 from onnxfix.surgery.passes.fold_constant_casts import FoldConstantCasts
 from onnxfix.surgery.passes.fold_constant_transposes import FoldConstantTransposes
 from onnxfix.surgery.passes.free_baked_batch import FreeBakedBatch
-from onnxfix.surgery.passes.fuse_attention import FuseAttention
+from onnxfix.surgery.passes.fuse_attention import STANDARD, FuseAttention
 from onnxfix.surgery.passes.fuse_grouped_query_attention import FuseGroupedQueryAttention
 from onnxfix.surgery.passes.fuse_rotary_embedding import FuseRotaryEmbedding
 from onnxfix.surgery.passes.gemm_to_matmul import GemmToMatMul
@@ -42,7 +42,7 @@ from onnxfix.surgery.passes.pad_masked_keys import PadMaskedKeys
 from onnxfix.surgery.passes.quantize_dynamic import QuantizeDynamic
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
 from onnxfix.surgery.passes.quantize_weights import QuantizeWeights
-from onnxfix.surgery.passes.raise_opset import RaiseOpset
+from onnxfix.surgery.passes.raise_opset import RaiseOpset, has_attention
 from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
 from onnxfix.surgery.passes.split_packed_products import SplitPackedProducts
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
@@ -121,6 +121,11 @@ class Wish:
         return self.fuse and (self.flash or "cache" in self.target.provider.faster)
 
     @property
+    def apart(self) -> bool:
+        """Whether queries, keys and values are products of their own: a copy less, 2 to 3 % of fp32 on a CPU."""
+        return self.fuse and "rows" in self.target.provider.faster
+
+    @property
     def blocked(self) -> BlockList:
         return self.half.blocked
 
@@ -140,7 +145,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if wish.target.tabled is not None and wish.target.tabled.flat_blocks:
         steps.append(SplitEmbeddingBlocks())
     if (wish.pack or wish.fuse) and not wish.int8:
-        steps += [FoldConstantTransposes(), *_faster(wish)]
+        steps += [FoldConstantTransposes(), *([SplitPackedProducts()] if wish.apart else []), *_faster(wish)]
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
@@ -181,8 +186,11 @@ def _faster(wish: Wish) -> list[Pass]:
     """What computes the same numbers faster."""
     steps: list[Pass] = [CanonicalizeNorms()]
     if wish.fuse or wish.pack:
+        # ai.onnx's attention is 1.3 times as fast in blocks of 64 x 192 as com.microsoft's (CPU, 1.31.1)
+        in_blocks = [RaiseOpset(STANDARD, "attention in blocks", BandLocalAttention(wish.max_seq).is_for)]
+        steps += in_blocks if wish.apart and wish.pack and wish.bands else []
         # the converter of operator sets writes a value_info for weights, too
-        steps += [RaiseOpset(SHAPE_OF_AN_AXIS, "the faster graph", for_attention=True), DropInitializerValueInfo()]
+        steps += [RaiseOpset(SHAPE_OF_AN_AXIS, "the faster graph", has_attention), DropInitializerValueInfo()]
     steps += [DropIdleCasts(), FuseRotaryEmbedding()] if wish.fuse else []
     if wish.fuse_cached:
         steps.append(FuseGroupedQueryAttention())
@@ -190,7 +198,7 @@ def _faster(wish: Wish) -> list[Pass]:
     steps += [PackTokens(clean_keys=not (wish.fuse and wish.flash))] if wish.pack else []
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned
-        lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", for_attention=True)
+        lengths = RaiseOpset(OLDEST_OPSET, "attention by lengths of rows", has_attention)
         return [
             lengths,
             DropInitializerValueInfo(),

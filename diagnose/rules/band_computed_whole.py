@@ -12,9 +12,9 @@ from onnxfix.diagnose.remedy import optimize
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.surgery.sites.attention.masks.mask import Mask
+from onnxfix.surgery.sites.tokens import bands
 from onnxfix.surgery.sites.tokens.packed import packs
-from onnxfix.surgery.sites.tokens.padding import ATTENTION, added
+from onnxfix.surgery.sites.tokens.padding import ATTENTION
 
 
 class BandComputedWhole:
@@ -59,9 +59,8 @@ class BandComputedWhole:
 def _bands(subject: Subject) -> Iterator[tuple[ir.Node, tuple[int, int]]]:
     """Attentions, written out or one operator, whose mask is a band, and how far it reaches to either side."""
     written = {site.softmax for site in subject.once(attention.cores)}
-    fused = {node: value for node in subject.nodes if node.op_type in ATTENTION and (value := added(node)) is not None}
-    for node in (node for node in subject.nodes if node in written or node in fused):
-        masks = subject.once(attention.masks)
-        mask = masks.of_softmax(node) if node in written else masks.of_added(fused[node])
-        if isinstance(mask, Mask) and mask.window is not None:
+    if not written and not any(node.op_type in ATTENTION for node in subject.nodes):
+        return
+    for node, mask in bands.find(subject.nodes, written, subject.once(attention.masks)):
+        if mask.window is not None:
             yield node, mask.window

@@ -44,12 +44,13 @@ class Band:
 @dataclass(frozen=True)
 class Blocks:
     """`query_places`: [blocks, queries] and `key_places`: [blocks, keys] in the stream; `bias`: [blocks, 1, queries,
-    keys], 0 where seen; `count`: [1], tokens of the stream, on the host. `queries` and `keys`: of a block."""
+    keys], 0 where seen; `back`: [count], the place of each token of the stream among those of all blocks. `queries` and
+    `keys`: of a block."""
 
     query_places: ir.Value
     key_places: ir.Value
     bias: ir.Value
-    count: ir.Value
+    back: ir.Value
     queries: int
     keys: int
 
@@ -61,8 +62,11 @@ def write_blocks(write: Writer, packing: Packing, band: Band, hidden: np.ndarray
         return write.integers("packing_constant", numbers)
 
     count = write("Shape", [packing.taken], "count")
-    more = write("Add", [count, integers([band.queries - 1])], "count_and_more")
-    blocks = write("Squeeze", [write("Div", [more, integers([band.queries])], "blocks_in_a_row")], "blocks")
+    # the token at the end is none, and 1,024 are 16 blocks of 64; where there is no other, it has one of its own
+    more = write("Add", [count, integers([band.queries - 2])], "count_and_more")
+    full = write("Div", [more, integers([band.queries])], "blocks_of_tokens")
+    least = write("Min", [count, integers([1])], "one_block")
+    blocks = write("Squeeze", [write("Max", [full, least], "blocks_in_a_row")], "blocks")
     every = write("Range", [integers(0), write("Squeeze", [count], "tokens"), integers(1)], "every_place")
     last = write("ReduceMax", [every], "last_place", attributes={"keepdims": 0})
     numbered = write("Range", [integers(0), blocks, integers(1)], "numbers_of_blocks")
@@ -83,4 +87,6 @@ def write_blocks(write: Writer, packing: Packing, band: Band, hidden: np.ndarray
     after = write("GreaterOrEqual", [distance, integers(-band.after)], "not_too_far_ahead")
     seen = write("Unsqueeze", [write("And", [before, after], "seen"), integers([1])], "seen_by_heads")
     bias = write("Where", [seen, write.array("nothing", np.zeros_like(hidden)), write.array("lowest", hidden)], "bias")
-    return Blocks(queries, keys, bias, count, band.queries, band.keys)
+    made = write("ReduceMax", [inside], "last_made", attributes={"keepdims": 0})
+    back = write("Min", [every, made], "places_back")
+    return Blocks(queries, keys, bias, back, band.queries, band.keys)

@@ -16,7 +16,10 @@ from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.packing.blocks import Band, Blocks, write_blocks
 from onnxfix.surgery.packing.numbers import lowest
-from onnxfix.surgery.sites.tokens import packed_attention
+from onnxfix.surgery.sites.attention import attention_cores
+from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
+from onnxfix.surgery.sites.tokens import bands, packed_attention
 from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
 from onnxfix.surgery.sites.tokens.padding import ADDED
 
@@ -71,6 +74,12 @@ class BandLocalAttention:
     def measure(self, model: Model) -> float:
         return float(len(self._found(model)))
 
+    def is_for(self, model: Model) -> bool:
+        """Whether an attention of a model, packed or not yet, sees a band that blocks are worth."""
+        written = {site.softmax for site in attention_cores.sites(model) if isinstance(site, AttentionCore)}
+        found = bands.find(model.graph, written, SoftmaxMasks(model))
+        return any(self._is_worthwhile(Band(*mask.window, mask.positions)) for _, mask in found if mask.window)
+
     def _found(self, model: Model) -> list[tuple[PackedAttention, Band]]:
         found = [(site, band_of(site)) for site in packed_attention.sites(model)]
         return [(site, band) for site, band in found if band is not None and self._is_worthwhile(band)]
@@ -81,10 +90,8 @@ class BandLocalAttention:
 
 def band_of(site: PackedAttention) -> Band | None:
     """None where a query sees tokens at any distance, or by more than their positions in the row."""
-    mask = site.mask
-    if mask.window is None or mask.positions == "input":
-        return None
-    return Band(*mask.window, mask.positions)
+    window = site.mask.window
+    return Band(*window, site.mask.positions) if window is not None else None
 
 
 def _compute_in(editor: Editor, site: PackedAttention, blocks: Blocks) -> None:
@@ -102,8 +109,6 @@ def _compute_in(editor: Editor, site: PackedAttention, blocks: Blocks) -> None:
     behind = site.result.producer()
     assert behind is not None
     write = Writer(editor, site.node.outputs[0].name or "attention", behind)
-    row = behind.inputs[0]
-    ends = [write.integers("packing_constant", [0]), blocks.count]
-    editor.replace_uses(site.result, write("Slice", [row, *ends], "of_tokens"))
+    editor.replace_uses(site.result, write("Gather", [behind.inputs[0], blocks.back], "of_tokens"))
     for producer in [value.producer() for value in (site.result, *old) if value is not None]:
         editor.remove_dead(producer)

@@ -78,8 +78,8 @@ def _found(model: Model) -> tuple[ir.Value, Stream] | None:
 
 
 class _Places:
-    """Where tokens lie: `taken`, the place of each real token in a batch that is one row; `position`, its place in its
-    row; `back`, [batch, length], the place of each token in the row of real ones; `real`, where there is one."""
+    """Where tokens lie: `taken`, the place of each real token in a batch that is one row; `back`, [batch, length], the
+    place of each token in the row of real ones; `real`, where there is one."""
 
     def __init__(self, editor: Editor, mask: ir.Value, like: ir.Node) -> None:
         self.editor, self.like, self.mask = editor, like, mask
@@ -98,13 +98,19 @@ class _Places:
         shape = self.node("Shape", [mask], "batch_and_length")
         # of a batch of 0 rows, or of no tokens, a size of 0 is what it says
         self.back = self.node("Reshape", [within, shape], "places_back", attributes={"allowzero": 1})
-        every = self.node("Add", [self.node("Mul", [ones, self.integers(0)], "no_tokens"), self.integers(1)], "ones")
-        grid = self.node("Sub", [self.node("CumSum", [every, self.integers(1)], "ones_counted"), self.integers(1)],
-                         "positions")  # fmt: skip
-        in_a_row = self.node("Reshape", [grid, self.integers([-1])], "positions_in_a_row")
-        self.position = self.node("Gather", [in_a_row, self.taken], "positions_taken")
-
+        self._ones = ones
+        self._position: ir.Value | None = None
         self._numbered: ir.Value | None = None
+
+    def position(self) -> ir.Value:
+        """[tokens]: the place of each real token in its row."""
+        if self._position is None:
+            one = self.integers(1)
+            every = self.node("Add", [self.node("Mul", [self._ones, self.integers(0)], "no_tokens"), one], "ones")
+            grid = self.node("Sub", [self.node("CumSum", [every, one], "ones_counted"), one], "positions")
+            in_a_row = self.node("Reshape", [grid, self.integers([-1])], "positions_in_a_row")
+            self._position = self.node("Gather", [in_a_row, self.taken], "positions_taken")
+        return self._position
 
     def numbered(self) -> ir.Value:
         """[1, tokens]: 0, 1, 2 and so on."""
@@ -149,7 +155,7 @@ def _entered(editor: Editor, places: _Places, value: ir.Value, found: Stream) ->
     assert axes is not None
     there = _There(editor, value.producer(), places.like, value.name or "")
     if axes.batch is None:
-        return there.node("Gather", [value, places.position], "of_tokens", attributes={"axis": axes.token})
+        return there.node("Gather", [value, places.position()], "of_tokens", attributes={"axis": axes.token})
     if axes.merged:
         return there.node("Gather", [value, places.taken], "of_tokens")
     assert features is not None
@@ -180,6 +186,8 @@ def _leave(
     readers = [(node, index) for node, index in value.uses() if node not in inside]
     if not axes.merged:
         readers = [(node, index) for node, index in readers if not _sized(editor, places, node, features)]
+    if not readers and not value.is_graph_output():
+        return
     there = _There(editor, value.producer(), places.like, value.name or "")
     row = value if axes.merged else there.node("Squeeze", [value, places.integers([0])], "of_tokens")
     put = there.node("Gather", [row, places.back], "in_places")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,8 +22,8 @@ class RaiseOpset:
     Static quantization needs 13: a DequantizeLinear of 10 knows no axis, and so no scale a column. What is written
     anew to be faster needs 15, in which Shape knows a start and an end, and attention of rows whose lengths hide their
     padding 24. The engine is onnx's own version converter, which takes up to 2 GiB.
-    `for_attention`: only a model with an attention to fuse or a mask of padding, and one that the converter fails on
-    stays as it is, with the reason in the report.
+    `needed`: only a model that it says so of, and one that the converter fails on stays as it is, with the reason in
+    the report.
     """
 
     name: ClassVar[str] = "raise-opset"
@@ -31,18 +32,19 @@ class RaiseOpset:
 
     least: int = 13
     why: str = "static quantization"
-    for_attention: bool = False
+    needed: Callable[[Model], bool] | None = None
 
     def apply(self, editor: Editor) -> None:
-        if self.for_attention and not _has_attention(editor.model):
+        if self.needed is not None and (editor.model.opset >= self.least or not self.needed(editor.model)):
             return
         try:
             raise_opset(editor, self.least, self.why)
         except OnnxfixError as error:
-            if not self.for_attention:
+            if self.needed is None:
                 raise
             editor.notes.append(f"operator set {editor.model.opset} stays: {error.message}")
 
 
-def _has_attention(model: Model) -> bool:
+def has_attention(model: Model) -> bool:
+    """Whether there is an attention to fuse, or a mask of padding."""
     return any(isinstance(site, AttentionCore) for site in sites(model)) or padding.find(model) is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import graphs
+import numpy as np
 import pytest
-from encoder_graphs import SEES, agree, encoder, feeds, seeing
+from encoder_graphs import RNG, SEES, WORDS, agree, encoder, feeds, seeing
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -49,7 +50,28 @@ def test_scores_grow_with_tokens_and_not_with_their_square() -> None:
     biases[-1].name = "bias"
     after.graph.outputs.append(biases[-1])
     feed = feeds(1, 320)[0]
-    assert graphs.run(after, feed)["bias"].shape == (11, 1, 32, 40), "320 tokens and one, in blocks of 32"
+    assert graphs.run(after, feed)["bias"].shape == (10, 1, 32, 40), "320 tokens in blocks of 32"
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 31, 32, 33, 63, 64, 65])
+def test_a_stream_of_any_length_is_cut_into_blocks(tokens: int) -> None:
+    """As many as a block has, one more and one less; of no token at all."""
+    before, after = seeing("a band"), BAD()
+    graph_pass.run(PASS, after)
+    mask = np.zeros((2, 65), np.int64)
+    mask.reshape(-1)[:tokens] = 1
+    feed = {"input_ids": RNG.integers(0, WORDS, mask.shape), "attention_mask": mask}
+    wanted, found = (graphs.run(model, feed)["y"] for model in (before, after))
+    assert np.allclose(wanted[mask > 0], found[mask > 0], atol=2e-5) and not found[mask == 0].any()
+
+
+def test_for_whom_a_newer_operator_set_is_worth_it() -> None:
+    """Written out, fused or packed; not where no band is, or none that is worth blocks."""
+    fused = seeing("a band")
+    graph_pass.run(FuseAttention(), fused)
+    assert all(PASS.is_for(model) for model in (seeing("a band"), fused, BAD()))
+    assert not PASS.is_for(encoder()) and not PASS.is_for(seeing("those before"))
+    assert not BandLocalAttention(max_seq=72).is_for(seeing("a band"))
 
 
 def test_rows_shorter_than_what_a_block_costs_stay_rows() -> None:

@@ -11,7 +11,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.quantize_static import QuantizeStatic
-from onnxfix.surgery.passes.raise_opset import RaiseOpset
+from onnxfix.surgery.passes.raise_opset import RaiseOpset, has_attention
 from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.surgery.sites.linear import linears
 
@@ -55,7 +55,7 @@ def test_what_the_converter_does_not_know_stays_as_it_is_where_that_is_allowed()
         "y = Add(r, d)", "z = Add(r, d) four = Unsqueeze(z, begin) f = FusedConv(four, point) y = Squeeze(f)"
     )
     model = encoder(rest, point=np.ones((1, 1, 1, 1)))
-    outcome = graph_pass.run(RaiseOpset(24, "a test", for_attention=True), model)
+    outcome = graph_pass.run(RaiseOpset(24, "a test", has_attention), model)
     assert model.opset == 20 and not outcome.changes
     assert any(note.startswith("operator set 20 stays: a test needs operator set 24") for note in outcome.notes)
     with pytest.raises(OnnxfixError, match="a test needs operator set 24"):
@@ -64,7 +64,7 @@ def test_what_the_converter_does_not_know_stays_as_it_is_where_that_is_allowed()
 
 def test_a_model_without_attention_is_left_alone_where_it_is_for_that() -> None:
     for model, opset in ((graphs.model(OLD, WEIGHT, 11), 11), (encoder(), 24)):
-        graph_pass.run(RaiseOpset(24, "a test", for_attention=True), model)
+        graph_pass.run(RaiseOpset(24, "a test", has_attention), model)
         assert model.opset == opset
 
 
