@@ -270,10 +270,21 @@ class Writer:
         attributes: Mapping[str, Any] | None = None,
         domain: str = "",
     ) -> ir.Value:
-        outputs = [f"{self.name}_{what}"]
-        return self.editor.new_node(
-            op_type, inputs, self.like, outputs=outputs, attributes=attributes, domain=domain
-        ).outputs[0]
+        return self.several(op_type, inputs, [what], attributes=attributes, domain=domain)[0]
+
+    def several(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        what: Sequence[str],
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        domain: str = "",
+    ) -> list[ir.Value]:
+        """A node of several outputs."""
+        outputs = [f"{self.name}_{each}" for each in what]
+        node = self.editor.new_node(op_type, inputs, self.like, outputs=outputs, attributes=attributes, domain=domain)
+        return list(node.outputs)
 
     def integers(self, name: str, numbers: Any) -> ir.Value:
         """An int64 constant."""

@@ -209,7 +209,7 @@ def _faster(wish: Wish) -> list[Pass]:
             PadMaskedKeys(),
         ]
     if wish.fuse and wish.pack:
-        steps += [BandLocalAttention(wish.max_seq)] if wish.bands else []
+        steps += [BandLocalAttention(wish.max_seq, either=wish.apart)] if wish.bands else []
         steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
     return steps
 

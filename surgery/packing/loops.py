@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.types.type_strings import data_type
-from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention, Packing
+
+from .bodies import Body
 
 
 @dataclass(frozen=True)
@@ -45,40 +46,6 @@ def write_rows(write: Writer, packing: Packing) -> Rows:
     return Rows(starts, write("Unsqueeze", [behind, axis], "ends"), rows)
 
 
-@dataclass
-class Body:
-    """Nodes of a loop's body."""
-
-    editor: Editor
-    name: str
-    nodes: list[ir.Node] = field(default_factory=list)
-    constants: list[ir.Value] = field(default_factory=list)
-
-    def __call__(self, op_type: str, inputs: Sequence[ir.Value | None], what: str, **more: Any) -> ir.Value:
-        attributes, domain = more.get("attributes", {}), more.get("domain", "")
-        made = ir.Value(name=self.editor.unique(f"{self.name}_{what}"))
-        node = ir.Node(
-            domain, op_type, inputs, ir.convenience.convert_attributes(dict(attributes)), outputs=[made],
-            name=self.editor.unique(f"{self.name}_{op_type}"),
-        )  # fmt: skip
-        self.nodes.append(node)
-        return made
-
-    def constant(self, numbers: Any) -> ir.Value:
-        """An int64 initializer of the body: a loop's own, so that no outer name is read by mistake."""
-        array = np.array(numbers, dtype=np.int64)
-        tensor = ir.tensor(array)
-        value = ir.Value(name=self.editor.unique(f"{self.name}_constant"), const_value=tensor)
-        value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
-        self.constants.append(value)
-        return value
-
-    def given(self, what: str, kind: ir.DataType, shape: Sequence[int]) -> ir.Value:
-        """An input of the body."""
-        name = self.editor.unique(f"{self.name}_{what}")
-        return ir.Value(name=name, type=ir.TensorType(kind), shape=ir.Shape(shape))
-
-
 def write_loop(write: Writer, site: PackedAttention, rows: Rows, kind: str, attention: Operator) -> ir.Value:
     """[tokens, heads * size]: of `attention`, which reads query, key and value alone, a row of the batch at a time.
 
@@ -86,7 +53,7 @@ def write_loop(write: Writer, site: PackedAttention, rows: Rows, kind: str, atte
     query. The body has few nodes, since each takes time beside its work: with 18 a MiniLM-L6 of 32 rows of 128 tokens,
     40 % full, took 2 % longer than with these 8 (ONNX Runtime 1.31.1).
     """
-    body = Body(write.editor, write.name)
+    body = Body(write.editor, f"{write.name}_row")
     number = body.given("row", ir.DataType.INT64, [])
     going = body.given("going", ir.DataType.BOOL, [])
     sequence = ir.SequenceType(ir.TensorType(ir.DataType(data_type(kind))))
@@ -96,7 +63,7 @@ def write_loop(write: Writer, site: PackedAttention, rows: Rows, kind: str, atte
         write("Unsqueeze", [each, axis], f"{what}_of_all")
         for each, what in ((site.query, "query"), (site.key, "key"), (site.value, "value"))
     )
-    tokens = body.constant([1])
+    tokens = body.integers("constant", [1])
     start, end = body("Gather", [rows.starts, number], "start"), body("Gather", [rows.ends, number], "end")
     parts = [body("Slice", [each, start, end, tokens], "of_row") for each in (query, key, value)]
     mixed = body(attention.op_type, parts, "attention", attributes=attention.attributes, domain=attention.domain)
@@ -104,9 +71,7 @@ def write_loop(write: Writer, site: PackedAttention, rows: Rows, kind: str, atte
     after.type = sequence
     still = body("Identity", [going], "still")
     still.type, still.shape = ir.TensorType(ir.DataType.BOOL), ir.Shape([])
-    graph = ir.Graph(
-        [number, going, before], [still, after], nodes=body.nodes, initializers=body.constants, name=f"{write.name}_row"
-    )
+    graph = body.graph([still, after], [number, going, before])
     empty = write("SequenceEmpty", [], "no_rows", attributes={"dtype": ir.DataType(data_type(kind))})
     every = write("Loop", [rows.count, None, empty], "rows_made", attributes={"body": graph})
     ends = [write.integers("packing_constant", [number]) for number in (-1, 2**30, 1)]

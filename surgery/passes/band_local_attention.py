@@ -26,6 +26,8 @@ from onnxfix.surgery.sites.tokens.padding import ADDED
 WORTHWHILE = 1.8
 """A key costs as much more in a block than in a row: queries of a band of 128 and blocks of 192 keys cost as much as
 those of rows of 350 (ONNX Runtime 1.31.1, one core)."""
+BOTH_TRIED = 512
+"""The longest row that a result is compared on."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class BandLocalAttention:
     other rows that share a block with it.
 
     `max_seq`: the longest row that the model will get, 0 where it is not known. Below 350 tokens rows cost less than
-    blocks of such a band, and stay.
+    blocks of such a band, and stay. `either`: each batch is computed in rows where these cost less, as those of short
+    texts, and in blocks where those do; only where rows of 512 tokens get blocks, so that both are tried.
 
     Measure: attentions of packed tokens that compute scores of whole rows for a band of them.
     """
 
     max_seq: int = 0
+    either: bool = False
 
     name: ClassVar[str] = "band-local-attention"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
@@ -64,12 +68,14 @@ class BandLocalAttention:
             shared = band, kind, site.packing.taken
             if shared not in made:
                 name = f"band_{band.before}_{band.after}"
-                made[shared] = write_blocks(Writer(editor, name, site.node), site.packing, band, hidden)
+                either = self.either and band.in_rows_of(BOTH_TRIED)
+                made[shared] = write_blocks(Writer(editor, name, site.node), site.packing, band, hidden, either)
             _compute_in(editor, site, made[shared])
             done[band] += 1
         for band, count in done.items():
             blocks = f"blocks of {band.queries} queries and {band.keys} keys"
-            editor.notes.append(f"{plural(count, 'attention')} of a band in {blocks}")
+            rows = ", or in rows where they cost less" if self.either and band.in_rows_of(BOTH_TRIED) else ""
+            editor.notes.append(f"{plural(count, 'attention')} of a band in {blocks}{rows}")
 
     def measure(self, model: Model) -> float:
         return float(len(self._found(model)))

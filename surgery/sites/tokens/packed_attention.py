@@ -26,11 +26,13 @@ _OPERANDS = 3
 @dataclass(frozen=True)
 class Packing:
     """`mask`: [batch, length], not 0 at a real token; `tokens`: the same in int64, 1 or 0; `taken`: [count], the place
-    of each real token in a batch that is one row, in order, and place 0 once more at the end."""
+    of each real token in a batch that is one row, in order, and place 0 once more at the end; `back`: [batch, length],
+    the place of each token in the stream, of padding that of another."""
 
     mask: ir.Value
     tokens: ir.Value
     taken: ir.Value
+    back: ir.Value
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _packing(back: ir.Value, taken: ir.Value) -> Packing | None:
     if there is None or again is None or there[3] is not again[4]:
         return None
     mask, tokens = there[5].inputs[0], there[4].outputs[0]
-    return Packing(mask, tokens, taken) if mask is not None else None
+    return Packing(mask, tokens, taken, back) if mask is not None else None
 
 
 def _chain(value: ir.Value, op_types: tuple[str, ...]) -> list[ir.Node] | None:

@@ -88,7 +88,7 @@ def _made_up(
     # in half a row that sees no key may be another one, and a causal mask leaves such where padding is at the left
     others = len(OTHERS) if how.paddings else int(how.half)
     for make, said in candidates(model, source, lengths, how):
-        families = [(feed, other_paddings(feed)[:others]) for feed in make()]
+        families = [(feed, other_paddings(feed)[:others]) for feed in _also_short(make(), how)]
         feeds = [each for feed, of_it in families for each in (feed, *of_it)]
         feeds = [feed for feed in feeds if not how.by_steps or is_step(feed)] or feeds
         every, reach, begun = [*feeds, *more], reach_of(feeds), time.monotonic()
@@ -121,6 +121,14 @@ def _made_up(
         raise late
     assert failure is not None
     raise OnnxfixError(failure[0].message.marked, way_out(model, *failure, can_state, failed))
+
+
+def _also_short(feeds: list[Feed], how: MadeUp) -> list[Feed]:
+    """With padding in the shortest rows, too, where it is left out: a graph may be another one for short rows."""
+    from onnxfix.eval.inputs.paddings import hidden
+
+    padded = hidden(feeds[0]) if how.paddings and len(feeds) > 1 else None
+    return feeds if padded is None else [*feeds, padded]
 
 
 def _with_hidden(source: Runner, found: Answers, given: Sequence[Feed]) -> Answers:
