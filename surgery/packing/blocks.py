@@ -80,11 +80,8 @@ def write_blocks(
         return write.integers("packing_constant", numbers)
 
     count = write("Shape", [packing.taken], "count")
-    # the token at the end is none, and 1,024 are 16 blocks of 64; where there is no other, it has one of its own
-    more = write("Add", [count, integers([band.queries - 2])], "count_and_more")
-    full = write("Div", [more, integers([band.queries])], "blocks_of_tokens")
-    least = write("Min", [count, integers([1])], "one_block")
-    blocks = write("Squeeze", [write("Max", [full, least], "blocks_in_a_row")], "blocks")
+    more = write("Add", [count, integers([band.queries - 1])], "count_and_more")
+    blocks = write("Squeeze", [write("Div", [more, integers([band.queries])], "blocks_in_a_row")], "blocks")
     if either:
         queries, keys, there, back = _either(write, packing, band, count, blocks)
     else:
@@ -119,8 +116,7 @@ def _cut(write: Writer | Body, band: Band, count: ir.Value, blocks: ir.Value) ->
     outside = write("Add", [starts, integers(reached)], "places_of_keys")
     keys = write("Min", [write("Max", [outside, integers(0)], "from_the_first"), last], "key_places")
     there = write("Equal", [outside, keys], "is_there")
-    made = write("ReduceMax", [inside], "last_made", attributes={"keepdims": 0})
-    return [queries, keys, there, write("Min", [every, made], "places_back")]
+    return [queries, keys, there, every]
 
 
 def _either(write: Writer, packing: Packing, band: Band, count: ir.Value, blocks: ir.Value) -> list[ir.Value]:

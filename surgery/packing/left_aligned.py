@@ -42,8 +42,8 @@ def write_left_aligned(write: Writer, packing: Packing) -> LeftAligned:
     every = write("Add", [nothing, integers(1)], "every_token")
     position = write("Sub", [counted(every, 1, "places_counted"), integers(1)], "positions")
     inside = write("Add", [write("Unsqueeze", [starts, integers([1])], "from"), position], "places_in_stream")
-    last = write("ReduceSum", [tokens], "behind_all", attributes={"keepdims": 0})
-    places = write("Min", [inside, last], "places")
+    behind = write("Sub", [write("ReduceSum", [tokens], "all_tokens", attributes={"keepdims": 0}), integers(1)], "last")
+    places = write("Min", [inside, write("Max", [behind, integers(0)], "last_or_first")], "places")
     # token n of its row, wherever padding stands before it
     rank = write(
         "Max", [write("Sub", [counted(tokens, 1, "tokens_counted"), integers(1)], "ranks"), integers(0)], "rank"

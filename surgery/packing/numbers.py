@@ -13,7 +13,6 @@ from onnxfix.surgery.sites.tokens.packed_attention import Packing
 
 # Within 32 bits, to which OpenVINO cuts int64 (2026.4): distances of up to 3,500 rows are told apart there.
 ROW = 2**20  # between two rows: no row is as long
-ALONE = -(2**29)  # of the token at the end, which is none
 NOBODY = -(2**30)  # of keys in front of the first and behind the last
 
 
@@ -27,10 +26,7 @@ def write_numbers(write: Writer, packing: Packing, positions: Positions) -> ir.V
     row = write("CumSum", [every, write.integers("packing_constant", 0)], "rows")
     numbers = write("Add", [write("Mul", [row, write.integers("packing_constant", ROW)], "rows_apart"), place], "grid")
     flat = write("Reshape", [numbers, write.integers("packing_constant", [-1])], "grid_in_a_row")
-    taken = write("Gather", [flat, packing.taken], "numbers_taken")
-    ends = [write.integers("packing_constant", [number]) for number in (0, -1)]
-    real = write("Slice", [taken, *ends], "numbers_of_real")
-    return write("Concat", [real, write.integers("packing_constant", [ALONE])], "numbers", attributes={"axis": 0})
+    return write("Gather", [flat, packing.taken], "numbers")
 
 
 def lowest(dtype: str | None) -> np.ndarray[Any, Any] | None:

@@ -87,10 +87,12 @@ class _Places:
         ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
         flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
         shown = self.node("NonZero", [flat], "places_shown")
-        # one token more, as a row of none is no row: the batch's first, which is there unless the batch is empty
-        first = self.node("Slice", [flat, self.integers([0]), self.integers([1])], "first_token")
+        # a row of no token is no row: where all is padding, the batch's first token stands in it
+        found, one = self.node("Shape", [shown], "tokens_shown", attributes={"start": 1}), self.integers([1])
+        lacking = self.node("Sub", [one, self.node("Min", [found, one], "any_token")], "lacking")
+        first = self.node("Slice", [flat, self.integers([0]), lacking], "first_token")
         none = self.node("Mul", [first, self.integers([[0]])], "first_place")
-        more = self.node("Concat", [shown, none], "places_and_one", attributes={"axis": 1})
+        more = self.node("Concat", [shown, none], "places_or_one", attributes={"axis": 1})
         self.taken = self.node("Squeeze", [more, self.integers([0])], "places")
         count = self.node("Sub", [self.node("CumSum", [flat, self.integers(0)], "tokens_counted"), self.integers(1)],
                           "places_counted")  # fmt: skip

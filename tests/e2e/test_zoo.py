@@ -61,7 +61,7 @@ def test_forecast_and_repair(oracle: Oracle, tmp_path: Path, name: str, exporter
 def every_layer_is_packed(path: Path, result: Path) -> None:
     """All products with weights, with the error of padding at the right, at the left and between tokens."""
     done = onnxfix.repair(path, target="cpu", precision="fp32", pack_tokens=True, output=result)
-    assert "on 5 feeds" in done.verified
+    assert "on 8 feeds" in done.verified
     prepared, _ = recipe(Wish(Target.resolve("cpu"), "fp32"), Model.open(path)).apply(Model.open(path))
     prepared, _ = Recipe((FoldConstantTransposes(),)).apply(prepared)
     assert PackTokens().measure(prepared) == len(linears.find(prepared))

@@ -26,7 +26,7 @@ _OPERANDS = 3
 @dataclass(frozen=True)
 class Packing:
     """`mask`: [batch, length], not 0 at a real token; `tokens`: the same in int64, 1 or 0; `taken`: [count], the place
-    of each real token in a batch that is one row, in order, and place 0 once more at the end; `back`: [batch, length],
+    of each real token in a batch that is one row, in order, or place 0 where there is none; `back`: [batch, length],
     the place of each token in the stream, of padding that of another."""
 
     mask: ir.Value

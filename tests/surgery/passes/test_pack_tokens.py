@@ -80,14 +80,15 @@ def test_no_token_at_all() -> None:
 
 
 def test_products_are_of_real_tokens_alone() -> None:
-    """The product with the widest weight reads as many rows as there are real tokens, and one."""
+    """The product with the widest weight reads as many rows as there are real tokens; one where there is none."""
     after = packed(encoder())
     node = next(n for n in after.nodes() if n.op_type == "MatMul" and n.inputs[1] and n.inputs[1].name == "up")
     rows = node.outputs[0]
     rows.name = "rows"
     after.graph.outputs.append(rows)
-    for feed in feeds(4, 21):
-        assert graphs.run(after, feed)["rows"].shape == (1, feed["attention_mask"].sum() + 1, INNER)
+    empty = {name: array * 0 for name, array in feeds(4, 21)[0].items()}
+    for feed in (*feeds(4, 21), empty):
+        assert graphs.run(after, feed)["rows"].shape == (1, max(feed["attention_mask"].sum(), 1), INNER)
 
 
 def test_unnamed_nodes_and_other_names() -> None:
@@ -261,7 +262,7 @@ def test_rotations_of_more_tokens_than_their_tables_have_rows(kind: str) -> None
     rows = turned.outputs[0]
     rows.name = "rows"
     after.graph.outputs.append(rows)
-    assert graphs.run(after, feeds(5, 33)[0])["rows"].shape == (1, 5 * 33 + 1, WIDTH)
+    assert graphs.run(after, feeds(5, 33)[0])["rows"].shape == (1, 5 * 33, WIDTH)
 
 
 def test_a_table_of_all_tokens_is_no_slice_of_one() -> None:
