@@ -77,7 +77,9 @@ def write_loop(write: Writer, site: PackedAttention, rows: Rows, kind: str, atte
     empty = write("SequenceEmpty", [], "no_rows", attributes={"dtype": ir.DataType(data_type(kind))})
     every = write("Loop", [rows.count, None, empty], "rows_made", attributes={"body": graph})
     end, axis_of_tokens = (write.integers("packing_constant", [number]) for number in (2**30, 1))
-    tail = write("Slice", [query, rows.tokens, end, axis_of_tokens], "no_row")
+    # as wide as a result is: as values, but for those of fewer heads than queries
+    like = value if attention.op_type == "MultiHeadAttention" else query
+    tail = write("Slice", [like, rows.tokens, end, axis_of_tokens], "no_row")
     all_rows = write("SequenceInsert", [every, tail], "all_rows")
     row = write("ConcatFromSequence", [all_rows], "all_tokens", attributes={"axis": 1})
     return write("Squeeze", [row, axis], "tokens")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxfix.nouns.comparison import Comparison
-from onnxfix.nouns.errors import OnnxfixError, Sentence, arg
+from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.recipes import Wish
@@ -21,7 +21,7 @@ from .verification import in_runtime, interface, other_batches
 from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.metric import Metric
 from .verification.source.made_up import MadeUp
-from .verification.verdict import require, require_typed
+from .verification.verdict import AnotherGraphError, require, require_typed
 from .verification.verification import Verification
 from .verification.words import in_figures, in_words, rough
 
@@ -162,13 +162,13 @@ class Job:
         return done.noted(f"the source rounds to integers: with optimisation it errs by {held.own_rounding:.1e} itself")
 
     def _same_graph(self, done: Attempt, held: Verification) -> str:
-        """What a graph that was written anew for a GPU errs by in fp32, in words. Raises OnnxfixError for another
-        function than the source's: rounding could hide one key too many."""
-        if not (held.check.half and done.wish.fuse):
+        """What a graph that was written anew and rounded errs by in fp32, in words. Raises AnotherGraphError for a
+        function that is not the source's: rounding could hide one key too many, a limit for integers more."""
+        if not (done.wish.fuse or done.wish.pack) or not (held.check.half or done.wish.int8):
             return ""
         comparison = held.in_fp32(self.attempts.in_fp32(done.wish))
-        if comparison.error > OF_THE_SAME_GRAPH:
-            raise OnnxfixError(
+        if comparison.error > max(OF_THE_SAME_GRAPH, _OF_TWO_ROUNDINGS * held.own_rounding):
+            raise AnotherGraphError(
                 f"what was written anew is not the source: in fp32 it differs by {in_figures(comparison)}",
                 f"nothing was written; please report this, and leave out {arg('recipe')}",
             )

@@ -6,16 +6,19 @@ one that has the length's both times the tokens', and one that has their product
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.sizes.probe import Probe, free_axes, generic, probe
 
 Shape = tuple[int, ...]
+RESHAPES = frozenset({"Reshape", "Flatten"})
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Layout:
         self._walks: list[tuple[Probe, int, int]] = [
             (probe(model.graph, sizes), sizes[batch], sizes[length]) for sizes in turns
         ]
+        self._out_of_order = self._orders(model.graph)
 
     def shape(self, value: ir.Value | None) -> Shape | None:
         """The shape of a value in the first walk; None where it is not known in both."""
@@ -54,7 +58,7 @@ class Layout:
     def axes(self, value: ir.Value | None) -> Axes | None:
         """None for what has no tokens, has them twice, as scores of an attention have, or has no known shape."""
         shapes = self._shapes(value)
-        if not shapes:
+        if not shapes or value in self._out_of_order:
             return None
         rows, tokens, both, others = self._kinds(shapes)
         if others:
@@ -81,6 +85,38 @@ class Layout:
         """Whether a value has tokens twice: a number for each pair of them, as scores of an attention are."""
         shapes = self._shapes(value)
         return bool(shapes) and len(self._kinds(shapes)[1]) == 2
+
+    def _orders(self, graph: ir.Graph) -> set[ir.Value]:
+        """Values whose shapes say something else than what is in them: rows and tokens in one axis with tokens first,
+        as [length, batch, …] becomes it, or tokens that a Reshape put together of parts of several."""
+        found: set[ir.Value] = set()
+        for node in graph:
+            for value in node.outputs:
+                shapes = self._shapes(value)
+                if not shapes:
+                    continue
+                source = node.inputs[0] if node.op_type in RESHAPES and is_standard(node) else None
+                if source is not None:
+                    apart = not self._kept(source, shapes, source in found)
+                elif self._kinds(shapes)[2]:
+                    apart = any(each in found for each in node.inputs)
+                else:
+                    continue
+                if apart:
+                    found.add(value)
+        return found
+
+    def _kept(self, source: ir.Value, made: Sequence[Shape], tokens_first: bool) -> bool:
+        """Whether a Reshape leaves as many numbers behind a row and a token as there were; True where a shape does not
+        say."""
+        before = self._shapes(source)
+        if not before or self._kinds(before)[3]:
+            return True
+        steps = [
+            (_steps(was, batch, length, tokens_first), _steps(now, batch, length))
+            for (_, batch, length), was, now in zip(self._walks, before, made, strict=True)
+        ]
+        return all(was is None or now is None or was == now for was, now in steps)
 
     def _kinds(self, shapes: Sequence[Shape]) -> tuple[list[int], list[int], list[int], list[int]]:
         """Axes of rows, of tokens, of both at once, and of what else is of another size in another walk."""
@@ -117,3 +153,16 @@ class Layout:
         known = [shape for shape in found if shape is not None]
         same_rank = len({len(shape) for shape in known}) == 1
         return known if len(known) == len(found) and same_rank else ()
+
+
+def _steps(shape: Shape, batch: int, length: int, tokens_first: bool = False) -> tuple[int, int] | None:
+    """How many numbers lie from one row to the next and from one token to the next; None where a shape has not both,
+    once. `tokens_first`: in an axis of both."""
+    behind = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    rows, tokens, both = (
+        [step for step, size in zip(behind, shape, strict=True) if size == wanted]
+        for wanted in (batch, length, batch * length)
+    )
+    if len(both) == 1 and not rows and not tokens:
+        return (both[0], both[0] * batch) if tokens_first else (both[0] * length, both[0])
+    return (rows[0], tokens[0]) if len(rows) == len(tokens) == 1 and not both else None

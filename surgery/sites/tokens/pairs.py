@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import attribute, is_standard
 
+from . import zeros
 from .axes import Layout
 from .padding import Padding
 from .per_token import ELEMENTWISE, REDUCTIONS, reduced_axes
@@ -72,8 +73,10 @@ def are_weights(value: ir.Value | None, padding: Padding) -> bool:
     node = value.producer() if value is not None else None
     if node is None or node in padding.hidden:
         return node is not None
-    pairs = [each for each in node.inputs if padding.layout.is_of_pairs(each)]
-    return bool(pairs) and _keeps_rows(node, padding.layout) and all(are_weights(each, padding) for each in pairs)
+    if not _keeps_rows(node, padding.layout):
+        return False
+    read = zeros.told_by(node, [index for index, each in enumerate(node.inputs) if padding.layout.is_of_pairs(each)])
+    return bool(read) and all(are_weights(node.inputs[index], padding) for index in read)
 
 
 def rows(softmax: ir.Node, layout: Layout) -> tuple[list[ir.Value], ir.Node | None]:

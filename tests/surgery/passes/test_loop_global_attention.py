@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import graphs
+import numpy as np
 import pytest
-from encoder_graphs import GROUPED, MLP, RELATIVE, SIZED, agree, encoder, feeds, seeing
+from encoder_graphs import (
+    GROUPED,
+    HEAD,
+    HEADS,
+    MLP,
+    RELATIVE,
+    SHAPES,
+    SIZED,
+    WEIGHTS,
+    WIDTH,
+    agree,
+    encoder,
+    feeds,
+    seeing,
+)
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -91,3 +106,21 @@ def test_scores_of_relative_positions_stay() -> None:
     assert PASS.measure(after) == 0 and PackTokens().measure(before) == 6
     assert "MultiHeadAttention" in graphs.op_types(after)
     agree(before, after, 3, 9)
+
+
+@pytest.mark.parametrize("opset", [20, 23])
+def test_values_of_another_width_than_keys(opset: int) -> None:
+    """Heads of four numbers beside queries of eight, where a row has no token too."""
+    narrow = HEAD.replace("MatMul(n, wv)", "MatMul(n, wvn)").replace("Reshape(v0, split)", "Reshape(v0, splitn)")
+    narrow = narrow.replace("Reshape(ct, joined)", "Reshape(ct, joinedn)").replace("MatMul(cj, wo)", "MatMul(cj, won)")
+    rng, heads = np.random.default_rng(4), np.array([0, 0, HEADS, 4])
+    weights = {"wvn": rng.normal(size=(WIDTH, HEADS * 4)), "won": rng.normal(size=(HEADS * 4, WIDTH))}
+    arrays = {name: array.astype(np.float32) for name, array in (WEIGHTS | weights).items()}
+    before = graphs.model(narrow + MLP, arrays | SHAPES | {"splitn": heads, "joinedn": np.array([0, 0, HEADS * 4])})
+    after = packed(before, opset)
+    graph_pass.run(PASS, after)
+    assert "Loop" in graphs.op_types(after)
+    for batch, length in ((1, 1), (3, 9)):
+        agree(before, after, batch, length)
+    nobody = {name: array * 0 for name, array in feeds(2, 3)[0].items()}
+    assert not graphs.run(after, nobody)["y"].any()

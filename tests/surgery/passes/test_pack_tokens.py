@@ -375,3 +375,34 @@ def test_what_keeps_products_from_it_is_named() -> None:
     model = encoder(between + MLP.replace("(r, ", "(r2, "))
     (note,) = (n for n in graph_pass.run(PASS, model).notes if n.startswith("what is computed before"))
     assert note.endswith("ReduceMean ReduceMean_all0 reads what stands at tokens of padding")
+
+
+ROWS_APART = """m = LayerNormalization<axis = -1>(r, scale) whole = Shape(m) far = Constant<value_ints = [2]>()
+    three = Constant<value_ints = [3]>() flat = Constant<value_ints = [-1, 24]>()
+    batch = Slice(whole, begin, ends) features = Slice(whole, far, three)
+    mt = ORDER(m) f = Reshape(mt, flat) h = MatMul(f, up) a = Relu(h) d0 = MatMul(a, down)
+    sizes = Concat<axis = 0>(FIRST, features) dt = Reshape(d0, sizes) d = ORDER(dt) y = Add(r, d)
+}"""
+
+
+@pytest.mark.parametrize("tokens_first", [True, False])
+def test_an_axis_of_rows_and_tokens_is_what_it_was_made_of(tokens_first: bool) -> None:
+    """[length · batch, …] has the sizes of [batch · length, …]; torch's MultiheadAttention makes it of either."""
+    order, first = ("Transpose<perm = [1, 0, 2]>", "size, batch") if tokens_first else ("Identity", "batch, size")
+    rest = ROWS_APART.replace("ORDER", order).replace("FIRST", first)
+    before = encoder(rest)
+    assert (PASS.measure(before) == 6) is not tokens_first
+    after = packed(before)
+    for batch, length in ((1, 1), (3, 9), (4, 21)):
+        for feed in feeds(batch, length):
+            real = feed["attention_mask"] > 0
+            wanted, found = (graphs.run(model, feed)["y"][real] for model in (before, after))
+            np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_heads_that_are_joined_without_being_turned_mix_tokens() -> None:
+    """With padding an answer is of what stands there, so that it is compared without."""
+    before = encoder(MLP, HEAD.replace("cj = Reshape(ct, joined)", "own = Shape(n) cj = Reshape(c, own)"))
+    assert PASS.measure(before) < 6
+    feed, after = feeds(3, 9)[0], packed(before)
+    np.testing.assert_allclose(graphs.run(after, feed)["y"], graphs.run(before, feed)["y"], atol=2e-5)

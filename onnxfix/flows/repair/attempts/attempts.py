@@ -79,9 +79,10 @@ class Attempts:
         return Attempt(wish, Recipe(passes), outcome, Model.open(origin.file, origin.model.custom_op_libraries))
 
     def in_fp32(self, wish: Wish) -> Model:
-        """The graph of a half result before it was converted, in memory: a CPU computes all of it as it stands, but for
-        the numbers that a half has."""
-        same = replace(wish, precision="fp32", half=HalfOptions())
+        """The graph of a result before it was rounded, in memory: a CPU computes all of it as it stands, but for the
+        numbers that a half has."""
+        same = replace(wish, precision="fp32", half=HalfOptions(), int8="", inputs=(), reduce_range=False, heads=False)
+        same = replace(same, bits=8, block_size=0)
         return recipe(same, self.origin.model).apply(self.origin.model, self.origin.progress)[0]
 
     def _written(self, draft: Model, last: Recipe) -> Outcome:

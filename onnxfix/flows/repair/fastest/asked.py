@@ -144,10 +144,11 @@ def _first_sound(
 def _may_be_sound_in_part(error: OnnxfixError, how: Mapping[str, Any]) -> bool:
     """Whether less of a recipe may answer as the source does: a token that the source takes from padding is not there
     where tokens are packed, and its runtime may take it. What rounding alone makes is there in any part."""
+    from onnxfix.eval.run.runners import RunFailure
     from onnxfix.flows.repair.verification.in_runtime import NotTakenError
-    from onnxfix.flows.repair.verification.verdict import DiffersError
+    from onnxfix.flows.repair.verification.verdict import AnotherGraphError, DiffersError
 
-    if isinstance(error, NotTakenError):
+    if isinstance(error, NotTakenError | AnotherGraphError | RunFailure):  # a source that fails is another error
         return True
     return isinstance(error, DiffersError) and (not error.rounding or (how["precision"] == "fp32" and not how["int8"]))
 

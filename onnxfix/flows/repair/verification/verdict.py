@@ -13,6 +13,10 @@ from .verification import Verification
 from .words import advice, in_figures
 
 
+class AnotherGraphError(OnnxfixError):
+    """A graph that was written anew to be faster, and answers otherwise before anything is rounded."""
+
+
 class DiffersError(OnnxfixError):
     """A result beyond its limit. `rounding`: it is still the source's, which more in float may bring within it."""
 

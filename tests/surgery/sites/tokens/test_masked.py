@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphs
 import numpy as np
 import pytest
-from encoder_graphs import HEAD, MLP, WEIGHTS, encoder, feeds
+from encoder_graphs import HEAD, MLP, WEIGHTS, agree, encoder, feeds
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -183,6 +183,12 @@ MIXED = {
     "values of other keys": ("c = MatMul(p, v)", "p1 = Conv<pads = [1, 1, 1, 1]>(p, over) c = MatMul(p1, v)"),
     "what each is attended by, times values": ("c = MatMul(p, v)", "p1 = Transpose<perm = [0, 1, 3, 2]>(p) "
                                                "c = MatMul(p1, v)"),
+    "a floor under weights": ("c = MatMul(p, v)", "p1 = Clip(p, tenth) c = MatMul(p1, v)"),
+    "a share of every key": ("c = MatMul(p, v)", "p1 = Add(p, tenth) c = MatMul(p1, v)"),
+    "what is left of one": ("c = MatMul(p, v)", "p1 = Sub(tenth, p) c = MatMul(p1, v)"),
+    "weights as an exponent": ("c = MatMul(p, v)", "p1 = Exp(p) c = MatMul(p1, v)"),
+    "the mean where there is none": ("c = MatMul(p, v)", "n1 = Greater(p, tenth) p1 = Where(n1, p, tenth) "
+                                     "c = MatMul(p1, v)"),
     "less the mean of rows": ("c = MatMul(p, v)", "p1 = ReduceMean<keepdims = 1>(p, begin) p2 = Sub(p, p1) "
                               "c = MatMul(p2, v)"),
 }  # fmt: skip
@@ -192,9 +198,28 @@ MIXED = {
 def test_what_mixes_scores_or_weights_reads_padding(kind: str) -> None:
     over = np.random.default_rng(3).normal(size=(3, 3, 3, 3))
     plain = encoder(MLP, HEAD)
-    mixed = encoder(MLP, HEAD.replace(*MIXED[kind]), over=over)
+    mixed = encoder(MLP, HEAD.replace(*MIXED[kind]), over=over, tenth=np.array(0.1))
     assert PASS.measure(plain) == ALL > PASS.measure(mixed)
     check(mixed, ("full",))
+
+
+KEPT = {
+    "squares": "p1 = Mul(p, p)",
+    "a power": "p1 = Pow(p, tenth)",
+    "a floor of zero": "p1 = Clip(p, zero)",
+    "a ceiling": "p1 = Clip(p, , tenth)",
+    "where it is much": "n1 = Greater(p, tenth) p1 = Where(n1, p, zero)",
+    "no number": "n1 = IsNaN(p) p1 = Where(n1, zero, p)",
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_has_no_weight_stays_without(kind: str) -> None:
+    made = encoder(MLP, HEAD.replace("c = MatMul(p, v)", f"{KEPT[kind]} c = MatMul(p1, v)"), tenth=np.array(0.1))
+    assert PASS.measure(made) == ALL
+    after = made.clone()
+    graph_pass.run(PASS, after)
+    agree(made, after, 3, 9)
 
 
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf, 1e18])
