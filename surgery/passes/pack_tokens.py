@@ -20,6 +20,7 @@ from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.tokens import padding, stream
+from onnxfix.surgery.sites.tokens.padding import Padding
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import PRODUCTS, Stream, products
 
@@ -70,19 +71,20 @@ def _is_weight(value: ir.Value | None) -> bool:
     return trace(stored) is not None
 
 
-def _found(model: Model) -> tuple[ir.Value, Stream] | None:
+def _found(model: Model) -> tuple[Padding, Stream] | None:
     if model.opset < SHAPE_OF_AN_AXIS:
         return None
-    mask = padding.find(model)
-    return None if mask is None else (mask.value, stream.find(model, mask))
+    hides = padding.find(model)
+    return None if hides is None else (hides, stream.find(model, hides))
 
 
 class _Places:
     """Where tokens lie: `taken`, the place of each real token in a batch that is one row; `back`, [batch, length], the
     place of each token in the row of real ones; `real`, where there is one."""
 
-    def __init__(self, editor: Editor, mask: ir.Value, like: ir.Node) -> None:
-        self.editor, self.like, self.mask = editor, like, mask
+    def __init__(self, editor: Editor, hides: Padding, like: ir.Node) -> None:
+        self.editor, self.like = editor, like
+        self.mask = mask = self.of_all_rows(hides)
         self.real = self.node("Cast", [mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
         ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
         flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
@@ -103,6 +105,17 @@ class _Places:
         self._ones = ones
         self._position: ir.Value | None = None
         self._numbered: ir.Value | None = None
+
+    def of_all_rows(self, hides: Padding) -> ir.Value:
+        """The mask with as many rows as tokens have, where nobody says that it has them."""
+        if hides.rows is None:
+            return hides.value
+        sizes = [
+            self.node("Shape", [value], what, attributes={"start": axis, "end": axis + 1})
+            for axis, (value, what) in enumerate(((hides.rows, "rows"), (hides.value, "length")))
+        ]
+        whole = self.node("Concat", sizes, "rows_and_length", attributes={"axis": 0})
+        return self.node("Expand", [hides.value, whole], "mask_of_all_rows")
 
     def position(self) -> ir.Value:
         """[tokens]: the place of each real token in its row."""
@@ -130,8 +143,8 @@ class _Places:
         return self.editor.add_initializer("packing_constant", ir.tensor(array))
 
 
-def _pack(editor: Editor, mask: ir.Value, found: Stream, clean_keys: bool) -> None:
-    places = _Places(editor, mask, editor.model.graph[0])
+def _pack(editor: Editor, hides: Padding, found: Stream, clean_keys: bool) -> None:
+    places = _Places(editor, hides, editor.model.graph[0])
     inside = set(found.nodes)
     types = infer(editor.model.ir)
     for value in found.exits:

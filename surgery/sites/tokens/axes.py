@@ -40,11 +40,13 @@ class Axes:
 
 
 class Layout:
-    """Token axes of all values of a model, whose rows are called `batch` and its tokens `length` in its inputs."""
+    """Token axes of all values of a model, whose rows are called `batch` and its tokens `length` in its inputs;
+    `alike`: what else rows are called."""
 
-    def __init__(self, model: Model, batch: str, length: str) -> None:
+    def __init__(self, model: Model, batch: str, length: str, alike: frozenset[str] = frozenset()) -> None:
         axes = free_axes(model.graph)
-        turns = [generic(axes, turn) for turn in (0, 1)]
+        found = [generic(axes, turn) for turn in (0, 1)]
+        turns = [sizes | dict.fromkeys(alike, sizes[batch]) for sizes in found]
         self._walks: list[tuple[Probe, int, int]] = [
             (probe(model.graph, sizes), sizes[batch], sizes[length]) for sizes in turns
         ]

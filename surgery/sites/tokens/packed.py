@@ -10,8 +10,8 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import is_standard
 
-# The mask in another type, as a row, or as a comparison of itself with a number.
-_COPIES = frozenset("Cast CastLike Identity Reshape Flatten Squeeze Unsqueeze Equal Greater Not".split())
+# The mask in another type, of more rows, as a row, or as a comparison of itself with a number.
+_COPIES = frozenset("Cast CastLike Expand Identity Reshape Flatten Squeeze Unsqueeze Equal Greater Not".split())
 # Places of real tokens, in another order of axes or with one more behind them.
 _PLACES = frozenset("Cast Identity Reshape Flatten Squeeze Unsqueeze Transpose Concat Slice Add".split())
 

@@ -66,7 +66,7 @@ def sites(model: Model) -> Iterator[PackedAttention]:
             continue
         if not all(_is_of(source.shown, packing.mask) for source in (query, key, value)):
             continue
-        if mask.padding is packing.mask and not mask.inverted:
+        if mask.padding is _given(packing.mask) and not mask.inverted:
             yield PackedAttention(node, query.row, key.row, value.row, taken[1], packing, mask)
 
 
@@ -113,6 +113,12 @@ def _unpacked(value: ir.Value | None) -> _Unpacked | None:
         return None
     source, places = node.inputs
     return _Unpacked(source, places, shown) if source is not None and places is not None else None
+
+
+def _given(mask: ir.Value) -> ir.Value | None:
+    """The input that has as many rows as there are, or was given them."""
+    node = mask.producer()
+    return mask if node is None or node.op_type != "Expand" else node.inputs[0]
 
 
 def _is_zero(value: ir.Value | None) -> bool:

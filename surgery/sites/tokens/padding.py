@@ -22,13 +22,16 @@ ADDED = {"Attention": 3, "MultiHeadAttention": 5}
 
 @dataclass(frozen=True)
 class Padding:
-    """`value`, [batch, length], is 0 where a token is padding. `hidden`: nodes of attention whose masks hide that, each
-    a Softmax or one operator; `numbers`: of what is made of it alone."""
+    """`value`, [batch, length], is 0 where a token is padding; `rows`: an input of tokens whose batch has another
+    name, as torch names them where the mask is read row by row, and which may have more rows than a mask of one.
+    `hidden`: nodes of attention whose masks hide that, each a Softmax or one operator; `numbers`: of what is made
+    of it alone."""
 
     value: ir.Value
     layout: Layout
     hidden: frozenset[ir.Node]
     numbers: MaskNumbers = field(compare=False)
+    rows: ir.Value | None = None
     hiding: frozenset[ir.Node] = field(default=frozenset(), compare=False)
     """Nodes that compute the masks of those, and put them into scores: what they make at padding is what hides it."""
 
@@ -47,9 +50,11 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     if batch == length or len(value.shape or ()) != 2:
         return None
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
-    layout = Layout(model, batch, length)
+    others = {given: names[given, 0] for given, axis in names if axis == 1 and names[given, 1] == length}
+    apart = {given: name for given, name in others.items() if name not in (batch, length)}
+    layout = Layout(model, batch, length, frozenset(apart.values()))
     hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
-    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), hiding)
+    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), next(iter(apart), None), hiding)
 
 
 def unread(model: Model) -> Refusal | None:

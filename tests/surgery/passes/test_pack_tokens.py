@@ -406,3 +406,17 @@ def test_heads_that_are_joined_without_being_turned_mix_tokens() -> None:
     assert PASS.measure(before) < 6
     feed, after = feeds(3, 9)[0], packed(before)
     np.testing.assert_allclose(graphs.run(after, feed)["y"], graphs.run(before, feed)["y"], atol=2e-5)
+
+
+def test_a_mask_whose_rows_have_another_name() -> None:
+    """As torch names them where it reads the mask row by row; one of a single row is of all of them."""
+    before = encoder(MLP, HEAD.replace("int64[batch,sequence] input_ids", "int64[rows,sequence] input_ids"))
+    assert PASS.measure(before) == 6
+    after = packed(before)
+    for batch, length in ((1, 1), (3, 9)):
+        agree(before, after, batch, length)
+    feed = feeds(3, 9)[1]
+    one = {**feed, "attention_mask": feed["attention_mask"][1:2]}
+    real = np.broadcast_to(one["attention_mask"] > 0, (3, 9))
+    wanted, found = (graphs.run(model, one)["y"][real] for model in (before, after))
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
