@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
@@ -18,6 +19,7 @@ from .mask_numbers import MaskNumbers
 ATTENTION = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
 # Where attention in one operator takes what is added to its scores.
 ADDED = {"Attention": 3, "MultiHeadAttention": 5}
+_FEATURES = 3  # axes of [batch, length, size]
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,17 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     if batch == length or len(value.shape or ()) != 2:
         return None
     hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
-    others = {given: names[given, 0] for given, axis in names if axis == 1 and names[given, 1] == length}
-    apart = {given: name for given, name in others.items() if name not in (batch, length)}
+    others = {given: name for (given, axis), name in names.items() if axis == 0 and names.get((given, 1)) == length}
+    apart = {given: name for given, name in others.items() if name not in (batch, length) and _is_of_tokens(given)}
     layout = Layout(model, batch, length, frozenset(apart.values()))
     hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
     return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), next(iter(apart), None), hiding)
+
+
+def _is_of_tokens(value: ir.Value) -> bool:
+    """Token ids, or features of each: what an input of another kind has as many of as tokens may be the same in all
+    rows."""
+    return role(value) == "ids" or (role(value) == "" and len(value.shape or ()) == _FEATURES)
 
 
 def unread(model: Model) -> Refusal | None:
