@@ -12,9 +12,11 @@ from encoder_graphs import HEAD, MLP, WEIGHTS, agree, encoder, feeds, seeing
 from terminal import onnxfix as typed
 
 import onnxfix
-from onnxfix.flows.repair.fastest import measured
+from onnxfix.eval.run.runners import RunFailure
+from onnxfix.flows.repair.fastest import asked, measured
 from onnxfix.flows.repair.fastest.names import NAMES, shorter
 from onnxfix.flows.repair.verification.check import Check
+from onnxfix.flows.repair.verification.verdict import AnotherGraphError
 from onnxfix.flows.repair.verification.verification import Verification
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
@@ -365,3 +367,12 @@ def test_a_mask_is_known_by_what_it_does_and_not_by_its_name(name: str, tmp_path
         done = onnxfix.optimize(path, feeds=given, dry_run=True)
         assert "6 of 6 products with weights computed of real tokens alone" in " ".join(done.outcome.notes)
         assert f"on {count} feeds" in done.verified and "padding not compared" in done.verified
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_is_another_graph_or_fails_leaves_less_to_try(precision: str) -> None:
+    """In any precision; an error of the source, or of what was asked, does not."""
+    how = {"precision": precision, "int8": "dynamic" if precision == "fp32" else None}
+    for error in (AnotherGraphError("it differs", "leave it"), RunFailure("it fails", "leave it")):
+        assert asked._may_be_sound_in_part(error, how)
+    assert not asked._may_be_sound_in_part(OnnxfixError("it does not fit", "leave it"), how)
