@@ -13,17 +13,19 @@ from onnxfix.nouns.runtime.newest import too_new
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import named_twice, opset
 from onnxfix.nouns.types.type_strings import elem_string
-from onnxfix.surgery.graph_pass import Outcome
+from onnxfix.surgery.graph_pass import Outcome, Pass
 from onnxfix.surgery.passes.convert_to_half import HALVES
 from onnxfix.surgery.passes.drop_idle_casts import DropIdleCasts
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.passes.lower_versions import LowerVersions, differing
 from onnxfix.surgery.passes.name_nodes_apart import NameNodesApart
 from onnxfix.surgery.passes.restore_rotary_frequencies import RestoreRotaryFrequencies
+from onnxfix.surgery.passes.spread_rotary_caches import SpreadRotaryCaches
 from onnxfix.surgery.passes.widen_to_fp32 import WidenToFp32
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 from onnxfix.surgery.sites.attention import rotary
+from onnxfix.surgery.sites.attention.rotary_caches import of_one_row
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.half import large_sums, leaks, norms
 
@@ -87,14 +89,17 @@ def exact_widening() -> Recipe:
 
 def loadable(model: Model) -> tuple[Recipe, Model, Outcome] | None:
     """A model that the runtime refuses for what says nothing of its function, without that: versions that it does not
-    know in ones that it does, names that two nodes have. None for all others. Raises OnnxfixError where that cannot be
-    done, or not be shown to say the same."""
+    know in ones that it does, names that two nodes have; or that it runs on a batch of one alone, as it does rotations
+    by caches of one row. None for all others. Raises OnnxfixError where that cannot be done, or not be shown to say the
+    same."""
     found = list(too_new(model.ir))
     lowers = bool(found) and all(each.is_defined for each in found)  # else ONNX Runtime says it
     twice = next(named_twice(model.ir.graph), None) is not None
-    if not lowers and not twice:
+    short = bool(of_one_row(model))
+    if not lowers and not twice and not short:
         return None
-    steps = Recipe((*([NameNodesApart()] if twice else []), *([LowerVersions()] if lowers else [])))
+    ours: list[Pass] = [*([NameNodesApart()] if twice else []), *([SpreadRotaryCaches()] if short else [])]
+    steps = Recipe((*ours, *([LowerVersions()] if lowers else [])))
     made, outcome = steps.apply(model)
     if not lowers:
         return steps, made, outcome
