@@ -46,6 +46,13 @@ def SOUND() -> Model:
     )
 
 
+def of_all_rows() -> Model:
+    """What the bad one means: caches of every row."""
+    spread = "rows = Shape<start = 0, end = 1>(x) more = Constant<value_ints = [1, 1]>() "
+    spread += "times = Concat<axis = 0>(rows, more) all = Tile(angle, times) cos = Cos(all)"
+    return rotated(TEXT.replace("cos = Cos(angle)", spread).replace("Sin(angle)", "Sin(all)"))
+
+
 def codes(model: Model) -> set[str]:
     return {finding.code for finding in diagnose(model, Target.resolve("cpu")).findings}
 
@@ -54,10 +61,7 @@ def test_a_batch_of_one_says_nothing() -> None:
     """Where a batch is always one, and where each row has caches of its own."""
     assert "K010" in codes(BAD())
     assert "K010" not in codes(rotated(TEXT.replace("batch", "1")))
-    spread = "rows = Shape<start = 0, end = 1>(x) more = Constant<value_ints = [1, 1]>() "
-    spread += "times = Concat<axis = 0>(rows, more) all = Tile(angle, times) cos = Cos(all)"
-    each = TEXT.replace("cos = Cos(angle)", spread)
-    assert "K010" not in codes(rotated(each.replace("Sin(angle)", "Sin(all)")))
+    assert "K010" not in codes(of_all_rows())
 
 
 @pytest.mark.parametrize("command", ["repair", "optimize"])

@@ -23,6 +23,12 @@ def SOUND() -> Model:
     return made
 
 
+def MEANT() -> Model:
+    """What the bad one is on a batch of several, where it does not run."""
+    made: Model = rule_case("K010").of_all_rows()
+    return made
+
+
 def test_each_cache_is_repeated_once() -> None:
     after = BAD()
     assert PASS.measure(after) == 2
