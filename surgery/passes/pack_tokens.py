@@ -20,8 +20,12 @@ from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.tokens import padding, stream
+from onnxfix.surgery.sites.tokens.padding import Padding
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import PRODUCTS, Stream, products
+
+# Whose Equal ONNX Runtime has on a CPU, and TensorRT.
+COMPARED = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT)
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,20 @@ def _is_weight(value: ir.Value | None) -> bool:
     return trace(stored) is not None
 
 
-def _found(model: Model) -> tuple[ir.Value, Stream] | None:
+def _found(model: Model) -> tuple[Padding, Stream] | None:
     if model.opset < SHAPE_OF_AN_AXIS:
         return None
     mask = padding.find(model)
-    return None if mask is None else (mask.value, stream.find(model, mask))
+    return None if mask is None else (mask, stream.find(model, mask))
 
 
 class _Places:
     """Where tokens lie: `taken`, the place of each real token in a batch that is one row; `back`, [batch, length], the
     place of each token in the row of real ones; `real`, where there is one."""
 
-    def __init__(self, editor: Editor, mask: ir.Value, like: ir.Node) -> None:
-        self.editor, self.like, self.mask = editor, like, mask
-        self.real = self.node("Cast", [mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
+    def __init__(self, editor: Editor, padding: Padding, like: ir.Node) -> None:
+        self.editor, self.like, self.mask = editor, like, padding.value
+        self.real = self._shown(padding.ones)
         ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
         flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
         shown = self.node("NonZero", [flat], "places_shown")
@@ -97,12 +101,20 @@ class _Places:
         count = self.node("Sub", [self.node("CumSum", [flat, self.integers(0)], "tokens_counted"), self.integers(1)],
                           "places_counted")  # fmt: skip
         within = self.node("Max", [count, self.integers(0)], "places_back_in_a_row")
-        shape = self.node("Shape", [mask], "batch_and_length")
+        shape = self.node("Shape", [self.mask], "batch_and_length")
         # of a batch of 0 rows, or of no tokens, a size of 0 is what it says
         self.back = self.node("Reshape", [within, shape], "places_back", attributes={"allowzero": 1})
         self._ones = ones
         self._position: ir.Value | None = None
         self._numbered: ir.Value | None = None
+
+    def _shown(self, ones: bool) -> ir.Value:
+        """Any number but 0 says that a token is real, or 1 alone, as the masks of attention have it."""
+        kind = self.mask.dtype
+        if not ones or kind not in COMPARED:
+            return self.node("Cast", [self.mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
+        one = self.editor.add_initializer("shown", ir.tensor(np.array(1, dtype=kind.numpy())))
+        return self.node("Equal", [self.mask, one], "token_is_real")
 
     def position(self) -> ir.Value:
         """[tokens]: the place of each real token in its row."""
@@ -130,7 +142,7 @@ class _Places:
         return self.editor.add_initializer("packing_constant", ir.tensor(array))
 
 
-def _pack(editor: Editor, mask: ir.Value, found: Stream, clean_keys: bool) -> None:
+def _pack(editor: Editor, mask: Padding, found: Stream, clean_keys: bool) -> None:
     places = _Places(editor, mask, editor.model.graph[0])
     inside = set(found.nodes)
     types = infer(editor.model.ir)

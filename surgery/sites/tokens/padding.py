@@ -22,8 +22,8 @@ ADDED = {"Attention": 3, "MultiHeadAttention": 5}
 
 @dataclass(frozen=True)
 class Padding:
-    """`value`, [batch, length], is 0 where a token is padding. `hidden`: nodes of attention whose masks hide that, each
-    a Softmax or one operator; `numbers`: of what is made of it alone."""
+    """`value`, [batch, length], is 0 where a token is padding, or, where `ones`, anything but 1. `hidden`: nodes of
+    attention whose masks hide that, each a Softmax or one operator; `numbers`: of what is made of it alone."""
 
     value: ir.Value
     layout: Layout
@@ -31,6 +31,7 @@ class Padding:
     numbers: MaskNumbers = field(compare=False)
     hiding: frozenset[ir.Node] = field(default=frozenset(), compare=False)
     """Nodes that compute the masks of those, and put them into scores: what they make at padding is what hides it."""
+    ones: bool = False
 
 
 def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
@@ -46,10 +47,11 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     value, batch, length = inputs[0], names[inputs[0], 0], names[inputs[0], 1]
     if batch == length or len(value.shape or ()) != 2:
         return None
-    hidden = frozenset(node for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value)
+    hiding_it = {node: mask for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value}
+    hidden, ones = frozenset(hiding_it), all(mask.ones for mask in hiding_it.values() if not mask.inverted)
     layout = Layout(model, batch, length)
     hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
-    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), hiding)
+    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), hiding, ones)
 
 
 def unread(model: Model) -> Refusal | None:

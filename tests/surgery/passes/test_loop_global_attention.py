@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import graphs
+import numpy as np
 import pytest
-from encoder_graphs import GROUPED, MLP, RELATIVE, SIZED, agree, encoder, feeds, seeing
+from encoder_graphs import GROUPED, HEAD, MLP, RELATIVE, SIZED, agree, encoder, feeds, seeing
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -45,6 +46,33 @@ def test_every_real_token_sees_what_it_saw(kind: str, opset: int) -> None:
     assert PASS.measure(after) == 0 and "Loop" in graphs.op_types(after)
     for batch, length in ((1, 1), (3, 9), (5, 33)):
         agree(before, after, batch, length)
+
+
+REST = """top = Constant<value_int = 1>() rest = Sub(top, attention_mask) gone = Cast<to = 9>(rest)
+    seen = Not(gone)"""
+
+
+@pytest.mark.parametrize("made", [REST, "top = Constant<value_int = 1>() seen = Equal(attention_mask, top)"])
+def test_numbers_that_are_padding_as_0_is(made: str) -> None:
+    """As most exporters write it, a key of number 2 is hidden."""
+    before = encoder(head=HEAD.replace("seen = Cast<to = 9>(attention_mask)", made))
+    after = packed(before)
+    assert PASS.measure(after) == 1
+    graph_pass.run(PASS, after)
+    agree(before, after, 3, 9)
+    for feed in feeds(3, 9):
+        mask = feed["attention_mask"] * (1 + np.arange(9) % 3)
+        wanted, found = (graphs.run(model, {**feed, "attention_mask": mask})["y"] for model in (before, after))
+        assert np.allclose(wanted[mask == 1], found[mask == 1], atol=2e-5) and not found[mask != 1].any()
+
+
+def test_numbers_that_tell_texts_apart() -> None:
+    """Rows of several texts, whose tokens see those of their own and of the texts before."""
+    text = """middle = Constant<value_ints = [1, 3]>() down0 = Unsqueeze(attention_mask, middle)
+        across = Unsqueeze(attention_mask, around) ahead = Greater(across, down0) behind = Not(ahead)
+        shown = Cast<to = 9>(across) wide = And(shown, behind)"""
+    model = packed(encoder(head=HEAD.replace("wide = Unsqueeze(seen, around)", text)))
+    assert PackTokens().measure(model) == PASS.measure(model) == 0 and "NonZero" not in graphs.op_types(model)
 
 
 def test_rows_without_a_token() -> None:

@@ -29,7 +29,8 @@ class Bias:
 class Mask:
     """A query at q sees the key at k of its row of the batch exactly where all of these hold.
 
-    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0. `causal`: k ≤ q. `band`:
+    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0; where `ones`, a 1 and no other
+    number. `causal`: k ≤ q. `band`:
     q - k ≤ band[0] and k - q ≤ band[1], None for a side without a limit. Queries are the last of the keys: with a
     cache, the first query stands behind it.
 
@@ -44,6 +45,7 @@ class Mask:
 
     padding: ir.Value | None = None
     inverted: bool = False
+    ones: bool = False
     causal: bool = False
     band: tuple[int | None, int | None] | None = None
     bias: Bias | None = None

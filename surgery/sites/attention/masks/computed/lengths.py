@@ -32,7 +32,7 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
             failure = error
     tables = _tables(observer)
     doubled = DOUBLED if observer.elementwise else DOUBLED[:-1]  # scores of all heads take their time
-    wanted = {*doubled, *tables, *(n + MARGIN for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
+    wanted = {*doubled, *tables, *(n + MARGIN for n in numbers(observer) if n > FIRST_LENGTHS[-1])}
     few, many = ([n for n in sorted(wanted) if (n > DOUBLED[-1]) == long] for long in (False, True))
     found += _each(observer, few, padded, found, stop=failure is None)
     found += _each(observer, many, False, found)  # holes come where a limit was found: each takes seconds
@@ -69,7 +69,7 @@ def untried(observer: Observer, longest: int) -> int | None:
     return int(min(beyond)) if beyond and observer.grid.has_length else None
 
 
-def _numbers(observer: Observer) -> set[int]:
+def numbers(observer: Observer) -> set[int]:
     """Lengths that may be limits of distances."""
     return {int(number) for number in _scalars(observer, "iuf") if number <= LONGEST}
 

@@ -58,6 +58,33 @@ def test_padding_that_hides_with_a_small_number_leaves_scores_to_an_empty_row() 
     assert str(found) == "padding of attention_mask" and found.hidden == -10000.0 and found.empty_row == "scores"
 
 
+ONES = {
+    "not 0": (KEPT + "seen = Identity(kept)\n", False),
+    "above 0": ("nil = Constant<value_int = 0>() above = Greater(attention_mask, nil)\n"
+                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(above)") + "seen = Identity(kept)\n", False),
+    "1 alone": ("one = Constant<value_int = 1>() ones = Equal(attention_mask, one)\n"
+                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(ones)") + "seen = Identity(kept)\n", True),
+    "the rest from 1": ("""around = Constant<value_ints = [1, 2]>() floats = Cast<to = 1>(attention_mask)
+        top = Constant<value_float = 1.0>() rest = Sub(top, floats) gone0 = Cast<to = 9>(rest)
+        gone = Unsqueeze(gone0, around) seen = Not(gone)\n""", True),
+    "1 alone, of queries as well": (
+        """one = Constant<value_int = 1>() two = Constant<value_ints = [2]>() onto = Constant<value_ints = [1]>()
+        ones = Equal(attention_mask, one) of_keys = Unsqueeze(ones, onto) of_queries = Unsqueeze(ones, two)
+        both = And(of_keys, of_queries) seen = Unsqueeze(both, onto)\n""", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ONES)
+def test_which_numbers_are_padding(way: str) -> None:
+    """Exporters write 1 - mask as a bool: what is not 1 is hidden, as 0 is."""
+    text, ones = ONES[way]
+    found = meaning(text + ADDED)
+    assert str(found) == "padding of attention_mask" and found.ones == ones
+    both = meaning(CAUSAL.replace("one = C", "one9 = C").replace("one)", "one9)") + text.replace("seen =", "shown =")
+                   + "seen = And(before, shown)\n" + ADDED)  # fmt: skip
+    assert str(both) == "padding of attention_mask, causal" and both.ones == ones
+
+
 @pytest.mark.parametrize(("operation", "rows"), [("And", "nothing"), ("Or", "everything")])
 def test_what_padding_sees_is_said_and_changes_no_meaning(operation: str, rows: str) -> None:
     text = """
