@@ -19,7 +19,7 @@ from onnxfix.surgery.sites.constants import Array
 from . import rows
 from .computed import lengths, samples
 from .computed.observed import Observed
-from .computed.observing import Observer
+from .computed.observing import HIDDEN, Observer
 from .mask import NotComputedError, RefusedError
 from .seen import Fit
 
@@ -37,16 +37,17 @@ def only_ones(observer: Observer, observed: Sequence[Observed], found: Fit) -> b
     each = max(filter(_is_of_text, rows.small(observed)), key=lambda each: each.sample.mask.shape[1], default=None)
     if each is None:
         return False
-    some, every, counts = True, True, found.positions == "count"
+    some = every = True
     for numbers in _numbered(observer, each.sample.mask.shape[1]):
         made = _made(observer, each, numbers)
         if made is None:  # a table of two rows, say
             continue
+        if _is_raised(made, each, numbers):
+            return False
         some, every = some and _is_shown(made, found, numbers == 1), every and _are_shown(made, found, numbers)
         if not some and not every:
             raise RefusedError(observer.node, _reason(source, made, found, numbers))
-        counts = counts or _adds(made, each)
-    if every and not counts and _is_signed(source):
+    if every and found.positions != "count" and _is_signed(source):
         _require_signs(observer, source, each, found)
     return not every
 
@@ -106,16 +107,23 @@ def _is_shown(made: Observed, found: Fit, real: Array) -> bool:
     return bool((alike | (plain & ~padding.valid)).all())
 
 
-def _adds(made: Observed, each: Observed) -> bool:
-    """Whether numbers are added to what is seen: arithmetic, in which others than 0 and 1 mean nothing."""
-    return bool(((made.scores != each.scores) & made.seen & each.seen).any())
+def _is_raised(made: Observed, each: Observed, numbers: Array) -> bool:
+    """Whether as much is added to scores of keys of number 2 as is taken from those of number 0: arithmetic, as
+    (1 - mask) * -10,000, in which numbers other than 0 and 1 mean nothing, and what else hides may not hide them."""
+    entries = each.seen & (numbers > 1)
+    return bool(
+        entries.any() and (made.scores - each.scores >= -HIDDEN)[np.broadcast_to(entries, made.scores.shape)].all()
+    )
 
 
 def _require_signs(observer: Observer, source: ir.Value, each: Observed, found: Fit) -> None:
-    """Numbers below 0 may be shown or hidden, either way to all."""
+    """Numbers below 0 may be shown or hidden, either way to all, or be none that the mask can be computed of."""
     numbers = np.resize((1, -1, 2), each.sample.mask.shape[1])
-    made = _made(observer, each, numbers)
-    if made is not None and not _are_shown(made, found, numbers) and not _is_shown(made, found, numbers > 0):
+    try:
+        made = observer.observe(samples.numbered(each.sample, numbers))
+    except RefusedError:  # a logarithm
+        return
+    if not _are_shown(made, found, numbers) and not _is_shown(made, found, numbers > 0):
         raise RefusedError(observer.node, _reason(source, made, found, numbers))
 
 

@@ -85,6 +85,35 @@ def test_which_numbers_are_padding(way: str) -> None:
     assert str(both) == "padding of attention_mask, causal" and both.ones == ones
 
 
+def test_a_logarithm_of_the_mask() -> None:
+    """Of numbers below 0 there is none."""
+    text = """around = Constant<value_ints = [1, 2]>() little = Constant<value_float = 1e-9>()
+        thousand = Constant<value_float = 1000.0>() more = Add(attention_mask, little) log = Log(more)
+        far = Mul(log, thousand) mask = Unsqueeze(far, around) masked = Add(scores, mask)"""
+    found = meaning(
+        text, INPUTS.replace("int64[batch,sequence] attention_mask", "float[batch,sequence] attention_mask")
+    )
+    assert str(found) == "padding of attention_mask" and not found.ones
+
+
+@pytest.mark.parametrize("kind", ["int64", "float"])
+@pytest.mark.parametrize("product", [False, True], ids=["of keys", "of queries and keys"])
+def test_arithmetic_in_which_other_numbers_mean_nothing(product: bool, kind: str) -> None:
+    """1e9 is added to a key of number 2, and takes back what hides it from queries before it."""
+    text = CAUSAL + LOWEST.replace("-3.4028234663852886e38", "-1e9") + """
+        around = Constant<value_ints = [1, 2]>() columns = Constant<value_ints = [1, 3]>()
+        floats = Cast<to = 1>(attention_mask)
+        of_queries = Unsqueeze(floats, columns) of_keys = Unsqueeze(floats, around) real = Mul(of_keys, of_queries)
+        top = Constant<value_float = 1.0>() rest = Sub(top, real) padding = Mul(rest, lowest)
+        later = Where(before, nothing, lowest) mask = Add(later, padding) masked = Add(scores, mask)
+    """  # fmt: skip
+    text = text if product else text.replace("real = Mul(of_keys, of_queries)", "real = Identity(of_keys)")
+    found = meaning(
+        text, INPUTS.replace("int64[batch,sequence] attention_mask", f"{kind}[batch,sequence] attention_mask")
+    )
+    assert str(found) == "padding of attention_mask, causal" and not found.ones
+
+
 @pytest.mark.parametrize(("operation", "rows"), [("And", "nothing"), ("Or", "everything")])
 def test_what_padding_sees_is_said_and_changes_no_meaning(operation: str, rows: str) -> None:
     text = """
