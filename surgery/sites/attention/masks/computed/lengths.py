@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
+from onnxfix.nouns.types.input_roles import role
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 from ..mask import NotComputedError
@@ -35,6 +37,7 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
     wanted = {*doubled, *tables, *(n + MARGIN for n in numbers(observer) if n > FIRST_LENGTHS[-1])}
     few, many = ([n for n in sorted(wanted) if (n > DOUBLED[-1]) == long] for long in (False, True))
     found += _each(observer, few, padded, found, stop=failure is None)
+    found += _uneven(observer, FIRST_LENGTHS[-2:])
     found += _each(observer, many, False, found)  # holes come where a limit was found: each takes seconds
     if not found and failure is not None:
         raise failure
@@ -43,7 +46,17 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
 
 def beyond(observer: Observer, padded: bool, reach: int, found: Sequence[Observed]) -> list[Observed]:
     """More samples at two lengths beyond a limit of distances, or as far as can be tried."""
-    return _each(observer, sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, DOUBLED[-1])}), padded, found)
+    wanted = sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, DOUBLED[-1])})
+    return _each(observer, wanted, padded, found) + _uneven(observer, [n for n in wanted if n <= DOUBLED[-1]])
+
+
+def _uneven(observer: Observer, lengths: Iterable[int]) -> list[Observed]:
+    """Where a position input is read: numbers that rise by one are indices to any mask."""
+    made: list[Observed] = []
+    for length in lengths if any(role(value) == "position" for value in observer.cone.sources) else ():
+        with contextlib.suppress(NotComputedError):
+            made += [observer.observe(sample) for sample in samples.uneven(observer.grid, length)]
+    return made
 
 
 def _each(

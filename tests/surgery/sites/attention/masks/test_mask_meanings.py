@@ -308,6 +308,28 @@ def test_positions_that_a_caller_gives() -> None:
     assert found.positions == "input" and found.band == (2, 2) and len(found.sources) == 2
 
 
+@pytest.mark.parametrize("padded", [True, False])
+def test_before_by_positions_that_a_caller_gives(padded: bool) -> None:
+    """They may begin anew in a row: what rises by one alone would be the index."""
+    text = """
+        minus1 = Constant<value_ints = [2]>() onto1 = Constant<value_ints = [1]>()
+        of_queries = Unsqueeze(position_ids, minus1) of_keys = Unsqueeze(position_ids, onto1)
+        behind = LessOrEqual(of_keys, of_queries) close = Unsqueeze(behind, onto1)
+        seen = And(kept, close)
+    """
+    text = KEPT + text if padded else text.replace("And(kept, close)", "Identity(close)")
+    inputs = INPUTS + ", int64[batch,sequence] position_ids"
+    found = meaning(text + ADDED, inputs)
+    assert found.positions == "input" and found.causal and (found.padding is not None) == padded
+    assert found.window is None
+    twin = DISTANCE + text.replace("LessOrEqual(of_keys, of_queries)", "GreaterOrEqual(order, nought)").replace(
+        "behind =", """sum = Sub(of_queries, of_queries) nought = Mul(of_keys, zero) order = Add(distance, sum)
+        behind =""")  # fmt: skip
+    found = meaning(twin + ADDED, inputs)
+    assert found.positions == "index" and found.causal
+    assert "position_ids" in [source.name for source in found.sources]
+
+
 @pytest.mark.parametrize("total", ["total", "past + sequence"])
 @pytest.mark.parametrize("limit", [0, 3])
 def test_queries_behind_a_cache(total: str, limit: int) -> None:

@@ -53,6 +53,18 @@ def test_one_entry_far_out() -> None:
     assert "query 1101 does not see key 0" in found.reason and "at 1141 tokens" in found.reason
 
 
+@pytest.mark.parametrize("padding", ["", "kept"])
+def test_indices_before_positions_that_a_caller_gives(padding: str) -> None:
+    """Keys by their place, queries by a number of theirs."""
+    text = DISTANCE + """
+        onto1 = Constant<value_ints = [1]>() columns = Unsqueeze(position_ids, second2)
+        behind = LessOrEqual(places, columns) seen0 = Unsqueeze(behind, onto1)
+    """.replace("columns =", "second2 = Constant<value_ints = [2]>() columns =")  # fmt: skip
+    text += KEPT + "seen = And(kept, seen0)\n" if padding else "seen = Identity(seen0)\n"
+    found = refusal(text + CHOSEN, INPUTS + ", int64[batch,sequence] position_ids")
+    assert "query" in found.reason and (padding or "positions that run backwards" in found.reason)
+
+
 def test_every_second_key() -> None:
     text = DISTANCE + """
         two = Constant<value_int = 2>()
