@@ -75,6 +75,20 @@ def test_numbers_that_tell_texts_apart() -> None:
     assert PackTokens().measure(model) == PASS.measure(model) == 0 and "NonZero" not in graphs.op_types(model)
 
 
+def test_a_limit_that_no_row_was_long_enough_for() -> None:
+    """A distance over 1,024 that is compared in floats; rows as long were not tried, and attention stays of all."""
+    text = """start = Constant<value_int = 0>() one = Constant<value_int = 1>() inner = Squeeze(size)
+        place = Range(start, inner, one) down0 = Unsqueeze(place, ends) far0 = Sub(down0, place)
+        far1 = Cast<to = 1>(far0) kilo = Constant<value_float = 1024.0>() most = Constant<value_float = 1.5>()
+        share = Div(far1, kilo) near = LessOrEqual(share, most) wide0 = Unsqueeze(seen, around) wide = And(wide0, near)
+    """  # fmt: skip
+    texts = [text, text.replace("And(wide0, near)", "Identity(wide0)")]
+    models = [packed(encoder(head=HEAD.replace("wide = Unsqueeze(seen, around)", each))) for each in texts]
+    assert [PASS.measure(model) for model in models] == [0, 1] and all(
+        "NonZero" in graphs.op_types(model) for model in models
+    )
+
+
 def test_rows_without_a_token() -> None:
     """The first, one in the middle, the last two, all of them; and a batch of no rows."""
     before, after = encoder(), BAD()

@@ -40,7 +40,8 @@ class Mask:
     all values, scores that were said to be hidden, otherwise one of these or the mean of some; None where there is no
     such row, or it is not known. `sources`: the inputs whose numbers it is made of; `scores`: the activations that it
     is laid over, which for attention is one product. `longest`: the largest number of keys for which this was tried;
-    `untried`: a number beyond it that the mask is computed with, so that distances from there on may be limited.
+    `untried`: a number beyond it that the mask is computed with, so that distances from there on may be limited, or
+    the first distance beyond it, where places are divided or the like before they are compared.
     """
 
     padding: ir.Value | None = None

@@ -110,10 +110,9 @@ def _is_shown(made: Observed, found: Fit, real: Array) -> bool:
 def _is_raised(made: Observed, each: Observed, numbers: Array) -> bool:
     """Whether as much is added to scores of keys of number 2 as is taken from those of number 0: arithmetic, as
     (1 - mask) * -10,000, in which numbers other than 0 and 1 mean nothing, and what else hides may not hide them."""
-    entries = each.seen & (numbers > 1)
-    return bool(
-        entries.any() and (made.scores - each.scores >= -HIDDEN)[np.broadcast_to(entries, made.scores.shape)].all()
-    )
+    entries = np.broadcast_to(each.seen & (numbers > 1), made.scores.shape)
+    with np.errstate(invalid="ignore"):  # infinity for both is no number more
+        return bool(entries.any() and (made.scores[entries] - each.scores[entries] >= -HIDDEN).all())
 
 
 def _require_signs(observer: Observer, source: ir.Value, each: Observed, found: Fit) -> None:

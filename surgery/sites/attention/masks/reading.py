@@ -58,7 +58,7 @@ def read(observer: Observer) -> Mask:
         padded_rows=rows.padded(observed, found),
         sources=observer.cone.sources,
         longest=longest if bias is None or bias.relative else min(longest, biases.LARGEST_TABLE),
-        untried=lengths.untried(observer, longest),
+        untried=lengths.untried(observer, longest, None not in sides or bias is not None),
     )
 
 

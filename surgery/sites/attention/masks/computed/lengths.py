@@ -9,7 +9,7 @@ from onnxfix.nouns.types.input_roles import role
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 from ..mask import NotComputedError
-from . import samples
+from . import growth, samples
 from .observed import Observed
 from .observing import Observer
 from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, MARGIN
@@ -76,10 +76,15 @@ def _each(
     return made
 
 
-def untried(observer: Observer, longest: int) -> int | None:
-    """The smallest whole number that the mask is computed with and no length reached: it may limit distances."""
-    beyond = [number for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
-    return int(min(beyond)) if beyond and observer.grid.has_length else None
+def untried(observer: Observer, longest: int, limited: bool) -> int | None:
+    """The smallest distance from which the mask may hide keys, and which no length reached: a whole number that it is
+    computed with, or the next one, where places are compared otherwise. `limited`: whether what lies farther is hidden
+    already, or no matter."""
+    if not observer.grid.has_length:
+        return None
+    beyond = [int(number) for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
+    beyond += [longest + 1] if not limited and growth.may_limit(observer.cone, longest) else []
+    return min(beyond, default=None)
 
 
 def numbers(observer: Observer) -> set[int]:

@@ -219,6 +219,57 @@ def test_a_limit_that_no_sample_reaches_is_said() -> None:
     assert meaning(CAUSAL + "seen = Identity(before)\n" + CHOSEN).untried is None
 
 
+FLOATS = """far0 = Abs(distance) far = Cast<to = 1>(far0) part = Constant<value_float = 1024.0>()
+    some = Constant<value_float = 1.5>() much = Constant<value_float = 2250000.0>()
+    high = Constant<value_float = 6000.0>() lots = Constant<value_float = -1e9>()
+"""
+OUT_OF_REACH = {
+    "divided": "share = Div(far, part) near = LessOrEqual(share, some)",
+    "squared": "square = Mul(far, far) near = LessOrEqual(square, much)",
+    "a logarithm": "more = Add(far, some) log0 = Log(more) log = Div(log0, some) near = Less(log, part)",
+    "divided in whole numbers": "one9 = Constant<value_int = 1>() kilo = Constant<value_int = 1024>() "
+    "share = Div(far0, kilo) near = LessOrEqual(share, one9)",
+    "a float that no length reaches": "near = LessOrEqual(far, high)",
+    "a number that is computed": "limit9 = Mul(part, part) near = LessOrEqual(far, limit9)",
+    "an array": "near = LessOrEqual(distance, limits)",
+}
+
+
+@pytest.mark.parametrize("way", OUT_OF_REACH)
+def test_a_limit_that_no_integer_says_is_untried(way: str) -> None:
+    text = KEPT + DISTANCE + FLOATS + OUT_OF_REACH[way] + "\n seen = And(kept, near)\n" + ADDED
+    limits = {"limits": np.full((1, 2, 1, 1), 5000)} if way == "an array" else {}
+    found = meaning(text, **limits)
+    assert str(found) == "padding of attention_mask" and found.untried == found.longest + 1 == 1201
+
+
+def test_scores_that_are_lowered_far_out() -> None:
+    """No comparison, and a limit all the same."""
+    text = DISTANCE + FLOATS + """beyond0 = Sub(far, high) beyond = Relu(beyond0) lower = Mul(beyond, lots)
+        masked = Add(scores, lower)"""  # fmt: skip
+    assert meaning(text).untried == 1201
+
+
+WITHIN_REACH = {
+    "in floats": ("near = LessOrEqual(far, some)", (1, 1)),
+    "divided": ("share = Div(far, some) near = LessOrEqual(share, some)", (2, 2)),
+    "places in floats": ("fq = Cast<to = 1>(queries) fk = Cast<to = 1>(keys) near = GreaterOrEqual(fq, fk)", None),
+    "a triangle in floats": (
+        "all0 = Less(distance, zero) ahead = Cast<to = 1>(all0) nil = CastLike(zero, ahead) near = Equal(ahead, nil)",
+        None,
+    ),
+    "turned round": ("back = Constant<value_int = -1>() other = Mul(distance, back) near = LessOrEqual(other, zero)",
+                     None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WITHIN_REACH)
+def test_a_limit_that_was_seen_is_tried(way: str) -> None:
+    near, band = WITHIN_REACH[way]
+    found = meaning(KEPT + DISTANCE + FLOATS + near + "\n seen = And(kept, near)\n" + ADDED)
+    assert found.untried is None and found.band == band and found.causal == (band is None)
+
+
 def test_a_band_with_two_sides() -> None:
     text = DISTANCE + NUMBER.format(7) + """
         three = Constant<value_int = -3>()
