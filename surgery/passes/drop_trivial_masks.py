@@ -69,6 +69,8 @@ def _found(model: Model) -> list[tuple[ir.Node, Mask]]:
 def _is_trivial(node: ir.Node, mask: Mask, known: tuple[Ground, Ground]) -> bool:
     if mask.padding is not None or mask.bias is not None or mask.band is not None or mask.untried is not None:
         return False
+    if mask.positions == "input":  # before by a caller's numbers, which may begin anew
+        return False
     return not mask.causal or all(_is_square(node, ground) for ground in known)
 
 

@@ -24,6 +24,9 @@ from onnxfix.surgery.sites.tokens.padding import Padding
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import PRODUCTS, Stream, products
 
+# Whose Equal ONNX Runtime has on a CPU, and TensorRT.
+COMPARED = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT)
+
 
 @dataclass(frozen=True)
 class PackTokens:
@@ -84,8 +87,8 @@ class _Places:
 
     def __init__(self, editor: Editor, hides: Padding, like: ir.Node) -> None:
         self.editor, self.like = editor, like
-        self.mask = mask = self.of_all_rows(hides)
-        self.real = self.node("Cast", [mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
+        self.mask = self.of_all_rows(hides)
+        self.real = self._shown(hides)
         ones = self.node("Cast", [self.real], "tokens", attributes={"to": ir.DataType.INT64})
         flat = self.node("Reshape", [ones, self.integers([-1])], "tokens_in_a_row")
         shown = self.node("NonZero", [flat], "places_shown")
@@ -99,7 +102,7 @@ class _Places:
         count = self.node("Sub", [self.node("CumSum", [flat, self.integers(0)], "tokens_counted"), self.integers(1)],
                           "places_counted")  # fmt: skip
         within = self.node("Max", [count, self.integers(0)], "places_back_in_a_row")
-        shape = self.node("Shape", [mask], "batch_and_length")
+        shape = self.node("Shape", [self.mask], "batch_and_length")
         # of a batch of 0 rows, or of no tokens, a size of 0 is what it says
         self.back = self.node("Reshape", [within, shape], "places_back", attributes={"allowzero": 1})
         self._ones = ones
@@ -116,6 +119,14 @@ class _Places:
         ]
         whole = self.node("Concat", sizes, "rows_and_length", attributes={"axis": 0})
         return self.node("Expand", [hides.value, whole], "mask_of_all_rows")
+
+    def _shown(self, hides: Padding) -> ir.Value:
+        """Any number but 0 says that a token is real, or 1 alone, as the masks of attention have it."""
+        kind = hides.value.dtype
+        if not hides.ones or kind not in COMPARED:
+            return self.node("Cast", [self.mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
+        one = self.editor.add_initializer("shown", ir.tensor(np.array(1, dtype=kind.numpy())))
+        return self.node("Equal", [self.mask, one], "token_is_real")
 
     def position(self) -> ir.Value:
         """[tokens]: the place of each real token in its row."""

@@ -77,7 +77,7 @@ def _read(core: AttentionCore, masks: SoftmaxMasks, known: tuple[Ground, ...]) -
 def _window(softmax: ir.Node, mask: Mask, as_added: bool) -> int:
     """How many keys a query sees, itself among them; 0 for all before it. Raises UnreadableError for other masks."""
     if mask.untried is not None and not as_added:
-        raise UnreadableError(softmax, f"has a mask made with {mask.untried:,}, more keys than were tried")
+        raise UnreadableError(softmax, f"may hide keys {mask.untried:,} places away, more than were tried")
     if not mask.causal or (mask.bias is not None and not as_added):
         raise UnreadableError(softmax, f"has a mask that is not causal alone: {mask}")
     if mask.positions != "index":

@@ -25,9 +25,9 @@ _OPERANDS = 3
 
 @dataclass(frozen=True)
 class Packing:
-    """`mask`: [batch, length], not 0 at a real token; `tokens`: the same in int64, 1 or 0; `taken`: [count], the place
-    of each real token in a batch that is one row, in order, or place 0 where there is none; `back`: [batch, length],
-    the place of each token in the stream, of padding that of another."""
+    """`mask`: [batch, length], not 0 at a real token, or 1 and nothing else; `tokens`: the same in int64, 1 or 0;
+    `taken`: [count], the place of each real token in a batch that is one row, in order, or place 0 where there is none;
+    `back`: [batch, length], the place of each token in the stream, of padding that of another."""
 
     mask: ir.Value
     tokens: ir.Value
@@ -131,8 +131,19 @@ def _is_of(shown: ir.Value | None, mask: ir.Value) -> bool:
     """Whether zeros stand where the mask has none of its tokens, or nowhere."""
     if shown is None:
         return True
-    made = _chain(shown, ("Unsqueeze", "Cast"))
-    return made is not None and made[1].inputs[0] is mask
+    made = _chain(shown, ("Unsqueeze",))
+    return made is not None and _shown_by(made[0].inputs[0]) is mask
+
+
+def _shown_by(real: ir.Value | None) -> ir.Value | None:
+    """The mask that says which tokens are real: by any number but 0, or by a 1."""
+    node = real.producer() if real is not None else None
+    if node is None or not is_standard(node):
+        return None
+    if node.op_type == "Equal":
+        one = small_array(node.inputs[1], limit=1)
+        return node.inputs[0] if one is not None and one.size == 1 and bool((one == 1).all()) else None
+    return node.inputs[0] if node.op_type == "Cast" else None
 
 
 def _taken(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
@@ -158,11 +169,11 @@ def _is_of_rows(row: ir.Node) -> bool:
 
 def _packing(back: ir.Value, taken: ir.Value) -> Packing | None:
     """What places are made of, as pack-tokens writes them; None for any other."""
-    there = _chain(taken, ("Squeeze", "Concat", "NonZero", "Reshape", "Cast", "Cast"))
+    there = _chain(taken, ("Squeeze", "Concat", "NonZero", "Reshape", "Cast"))
     again = _chain(back, ("Reshape", "Max", "Sub", "CumSum", "Reshape"))
     if there is None or again is None or there[3] is not again[4]:
         return None
-    mask, tokens = there[5].inputs[0], there[4].outputs[0]
+    mask, tokens = _shown_by(there[4].inputs[0]), there[4].outputs[0]
     return Packing(mask, tokens, taken, back) if mask is not None else None
 
 

@@ -22,10 +22,10 @@ PADDING = """real = Cast<to = 1>(shown) one = Constant<value_float = 1.0>() hidd
     wide = Unsqueeze(row, axes) four = Concat<axis = 0>(ones, ones, length, ones) mask = Expand(wide, four)"""
 
 
-def attention(mask: str, keys: str = "x") -> Model:
+def attention(mask: str, keys: str = "x", given: str = "shown") -> Model:
     other = "" if keys == "x" else f", float[batch,others,16] {keys}"
     return graphs.model(
-        f"""g (float[batch,sequence,16] x{other}, int64[batch,sequence] shown) => (float[batch,sequence,16] y) {{
+        f"""g (float[batch,sequence,16] x{other}, int64[batch,sequence] {given}) => (float[batch,sequence,16] y) {{
         ones = Constant<value_ints = [1]>() length = Shape<start = 1, end = 2>(x) {mask}
         y = Attention<q_num_heads = 2, kv_num_heads = 2, scale = 0.3>(x, {keys}, {keys}, mask) }}""", opset=23,
     )  # fmt: skip
@@ -62,3 +62,15 @@ def test_a_triangle_over_keys_of_another_sequence_stays() -> None:
     wide = TRIANGLE.replace("down = Unsqueeze(place, ones)", """down = Unsqueeze(place, ones)
         keys = Shape<start = 1, end = 2>(z) behind = Squeeze(keys) across = Range(start, behind, step)""")  # fmt: skip
     assert PASS.measure(attention(wide.replace("Less(down, place)", "Less(down, across)"), "z")) == 0
+
+
+def test_what_is_ahead_by_numbers_of_the_caller_stays() -> None:
+    """They may begin anew at a second text of a row."""
+    numbers = TRIANGLE.replace(
+        "ahead = Less(down, place)",
+        """across = Unsqueeze(position_ids, ones)
+        two = Constant<value_ints = [2]>() behind = Unsqueeze(position_ids, two) ahead = Less(behind, across)""",
+    )
+    numbers = numbers.replace("axes = Constant<value_ints = [0, 1]>() mask = Unsqueeze(square, axes)",
+                              "mask = Unsqueeze(square, ones)")  # fmt: skip
+    assert PASS.measure(attention(numbers, given="position_ids")) == 0

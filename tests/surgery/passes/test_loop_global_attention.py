@@ -62,6 +62,47 @@ def test_every_real_token_sees_what_it_saw(kind: str, opset: int) -> None:
         agree(before, after, batch, length)
 
 
+REST = """top = Constant<value_int = 1>() rest = Sub(top, attention_mask) gone = Cast<to = 9>(rest)
+    seen = Not(gone)"""
+
+
+@pytest.mark.parametrize("made", [REST, "top = Constant<value_int = 1>() seen = Equal(attention_mask, top)"])
+def test_numbers_that_are_padding_as_0_is(made: str) -> None:
+    """As most exporters write it, a key of number 2 is hidden."""
+    before = encoder(head=HEAD.replace("seen = Cast<to = 9>(attention_mask)", made))
+    after = packed(before)
+    assert PASS.measure(after) == 1
+    graph_pass.run(PASS, after)
+    agree(before, after, 3, 9)
+    for feed in feeds(3, 9):
+        mask = feed["attention_mask"] * (1 + np.arange(9) % 3)
+        wanted, found = (graphs.run(model, {**feed, "attention_mask": mask})["y"] for model in (before, after))
+        assert np.allclose(wanted[mask == 1], found[mask == 1], atol=2e-5) and not found[mask != 1].any()
+
+
+def test_numbers_that_tell_texts_apart() -> None:
+    """Rows of several texts, whose tokens see those of their own and of the texts before."""
+    text = """middle = Constant<value_ints = [1, 3]>() down0 = Unsqueeze(attention_mask, middle)
+        across = Unsqueeze(attention_mask, around) ahead = Greater(across, down0) behind = Not(ahead)
+        shown = Cast<to = 9>(across) wide = And(shown, behind)"""
+    model = packed(encoder(head=HEAD.replace("wide = Unsqueeze(seen, around)", text)))
+    assert PackTokens().measure(model) == PASS.measure(model) == 0 and "NonZero" not in graphs.op_types(model)
+
+
+def test_a_limit_that_no_row_was_long_enough_for() -> None:
+    """A distance over 1,024 that is compared in floats; rows as long were not tried, and attention stays of all."""
+    text = """start = Constant<value_int = 0>() one = Constant<value_int = 1>() inner = Squeeze(size)
+        place = Range(start, inner, one) down0 = Unsqueeze(place, ends) far0 = Sub(down0, place)
+        far1 = Cast<to = 1>(far0) kilo = Constant<value_float = 1024.0>() most = Constant<value_float = 1.5>()
+        share = Div(far1, kilo) near = LessOrEqual(share, most) wide0 = Unsqueeze(seen, around) wide = And(wide0, near)
+    """  # fmt: skip
+    texts = [text, text.replace("And(wide0, near)", "Identity(wide0)")]
+    models = [packed(encoder(head=HEAD.replace("wide = Unsqueeze(seen, around)", each))) for each in texts]
+    assert [PASS.measure(model) for model in models] == [0, 1] and all(
+        "NonZero" in graphs.op_types(model) for model in models
+    )
+
+
 def test_rows_without_a_token() -> None:
     """The first, one in the middle, the last two, all of them; and a batch of no rows."""
     before, after = encoder(), BAD()

@@ -29,7 +29,8 @@ class Bias:
 class Mask:
     """A query at q sees the key at k of its row of the batch exactly where all of these hold.
 
-    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0. `causal`: k ≤ q. `band`:
+    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0; where `ones`, a 1 and no other
+    number. `causal`: k ≤ q. `band`:
     q - k ≤ band[0] and k - q ≤ band[1], None for a side without a limit. Queries are the last of the keys: with a
     cache, the first query stands behind it.
 
@@ -39,11 +40,13 @@ class Mask:
     all values, scores that were said to be hidden, otherwise one of these or the mean of some; None where there is no
     such row, or it is not known. `sources`: the inputs whose numbers it is made of; `scores`: the activations that it
     is laid over, which for attention is one product. `longest`: the largest number of keys for which this was tried;
-    `untried`: a number beyond it that the mask is computed with, so that distances from there on may be limited.
+    `untried`: a number beyond it that the mask is computed with, so that distances from there on may be limited, or
+    the first distance beyond it, where places are divided or the like before they are compared.
     """
 
     padding: ir.Value | None = None
     inverted: bool = False
+    ones: bool = False
     causal: bool = False
     band: tuple[int | None, int | None] | None = None
     bias: Bias | None = None

@@ -7,7 +7,6 @@ it, and refused with the first entry that has not.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,11 +15,11 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.input_roles import role
 
-from . import biases, rows
-from .computed import lengths, samples
+from . import biases, numbers, rows
+from .computed import lengths
 from .computed.observed import Observed
 from .computed.observing import Observer
-from .mask import Bias, Mask, NotComputedError, Positions, RefusedError
+from .mask import Bias, Mask, Positions, RefusedError
 from .seen import Contradiction, Fit, fit
 
 
@@ -31,8 +30,6 @@ def read(observer: Observer) -> Mask:
     observed = lengths.observed(observer, padded)
     if padded and not observer.inverted and _shows_nothing(observed):
         return read(replace(observer, inverted=True))
-    if padded:
-        _require_no_segments(observer, observed)
     _require_same_gain(observer, observed)
     found, bias = _fitted(observer, observed, padded)
     sides = (found.interval.left, found.interval.right)
@@ -45,11 +42,13 @@ def read(observer: Observer) -> Mask:
         raise RefusedError(observer.node, "limits distances of queries that are other tokens than the keys")
     if any(side is not None and side < 0 for side in sides):
         raise RefusedError(observer.node, "hides from queries their own key")
+    ones = padded and numbers.only_ones(observer, observed, found)
     causal = sides[1] == 0
     longest = max(each.sample.mask.shape[1] for each in observed)
     return Mask(
         padding=padding if found.padded else None,
         inverted=found.padded and observer.inverted,
+        ones=found.padded and ones,
         causal=causal,
         band=None if sides[0] is None and (causal or sides[1] is None) else sides,
         bias=bias,
@@ -59,7 +58,7 @@ def read(observer: Observer) -> Mask:
         padded_rows=rows.padded(observed, found),
         sources=observer.cone.sources,
         longest=longest if bias is None or bias.relative else min(longest, biases.LARGEST_TABLE),
-        untried=lengths.untried(observer, longest),
+        untried=lengths.untried(observer, longest, None not in sides or bias is not None),
     )
 
 
@@ -91,21 +90,6 @@ def _fitted(observer: Observer, observed: Sequence[Observed], padded: bool) -> t
             return found, bias
         first = first or bias
     raise RefusedError(observer.node, f"is no padding, causal mask, band or bias by position: {first}")
-
-
-def _require_no_segments(observer: Observer, observed: Sequence[Observed]) -> None:
-    """An integer mask may number the texts of a row, each of which sees itself: 0 and 1 do not show it."""
-    source = next(value for value in observer.cone.sources if role(value) != "position")
-    if source.dtype is None or not source.dtype.is_integer() or observer.inverted:
-        return
-    for each in (e for e in rows.small(observed) if e.sample.mask.all() and not e.free):
-        keys = each.sample.mask.shape[1]
-        numbers = np.where(np.arange(keys) < keys // 2, 1, 2)
-        same = numbers[None, :] == numbers[each.rows, None]
-        with contextlib.suppress(NotComputedError):  # a table of two rows, say
-            seen = observer.observe(samples.numbered(each.sample, numbers)).seen
-            if (seen != each.seen).any() and np.array_equal(seen, each.seen & same):
-                raise RefusedError(observer.node, f"separates the texts that {source.name} numbers")
 
 
 def _require_same_gain(observer: Observer, observed: Sequence[Observed]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
+from onnxfix.nouns.types.input_roles import role
 from onnxfix.surgery.sites.constants import constant_tensor, small_array
 
 from ..mask import NotComputedError
-from . import samples
+from . import growth, samples
 from .observed import Observed
 from .observing import Observer
 from .samples import DOUBLED, FIRST_LENGTHS, LONGEST, MARGIN
@@ -32,9 +34,10 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
             failure = error
     tables = _tables(observer)
     doubled = DOUBLED if observer.elementwise else DOUBLED[:-1]  # scores of all heads take their time
-    wanted = {*doubled, *tables, *(n + MARGIN for n in _numbers(observer) if n > FIRST_LENGTHS[-1])}
+    wanted = {*doubled, *tables, *(n + MARGIN for n in numbers(observer) if n > FIRST_LENGTHS[-1])}
     few, many = ([n for n in sorted(wanted) if (n > DOUBLED[-1]) == long] for long in (False, True))
     found += _each(observer, few, padded, found, stop=failure is None)
+    found += _uneven(observer, FIRST_LENGTHS[-2:])
     found += _each(observer, many, False, found)  # holes come where a limit was found: each takes seconds
     if not found and failure is not None:
         raise failure
@@ -43,7 +46,17 @@ def observed(observer: Observer, padded: bool) -> list[Observed]:
 
 def beyond(observer: Observer, padded: bool, reach: int, found: Sequence[Observed]) -> list[Observed]:
     """More samples at two lengths beyond a limit of distances, or as far as can be tried."""
-    return _each(observer, sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, DOUBLED[-1])}), padded, found)
+    wanted = sorted({min(2 * reach + 9, LONGEST), min(3 * reach + 9, DOUBLED[-1])})
+    return _each(observer, wanted, padded, found) + _uneven(observer, [n for n in wanted if n <= DOUBLED[-1]])
+
+
+def _uneven(observer: Observer, lengths: Iterable[int]) -> list[Observed]:
+    """Where a position input is read: numbers that rise by one are indices to any mask."""
+    made: list[Observed] = []
+    for length in lengths if any(role(value) == "position" for value in observer.cone.sources) else ():
+        with contextlib.suppress(NotComputedError):
+            made += [observer.observe(sample) for sample in samples.uneven(observer.grid, length)]
+    return made
 
 
 def _each(
@@ -63,13 +76,18 @@ def _each(
     return made
 
 
-def untried(observer: Observer, longest: int) -> int | None:
-    """The smallest whole number that the mask is computed with and no length reached: it may limit distances."""
-    beyond = [number for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
-    return int(min(beyond)) if beyond and observer.grid.has_length else None
+def untried(observer: Observer, longest: int, limited: bool) -> int | None:
+    """The smallest distance from which the mask may hide keys, and which no length reached: a whole number that it is
+    computed with, or the next one, where places are compared otherwise. `limited`: whether what lies farther is hidden
+    already, or no matter."""
+    if not observer.grid.has_length:
+        return None
+    beyond = [int(number) for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
+    beyond += [longest + 1] if not limited and growth.may_limit(observer.cone, longest) else []
+    return min(beyond, default=None)
 
 
-def _numbers(observer: Observer) -> set[int]:
+def numbers(observer: Observer) -> set[int]:
     """Lengths that may be limits of distances."""
     return {int(number) for number in _scalars(observer, "iuf") if number <= LONGEST}
 

@@ -52,7 +52,7 @@ class Observer:
         if seen.shape[1] > 1 and (seen != seen[:, :1]).any():
             raise RefusedError(self.node, f"shows heads different keys, at {sample.words(0)}")
         scores = np.broadcast_to(np.float32(0), made.shape) if made.dtype == np.bool_ else made
-        return Observed(sample, rows, scores, seen[:, :1], self._positions(sample), free)
+        return Observed(sample, rows, scores, seen[:, :1], sample.positions, free)
 
     @property
     def node(self) -> ir.Node | None:
@@ -101,7 +101,7 @@ class Observer:
         return self.grid.shape(self.cone.target, sample.point) if self.cone.leaves else None
 
     def _source(self, value: ir.Value, sample: Sample) -> Array:
-        numbers = self._positions(sample) if role(value) == "position" else sample.mask
+        numbers = sample.positions if role(value) == "position" else sample.mask
         numbers = 1 - numbers if self.inverted and role(value) != "position" else numbers
         shape = self.grid.given(value, sample.point)
         if shape is not None and shape != numbers.shape:
@@ -111,13 +111,6 @@ class Observer:
             raise RefusedError(self.node, f"reads {value.name} of {list(shape)}, which is no padding of its keys")
         made: Array = numbers.astype(_fed(self.types[value]))
         return made
-
-    def _positions(self, sample: Sample) -> Array:
-        """Numbers for a position input: indices where nothing is padding, else with steps of one and two, so that they
-        are neither indices nor counts."""
-        index = np.broadcast_to(np.arange(sample.mask.shape[1]), sample.mask.shape)
-        stepped: Array = np.where((sample.mask == 0).any(axis=1, keepdims=True), index + index // 3, index)
-        return stepped
 
     def _leaf(self, leaf: ir.Value, sample: Sample) -> Shape:
         shape = self.grid.shape(leaf, sample.point)

@@ -19,6 +19,8 @@ LONGEST = 4200
 """A window of 4,096, the widest of published models' sliding windows, and some keys beyond it."""
 MARGIN = 40
 """Keys beyond a number that may be a window's."""
+UNEVEN = {"anew": "positions that begin anew", "back": "positions that run backwards"}
+"""Numbers of a position input that are not the places of tokens, as of two texts in one row: nothing is padding."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,23 @@ class Sample:
         counted: Array = np.maximum(np.cumsum(self.mask, axis=1) - 1, 0)
         return counted
 
+    @property
+    def positions(self) -> Array:
+        """[batch, keys]: numbers for a position input: indices where nothing is padding, else with steps of one and
+        two, so that they are neither indices nor counts."""
+        index = np.arange(self.mask.shape[1])
+        half = len(index) // 2
+        uneven = {"anew": np.where(index < half, index, index - half), "back": index[::-1]}
+        made = np.where((self.mask == 0).any(axis=1, keepdims=True), index + index // 3, index)
+        if set(self.kinds) <= set(uneven):
+            made[:] = uneven[self.kinds[0]]
+        return made
+
     def words(self, row: int) -> str:
         """Which row of which sample, for a report."""
         kind = self.kinds[row % len(self.kinds)]
+        if kind in UNEVEN:
+            return f"{self.point.length} tokens with {UNEVEN[kind]}"
         padding = {"full": "no padding", "holes": "holes", "empty": "all padding"}.get(kind, f"padding on the {kind}")
         past = f" after {self.point.past}" if self.point.past else ""
         return f"{self.point.length} tokens{past} with {padding}"
@@ -62,6 +78,12 @@ def longer(grid: Grid, length: int, padded: bool) -> Iterator[Sample]:
         kinds = ("full", "holes") if padded else ("full",)
         for part in [kinds] if length <= DOUBLED[-1] else [(kind,) for kind in kinds]:
             yield from _of(grid, length, part)
+
+
+def uneven(grid: Grid, length: int) -> Iterator[Sample]:
+    """One length, where positions are the caller's: all rows of a batch have them."""
+    for kind in UNEVEN:
+        yield from _of(grid, length if grid.has_length else grid.length or 1, (kind,) * (grid.batch or 1))
 
 
 def numbered(sample: Sample, numbers: Array) -> Sample:

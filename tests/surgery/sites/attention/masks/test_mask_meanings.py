@@ -58,6 +58,62 @@ def test_padding_that_hides_with_a_small_number_leaves_scores_to_an_empty_row() 
     assert str(found) == "padding of attention_mask" and found.hidden == -10000.0 and found.empty_row == "scores"
 
 
+ONES = {
+    "not 0": (KEPT + "seen = Identity(kept)\n", False),
+    "above 0": ("nil = Constant<value_int = 0>() above = Greater(attention_mask, nil)\n"
+                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(above)") + "seen = Identity(kept)\n", False),
+    "1 alone": ("one = Constant<value_int = 1>() ones = Equal(attention_mask, one)\n"
+                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(ones)") + "seen = Identity(kept)\n", True),
+    "the rest from 1": ("""around = Constant<value_ints = [1, 2]>() floats = Cast<to = 1>(attention_mask)
+        top = Constant<value_float = 1.0>() rest = Sub(top, floats) gone0 = Cast<to = 9>(rest)
+        gone = Unsqueeze(gone0, around) seen = Not(gone)\n""", True),
+    "1 alone, of queries as well": (
+        """one = Constant<value_int = 1>() two = Constant<value_ints = [2]>() onto = Constant<value_ints = [1]>()
+        ones = Equal(attention_mask, one) of_keys = Unsqueeze(ones, onto) of_queries = Unsqueeze(ones, two)
+        both = And(of_keys, of_queries) seen = Unsqueeze(both, onto)\n""", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ONES)
+def test_which_numbers_are_padding(way: str) -> None:
+    """Exporters write 1 - mask as a bool: what is not 1 is hidden, as 0 is."""
+    text, ones = ONES[way]
+    found = meaning(text + ADDED)
+    assert str(found) == "padding of attention_mask" and found.ones == ones
+    both = meaning(CAUSAL.replace("one = C", "one9 = C").replace("one)", "one9)") + text.replace("seen =", "shown =")
+                   + "seen = And(before, shown)\n" + ADDED)  # fmt: skip
+    assert str(both) == "padding of attention_mask, causal" and both.ones == ones
+
+
+def test_a_logarithm_of_the_mask() -> None:
+    """Of numbers below 0 there is none."""
+    text = """around = Constant<value_ints = [1, 2]>() little = Constant<value_float = 1e-9>()
+        thousand = Constant<value_float = 1000.0>() more = Add(attention_mask, little) log = Log(more)
+        far = Mul(log, thousand) mask = Unsqueeze(far, around) masked = Add(scores, mask)"""
+    found = meaning(
+        text, INPUTS.replace("int64[batch,sequence] attention_mask", "float[batch,sequence] attention_mask")
+    )
+    assert str(found) == "padding of attention_mask" and not found.ones
+
+
+@pytest.mark.parametrize("kind", ["int64", "float"])
+@pytest.mark.parametrize("product", [False, True], ids=["of keys", "of queries and keys"])
+def test_arithmetic_in_which_other_numbers_mean_nothing(product: bool, kind: str) -> None:
+    """1e9 is added to a key of number 2, and takes back what hides it from queries before it."""
+    text = CAUSAL + LOWEST.replace("-3.4028234663852886e38", "-1e9") + """
+        around = Constant<value_ints = [1, 2]>() columns = Constant<value_ints = [1, 3]>()
+        floats = Cast<to = 1>(attention_mask)
+        of_queries = Unsqueeze(floats, columns) of_keys = Unsqueeze(floats, around) real = Mul(of_keys, of_queries)
+        top = Constant<value_float = 1.0>() rest = Sub(top, real) padding = Mul(rest, lowest)
+        later = Where(before, nothing, lowest) mask = Add(later, padding) masked = Add(scores, mask)
+    """  # fmt: skip
+    text = text if product else text.replace("real = Mul(of_keys, of_queries)", "real = Identity(of_keys)")
+    found = meaning(
+        text, INPUTS.replace("int64[batch,sequence] attention_mask", f"{kind}[batch,sequence] attention_mask")
+    )
+    assert str(found) == "padding of attention_mask, causal" and not found.ones
+
+
 @pytest.mark.parametrize(("operation", "rows"), [("And", "nothing"), ("Or", "everything")])
 def test_what_padding_sees_is_said_and_changes_no_meaning(operation: str, rows: str) -> None:
     text = """
@@ -163,6 +219,57 @@ def test_a_limit_that_no_sample_reaches_is_said() -> None:
     assert meaning(CAUSAL + "seen = Identity(before)\n" + CHOSEN).untried is None
 
 
+FLOATS = """far0 = Abs(distance) far = Cast<to = 1>(far0) part = Constant<value_float = 1024.0>()
+    some = Constant<value_float = 1.5>() much = Constant<value_float = 2250000.0>()
+    high = Constant<value_float = 6000.0>() lots = Constant<value_float = -1e9>()
+"""
+OUT_OF_REACH = {
+    "divided": "share = Div(far, part) near = LessOrEqual(share, some)",
+    "squared": "square = Mul(far, far) near = LessOrEqual(square, much)",
+    "a logarithm": "more = Add(far, some) log0 = Log(more) log = Div(log0, some) near = Less(log, part)",
+    "divided in whole numbers": "one9 = Constant<value_int = 1>() kilo = Constant<value_int = 1024>() "
+    "share = Div(far0, kilo) near = LessOrEqual(share, one9)",
+    "a float that no length reaches": "near = LessOrEqual(far, high)",
+    "a number that is computed": "limit9 = Mul(part, part) near = LessOrEqual(far, limit9)",
+    "an array": "near = LessOrEqual(distance, limits)",
+}
+
+
+@pytest.mark.parametrize("way", OUT_OF_REACH)
+def test_a_limit_that_no_integer_says_is_untried(way: str) -> None:
+    text = KEPT + DISTANCE + FLOATS + OUT_OF_REACH[way] + "\n seen = And(kept, near)\n" + ADDED
+    limits = {"limits": np.full((1, 2, 1, 1), 5000)} if way == "an array" else {}
+    found = meaning(text, **limits)
+    assert str(found) == "padding of attention_mask" and found.untried == found.longest + 1 == 1201
+
+
+def test_scores_that_are_lowered_far_out() -> None:
+    """No comparison, and a limit all the same."""
+    text = DISTANCE + FLOATS + """beyond0 = Sub(far, high) beyond = Relu(beyond0) lower = Mul(beyond, lots)
+        masked = Add(scores, lower)"""  # fmt: skip
+    assert meaning(text).untried == 1201
+
+
+WITHIN_REACH = {
+    "in floats": ("near = LessOrEqual(far, some)", (1, 1)),
+    "divided": ("share = Div(far, some) near = LessOrEqual(share, some)", (2, 2)),
+    "places in floats": ("fq = Cast<to = 1>(queries) fk = Cast<to = 1>(keys) near = GreaterOrEqual(fq, fk)", None),
+    "a triangle in floats": (
+        "all0 = Less(distance, zero) ahead = Cast<to = 1>(all0) nil = CastLike(zero, ahead) near = Equal(ahead, nil)",
+        None,
+    ),
+    "turned round": ("back = Constant<value_int = -1>() other = Mul(distance, back) near = LessOrEqual(other, zero)",
+                     None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WITHIN_REACH)
+def test_a_limit_that_was_seen_is_tried(way: str) -> None:
+    near, band = WITHIN_REACH[way]
+    found = meaning(KEPT + DISTANCE + FLOATS + near + "\n seen = And(kept, near)\n" + ADDED)
+    assert found.untried is None and found.band == band and found.causal == (band is None)
+
+
 def test_a_band_with_two_sides() -> None:
     text = DISTANCE + NUMBER.format(7) + """
         three = Constant<value_int = -3>()
@@ -250,6 +357,28 @@ def test_positions_that_a_caller_gives() -> None:
     """
     found = meaning(KEPT + text + ADDED, INPUTS + ", int64[batch,sequence] position_ids")
     assert found.positions == "input" and found.band == (2, 2) and len(found.sources) == 2
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_before_by_positions_that_a_caller_gives(padded: bool) -> None:
+    """They may begin anew in a row: what rises by one alone would be the index."""
+    text = """
+        minus1 = Constant<value_ints = [2]>() onto1 = Constant<value_ints = [1]>()
+        of_queries = Unsqueeze(position_ids, minus1) of_keys = Unsqueeze(position_ids, onto1)
+        behind = LessOrEqual(of_keys, of_queries) close = Unsqueeze(behind, onto1)
+        seen = And(kept, close)
+    """
+    text = KEPT + text if padded else text.replace("And(kept, close)", "Identity(close)")
+    inputs = INPUTS + ", int64[batch,sequence] position_ids"
+    found = meaning(text + ADDED, inputs)
+    assert found.positions == "input" and found.causal and (found.padding is not None) == padded
+    assert found.window is None
+    twin = DISTANCE + text.replace("LessOrEqual(of_keys, of_queries)", "GreaterOrEqual(order, nought)").replace(
+        "behind =", """sum = Sub(of_queries, of_queries) nought = Mul(of_keys, zero) order = Add(distance, sum)
+        behind =""")  # fmt: skip
+    found = meaning(twin + ADDED, inputs)
+    assert found.positions == "index" and found.causal
+    assert "position_ids" in [source.name for source in found.sources]
 
 
 @pytest.mark.parametrize("total", ["total", "past + sequence"])

@@ -53,6 +53,18 @@ def test_one_entry_far_out() -> None:
     assert "query 1101 does not see key 0" in found.reason and "at 1141 tokens" in found.reason
 
 
+@pytest.mark.parametrize("padding", ["", "kept"])
+def test_indices_before_positions_that_a_caller_gives(padding: str) -> None:
+    """Keys by their place, queries by a number of theirs."""
+    text = DISTANCE + """
+        onto1 = Constant<value_ints = [1]>() columns = Unsqueeze(position_ids, second2)
+        behind = LessOrEqual(places, columns) seen0 = Unsqueeze(behind, onto1)
+    """.replace("columns =", "second2 = Constant<value_ints = [2]>() columns =")  # fmt: skip
+    text += KEPT + "seen = And(kept, seen0)\n" if padding else "seen = Identity(seen0)\n"
+    found = refusal(text + CHOSEN, INPUTS + ", int64[batch,sequence] position_ids")
+    assert "query" in found.reason and (padding or "positions that run backwards" in found.reason)
+
+
 def test_every_second_key() -> None:
     text = DISTANCE + """
         two = Constant<value_int = 2>()
@@ -178,9 +190,73 @@ def test_segments() -> None:
         seen = Unsqueeze(same, onto1)
     """
     assert refusal(text + CHOSEN).reason == "separates the texts that attention_mask numbers"
+    whole = INPUTS.replace("int64[batch,sequence] attention_mask", "float[batch,sequence] attention_mask")
+    assert refusal(text + CHOSEN, whole).reason == "separates the texts that attention_mask numbers"
     found = refusal(text.replace("attention_mask", "token_type_ids") + CHOSEN, INPUTS.replace(
         "attention_mask", "token_type_ids"))  # fmt: skip
     assert "segments (token_type_ids)" in found.reason
+
+
+PAIRS = """
+    minus1 = Constant<value_ints = [2]>()
+    onto1 = Constant<value_ints = [1]>()
+    numbers = Cast<to = TYPE>(attention_mask)
+    of_queries = Unsqueeze(numbers, minus1)
+    of_keys = Unsqueeze(numbers, onto1)
+    none0 = Constant<value_int = 0>()
+    one0 = Constant<value_int = 1>()
+    two0 = Constant<value_int = 2>()
+    none = CastLike(none0, numbers)
+    one1 = CastLike(one0, numbers)
+    two = CastLike(two0, numbers)
+    real = Greater(of_keys, none)
+    SAYS
+    chosen = And(real, says)
+    seen = Unsqueeze(chosen, onto1)
+"""
+UNDER_NUMBERS = {
+    "not behind": ("says = LessOrEqual(of_keys, of_queries)", "1 and 2"),
+    "neighbours": ("away0 = Sub(of_keys, of_queries) away = Abs(away0) says = LessOrEqual(away, one1)", "1 and 3"),
+    "pairs of texts": (
+        "more = Add(numbers, one1) half = Div(more, two) whole = Cast<to = 7>(half) h1 = Unsqueeze(whole, minus1) "
+        "h2 = Unsqueeze(whole, onto1) says = Equal(h1, h2)",
+        "1 and 3",
+    ),
+    "some": ("three0 = Constant<value_int = 3>() three = CastLike(three0, numbers) says = Less(of_keys, three)",
+             "1 and 3"),
+    "global tokens": (
+        "global1 = Equal(of_keys, two) global2 = Equal(of_queries, two) local = Equal(of_queries, one1) "
+        "either = Or(global1, global2) says = Or(either, local)",
+        "1 and 3",
+    ),
+    "a first text that all see": (
+        "same = Equal(of_keys, of_queries) first1 = Equal(of_keys, one1) first2 = Equal(of_queries, one1) "
+        "either = Or(same, first1) says = Or(either, first2)",
+        "2 and 3",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["int64", "float"])
+@pytest.mark.parametrize("way", UNDER_NUMBERS)
+def test_numbers_that_tell_tokens_apart(way: str, kind: str) -> None:
+    says, apart = UNDER_NUMBERS[way]
+    inputs = INPUTS.replace("int64[batch,sequence] attention_mask", f"{kind}[batch,sequence] attention_mask")
+    text = PAIRS.replace("TYPE", "7" if kind == "int64" else "1").replace("SAYS", says) + ADDED
+    assert refusal(text, inputs).reason == f"tells tokens of number {apart} apart (attention_mask)"
+    twin = meaning(text.replace("numbers = Cast<to = 7>(attention_mask)", AS_ONES).replace(
+        "numbers = Cast<to = 1>(attention_mask)", AS_ONES), inputs)  # fmt: skip
+    assert str(twin) == "padding of attention_mask" and not twin.ones, "the sound twin has no number but 0 and 1"
+
+
+AS_ONES = "bools0 = Cast<to = 9>(attention_mask) numbers = Cast<to = 7>(bools0)"
+
+
+def test_texts_with_negative_numbers() -> None:
+    says = "product = Mul(of_keys, of_queries) says = Greater(product, none)"
+    text = PAIRS.replace("TYPE", "7").replace("SAYS", says).replace("real = Greater(", "gone = Equal(")
+    text = text.replace("chosen = And(real, says)", "kept2 = Not(gone) chosen = And(kept2, says)")
+    assert refusal(text + ADDED).reason == "tells tokens of number -1 and 1 apart (attention_mask)"
 
 
 def test_two_paddings() -> None:
