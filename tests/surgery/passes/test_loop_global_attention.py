@@ -68,7 +68,7 @@ REST = """top = Constant<value_int = 1>() rest = Sub(top, attention_mask) gone =
 
 @pytest.mark.parametrize("made", [REST, "top = Constant<value_int = 1>() seen = Equal(attention_mask, top)"])
 def test_numbers_that_are_padding_as_0_is(made: str) -> None:
-    """As most exporters write it, a key of number 2 is hidden."""
+    """A key of number 2 is hidden where 1 - mask becomes a bool."""
     before = encoder(head=HEAD.replace("seen = Cast<to = 9>(attention_mask)", made))
     after = packed(before)
     assert PASS.measure(after) == 1

@@ -133,5 +133,6 @@ def _reason(source: ir.Value, made: Observed, found: Fit, numbers: Array) -> str
         return f"separates the texts that {source.name} numbers"
     changed = np.argwhere(seen != all_seen)
     apart = [sorted((int(own[at]), int(numbers[key]))) for _, at, key in changed.tolist()]
+    apart += [[1, int(numbers.max())]]  # where others were hidden, and these are not
     one, other = next((pair for pair in apart if pair[0] != pair[1]), apart[0])
     return f"tells tokens of number {one} and {other} apart ({source.name})"

@@ -76,7 +76,7 @@ ONES = {
 
 @pytest.mark.parametrize("way", ONES)
 def test_which_numbers_are_padding(way: str) -> None:
-    """Exporters write 1 - mask as a bool: what is not 1 is hidden, as 0 is."""
+    """Of 1 - mask as a bool, what is not 1 is hidden, as 0 is."""
     text, ones = ONES[way]
     found = meaning(text + ADDED)
     assert str(found) == "padding of attention_mask" and found.ones == ones
