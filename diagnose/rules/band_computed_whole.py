@@ -61,6 +61,5 @@ def _bands(subject: Subject) -> Iterator[tuple[ir.Node, tuple[int, int]]]:
     written = {site.softmax for site in subject.once(attention.cores)}
     if not written and not any(node.op_type in ATTENTION for node in subject.nodes):
         return
-    for node, mask in bands.find(subject.nodes, written, subject.once(attention.masks)):
-        if mask.window is not None:
-            yield node, mask.window
+    for node, _, window in bands.find(subject.nodes, written, subject.once(attention.masks)):
+        yield node, window

@@ -27,7 +27,7 @@ WORTHWHILE = 1.8
 """A key costs as much more in a block than in a row: queries of a band of 128 and blocks of 192 keys cost as much as
 those of rows of 350 (ONNX Runtime 1.31.1, one core)."""
 BOTH_TRIED = 512
-"""The longest row that a result is compared on."""
+"""The longest row that a result is compared on (`LONG` of eval/inputs/feeds)."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class BandLocalAttention:
             shared = band, kind, site.packing.taken
             if shared not in made:
                 name = f"band_{band.before}_{band.after}"
-                either = self.either and band.in_rows_of(BOTH_TRIED)
-                made[shared] = write_blocks(Writer(editor, name, site.node), site.packing, band, hidden, either)
+                write = Writer(editor, name, site.node)
+                made[shared] = write_blocks(write, site.packing, band, hidden, self._is_either(band))
             _compute_in(editor, site, made[shared])
             done[band] += 1
         for band, count in done.items():
             blocks = f"blocks of {band.queries} queries and {band.keys} keys"
-            rows = ", or in rows where they cost less" if self.either and band.in_rows_of(BOTH_TRIED) else ""
+            rows = ", or in rows where they cost less" if self._is_either(band) else ""
             editor.notes.append(f"{plural(count, 'attention')} of a band in {blocks}{rows}")
 
     def measure(self, model: Model) -> float:
@@ -84,11 +84,14 @@ class BandLocalAttention:
         """Whether an attention of a model, packed or not yet, sees a band that blocks are worth."""
         written = {site.softmax for site in attention_cores.sites(model) if isinstance(site, AttentionCore)}
         found = bands.find(model.graph, written, SoftmaxMasks(model))
-        return any(self._is_worthwhile(Band(*mask.window, mask.positions)) for _, mask in found if mask.window)
+        return any(self._is_worthwhile(Band(*window, mask.positions)) for _, mask, window in found)
 
     def _found(self, model: Model) -> list[tuple[PackedAttention, Band]]:
         found = [(site, band_of(site)) for site in packed_attention.sites(model)]
         return [(site, band) for site, band in found if band is not None and self._is_worthwhile(band)]
+
+    def _is_either(self, band: Band) -> bool:
+        return self.either and band.in_rows_of(BOTH_TRIED)
 
     def _is_worthwhile(self, band: Band) -> bool:
         return not self.max_seq or self.max_seq > WORTHWHILE * band.keys

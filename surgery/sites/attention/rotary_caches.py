@@ -22,7 +22,7 @@ def of_one_row(model: Model) -> list[ir.Node]:
     if not found:
         return []
     shapes = probe(model.graph, generic(free_axes(model.graph), 0)).shapes
-    return [node for node in found if _is_short([shapes.get(value) for value in node.inputs[:3] if value is not None])]
+    return [node for node in found if _is_short([shapes.get(v) if v is not None else None for v in node.inputs[:3]])]
 
 
 def _takes_rows(node: ir.Node) -> bool:
@@ -31,5 +31,5 @@ def _takes_rows(node: ir.Node) -> bool:
 
 
 def _is_short(shapes: list[tuple[int, ...] | None]) -> bool:
-    x, *caches = shapes
-    return x is not None and x[0] > 1 and all(shape is not None and shape[0] == 1 for shape in caches)
+    rows = [shape[0] if shape else 0 for shape in shapes]
+    return len(rows) == 1 + len(CACHES) and rows[0] > 1 and rows[1:] == [1, 1]

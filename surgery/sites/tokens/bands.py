@@ -12,8 +12,11 @@ from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from .padding import ATTENTION, added
 
 
-def find(nodes: Iterable[ir.Node], written: Collection[ir.Node], masks: SoftmaxMasks) -> Iterator[tuple[ir.Node, Mask]]:
-    """Those of `nodes` whose masks are bands, with the mask; `written`: the Softmax nodes that are attention's."""
+def find(
+    nodes: Iterable[ir.Node], written: Collection[ir.Node], masks: SoftmaxMasks
+) -> Iterator[tuple[ir.Node, Mask, tuple[int, int]]]:
+    """Those of `nodes` whose masks are bands, with the mask and its window; `written`: the Softmax nodes that are
+    attention's."""
     for node in nodes:
         if node in written:
             mask = masks.of_softmax(node)
@@ -22,4 +25,4 @@ def find(nodes: Iterable[ir.Node], written: Collection[ir.Node], masks: SoftmaxM
         else:
             continue
         if isinstance(mask, Mask) and mask.window is not None:
-            yield node, mask
+            yield node, mask, mask.window

@@ -64,6 +64,15 @@ def test_a_batch_of_one_says_nothing() -> None:
     assert "K010" not in codes(of_all_rows())
 
 
+@pytest.mark.parametrize("inputs", [("ids", "one", "one"), ("one", "one", "one")])
+def test_caches_without_axes_have_no_row(inputs: tuple[str, ...]) -> None:
+    """A broken file: other rules say what is wrong with it."""
+    proto = graphs.proto_of(BAD())
+    rotation = next(node for node in proto.graph.node if node.op_type == "RotaryEmbedding")
+    rotation.input[:] = list(inputs)
+    assert "K010" not in codes(graphs.opened(proto))
+
+
 @pytest.mark.parametrize("command", ["repair", "optimize"])
 def test_the_result_runs_on_every_batch(command: str, tmp_path: Path) -> None:
     path = BAD().save(tmp_path / "model.onnx")

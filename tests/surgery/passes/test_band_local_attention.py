@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from encoder_graphs import RNG, SEES, WORDS, agree, encoder, feeds, seeing
 
+from onnxfix.eval.inputs.feeds import LONG
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
-from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
+from onnxfix.surgery.passes.band_local_attention import BOTH_TRIED, BandLocalAttention
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
 
@@ -72,6 +73,23 @@ def test_for_whom_a_newer_operator_set_is_worth_it() -> None:
     assert all(PASS.is_for(model) for model in (seeing("a band"), fused, BAD()))
     assert not PASS.is_for(encoder()) and not PASS.is_for(seeing("those before"))
     assert not BandLocalAttention(max_seq=72).is_for(seeing("a band"))
+
+
+@pytest.mark.parametrize("window", [2, 19])
+def test_rows_where_they_cost_less(window: int) -> None:
+    """Chosen by each batch: 9 tokens a row are a row, 97 are blocks; what is compared is long enough for both."""
+    before, after = seeing("a band", window), packed(seeing("a band", window))
+    graph_pass.run(BandLocalAttention(either=True), after)
+    choice = next(node for node in after.graph if node.op_type == "If")
+    taken = choice.inputs[0]
+    assert taken is not None
+    for batch, length, blocks in ((3, 9, False), (2, 150, True)):
+        agree(before, after, batch, length)
+        shown = after.clone()
+        value = next(v for node in shown.graph for v in node.outputs if v.name == taken.name)
+        shown.graph.outputs.append(value)
+        assert bool(graphs.run(shown, feeds(batch, length)[0])[str(taken.name)]) is blocks
+    assert BOTH_TRIED == LONG
 
 
 def test_rows_shorter_than_what_a_block_costs_stay_rows() -> None:
