@@ -92,6 +92,8 @@ class Wish:
     """Compute tokens of padding nowhere but in attention."""
     bands: bool = False
     """With both: attention that sees a band of positions in blocks."""
+    either: bool = True
+    """With these, on a CPU: in rows wherever a batch costs less so."""
     rows: bool = False
     """With both, on a CPU: attention over whole rows a row at a time, without its padding."""
     wherever: bool = False
@@ -212,9 +214,14 @@ def _faster(wish: Wish) -> list[Pass]:
             PadMaskedKeys(),
         ]
     if wish.fuse and wish.pack:
-        steps += [BandLocalAttention(wish.max_seq, either=wish.apart)] if wish.bands else []
+        steps += [band_local(wish)] if wish.bands else []
         steps += [LoopGlobalAttention()] if wish.rows and "rows" in wish.target.provider.faster else []
     return steps
+
+
+def band_local(wish: Wish) -> BandLocalAttention:
+    """The pass that cuts attention into blocks, as a wish has it."""
+    return BandLocalAttention(wish.max_seq, either=wish.apart and wish.either)
 
 
 def planned(wish: Wish, plan: Callable[[Model], Plan]) -> Recipe:

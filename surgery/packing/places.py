@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.tokens.padding import Padding
 
-# Whose Equal ONNX Runtime has on a CPU, and TensorRT.
+# Whose Equal and Greater ONNX Runtime has on a CPU, and TensorRT.
 COMPARED = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT)
 
 
@@ -55,12 +55,16 @@ class Places:
         return self.node("Expand", [hides.value, whole], "mask_of_all_rows")
 
     def _shown(self, hides: Padding) -> ir.Value:
-        """Any number but 0 says that a token is real, or 1 alone, as the masks of attention have it."""
-        kind = hides.value.dtype
-        if not hides.ones or kind not in COMPARED:
-            return self.node("Cast", [self.mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
-        one = self.editor.add_initializer("shown", ir.tensor(np.array(1, dtype=kind.numpy())))
-        return self.node("Equal", [self.mask, one], "token_is_real")
+        """Which tokens are real, as the masks of attention have it."""
+        kind, mask = hides.value.dtype, self.mask
+        if hides.shown == "not 0" or kind is None or kind == ir.DataType.BOOL:
+            return self.node("Cast", [mask], "token_is_real", attributes={"to": ir.DataType.BOOL})
+        if kind not in COMPARED:
+            kind = ir.DataType.INT64 if kind.is_integer() else ir.DataType.FLOAT
+            mask = self.node("Cast", [mask], "mask_in_numbers", attributes={"to": kind})
+        operator, number = {"1": ("Equal", 1), "above 0": ("Greater", 0)}[hides.shown]
+        limit = self.editor.add_initializer("shown", ir.tensor(np.array(number, dtype=kind.numpy())))
+        return self.node(operator, [mask, limit], "token_is_real")
 
     def position(self) -> ir.Value:
         """[tokens]: the place of each real token in its row."""

@@ -26,8 +26,6 @@ from onnxfix.surgery.sites.tokens.padding import ADDED
 WORTHWHILE = 1.8
 """A key costs as much more in a block than in a row: queries of a band of 128 and blocks of 192 keys cost as much as
 those of rows of 350 (ONNX Runtime 1.31.1, one core)."""
-BOTH_TRIED = 512
-"""The longest row that a result is compared on (`LONG` of eval/inputs/feeds)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class BandLocalAttention:
 
     `max_seq`: the longest row that the model will get, 0 where it is not known. Below 350 tokens rows cost less than
     blocks of such a band, and stay. `either`: each batch is computed in rows where these cost less, as those of short
-    texts, and in blocks where those do; only where rows of 512 tokens get blocks, so that both are tried.
+    texts, and in blocks where those do.
 
     Measure: attentions of packed tokens that compute scores of whole rows for a band of them.
     """
@@ -69,12 +67,12 @@ class BandLocalAttention:
             if shared not in made:
                 name = f"band_{band.before}_{band.after}"
                 write = Writer(editor, name, site.node)
-                made[shared] = write_blocks(write, site.packing, band, hidden, self._is_either(band))
+                made[shared] = write_blocks(write, site.packing, band, hidden, self.either)
             _compute_in(editor, site, made[shared])
             done[band] += 1
         for band, count in done.items():
             blocks = f"blocks of {band.queries} queries and {band.keys} keys"
-            rows = ", or in rows where they cost less" if self._is_either(band) else ""
+            rows = ", or in rows where they cost less" if self.either else ""
             editor.notes.append(f"{plural(count, 'attention')} of a band in {blocks}{rows}")
 
     def measure(self, model: Model) -> float:
@@ -82,16 +80,22 @@ class BandLocalAttention:
 
     def is_for(self, model: Model) -> bool:
         """Whether an attention of a model, packed or not yet, sees a band that blocks are worth."""
+        return bool(self._bands(model))
+
+    def in_rows_only(self, model: Model, length: int) -> bool:
+        """Whether a batch of one row of so many tokens gets no blocks for a band that such a model sees."""
+        return self.either and not all(band.in_rows_of(length) for band in self._bands(model))
+
+    def _bands(self, model: Model) -> list[Band]:
         written = {site.softmax for site in attention_cores.sites(model) if isinstance(site, AttentionCore)}
-        found = bands.find(model.graph, written, SoftmaxMasks(model))
-        return any(self._is_worthwhile(Band(*window, mask.positions)) for _, mask, window in found)
+        found = [
+            Band(*window, mask.positions) for _, mask, window in bands.find(model.graph, written, SoftmaxMasks(model))
+        ]
+        return [band for band in found if self._is_worthwhile(band)]
 
     def _found(self, model: Model) -> list[tuple[PackedAttention, Band]]:
         found = [(site, band_of(site)) for site in packed_attention.sites(model)]
         return [(site, band) for site, band in found if band is not None and self._is_worthwhile(band)]
-
-    def _is_either(self, band: Band) -> bool:
-        return self.either and band.in_rows_of(BOTH_TRIED)
 
     def _is_worthwhile(self, band: Band) -> bool:
         return not self.max_seq or self.max_seq > WORTHWHILE * band.keys

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import graphs
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from encoder_graphs import HEAD, MLP, WEIGHTS, agree, encoder, feeds, seeing
 from terminal import onnxfix as typed
@@ -20,6 +22,10 @@ from onnxfix.flows.repair.verification.verdict import AnotherGraphError
 from onnxfix.flows.repair.verification.verification import Verification
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
+from onnxfix.surgery.editor import Writer
+from onnxfix.surgery.packing import blocks
+from onnxfix.surgery.packing.blocks import Band
+from onnxfix.surgery.packing.bodies import Body
 
 
 @pytest.fixture
@@ -37,6 +43,34 @@ def test_all_of_it_on_a_cpu(path: Path) -> None:
     made = Model.open(done.output)
     agree(seeing("a band"), made, 4, 33)
     assert made.opset == 23 and graphs.op_types(made).count("Attention") == 1, "ai.onnx's, the faster one in blocks"
+
+
+def test_a_wide_band_in_rows_and_in_blocks_as_well(tmp_path: Path) -> None:
+    """Rows of 512 tokens cost less as they are: what blocks compute is compared besides."""
+    source = seeing("a band", 400)
+    done = onnxfix.optimize(source.save(tmp_path / "model.onnx"))
+    assert done.output is not None and "; with bands in blocks throughout by at most" in done.verified
+    made = Model.open(done.output)
+    assert graphs.op_types(made).count("If") == 1
+    agree(source, made, 2, 9)
+    narrow = onnxfix.optimize(seeing("a band", 64).save(tmp_path / "narrow.onnx"), dry_run=True)
+    assert "throughout" not in narrow.verified
+
+
+def test_what_blocks_compute_otherwise_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On feeds that are too short for blocks to be chosen; in rows it is the source."""
+    source = seeing("a band", 64).save(path.with_name("wide.onnx"))
+    feeds_file = path.with_name("feeds.npz")
+    np.savez(feeds_file, **feeds(2, 40)[0])
+    assert "throughout by at most" in onnxfix.optimize(source, feeds=feeds_file, dry_run=True).verified
+    cut = blocks._cut
+
+    def early(on: Writer | Body, band: Band, *more: ir.Value) -> list[ir.Value]:
+        return cut(on, replace(band, before=band.before + 100, after=band.after - 100), *more)
+
+    monkeypatch.setattr(blocks, "_cut", early)
+    with pytest.raises(AnotherGraphError, match="what was written anew is not the source"):
+        onnxfix.repair(source, feeds=feeds_file, recipe="fastest", dry_run=True)
 
 
 def test_short_rows_get_no_blocks(path: Path) -> None:

@@ -11,7 +11,8 @@ from onnxfix.nouns.comparison import Comparison
 from onnxfix.nouns.errors import Sentence, arg
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.counts import plural
-from onnxfix.surgery.recipes import Wish
+from onnxfix.surgery.editor import MADE_BY
+from onnxfix.surgery.recipes import Wish, band_local
 
 from .attempts import corrections, escalation
 from .attempts.attempts import Attempt, Attempts
@@ -20,7 +21,7 @@ from .search.search import Answer, SearchWish, search
 from .verification import in_runtime, interface, other_batches
 from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.metric import Metric
-from .verification.source.made_up import MadeUp
+from .verification.source.made_up import MadeUp, reach_of
 from .verification.verdict import AnotherGraphError, require, require_typed
 from .verification.verification import Verification
 from .verification.words import in_figures, in_words, rough
@@ -130,7 +131,7 @@ class Job:
             done, comparison = corrections.within_aim(self.attempts, self.wish, done, held, aim)
             require(held, comparison, done.result)
             emulated = (comparison,)
-        graph = self._same_graph(done, held)
+        graph = self._same_graph(done, held) + self._in_blocks(done, held)
         done, measured = corrections.within_16_bits(self.attempts, done, held)
         done = corrections.told_of_source(origin, done, held)
         if own := held.not_a_number:
@@ -168,13 +169,22 @@ class Job:
             return ""
         comparison = held.in_fp32(self.attempts.in_fp32(done.wish))
         if comparison.error > max(OF_THE_SAME_GRAPH, _OF_TWO_ROUNDINGS * held.own_rounding):
-            raise AnotherGraphError(
-                f"what was written anew is not the source: in fp32 it differs by {in_figures(comparison)}",
-                f"nothing was written; please report this, and leave out {arg('recipe')}",
-            )
+            raise _another(comparison)
         return "; in fp32 the same graph " + (
             "is identical" if comparison.identical else f"errs by at most {comparison.rel_l2:.1e}"
         )
+
+    def _in_blocks(self, done: Attempt, held: Verification) -> str:
+        """What a graph errs by, in words, whose bands are in blocks wherever it may choose them, where all feeds are so
+        short that it chooses rows; in fp32. Raises AnotherGraphError."""
+        made = {node.metadata_props.get(MADE_BY) for node in done.result.nodes() if node.op_type == "If"}
+        step = band_local(done.wish)
+        if step.name not in made or not step.in_rows_only(self.origin.model, reach_of(held.feeds)):
+            return ""
+        comparison = held.in_fp32(self.attempts.in_fp32(replace(done.wish, either=False)))
+        if comparison.error > OF_THE_SAME_GRAPH:
+            raise _another(comparison)
+        return f"; with bands in blocks throughout by at most {comparison.rel_l2:.1e}"
 
     def _error_of_other_batches(self, done: Attempt, held: Verification) -> float | None:
         axes = other_batches.freed(self.origin.model, done.result)
@@ -184,3 +194,10 @@ class Job:
         if error > held.check.rounding:
             self.notes.append(f"the batch of {axes[0].size} stays baked in: on other batches rows err by {error:.1e}")
         return error
+
+
+def _another(comparison: Comparison) -> AnotherGraphError:
+    return AnotherGraphError(
+        f"what was written anew is not the source: in fp32 it differs by {in_figures(comparison)}",
+        f"nothing was written; please report this, and leave out {arg('recipe')}",
+    )

@@ -22,10 +22,13 @@ from .padding import ADDED, added
 # lengths, a bias of the projections.
 _OPERANDS = 3
 
+_LIMITS = {"Equal": 1, "Greater": 0}
+"""By which a number of the mask says that a token is real, and the number."""
+
 
 @dataclass(frozen=True)
 class Packing:
-    """`mask`: [batch, length], not 0 at a real token, or 1 and nothing else; `tokens`: the same in int64, 1 or 0;
+    """`mask`: [batch, length], not 0 at a real token, above it, or 1; `tokens`: the same in int64, 1 or 0;
     `taken`: [count], the place of each real token in a batch that is one row, in order, or place 0 where there is none;
     `back`: [batch, length], the place of each token in the stream, of padding that of another."""
 
@@ -116,9 +119,11 @@ def _unpacked(value: ir.Value | None) -> _Unpacked | None:
 
 
 def _given(mask: ir.Value) -> ir.Value | None:
-    """The input that has as many rows as there are, or was given them."""
-    node = mask.producer()
-    return mask if node is None or node.op_type != "Expand" else node.inputs[0]
+    """The input that has as many rows as there are, or was given them, whatever type it is compared in."""
+    value: ir.Value | None = mask
+    while value is not None and (node := value.producer()) is not None and node.op_type in ("Expand", "Cast"):
+        value = node.inputs[0]
+    return value
 
 
 def _is_zero(value: ir.Value | None) -> bool:
@@ -136,13 +141,14 @@ def _is_of(shown: ir.Value | None, mask: ir.Value) -> bool:
 
 
 def _shown_by(real: ir.Value | None) -> ir.Value | None:
-    """The mask that says which tokens are real: by any number but 0, or by a 1."""
+    """The mask that says which tokens are real: by any number but 0, by those above it, or by a 1."""
     node = real.producer() if real is not None else None
     if node is None or not is_standard(node):
         return None
-    if node.op_type == "Equal":
-        one = small_array(node.inputs[1], limit=1)
-        return node.inputs[0] if one is not None and one.size == 1 and bool((one == 1).all()) else None
+    if node.op_type in _LIMITS:
+        limit = small_array(node.inputs[1], limit=1)
+        same = limit is not None and limit.size == 1 and bool((limit == _LIMITS[node.op_type]).all())
+        return node.inputs[0] if same else None
     return node.inputs[0] if node.op_type == "Cast" else None
 
 

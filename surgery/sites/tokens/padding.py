@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import is_standard
-from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
+from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal, Shown
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.sizes.probe import free_axes
 
@@ -24,7 +24,7 @@ _FEATURES = 3  # axes of [batch, length, size]
 
 @dataclass(frozen=True)
 class Padding:
-    """`value`, [batch, length], is 0 where a token is padding, or, where `ones`, anything but 1; `rows`: an input of
+    """`value`, [batch, length], is 0 where a token is padding, or what else `shown` leaves; `rows`: an input of
     tokens whose batch has another name, as torch names them where the mask is read row by row, and which may have more
     rows than a mask of one. `hidden`: nodes of attention whose masks hide that, each a Softmax or one operator;
     `numbers`: of what is made of it alone."""
@@ -36,7 +36,7 @@ class Padding:
     rows: ir.Value | None = None
     hiding: frozenset[ir.Node] = field(default=frozenset(), compare=False)
     """Nodes that compute the masks of those, and put them into scores: what they make at padding is what hides it."""
-    ones: bool = False
+    shown: Shown = "not 0"
 
 
 def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
@@ -53,12 +53,14 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     if batch == length or len(value.shape or ()) != 2:
         return None
     hiding_it = {node: mask for node, mask in read.items() if isinstance(mask, Mask) and mask.padding is value}
-    hidden, ones = frozenset(hiding_it), all(mask.ones for mask in hiding_it.values() if not mask.inverted)
+    hidden, ways = frozenset(hiding_it), {mask.shown for mask in hiding_it.values() if not mask.inverted}
+    if len(ways) != 1:  # what is a token to one attention is padding to another
+        return None
     others = {given: name for (given, axis), name in names.items() if axis == 0 and names.get((given, 1)) == length}
     apart = {given: name for given, name in others.items() if name not in (batch, length) and _is_of_tokens(given)}
     layout = Layout(model, batch, length, frozenset(apart.values()))
     hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
-    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), next(iter(apart), None), hiding, ones)
+    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), next(iter(apart), None), hiding, *ways)
 
 
 def _is_of_tokens(value: ir.Value) -> bool:

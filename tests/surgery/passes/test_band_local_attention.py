@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from encoder_graphs import RNG, SEES, WORDS, agree, encoder, feeds, seeing
 
-from onnxfix.eval.inputs.feeds import LONG
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
-from onnxfix.surgery.passes.band_local_attention import BOTH_TRIED, BandLocalAttention
+from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
 
@@ -89,7 +88,15 @@ def test_rows_where_they_cost_less(window: int) -> None:
         value = next(v for node in shown.graph for v in node.outputs if v.name == taken.name)
         shown.graph.outputs.append(value)
         assert bool(graphs.run(shown, feeds(batch, length)[0])[str(taken.name)]) is blocks
-    assert BOTH_TRIED == LONG
+
+
+def test_in_rows_only() -> None:
+    """Where no batch of such a length shows what blocks compute."""
+    each = BandLocalAttention(either=True)
+    assert each.in_rows_only(seeing("a band", 400), 512) and not each.in_rows_only(seeing("a band", 400), 2000)
+    assert not each.in_rows_only(seeing("a band", 64), 512) and each.in_rows_only(seeing("a band", 64), 100)
+    assert not PASS.in_rows_only(seeing("a band", 400), 512), "where blocks are no choice"
+    assert not BandLocalAttention(500, either=True).in_rows_only(seeing("a band", 400), 512), "nor made"
 
 
 def test_rows_shorter_than_what_a_block_costs_stay_rows() -> None:

@@ -19,6 +19,7 @@ from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
+from onnxfix.surgery.passes.loop_global_attention import LoopGlobalAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
 from onnxfix.surgery.sites.tokens.packed import packs
 
@@ -420,3 +421,31 @@ def test_a_mask_whose_rows_have_another_name() -> None:
     real = np.broadcast_to(one["attention_mask"] > 0, (3, 9))
     wanted, found = (graphs.run(model, one)["y"][real] for model in (before, after))
     np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+SAYS = {
+    "Greater": "none = Constant<value_int = 0>() limit = CastLike(none, attention_mask)",
+    "Equal": "one = Constant<value_int = 1>() limit = CastLike(one, attention_mask)",
+}
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint8", "int8", "float", "float16", "double"])
+@pytest.mark.parametrize("says", SAYS)
+def test_what_is_a_token_is_what_attention_says(says: str, kind: str) -> None:
+    """Of any type: numbers below 0, or any but 1, are padding where attention hides them; row by row as well."""
+    compared = f"wider = Cast<to = 1>(attention_mask) {SAYS[says].replace('attention_mask', 'wider')}"
+    real = f"{compared} seen = {says}(wider, limit)"
+    head = HEAD.replace("int64[batch,sequence] attention_mask", f"{kind}[batch,sequence] attention_mask")
+    before = encoder(MLP, head.replace("seen = Cast<to = 9>(attention_mask)", real))
+    after = before.clone()
+    for step in (FuseAttention(), PASS, LoopGlobalAttention()):
+        graph_pass.run(step, after)
+    assert "Loop" in graphs.op_types(after), "the packing is read again"
+    dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
+    numbers = np.array([[1, 1, 0, 1], [1, 2, 1, 0], [0, 1, 2, 1]])
+    if dtype != "uint8":
+        numbers[:, 3] = -1
+    feed = {"input_ids": np.arange(12).reshape(3, 4), "attention_mask": numbers.astype(dtype)}
+    wanted, found = (graphs.run(model, feed)["y"] for model in (before, after))
+    shown = numbers > 0 if says == "Greater" else numbers == 1
+    assert np.allclose(wanted[shown], found[shown], atol=2e-5) and not found[~shown].any()

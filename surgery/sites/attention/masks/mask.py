@@ -7,10 +7,14 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from onnxfix.surgery.sites.constants import Array
+
 Positions = Literal["index", "count", "input"]
 """What the distance of a query from a key is counted in: the index on the axis, the tokens that are not padding, or the
 numbers of an input. They differ where a mask has holes."""
 EmptyRow = Literal["nan", "mean", "scores", "otherwise"]
+Shown = Literal["not 0", "above 0", "1"]
+"""The numbers of a padding input by which a token is real: any but 0, those above it, or 1 alone."""
 PaddedRows = Literal["as others", "nothing", "everything", "otherwise"]
 
 
@@ -29,8 +33,8 @@ class Bias:
 class Mask:
     """A query at q sees the key at k of its row of the batch exactly where all of these hold.
 
-    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0; where `ones`, a 1 and no other
-    number. `causal`: k ≤ q. `band`:
+    `padding`: the input [batch, keys] holds no 0 at k, or, where it is `inverted`, a 0; `shown`
+    says what other numbers are. `causal`: k ≤ q. `band`:
     q - k ≤ band[0] and k - q ≤ band[1], None for a side without a limit. Queries are the last of the keys: with a
     cache, the first query stands behind it.
 
@@ -46,7 +50,7 @@ class Mask:
 
     padding: ir.Value | None = None
     inverted: bool = False
-    ones: bool = False
+    shown: Shown = "not 0"
     causal: bool = False
     band: tuple[int | None, int | None] | None = None
     bias: Bias | None = None
@@ -106,3 +110,9 @@ class RefusedError(Exception):
 
 class NotComputedError(RefusedError):
     """The runtime does not compute it, perhaps at one length alone."""
+
+
+def is_shown(numbers: Array, way: Shown) -> Array:
+    """Of numbers of a padding input: which say that a token is real."""
+    made: Array = {"not 0": numbers != 0, "above 0": numbers > 0, "1": numbers == 1}[way]
+    return made

@@ -42,13 +42,13 @@ def read(observer: Observer) -> Mask:
         raise RefusedError(observer.node, "limits distances of queries that are other tokens than the keys")
     if any(side is not None and side < 0 for side in sides):
         raise RefusedError(observer.node, "hides from queries their own key")
-    ones = padded and numbers.only_ones(observer, observed, found)
+    shown = numbers.shown(observer, observed, found) if padded else "not 0"
     causal = sides[1] == 0
     longest = max(each.sample.mask.shape[1] for each in observed)
     return Mask(
         padding=padding if found.padded else None,
         inverted=found.padded and observer.inverted,
-        ones=found.padded and ones,
+        shown=shown if found.padded else "not 0",
         causal=causal,
         band=None if sides[0] is None and (causal or sides[1] is None) else sides,
         bias=bias,

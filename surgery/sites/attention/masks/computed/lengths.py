@@ -82,17 +82,17 @@ def untried(observer: Observer, longest: int, limited: bool) -> int | None:
     already, or no matter."""
     if not observer.grid.has_length:
         return None
-    beyond = [int(number) for number in _scalars(observer, "iu") if longest < number < _ENDLESS]
+    beyond = [int(number) for number in scalars(observer, "iu") if longest < number < _ENDLESS]
     beyond += [longest + 1] if not limited and growth.may_limit(observer.cone, longest) else []
     return min(beyond, default=None)
 
 
 def numbers(observer: Observer) -> set[int]:
     """Lengths that may be limits of distances."""
-    return {int(number) for number in _scalars(observer, "iuf") if number <= LONGEST}
+    return {int(number) for number in scalars(observer, "iuf") if number <= LONGEST}
 
 
-def _scalars(observer: Observer, kinds: str) -> set[float]:
+def scalars(observer: Observer, kinds: str) -> set[float]:
     """Magnitudes of the single numbers that the mask is computed with."""
     arrays = (small_array(value, limit=1) for value in observer.cone.constants)
     return {abs(float(a.reshape(-1)[0])) for a in arrays if a is not None and a.size and a.dtype.kind in kinds}

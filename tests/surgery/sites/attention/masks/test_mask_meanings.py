@@ -58,31 +58,32 @@ def test_padding_that_hides_with_a_small_number_leaves_scores_to_an_empty_row() 
     assert str(found) == "padding of attention_mask" and found.hidden == -10000.0 and found.empty_row == "scores"
 
 
-ONES = {
-    "not 0": (KEPT + "seen = Identity(kept)\n", False),
+SHOWN = {
+    "not 0": (KEPT + "seen = Identity(kept)\n", "not 0"),
     "above 0": ("nil = Constant<value_int = 0>() above = Greater(attention_mask, nil)\n"
-                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(above)") + "seen = Identity(kept)\n", False),
+                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(above)") + "seen = Identity(kept)\n",
+                "above 0"),
     "1 alone": ("one = Constant<value_int = 1>() ones = Equal(attention_mask, one)\n"
-                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(ones)") + "seen = Identity(kept)\n", True),
+                + KEPT.replace("Cast<to = 9>(attention_mask)", "Identity(ones)") + "seen = Identity(kept)\n", "1"),
     "the rest from 1": ("""around = Constant<value_ints = [1, 2]>() floats = Cast<to = 1>(attention_mask)
         top = Constant<value_float = 1.0>() rest = Sub(top, floats) gone0 = Cast<to = 9>(rest)
-        gone = Unsqueeze(gone0, around) seen = Not(gone)\n""", True),
+        gone = Unsqueeze(gone0, around) seen = Not(gone)\n""", "1"),
     "1 alone, of queries as well": (
         """one = Constant<value_int = 1>() two = Constant<value_ints = [2]>() onto = Constant<value_ints = [1]>()
         ones = Equal(attention_mask, one) of_keys = Unsqueeze(ones, onto) of_queries = Unsqueeze(ones, two)
-        both = And(of_keys, of_queries) seen = Unsqueeze(both, onto)\n""", True),
+        both = And(of_keys, of_queries) seen = Unsqueeze(both, onto)\n""", "1"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ONES)
+@pytest.mark.parametrize("way", SHOWN)
 def test_which_numbers_are_padding(way: str) -> None:
     """Of 1 - mask as a bool, what is not 1 is hidden, as 0 is."""
-    text, ones = ONES[way]
+    text, shown = SHOWN[way]
     found = meaning(text + ADDED)
-    assert str(found) == "padding of attention_mask" and found.ones == ones
+    assert str(found) == "padding of attention_mask" and found.shown == shown
     both = meaning(CAUSAL.replace("one = C", "one9 = C").replace("one)", "one9)") + text.replace("seen =", "shown =")
                    + "seen = And(before, shown)\n" + ADDED)  # fmt: skip
-    assert str(both) == "padding of attention_mask, causal" and both.ones == ones
+    assert str(both) == "padding of attention_mask, causal" and both.shown == shown
 
 
 def test_a_logarithm_of_the_mask() -> None:
@@ -93,7 +94,7 @@ def test_a_logarithm_of_the_mask() -> None:
     found = meaning(
         text, INPUTS.replace("int64[batch,sequence] attention_mask", "float[batch,sequence] attention_mask")
     )
-    assert str(found) == "padding of attention_mask" and not found.ones
+    assert str(found) == "padding of attention_mask" and found.shown == "1"
 
 
 @pytest.mark.parametrize("kind", ["int64", "float"])
@@ -111,7 +112,8 @@ def test_arithmetic_in_which_other_numbers_mean_nothing(product: bool, kind: str
     found = meaning(
         text, INPUTS.replace("int64[batch,sequence] attention_mask", f"{kind}[batch,sequence] attention_mask")
     )
-    assert str(found) == "padding of attention_mask, causal" and not found.ones
+    assert str(found) == "padding of attention_mask, causal"
+    assert found.shown == ("1" if kind == "float" else "not 0" if product else "above 0"), "half and -1 are hidden"
 
 
 @pytest.mark.parametrize(("operation", "rows"), [("And", "nothing"), ("Or", "everything")])

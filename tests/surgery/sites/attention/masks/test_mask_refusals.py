@@ -246,7 +246,9 @@ def test_numbers_that_tell_tokens_apart(way: str, kind: str) -> None:
     assert refusal(text, inputs).reason == f"tells tokens of number {apart} apart (attention_mask)"
     twin = meaning(text.replace("numbers = Cast<to = 7>(attention_mask)", AS_ONES).replace(
         "numbers = Cast<to = 1>(attention_mask)", AS_ONES), inputs)  # fmt: skip
-    assert str(twin) == "padding of attention_mask" and not twin.ones, "the sound twin has no number but 0 and 1"
+    assert str(twin) == "padding of attention_mask" and twin.shown == "not 0", (
+        "the sound twin has no number but 0 and 1"
+    )
 
 
 AS_ONES = "bools0 = Cast<to = 9>(attention_mask) numbers = Cast<to = 7>(bools0)"
@@ -377,3 +379,31 @@ def test_scores_that_hide_a_mask() -> None:
     """.replace("around =", "around0 =")
     )
     assert refusal(text).reason == "lies behind ScatterElements, which is no product"
+
+
+NUMBERS = "around = Constant<value_ints = [1, 2]>() wide = Unsqueeze(attention_mask, around)\n"
+WEIGHED = {
+    "above a half": (
+        "float", "half = Constant<value_float = 0.5>() seen = Greater(wide, half)\n" + ADDED,
+        "tells tokens of number 0.5 and 1 apart",
+    ),
+    "by logarithms": (
+        "float", "far = Log(wide) mask = Identity(far) masked = Add(scores, mask)", "weighs tokens by their numbers",
+    ),
+    "a number that is left out": (
+        "int64", "none = Constant<value_int = 0>() left = Constant<value_int = 200>() a = Equal(wide, none) "
+        "b = Equal(wide, left) c = Or(a, b) seen = Not(c)\n" + ADDED, "tells tokens of number 199 and 200 apart",
+    ),
+    "a little for each number": (
+        "int64", "none = Constant<value_int = 0>() a = Equal(wide, none) kept = Not(a) floats = Cast<to = 1>(wide) "
+        "lowest = Constant<value_float = -1e9>() mask = Where(kept, floats, lowest) masked = Add(scores, mask)",
+        "weighs tokens by their numbers",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WEIGHED)
+def test_numbers_by_which_tokens_count_for_more_or_less(way: str) -> None:
+    kind, text, said = WEIGHED[way]
+    inputs = INPUTS.replace("int64[batch,sequence] attention_mask", f"{kind}[batch,sequence] attention_mask")
+    assert refusal(NUMBERS + text, inputs).reason == f"{said} (attention_mask)"
