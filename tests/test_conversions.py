@@ -39,6 +39,10 @@ WEIGHTS = {
     "square": (np.eye(32) + RNG.normal(0, 0.02, (32, 32))).astype(np.float32),
     "table": RNG.normal(size=(9000, 32)).astype(np.float32),
     "zero": np.array(0, np.float32),
+    "numbers": np.arange(5000, dtype=np.float32),
+    "number": np.array(4097, np.float32),
+    "places": np.array(5000),
+    "off_on": np.array([0, 1], np.float32),
     "half": np.array(0.5, np.float32),
     "one": np.array(1, np.float32),
     "ones": np.ones(2, np.float32),
@@ -109,6 +113,16 @@ CASES = {
         """g (int64[n] ids) => (float[n,32] y) { f = Cast<to = 1>(ids) m = Mul(f, one) k = Cast<to = 7>(m)
             e = Gather(table, k) y = MatMul(e, square) }""",
         {"ids": np.array([2047, 2049, 8191])},
+    ),
+    "a table of numbers": Case(
+        """g (int64[n] ids, float[n,32] x) => (bool[n] e, int64[n] k, float[n,32] y) { t = Gather(numbers, ids)
+            e = Equal(t, number) k = Cast<to = 7>(t) y = MatMul(x, square) }""",
+        {"ids": np.array([4097, 4096, 2049]), "x": rows(3)[0]},
+    ),
+    "a place": Case(
+        """g (int64[n] ids, float[n,32] x) => (int64[n] k, float[n,32] y) { o = OneHot<axis = -1>(ids, places, off_on)
+            m = Mul(o, numbers) s = ReduceSum<keepdims = 0>(m, v1) k = Cast<to = 7>(s) y = MatMul(x, square) }""",
+        {"ids": np.array([4097, 4096, 2049]), "x": rows(3)[0]},
     ),
     "positions": Case(
         """g (int64[b,s] ids, float[b,s,32] x) => (float[b,s,32] y) { f = Cast<to = 1>(ids) u = Unsqueeze(f, v2)

@@ -5,25 +5,22 @@ Read from the graph alone, because a model file has no tokenizer and no config b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.operators import is_standard
 
-# Operators that hand token ids on unchanged, as exporters put them between the input and its Gather.
-TRANSPARENT = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Clip", "Concat"})
-# com.microsoft.EmbedLayerNormalization: index of the ids input -> index of its table (contrib operator documentation).
-EMBED_LAYER_NORM_TABLES = {0: 2, 1: 4}
+from .uses.look_ups import look_ups
+
 EMBED_LAYER_NORM_POSITIONS = 3
 # Segment tables have 1 to 4 rows, position tables at least 32 (tiny test models); anything between tells them apart.
 FEWEST_POSITIONS = 16
 
 
 def table_rows(value: ir.Value) -> int | None:
-    """Rows of the smallest embedding table that integer input `value` indexes; None when no table is found."""
-    return min((table[0] for table in _tables_indexed_by(value, set())), default=None)
+    """Numbers that integer input `value` can be without leaving a table that it indexes; None when no table is
+    found."""
+    return min((found.rows for found in look_ups(value)), default=None)
 
 
 def longest_sequence(model: Model) -> int | None:
@@ -36,7 +33,8 @@ def longest_sequence(model: Model) -> int | None:
 def positions(model: Model) -> int | None:
     """Rows of a learned position table, of a sliced `position_ids` constant, or of constant caches of rotary angles;
     None when the graph has no such table (angles that are computed, relative positions)."""
-    tables = [t for v in model.graph.inputs for t in _tables_indexed_by(v, set())]
+    tables = [found.shape for value in model.graph.inputs for found in look_ups(value)
+              if found.is_direct and found.axis == 0 and len(found.shape) == 2]  # fmt: skip
     hidden = {table[1] for table in tables}
     token_rows = {table[0] for table in tables}
     limits: list[int] = []
@@ -68,26 +66,6 @@ def _position_table(node: ir.Node) -> tuple[int, int] | None:
         shape = _constant_matrix(node.inputs[0])
         return (shape[1], 1) if shape and shape[0] == 1 else None
     return None
-
-
-def _tables_indexed_by(value: ir.Value, seen: set[ir.Value]) -> Iterator[tuple[int, int]]:
-    """Shapes of the constant matrices that `value` is a row index of."""
-    if value in seen:
-        return
-    seen.add(value)
-    for node, index in value.uses():
-        table: int | None = None
-        if node.op_type == "Gather" and index == 1 and node.attributes.get_int("axis", 0) == 0:
-            table = 0
-        elif node.op_type in ("GatherBlockQuantized", "QEmbedLayerNormalization", "EmbedLayerNormalization"):
-            table = 0 if node.op_type == "GatherBlockQuantized" else EMBED_LAYER_NORM_TABLES.get(index)
-        if table is not None:
-            shape = _constant_matrix(node.inputs[table])
-            if shape is not None:
-                yield shape
-        elif node.op_type in TRANSPARENT and index == 0:
-            for output in node.outputs:
-                yield from _tables_indexed_by(output, seen)
 
 
 def _constant_matrix(value: ir.Value | None) -> tuple[int, int] | None:

@@ -70,7 +70,7 @@ def test_what_blocks_compute_otherwise_is_not_written(path: Path, monkeypatch: p
 
     monkeypatch.setattr(blocks, "_cut", early)
     with pytest.raises(AnotherGraphError, match="what was written anew is not the source"):
-        onnxfix.repair(source, feeds=feeds_file, recipe="fastest", dry_run=True)
+        onnxfix.repair(source, target="cpu", precision="fp32", feeds=feeds_file, recipe="fastest", dry_run=True)
 
 
 def test_short_rows_get_no_blocks(path: Path) -> None:

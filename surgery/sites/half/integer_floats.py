@@ -1,8 +1,9 @@
 """Floats made of integers: positions, lengths and sizes, which half rounds above 2,048 (bf16 above 256).
 
-A Cast of an integer and the arithmetic behind it, as long as nothing but integers and constants enters: Range of a
-length, a scale of sizes, a bias by distance, a comparison of positions. What 8 bits hold is exact in both halves, and a
-mask of zeros and ones is as well. Integers that meet an activation are rounded there, as everything in half is.
+A Cast of an integer, whole numbers chosen out of a table, and the arithmetic behind them, as long as nothing but
+integers and constants enters: Range of a length, a scale of sizes, a bias by distance, a comparison of positions.
+What 8 bits hold is exact in both halves, and a mask of zeros and ones is as well. Integers that meet an activation are
+rounded there, as everything in half is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.attention import attention_scores
 from onnxfix.surgery.sites.attention.rotary import ANGLE_OPS
-from onnxfix.surgery.sites.constants import constant_tensor, small_array
+from onnxfix.surgery.sites.constants import Array, constant_tensor, small_array
 from onnxfix.surgery.sites.linear.linears import INTEGER_PRODUCTS
 
 from .movement import MOVEMENT
@@ -28,10 +29,14 @@ SCALED = "sum of integers that is still to be scaled"
 COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"})
 _WIDE = frozenset(f"tensor({kind})" for kind in "int16 uint16 int32 uint32 int64 uint64".split())
 _ARITHMETIC = (ANGLE_OPS - {"MatMul", "Einsum", "If", "CastLike", "Constant", "SplitToSequence", "SequenceAt"}) | {
-    "Mod", "Sign", "ReduceMax", "ReduceMin", "ArgMax", "ArgMin", "TopK", *COMPARISONS,
+    "Mod", "Sign", "ReduceMax", "ReduceMin", "ReduceSum", "ArgMax", "ArgMin", "TopK", *COMPARISONS,
 }  # fmt: skip
 _NEVER = 1e3
 """A mask multiplies its zeros and ones by this or more, or chooses such a number."""
+_CHOICES = frozenset({"Gather", "GatherElements", "GatherND", "Where"})
+_EXACT, _LARGEST = 256, 1 << 24
+"""Whole numbers that both halves hold, and that fp32 does: beyond it are those that stand for infinity."""
+_FIRST = 256
 _SUMS = frozenset(INTEGER_PRODUCTS) | {"ConvInteger"}
 
 
@@ -63,6 +68,9 @@ def find(model: Model, types: ElementTypes) -> IntegerFloats:
                 continue
             born.add(node.outputs[0])
             casts.append(node)
+        elif types.is_float32(node.outputs[0]) and _chooses_whole_numbers(node, types):
+            born.add(node.outputs[0])
+            casts.append(node)
         elif node.op_type in _ARITHMETIC | MOVEMENT and _reads_alone(node, types, born):
             born.update(v for v in node.outputs if types.is_float32(v))
             (casts if node.op_type in MOVEMENT else arithmetic).append(node)
@@ -72,6 +80,24 @@ def find(model: Model, types: ElementTypes) -> IntegerFloats:
 def _reads_alone(node: ir.Node, types: ElementTypes, born: Collection[ir.Value]) -> bool:
     floats = [v for v in node.inputs if types.is_float32(v) and constant_tensor(v) is None]
     return bool(floats) and all(v in born for v in floats)
+
+
+def _chooses_whole_numbers(node: ir.Node, types: ElementTypes) -> bool:
+    """By integers or by bools, out of constants, some of which half does not hold; a place in zeros as well."""
+    if node.op_type == "OneHot":
+        return True
+    floats = [v for v in node.inputs if types.is_float32(v)] if node.op_type in _CHOICES else []
+    arrays = [tensor.numpy().reshape(-1) for v in floats if (tensor := constant_tensor(v)) is not None]
+    if not arrays or len(arrays) < len(floats) or not all(map(_is_whole, arrays)):
+        return False
+    return any(np.abs(array).max(initial=0) > _EXACT for array in arrays)
+
+
+def _is_whole(array: Array) -> bool:
+    first = array[:_FIRST]  # which tells a table of weights
+    if not (np.floor(first) == first).all():
+        return False
+    return bool((np.abs(array) <= _LARGEST).all() and (np.floor(array) == array).all())
 
 
 def _masks(model: Model, types: ElementTypes) -> set[ir.Node]:
