@@ -208,7 +208,7 @@ def _faster(wish: Wish) -> list[Pass]:
             lengths,
             DropInitializerValueInfo(),
             *steps,
-            BandLocalAttention(),
+            band_local(wish),
             LeftAlignRows(),
             DropTrivialMasks(),
             PadMaskedKeys(),

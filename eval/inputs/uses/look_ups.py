@@ -47,7 +47,7 @@ class LookUp:
     @property
     def is_direct(self) -> bool:
         """Whether numbers are the table's own."""
-        return (self.scale, self.offset) == (1, 0)
+        return self.scale == 1 and self.offset == 0
 
 
 def look_ups(value: ir.Value) -> Iterator[LookUp]:

@@ -8,10 +8,12 @@ import pytest
 from encoder_graphs import RNG, SEES, WORDS, agree, encoder, feeds, seeing
 
 from onnxfix.nouns.model import Model
+from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.band_local_attention import BandLocalAttention
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
+from onnxfix.surgery.recipes import Wish, recipe
 
 PASS = BandLocalAttention()
 BANDS = [kind for kind in SEES if kind.startswith("a band")]
@@ -102,6 +104,21 @@ def test_in_rows_only() -> None:
 def test_rows_shorter_than_what_a_block_costs_stay_rows() -> None:
     assert BandLocalAttention(max_seq=72).measure(BAD()) == 0
     assert BandLocalAttention(max_seq=73).measure(BAD()) == 1, "1.8 times the 40 keys of a block"
+
+
+def test_wide_bands_stay_rows_where_nobody_says_how_long_these_are() -> None:
+    """But for those that may be either, on a CPU."""
+    wide = packed(seeing("a band", 500))
+    assert BandLocalAttention().measure(wide) == 0 and BandLocalAttention(max_seq=8192).measure(wide) == 1
+    assert (
+        BandLocalAttention(either=True).measure(wide) == 1 and BandLocalAttention(300, either=True).measure(wide) == 0
+    )
+
+
+def test_a_gpu_is_told_how_long_rows_are() -> None:
+    wish = Wish(Target.resolve("cuda"), fuse=True, pack=True, bands=True, max_seq=300)
+    steps = [step for step in recipe(wish, seeing("a band")).passes if isinstance(step, BandLocalAttention)]
+    assert steps == [BandLocalAttention(300)]
 
 
 def test_a_side_without_a_limit_is_no_band() -> None:
