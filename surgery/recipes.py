@@ -153,7 +153,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
     if wish.precision != "fp32":
         # Folded weights are half the size on disk; a Transpose left in front of them would be folded at every load.
         steps.append(FoldConstantTransposes())
-        steps.append(ClampMaskConstants(not wish.half.keeps_masks))
+        steps.append(ClampMaskConstants(not wish.half.keeps_masks, wish.precision))
         steps += [] if wish.pack or wish.fuse else [CanonicalizeNorms()]
         if wish.converter == "onnxfix":
             steps.append(ConvertToHalf(wish.target, wish.precision, wish.half))

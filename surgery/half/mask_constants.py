@@ -11,24 +11,22 @@ from onnxfix.surgery.editor import Editor
 from onnxfix.surgery.sites.constants import Array, constant_attribute_tensor
 
 
-def rewrite(
-    editor: Editor, of: Callable[[ir.Value, Array | None], Array | None], made: Callable[[Array], Array], why: str
-) -> None:
-    """Replace what `of` a value says is a mask by what is `made` of it. `of` gets the content only of a fill, which is
-    no constant of its value's shape."""
+def rewrite(editor: Editor, made: Callable[[ir.Value, Array | None], Array | None], why: str) -> None:
+    """Replace constants by what is `made` of them, None for those that stay. It gets the content only of a fill, which
+    is no constant of its value's shape."""
     for graph in editor.model.graphs():
         for value in list(graph.initializers.values()):
-            if (array := of(value, None)) is not None:
-                editor.replace_tensor(value, ir.Tensor(made(array), name=value.name), why)
+            if (array := made(value, None)) is not None:
+                editor.replace_tensor(value, ir.Tensor(array, name=value.name), why)
     for node in list(editor.model.nodes()):
         if node.op_type == "ConstantOfShape" and (fill := node.attributes.get("value")) is not None:
-            array = of(node.outputs[0], fill.value.numpy())
+            array = made(node.outputs[0], fill.value.numpy())
             if array is not None:
-                editor.set_attribute(node, ir.AttrTensor("value", ir.Tensor(made(array), name="")))
+                editor.set_attribute(node, ir.AttrTensor("value", ir.Tensor(array, name="")))
         elif node.op_type == "Constant" and (tensor := constant_attribute_tensor(node)) is not None:
-            array = of(node.outputs[0], None)
+            array = made(node.outputs[0], None)
             if array is not None:
-                content = ir.Tensor(made(array), name=tensor.name or "")
+                content = ir.Tensor(array, name=tensor.name or "")
                 editor.set_operator(node, "Constant", {"value": content}, inputs=0)
 
 

@@ -37,7 +37,7 @@ class BoundMaskInfinities:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        rewrite(editor, _bound, _bounded, "mask without infinities")
+        rewrite(editor, _bounded, "mask without infinities")
         if editor.changes:
             editor.notes.append("masks of -inf are -1e30: rows that see nothing average their values and are no NaN")
 
@@ -45,10 +45,12 @@ class BoundMaskInfinities:
         return float(sum(1 for value in constants(model) if _mask(value) is not None))
 
 
-def _bound(value: ir.Value, fill: Array | None) -> Array | None:
-    if fill is None:
-        return _mask(value)
-    return fill if _is_mask(fill) and _only_masks(value) else None
+def _bounded(value: ir.Value, fill: Array | None) -> Array | None:
+    array = _mask(value) if fill is None else fill if _is_mask(fill) and _only_masks(value) else None
+    if array is None:
+        return None
+    bounded: Array = np.where(np.isneginf(array), np.float32(NEVER), array).astype(np.float32)
+    return bounded
 
 
 def _mask(value: ir.Value) -> Array | None:
@@ -66,8 +68,3 @@ def _is_mask(array: Array) -> bool:
 
 def _only_masks(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(node.op_type in _MASKING for node in value.consumers())
-
-
-def _bounded(array: Array) -> Array:
-    bounded: Array = np.where(np.isneginf(array), np.float32(NEVER), array).astype(np.float32)
-    return bounded

@@ -22,7 +22,8 @@ SMALLEST_HALF = 2.0**-25  # half of the smallest subnormal: what is below rounds
 
 # Operators whose small constant guards a division or a logarithm.
 GUARDS = frozenset({"Add", "Sub", "Max", "Clip", "Div", "Mul", "Pow"})
-# A finite constant between fp16's end and this is a scale; beyond, or negative, it says "never" to a softmax.
+_FACTORS = frozenset({"Mul", "Div"})
+# A finite constant between fp16's end and this is a scale; beyond, or negative, what is added is a mask.
 LARGEST_SCALE = 1e8
 # The smallest fp16 number with all its bits.
 SMALLEST_NORMAL = 2.0**-14
@@ -125,7 +126,8 @@ def _unfit_constant(node: ir.Node) -> str:
         array = small_array(value, limit=16)
         if array is None or array.dtype.kind != "f":
             continue
-        large = (array > LARGEST_FP16) & (array < LARGEST_SCALE)
+        large = np.isfinite(array) & (abs(array) > LARGEST_FP16)
+        large &= (array > 0) & (array < LARGEST_SCALE) if node.op_type not in _FACTORS else True
         if large.any() and node.op_type not in ("Max", "Clip"):
             return f"its constant {float(array[large].reshape(-1)[0]):g} is beyond 65,504"
     return ""

@@ -119,3 +119,35 @@ def test_what_else_is_that_low_is_within_range_all_the_same() -> None:
     text = f"{INPUTS} {{ {SCORES} z = Constant <value = float {{0.0}}> () m = Where(seen, z, lowest) y = Add(s, m) }}"
     model = graphs.model(text, {"w": np.eye(4, dtype=np.float32), "lowest": np.array(LOWEST)})
     assert graph_pass.run(ClampMaskConstants(scores=False), model).changes
+
+
+NO_SCORES = {
+    "best of candidates": (
+        "(float[b,4] x, bool[b,4] seen) => (int64[b] y) { s = Mul(x, many) m = Where(seen, s, low) "
+        "y = ArgMax<axis = 1, keepdims = 0>(m) }"
+    ),
+    "largest of tokens": (
+        "(float[b,4] x, bool[b,4] seen) => (float[b] y) { s = Mul(x, many) m = Where(seen, s, low) "
+        "y = ReduceMax<axes = [1], keepdims = 0>(m) }"
+    ),
+    "largest of tokens, added": (
+        "(float[b,4] x, bool[b,4] seen) => (float[b] y) { s = Mul(x, many) f = Cast<to = 1>(seen) n = Sub(one, f) "
+        "p = Mul(n, low) m = Add(s, p) y = ReduceMax<axes = [1], keepdims = 0>(m) }"
+    ),
+    "a factor": "(float[b,4] x, bool[b,4] seen) => (float[b,4] y) { h = Mul(x, low) y = Sigmoid(h) }",
+}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", NO_SCORES)
+def test_numbers_that_are_beside_no_scores(name: str, precision: str) -> None:
+    """Activations below -16,384 are more than what stands for nothing; a factor is that factor."""
+    text = NO_SCORES[name]
+    numbers = {"many": 3e3 if "added" in name else 9e3, "low": -1e9, "one": 1.0}
+    weights = {key: np.array(number, np.float32) for key, number in numbers.items() if key in text}
+    source = graphs.model(f"g {text}", weights, opset=17)
+    x = np.array([[3, -2, 1, 1], [0.5, -3, -2.5, 4]]) * (1e-4 if name == "a factor" else 1)
+    feed = {"x": x.astype(np.float32), "seen": np.array([[0, 1, 0, 0], [0, 1, 1, 0]], bool)}
+    half, _ = recipe(Wish(Target.resolve("cuda"), precision), source).apply(source)
+    wanted, found = graphs.run(source, feed)["y"], graphs.run(emulated(half), feed)["y"]
+    assert np.allclose(wanted, found, rtol=1e-2)

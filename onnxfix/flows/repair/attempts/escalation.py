@@ -90,7 +90,7 @@ def escalations(
 def prepared(model: Model, wish: Wish) -> Model:
     """The fp32 model as a conversion finds it: the structure repaired, masks within range, under the same names."""
     base, _ = recipe(replace(wish, precision="fp32", half=type(wish.half)()), model).apply(model)
-    run(ClampMaskConstants(not wish.half.keeps_masks), base)
+    run(ClampMaskConstants(not wish.half.keeps_masks, wish.precision), base)
     if wish.precision == "bf16":
         run(RaiseOpset(BFLOAT16_SINCE), base)  # else the nodes of the conversion have other names, and no bf16 form
     return base
