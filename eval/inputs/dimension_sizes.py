@@ -39,6 +39,8 @@ class Plan:
     """Positions of a cache, where a feed states them."""
     first: int = 0
     """The position of the first token."""
+    kinds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of inputs of several integers that are compared with some: those and their neighbours."""
     lengths: Mapping[str, int] = field(default_factory=dict)
     """Inputs that say how many tokens or frames of a row there are, and the most that they may say."""
 
@@ -71,6 +73,12 @@ class Plan:
         known = self.settings.get(str(value.name), ())
         at = int(rng.integers(len(known) + 1)) if self.drawn and known else 0
         return known[at] if at < len(known) else None
+
+    def kind(self, value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """Any of the numbers that an input is told apart by; None for any other."""
+        least, most = _bounds(value)
+        known = [number for number in self.kinds.get(str(value.name), ()) if least <= number <= most]
+        return np.asarray(rng.choice(known, shape), np.int64) if known else None
 
     def steps(self, value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
         """The numbers that a length gets, from 1 on: of 0 tokens a mean or a softmax is NaN. The first row is as long

@@ -27,7 +27,7 @@ from .graph_limits import longest_sequence, table_rows
 from .uses.demands import Axis, Demands, demands
 from .uses.lengths import lengths
 from .uses.numbers import numbers
-from .uses.settings import settings
+from .uses.settings import kinds, settings
 from .uses.standards import standards
 
 LONG = 512
@@ -104,7 +104,7 @@ def make_feeds(
     rows = {v: table_rows(v) for v in inputs if v.dtype is not None and v.dtype.is_integer()}
     names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
     frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
-    chosen, counted = settings(inputs), lengths(inputs) if whole_rows else {}
+    chosen, told, counted = settings(inputs), kinds(inputs), lengths(inputs) if whole_rows else {}
     held, sizes_of = numbers(inputs), standards(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
@@ -112,7 +112,7 @@ def make_feeds(
     if behind := bool(_cache(inputs, found)):
         plans = [replace(plan, length=max(min(plan.length, cap - plan.past), 1)) for plan in plans]
     for plan in (_steps(steps, max(cap, 1)) if behind else ()) if steps else plans:
-        plan = replace(plan, demands=found, names=names, settings=chosen, lengths=counted, numbers=held)
+        plan = replace(plan, demands=found, names=names, settings=chosen, kinds=told, lengths=counted, numbers=held)
         plan = replace(plan, loudness=tuple(loudness), standards=sizes_of, first=plan.past if behind else 0)
         named = frozen | _named(inputs, plan, stated)
         fixed = stated | (_whole_masks(inputs, plan, named, stated) if whole_mask else {})
@@ -263,6 +263,8 @@ def _array(
             return steps.astype(dtype.numpy())
         if rows is None and (held := plan.number(value, shape, rng)) is not None:
             return held.astype(dtype.numpy())
+        if rows is None and (told := plan.kind(value, shape, rng)) is not None:
+            return told.astype(dtype.numpy())
         high = rows or SMALL_INTEGERS
         return rng.integers(0, min(high, ml_dtypes.iinfo(dtype.numpy()).max), shape).astype(dtype.numpy())  # type: ignore[no-untyped-call]
     return plan.floats(value, shape, rng).astype(dtype.numpy())

@@ -31,6 +31,8 @@ class Made:
 
     tables: dict[tuple[ir.Graph | None, ir.Value, bool, bool, bool], ir.Value] = field(default_factory=dict)
     positions: dict[tuple[ir.Value, int], ir.Value] = field(default_factory=dict)
+    instead: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    """What is turned already, in the place of what was read."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,11 @@ def _fuse(editor: Editor, site: RotaryProduct, made: Made) -> None:
     write = Writer(editor, site.output.name or "rotary", last)
     cos, sin = _table(write, turns, made, sine=False), _table(write, turns, made, sine=True)
     source = site.source.operand
-    value, size, heads = joined(write, source, source.value, "joined"), source.size, math.prod(site.heads)
+    value, size, heads = (
+        joined(write, source, made.instead.get(source.value, source.value), "joined"),
+        source.size,
+        math.prod(site.heads),
+    )
     if (cos, site.batch) not in made.positions:
         made.positions[cos, site.batch] = _positions(write, cos, value)
     numbers = {"num_heads": heads, "interleaved": int(turns.interleaved)}
@@ -102,6 +108,7 @@ def _fuse(editor: Editor, site: RotaryProduct, made: Made) -> None:
     if site.source.factor != 1:
         value = write("Mul", [value, write.array("factor", np.float32(site.source.factor))], "scaled")
     editor.replace_uses(site.output, value)
+    made.instead[site.output] = value
     editor.remove_dead(last)
 
 

@@ -52,7 +52,8 @@ def _write_out(
 ) -> None:
     node, result = site.node, site.node.outputs[0]
     write = Writer(editor, result.name or "rotary", node)
-    value = site.x
+    value = node.inputs[0]  # which another rotation may have made, that is written out by now
+    assert value is not None
     if site.flat:
         apart = write("Reshape", [value, write.integers("heads", [0, 0, site.heads, site.size])], "heads")
         value = write("Transpose", [apart], "turned", attributes={"perm": SWAP})

@@ -15,6 +15,9 @@ from onnxfix.surgery.sites.constants import integers
 # They hand numbers on, whatever shape they then have.
 HAND_ON = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Gather", "Flatten", "Expand", "Tile"})
 DEPTH = 6
+_COMPARISONS = frozenset({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
+_LARGEST = 1 << 20
+"""Beyond it numbers bound what a type holds, and are of nothing."""
 
 
 def settings(inputs: Iterable[ir.Value]) -> dict[str, tuple[int, ...]]:
@@ -29,6 +32,15 @@ def settings(inputs: Iterable[ir.Value]) -> dict[str, tuple[int, ...]]:
         for value in single
     }
     return {name: numbers for name, numbers in found.items() if numbers}
+
+
+def kinds(inputs: Iterable[ir.Value]) -> dict[str, tuple[int, ...]]:
+    """Name of an integer input of several elements, as of languages or types of tokens → 0, 1, and the numbers that it
+    is compared with, with one less and one more."""
+    several = [v for v in inputs if v.dtype is not None and v.dtype.is_integer() and not _is_single(v)]
+    known = {v: [n for other in compared(v, _COMPARISONS) for n in integers(other) or ()] for v in several}
+    near = {v: sorted({0, 1, *(n + step for n in found for step in (-1, 0, 1))}) for v, found in known.items() if found}
+    return {str(v.name): tuple(n for n in numbers if abs(n) <= _LARGEST) for v, numbers in near.items()}
 
 
 def _is_single(value: ir.Value) -> bool:

@@ -17,12 +17,11 @@ _POSITIONS = 3
 
 @dataclass(frozen=True)
 class StandardRotation:
-    """`x` of `heads` heads of `size` features, of which the first `width` are turned. `flat`: it is [batch, positions,
-    heads * size], otherwise [batch, heads, positions, size]. `cos` and `sin` are [rows, width / 2] for the `positions`
-    [batch, positions], or, where these are None, [batch or 1, positions, width / 2]."""
+    """Of `heads` heads of `size` features, of which the first `width` are turned. `flat`: the input is [batch,
+    positions, heads * size], otherwise [batch, heads, positions, size]. `cos` and `sin` are [rows, width / 2] for the
+    `positions` [batch, positions], or, where these are None, [batch or 1, positions, width / 2]."""
 
     node: ir.Node
-    x: ir.Value
     cos: ir.Value
     sin: ir.Value
     positions: ir.Value | None
@@ -63,7 +62,7 @@ def _site(node: ir.Node, ground: Ground, known: tuple[Ground, ...]) -> StandardR
         return None
     cos, sin = (_of_one_row(v, known) if given is None else v for v in (cos, sin))
     turns = bool(integer(node, "interleaved", 0))
-    return StandardRotation(node, x, cos, sin, given, heads, size, width, flat, turns)
+    return StandardRotation(node, cos, sin, given, heads, size, width, flat, turns)
 
 
 def _of_one_row(cache: ir.Value, known: tuple[Ground, ...]) -> ir.Value:

@@ -226,12 +226,14 @@ def test_a_setting_gets_the_number_that_the_model_knows(tmp_path: Path) -> None:
     assert 4 < drawn.count(16000) < 28 and set(drawn) <= {0, 1, 16000}
 
 
-@pytest.mark.parametrize("change", ["int64[3] rate", "float rate"])
-def test_other_inputs_are_no_settings(change: str, tmp_path: Path) -> None:
+def test_other_inputs_are_no_settings(tmp_path: Path) -> None:
+    """Floats, and several integers, which are of several kinds."""
     text = """g (CHANGE) => (bool[n] y) { known = Constant<value_ints=[7]>() wide = Cast<to=7>(rate)
         y = Equal(wide, known) }"""
-    feeds = make_feeds(model_of(text.replace("CHANGE", change), tmp_path))
+    feeds = make_feeds(model_of(text.replace("CHANGE", "float rate"), tmp_path))
     assert all(float(np.abs(feed.arrays["rate"]).max()) < 7 for feed in feeds)
+    drawn = make_feeds(model_of(text.replace("CHANGE", "int64[9] rate"), tmp_path), draws=32)
+    assert {int(n) for feed in drawn for n in feed.arrays["rate"]} == {0, 1, 6, 7, 8}
 
 
 def test_an_input_of_too_many_numbers_is_refused_before_they_are_drawn() -> None:

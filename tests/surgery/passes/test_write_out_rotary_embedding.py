@@ -83,3 +83,15 @@ def test_tables_of_one_row_stay_of_one() -> None:
     spread = {**given, **{name: np.repeat(given[name], 2, axis=0) for name in ("cos", "sin")}}
     expected = graphs.run(rotated(), spread)["y"]
     np.testing.assert_allclose(graphs.run(result, given)["y"], expected, rtol=2e-5, atol=1e-6)
+
+
+def test_one_behind_another() -> None:
+    """What the second reads is no more what it was, once written out and once put together."""
+    twice = "a = RotaryEmbedding<SAYS>(x, cos, sin) y = RotaryEmbedding<SAYS>(a, cos, sin)"
+    source = rotated(APART.replace("y = RotaryEmbedding<SAYS>(x, cos, sin)", twice))
+    result = source.clone()
+    for step in (PASS, FuseRotaryEmbedding()):
+        graph_pass.run(step, result)
+        given = feed(source)
+        np.testing.assert_allclose(graphs.run(result, given)["y"], graphs.run(source, given)["y"], rtol=2e-5, atol=1e-6)
+    assert graphs.op_types(result).count("RotaryEmbedding") == 2
