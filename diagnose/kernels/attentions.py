@@ -14,8 +14,8 @@ from onnxfix.nouns.site import Site, label
 from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
-from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.masked_keys import ALIGNED, Tried
+from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds

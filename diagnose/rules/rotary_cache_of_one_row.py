@@ -9,7 +9,7 @@ from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
 from onnxfix.nouns.types.counts import plural
-from onnxfix.surgery.sites.attention.rotary_caches import of_one_row
+from onnxfix.surgery.sites.attention.operators.rotary_caches import of_one_row
 
 
 class RotaryCacheOfOneRow:

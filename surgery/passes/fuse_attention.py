@@ -18,7 +18,7 @@ from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.caches import appended
-from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
+from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
 from onnxfix.surgery.sites.attention.written_out.score_terms import Term

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.sites.attention.rotary_caches import CACHES, of_one_row
+from onnxfix.surgery.sites.attention.operators.rotary_caches import CACHES, of_one_row
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.sites.attention import standard_attention
-from onnxfix.surgery.sites.attention.standard_attention import BIAS, BOOLEAN, NO_MASK, StandardAttention
+from onnxfix.surgery.sites.attention.operators import standard_attention
+from onnxfix.surgery.sites.attention.operators.standard_attention import BIAS, BOOLEAN, NO_MASK, StandardAttention
 
 SWAP, TURN = (0, 2, 1, 3), (0, 1, 3, 2)
 # The kernel for a CPU takes what is added for a mask from here down (ONNX Runtime 1.31.1): a row of nothing else is 0.

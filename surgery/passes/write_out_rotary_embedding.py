@@ -11,8 +11,8 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.sites.attention import standard_rotations
-from onnxfix.surgery.sites.attention.standard_rotations import StandardRotation
+from onnxfix.surgery.sites.attention.operators import standard_rotations
+from onnxfix.surgery.sites.attention.operators.standard_rotations import StandardRotation
 
 SWAP = (0, 2, 1, 3)
 HEADS_AXIS = 1

@@ -19,7 +19,7 @@ from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 from onnxfix.surgery.sites.layouts.views import stages
 
 from .caches import appended
-from .fused_attention import FusedAttention, fused_attention
+from .operators.fused_attention import FusedAttention, fused_attention
 from .refusal import Refusal, UnreadableError
 from .written_out.inner_shapes import InnerShape, asking_type, inner_shapes, readers
 from .written_out.operands import Operand, operand

@@ -25,7 +25,7 @@ from onnxfix.surgery.passes.widen_to_fp32 import WidenToFp32
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
 from onnxfix.surgery.sites.attention import rotary
-from onnxfix.surgery.sites.attention.rotary_caches import of_one_row
+from onnxfix.surgery.sites.attention.operators.rotary_caches import of_one_row
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.half import large_sums, leaks, norms
 

@@ -13,7 +13,7 @@ from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
-from onnxfix.surgery.sites.attention.fused_attention import FusedAttention
+from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal
 
 HEADS, SIZE = 3, 8

@@ -12,8 +12,8 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import attribute, integer, is_standard
 from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 
-from .attention_cores import sources
-from .caches import appended
+from ..attention_cores import sources
+from ..caches import appended
 
 BIAS = 3
 NO_MASK, BOOLEAN, ADDED = "none", "boolean", "added"

@@ -1,0 +1,1 @@
+"""Attention and rotations that are one operator already, and what these read."""
