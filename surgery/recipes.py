@@ -192,7 +192,7 @@ def _faster(wish: Wish) -> list[Pass]:
     steps += [WriteOutRotaryEmbedding(), WriteOutAttention()] if wish.fuse else []
     if wish.fuse or wish.pack:
         # ai.onnx's attention is 1.3 times as fast in blocks of 64 x 192 as com.microsoft's (CPU, 1.31.1)
-        in_blocks = [RaiseOpset(STANDARD, "attention in blocks", BandLocalAttention(wish.max_seq).is_for)]
+        in_blocks = [RaiseOpset(STANDARD, "attention in blocks", band_local(wish).is_for)]
         steps += in_blocks if wish.apart and wish.pack and wish.bands else []
         # the converter of operator sets writes a value_info for weights, too
         steps += [RaiseOpset(SHAPE_OF_AN_AXIS, "the faster graph", has_attention), DropInitializerValueInfo()]

@@ -79,11 +79,24 @@ def _table(node: ir.Node, index: int) -> LookUp | None:
     elif node.op_type == "GatherBlockQuantized" and index == 1:
         axis = integer(node, "gather_axis", 0)
     elif node.op_type == "GatherND" and index == 1 and is_standard(node):
-        axis = integer(node, "batch_dims", 0)
+        return _by_places(node)
     elif node.op_type not in ("Gather", "GatherElements") or index != 1 or not is_standard(node):
         return None
     shape = _shape(node.inputs[data], 0)
     return LookUp(shape, axis % len(shape)) if shape and -len(shape) <= axis < len(shape) else None
+
+
+def _by_places(node: ir.Node) -> LookUp | None:
+    """Of the axes that a row of places speaks of, or may, the shortest."""
+    shape, first, places = _shape(node.inputs[0], 0), integer(node, "batch_dims", 0), node.inputs[1]
+    known = list(places.shape) if places is not None and places.shape is not None else []
+    count = known[-1] if known else None
+    made = places.producer() if places is not None else None
+    if made is not None and made.op_type == "Unsqueeze" and made.inputs[0] is not None:
+        rank = len(made.inputs[0].shape) if made.inputs[0].shape is not None else None
+        count = 1 if (integers(made.inputs[1]) or (0,))[-1] in (-1, rank) else count
+    told = shape[first : first + count] if shape and isinstance(count, int) else (shape or ())[first:]
+    return LookUp((min(told),)) if told else None
 
 
 def _handed_on(node: ir.Node, index: int, moved: LookUp) -> LookUp | None:

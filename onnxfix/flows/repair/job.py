@@ -168,11 +168,15 @@ class Job:
         if not (done.wish.fuse or done.wish.pack) or not (held.check.half or done.wish.int8):
             return ""
         comparison = held.in_fp32(self.attempts.in_fp32(done.wish))
-        if comparison.error > max(OF_THE_SAME_GRAPH, _OF_TWO_ROUNDINGS * held.own_rounding):
+        if comparison.error > self._of_the_same_graph(held):
             raise _another(comparison)
         return "; in fp32 the same graph " + (
             "is identical" if comparison.identical else f"errs by at most {comparison.rel_l2:.1e}"
         )
+
+    def _of_the_same_graph(self, held: Verification) -> float:
+        """The largest error of a graph that is the source in fp32."""
+        return max(OF_THE_SAME_GRAPH, _OF_TWO_ROUNDINGS * held.own_rounding)
 
     def _in_blocks(self, done: Attempt, held: Verification) -> str:
         """What a graph errs by, in words, whose bands are in blocks wherever it may choose them, where all feeds are so
@@ -182,7 +186,7 @@ class Job:
         if step.name not in made or not step.in_rows_only(self.origin.model, reach_of(held.feeds)):
             return ""
         comparison = held.in_fp32(self.attempts.in_fp32(replace(done.wish, either=False)))
-        if comparison.error > OF_THE_SAME_GRAPH:
+        if comparison.error > self._of_the_same_graph(held):
             raise _another(comparison)
         return f"; with bands in blocks throughout by at most {comparison.rel_l2:.1e}"
 

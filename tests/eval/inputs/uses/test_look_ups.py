@@ -29,6 +29,7 @@ WAYS = {
     "of a turned table": ("t = Transpose(table) e = Gather<axis = 1>(t, ids)", ROWS),
     "of three axes": ("t = Unsqueeze(table, one1) i = Gather(deep, ids) e = Identity(i)", 7),
     "place by place": ("i = Unsqueeze(ids, two1) e = GatherND(table, i)", ROWS),
+    "in two axes": ("i = Unsqueeze(ids, two1) j = Concat<axis = 2>(i, i) e = GatherND(table, j)", 8),
     "one hot": ("e = OneHot(ids, depth, off_on)", 33),
     "in two tables": ("i = Gather(table, ids) e = Gather(deep, ids)", 7),
     "of what is computed": ("r = Tanh(x) e = Gather(r, ids)", None),
