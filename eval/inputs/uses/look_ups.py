@@ -74,7 +74,7 @@ def _table(node: ir.Node, index: int) -> LookUp | None:
     if node.op_type in ("QEmbedLayerNormalization", "EmbedLayerNormalization") and index in EMBED_LAYER_NORM_TABLES:
         data, axis = EMBED_LAYER_NORM_TABLES[index], 0
     elif node.op_type == "OneHot" and index == 0 and is_standard(node):
-        depth = integers(node.inputs[1])
+        depth = integers(node.inputs[1]) if len(node.inputs) > 1 else None
         return LookUp((depth[0],)) if depth else None
     elif node.op_type == "GatherBlockQuantized" and index == 1:
         axis = integer(node, "gather_axis", 0)
@@ -82,7 +82,7 @@ def _table(node: ir.Node, index: int) -> LookUp | None:
         return _by_places(node)
     elif node.op_type not in ("Gather", "GatherElements") or index != 1 or not is_standard(node):
         return None
-    shape = _shape(node.inputs[data], 0)
+    shape = _shape(node.inputs[data], 0) if data < len(node.inputs) else None
     return LookUp(shape, axis % len(shape)) if shape and -len(shape) <= axis < len(shape) else None
 
 
@@ -92,9 +92,10 @@ def _by_places(node: ir.Node) -> LookUp | None:
     known = list(places.shape) if places is not None and places.shape is not None else []
     count = known[-1] if known else None
     made = places.producer() if places is not None else None
-    if made is not None and made.op_type == "Unsqueeze" and made.inputs[0] is not None:
+    if made is not None and made.op_type == "Unsqueeze" and made.inputs and made.inputs[0] is not None:
         rank = len(made.inputs[0].shape) if made.inputs[0].shape is not None else None
-        count = 1 if (integers(made.inputs[1]) or (0,))[-1] in (-1, rank) else count
+        axes = made.attributes.get_ints("axes") or (integers(made.inputs[1]) if len(made.inputs) > 1 else None)
+        count = 1 if axes and axes[-1] in (-1, rank) else count
     told = shape[first : first + count] if shape and isinstance(count, int) else (shape or ())[first:]
     return LookUp((min(told),)) if told else None
 

@@ -68,7 +68,7 @@ def find(model: Model, types: ElementTypes) -> IntegerFloats:
                 continue
             born.add(node.outputs[0])
             casts.append(node)
-        elif types.is_float32(node.outputs[0]) and _chooses_whole_numbers(node, types):
+        elif node.outputs and types.is_float32(node.outputs[0]) and _chooses_whole_numbers(node, types):
             born.add(node.outputs[0])
             casts.append(node)
         elif node.op_type in _ARITHMETIC | MOVEMENT and _reads_alone(node, types, born):

@@ -59,7 +59,7 @@ def _is_plain(node: ir.Node) -> bool:
     """A cache that the graph appends to before is for an operator that does it, and stays with its attention."""
     more = [*node.inputs[BIAS + 1 :], *(v for v in node.outputs[1:] if v.uses() or v.is_graph_output())]
     key = node.inputs[1] if len(node.inputs) > BIAS - 1 else None
-    if key is None or any(value is not None for value in more) or appended(key) is not None:
+    if key is None or not node.outputs or any(value is not None for value in more) or appended(key) is not None:
         return False
     if len(node.inputs) > BIAS and (node.inputs[0] is None or sources(node.inputs[0]) != sources(key)):
         return False
@@ -74,7 +74,7 @@ def _site(node: ir.Node, kind: str, ground: Ground) -> StandardAttention | None:
     flat = len(query) == BIAS
     if flat:
         heads, keys = integer(node, "q_num_heads", 0), integer(node, "kv_num_heads", 0)
-        if not heads or not keys or query[-1] % heads or value[-1] % keys:
+        if heads < 1 or keys < 1 or query[-1] % heads or value[-1] % keys:
             return None
         size, value_size, length = query[-1] // heads, value[-1] // keys, key[1]
     else:

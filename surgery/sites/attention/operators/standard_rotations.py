@@ -39,7 +39,11 @@ def find(model: Model) -> Iterator[StandardRotation]:
         return
     types, known = infer(model.ir), grounds(model)
     for node in nodes:
-        if len(node.inputs) >= _POSITIONS and all(types.is_float32(v) for v in node.inputs[:_POSITIONS]):
+        if (
+            node.outputs
+            and len(node.inputs) >= _POSITIONS
+            and all(types.is_float32(v) for v in node.inputs[:_POSITIONS])
+        ):
             first, second = (_site(node, ground, known) for ground in known)
             if first is not None and first == second:
                 yield first
@@ -55,7 +59,7 @@ def _site(node: ir.Node, ground: Ground, known: tuple[Ground, ...]) -> StandardR
         return None
     flat = len(shape) == 3
     heads = integer(node, "num_heads", 0) if flat else shape[1]
-    if not heads or (shape[-1] % heads and flat):
+    if heads < 1 or (shape[-1] % heads and flat):
         return None
     size, width = shape[-1] // heads if flat else shape[-1], 2 * table[-1]
     if not 0 < width <= size:

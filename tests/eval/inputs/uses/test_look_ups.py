@@ -64,3 +64,15 @@ def test_feeds_reach_the_whole_table_and_no_further(way: str) -> None:
         if way != "a table a codebook":
             graphs.run(model, feed.arrays)
     assert max(int(feed.arrays["ids"].max()) for feed in make_feeds(model)) > rows // 2
+
+
+def test_axes_that_are_an_attribute() -> None:
+    """Before operator set 13."""
+    text = "g (int64[batch,length] ids) => (float[a,b] y) { i = Unsqueeze<axes = [2]>(ids) y = GatherND(table, i) }"
+    assert table_rows(graphs.model(text, {"table": TABLE}, opset=12).graph.inputs[0]) == ROWS
+
+
+@pytest.mark.parametrize("broken", ["GatherND(ids, ids)", "Gather(ids, ids)"])
+def test_what_is_no_constant_has_no_rows(broken: str) -> None:
+    model = graphs.model(f"g (int64[batch,length] ids) => (float[a] y) {{ y = {broken} }}")
+    assert table_rows(model.graph.inputs[0]) is None
