@@ -40,8 +40,10 @@ def find(graph: ir.Graph) -> list[Baked]:
 
 
 def _fits(graph: ir.Graph, found: Baked, size: int) -> bool:
-    """A batch of one goes with any rows that stand beside it, and makes as many of it: outputs tell."""
-    at, usual = (probe(graph, {**found.sizes, found.axis.name: each}) for each in (size, found.size))
+    """With axes that are the same under another name. A batch of one goes with any rows that stand beside it, and makes
+    as many of it: outputs tell."""
+    tied = [name for name, each in found.sizes.items() if each == found.size]
+    at, usual = (probe(graph, {**found.sizes, **dict.fromkeys(tied, each)}) for each in (size, found.size))
     return not at.misfits and at.untrue <= usual.untrue
 
 
@@ -75,14 +77,17 @@ class _Search:
         return {}
 
     def _step(self, at: Probe) -> Probe | None:
-        """The number that lets the walk get furthest past the first misfit; else the axis that must equal another."""
+        """The same axis of another input, where that is past the first misfit: rows of a mask may go by another name
+        than those of ids, and where that fits, a batch of one fits as well. Else the number that lets the walk get
+        furthest, or the axis that must equal another."""
         missed = at.misfits[0]
-        best: tuple[tuple[int, int], str, int, Probe] | None = None
-        for name in self.open:
+        best: tuple[tuple[bool, int, int], str, int, Probe] | None = None
+        for name in (axis.name for axis in self.axes if axis.name in self.open):
+            alike = self._alike(name)
             for size in self._candidates(name, missed, at):
-                tried = probe(self.graph, {**self.sizes, name: size})
-                reached = self._reached(tried), -len(tried.untrue)
-                if reached[0] > self.order[missed.node] and (best is None or reached > best[0]):
+                tried = probe(self.graph, self._with(name, size))
+                reached = size in alike, self._reached(tried), -len(tried.untrue)
+                if reached[1] > self.order[missed.node] and (best is None or reached > best[0]):
                     best = reached, name, size, tried
         if best is None:
             return None
@@ -92,8 +97,12 @@ class _Search:
             axis = next(axis for axis in self.axes if axis.name == name)
             self.found[name] = Baked(axis, size, missed, {})
         self.open.discard(name)
-        self.sizes = {**self.sizes, name: size}
+        self.sizes = self._with(name, size)
         return tried
+
+    def _with(self, name: str, size: int) -> dict[str, int]:
+        """An axis of another size, and those that have been told to be the same."""
+        return {each: size if old == self.sizes[name] else old for each, old in self.sizes.items()}
 
     def _reached(self, at: Probe) -> int:
         return self.order[at.misfits[0].node] if at.misfits else len(self.order)
@@ -105,6 +114,14 @@ class _Search:
         held = [n // size for n in numbers if n and n % size == 0]
         found = {n // factor for n, factor in itertools.product(numbers, held) if n > 0 and n % factor == 0}
         return sorted(found - {size})[:_STEPS]
+
+    def _alike(self, name: str) -> set[int]:
+        """Sizes of axes that stand at the same place in other inputs, and are none of its own yet."""
+        own = next(axis for axis in self.axes if axis.name == name)
+        inputs, at = {value for value, _ in own.places}, {place for _, place in own.places}
+        others = (axis for axis in self.axes if axis is not own and not inputs & {value for value, _ in axis.places})
+        found = {self.sizes[axis.name] for axis in others if at & {place for _, place in axis.places}}
+        return found - {self.sizes[name]}
 
 
 def _numbers(node: ir.Node, at: Probe) -> Iterator[int]:

@@ -47,6 +47,8 @@ class Layout:
         axes = free_axes(model.graph)
         found = [generic(axes, turn) for turn in (0, 1)]
         turns = [sizes | dict.fromkeys(alike, sizes[batch]) for sizes in found]
+        apart = [name for name in turns[0] if name not in (batch, length) and name not in alike]
+        self._elsewhere = {tuple(sizes[name] for sizes in turns) for name in apart}
         self._walks: list[tuple[Probe, int, int]] = [
             (probe(model.graph, sizes), sizes[batch], sizes[length]) for sizes in turns
         ]
@@ -72,7 +74,7 @@ class Layout:
         return None
 
     def is_of_none(self, value: ir.Value | None) -> bool:
-        """Whether a value has no tokens, if perhaps rows, or rows times heads."""
+        """Whether a value has no tokens, if perhaps rows, rows times heads, or tokens of another input."""
         if value is not None and constant_tensor(value) is not None:
             return True
         shapes = self._shapes(value)
@@ -80,6 +82,8 @@ class Layout:
         return not tokens and not both and all(self._is_of_rows([shape[axis] for shape in shapes]) for axis in others)
 
     def _is_of_rows(self, sizes: Sequence[int]) -> bool:
+        if tuple(sizes) in self._elsewhere:
+            return True
         parts = {divmod(size, walk[1]) for size, walk in zip(sizes, self._walks, strict=True)}
         return len(parts) == 1 and parts.pop()[1] == 0
 

@@ -85,7 +85,9 @@ def _weighed(node: ir.Node, index: int, padding: Padding) -> tuple[list[ir.Value
     """What attention that hides padding makes of what it reads, and who reads its weights otherwise; None for a node
     that is no such attention, nor a part of one."""
     if node.op_type in ATTENTION and node in padding.hidden:
-        return list(node.outputs[:1]), None
+        # a decoder's queries are none of these tokens, and no row of what they get is of padding
+        elsewhere = index and padding.layout.is_of_none(node.inputs[0]) and padding.layout.is_of_none(node.outputs[0])
+        return [] if elsewhere else list(node.outputs[:1]), None
     found = softmaxes(node, padding) if is_of_pairs(node, padding.layout) else {node} & padding.hidden
     if not found or is_masked(node, index, padding):
         return None

@@ -46,6 +46,16 @@ def test_other_operators_bake_it_too(text: str, declared: str, weights: dict[str
     assert finding.evidence["size"] == size
 
 
+def test_rows_of_two_inputs_under_two_names() -> None:
+    """As torch names them: equal they fit, and a row of one beside any is no baked batch; a number of the graph is."""
+    text = """g (int64[rows,n] ids, int64[masks,n] mask) => (int64[rows,n] y) {
+        shape = Shape(ids) wide = Expand(mask, shape) BODY }"""
+    assert not found(graphs.model(text.replace("BODY", "y = Mul(ids, wide)")))
+    baked = "part = Add(ids, four) y = Mul(part, wide)"
+    (finding,) = found(graphs.model(text.replace("BODY", baked), {"four": np.zeros((4, 1), np.int64)}))
+    assert finding.evidence["size"] == 4
+
+
 def test_a_length_is_told_and_not_repaired() -> None:
     """A table of positions that is added whole: nothing says what other positions would be."""
     table = np.random.default_rng(0).standard_normal((1, 9, 8)).astype(np.float32)

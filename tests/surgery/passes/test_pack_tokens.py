@@ -449,3 +449,33 @@ def test_what_is_a_token_is_what_attention_says(says: str, kind: str) -> None:
     wanted, found = (graphs.run(model, feed)["y"] for model in (before, after))
     shown = numbers > 0 if says == "Greater" else numbers == 1
     assert np.allclose(wanted[shown], found[shown], atol=2e-5) and not found[~shown].any()
+
+
+CROSS = MLP.replace(
+    "y = Add(r, d)\n}",
+    """x2 = Add(r, d)
+    qx0 = MatMul(other, wq) kx0 = MatMul(x2, wk) vx0 = MatMul(x2, wv)
+    qx1 = Reshape(qx0, split) kx1 = Reshape(kx0, split) vx1 = Reshape(vx0, split)
+    qx = Transpose<perm = [0, 2, 1, 3]>(qx1) kx = Transpose<perm = [0, 2, 3, 1]>(kx1)
+    vx = Transpose<perm = [0, 2, 1, 3]>(vx1)
+    sx0 = MatMul(qx, kx) sx = Add(sx0, mask) px = Softmax<axis = -1>(sx) cx = MatMul(px, vx)
+    cxt = Transpose<perm = [0, 2, 1, 3]>(cx) cxj = Reshape(cxt, joined) o9 = MatMul(cxj, wo) y = Add(other, o9)
+}""",
+)
+
+
+def test_an_encoder_beside_its_decoder() -> None:
+    """What another input's tokens see of these hides padding as well; keys and values for them are of the stream."""
+    head = HEAD.replace("attention_mask)", "attention_mask, float[batch,target,24] other)", 1)
+    before = encoder(CROSS, head.replace("=> (float[batch,sequence,24] y)", "=> (float[batch,target,24] y)"))
+    after = before.clone()
+    for step in (FuseAttention(), PASS, LoopGlobalAttention()):
+        graph_pass.run(step, after)
+    assert "Loop" in graphs.op_types(after)
+    graph_pass.run(FuseAttention(), fused := before.clone())
+    assert PASS.measure(fused) == 8, "those of the decoder are of other tokens"
+    for batch, length, target in ((1, 1, 3), (3, 9, 1), (4, 33, 7)):
+        other = np.random.default_rng(target).normal(size=(batch, target, 24)).astype(np.float32)
+        for feed in feeds(batch, length)[:-1]:  # a row without a token is a mean in one and NaN in none
+            wanted, found = (graphs.run(model, {**feed, "other": other})["y"] for model in (before, after))
+            assert np.allclose(wanted, found, atol=2e-5)
