@@ -14,6 +14,7 @@ from .computed.observing import Observer
 
 FIRST = (1, 2, 3)
 _SIGNS = (1, -1, 2), (1, -1, -2)
+_ENDLESS = 1 << 30
 _AT_ONCE, _MOST = 6, 36
 """Further numbers of one try beside the first, which few keys hold, and of all."""
 
@@ -52,9 +53,9 @@ def _mixed(numbers: Sequence[float], keys: int) -> Array:
     return made
 
 
-def _largest(source: ir.Value) -> float:
-    """That its type counts to by ones."""
+def _largest(source: ir.Value) -> int:
+    """That its type counts to by ones; ends of slices, which are no numbers of tokens, are far beyond."""
     assert source.dtype is not None
     if source.dtype.is_integer():
-        return float(2 ** (source.dtype.bitwidth - source.dtype.is_signed()) - 1)
-    return 2.0**8 if source.dtype.bitwidth < 32 else 2.0**24
+        return min(int(2 ** (source.dtype.bitwidth - source.dtype.is_signed())) - 1, _ENDLESS)
+    return 1 << (8 if source.dtype.bitwidth < 32 else 24)

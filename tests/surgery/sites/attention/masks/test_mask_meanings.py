@@ -582,3 +582,17 @@ def test_a_mask_of_the_sizes_of_what_has_so_many_positions(rows: int) -> None:
                "zero": np.float32(0), "lowest": np.float32(-1e9)}  # fmt: skip
     ((_, found),) = softmax_masks.find(graphs.model(text, weights))
     assert isinstance(found, Mask) and str(found) == "padding of attention_mask" and found.longest <= rows
+
+
+def test_ends_of_slices_are_no_numbers_of_tokens(recwarn: pytest.WarningsRecorder) -> None:
+    """2^63 - 1 and one more is none of int64."""
+    text = (
+        """begin = Constant<value_ints = [0]>() end = Constant<value_ints = [9223372036854775807]>()
+        cut = Slice(attention_mask, begin, end, begin)
+    """
+        + KEPT.replace("Cast<to = 9>(attention_mask)", "Cast<to = 9>(cut)")
+        + "seen = Identity(kept)\n"
+        + ADDED
+    )
+    found = meaning(text)
+    assert str(found) == "padding of attention_mask" and found.shown == "not 0" and not recwarn.list
