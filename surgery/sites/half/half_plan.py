@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.errors import OnnxfixError, arg
@@ -185,7 +186,8 @@ def _is_half(value: ir.Value | None, types: ElementTypes, made: HalfPlan, option
     assert value is not None
     array = small_array(value, limit=16)
     if array is not None:
-        return bool((array.astype(data_type(made.half).numpy()).astype(array.dtype) == array).all())
+        with np.errstate(over="ignore"):  # finfo.min, which is compared with
+            return bool((array.astype(data_type(made.half).numpy()).astype(array.dtype) == array).all())
     node = value.producer()
     if node is None:
         return options.io_types == "half" and value.graph is not None
