@@ -29,8 +29,8 @@ WORTHWHILE = 1.8
 those of rows of 350 (ONNX Runtime 1.31.1, one core)."""
 
 UNSAID = 2048
-"""Tokens of the longest row, where nobody says so and rows are no choice: texts of 512 under a window of 4,096 cost
-eight times as much in blocks."""
+"""Tokens of the longest row, where nobody says so and rows are no choice: 8 rows of 128 under a window of 4,096 cost
+eight times as much in blocks (ONNX Runtime 1.31.1, one core)."""
 
 
 @dataclass(frozen=True)
