@@ -13,10 +13,10 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import integer, is_standard
 
-from .settings import DEPTH, HAND_ON, compared
+from .moves import MOVES, hands_on
+from .settings import DEPTH, compared
 
 _COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
-_BOUNDING = frozenset({"Min", "Max", "Clip"})
 # Which operand is a number of steps.
 _STEPS = {"RNN": 4, "GRU": 4, "LSTM": 4, "ReverseSequence": 1, "Loop": 0, "Range": 1, "Slice": 2}
 MOST = 1 << 30
@@ -51,8 +51,9 @@ def _readers(value: ir.Value, depth: int = 0) -> Iterator[tuple[ir.Node, int]]:
         if not is_standard(node):
             continue
         yield node, index
-        if node.op_type in _BOUNDING or (node.op_type in HAND_ON and index == 0):
-            yield from _readers(node.outputs[0], depth + 1)
+        if hands_on(node, index):
+            for output in node.outputs:
+                yield from _readers(output, depth + 1)
 
 
 def _steps(node: ir.Node) -> int:
@@ -69,7 +70,7 @@ def _counts(value: ir.Value | None) -> bool:
     """Whether it is made by a Range."""
     for _ in range(DEPTH):
         node = value.producer() if value is not None else None
-        if node is None or node.op_type not in (*HAND_ON, "Range"):
+        if node is None or node.op_type not in (*MOVES, "Range"):
             return False
         if node.op_type == "Range":
             return True

@@ -16,14 +16,10 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.constants import constant_tensor, integers
 
+from .moves import hands_on
+
 # com.microsoft.EmbedLayerNormalization: index of the ids input -> index of its table (contrib operator documentation).
 EMBED_LAYER_NORM_TABLES = {0: 2, 1: 4}
-_HAND_ON = frozenset(
-    "Cast Identity Reshape Unsqueeze Squeeze Flatten Expand Clip Slice Split Tile Transpose Pad Abs Gather GatherND "
-    "GatherElements ScatterND ScatterElements Concat Min Max Where".split()
-)
-_ANY_INPUT = frozenset({"Concat", "Min", "Max"})
-_SEVERAL = {"Where": (1, 2), "ScatterND": (0, 2), "ScatterElements": (0, 2)}
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Mod"})
 _UNARY = frozenset("Cast DequantizeLinear Identity Neg Abs Sqrt Exp Tanh Relu Dropout LayerNormalization".split())
 _BINARY = frozenset("Add Sub Mul Div Pow".split())
@@ -102,12 +98,9 @@ def _by_places(node: ir.Node) -> LookUp | None:
 
 def _handed_on(node: ir.Node, index: int, moved: LookUp) -> LookUp | None:
     """The numbers of an input in what a node makes; None where they are no more in it."""
-    if not is_standard(node):
-        return None
-    if node.op_type in _HAND_ON:
-        held = node.op_type in _ANY_INPUT or index in _SEVERAL.get(node.op_type, (0,))
-        return moved if held else None
-    if node.op_type not in _ARITHMETIC or len(node.inputs) != 2:
+    if hands_on(node, index):
+        return moved
+    if not is_standard(node) or node.op_type not in _ARITHMETIC or len(node.inputs) != 2:
         return None
     numbers = integers(node.inputs[1 - index])
     if not numbers or (index == 1 and node.op_type not in ("Add", "Mul")):

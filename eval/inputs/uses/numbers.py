@@ -14,9 +14,9 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
+from .moves import hands_on
 from .settings import DEPTH
 
-_HAND_ON = frozenset("Identity Squeeze Unsqueeze Reshape Flatten Expand Tile Transpose Slice Concat Pad Split".split())
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow"})
 # They sum products of what they read.
 _PRODUCTS = frozenset("Conv ConvTranspose MatMul Gemm ConvInteger MatMulInteger QLinearConv QLinearMatMul".split())
@@ -24,7 +24,6 @@ _NORMS = frozenset({"BatchNormalization", "InstanceNormalization", "LayerNormali
 # Where operators of products may have a constant operand.
 _WEIGHTS = (0, 1, 3)
 _LARGE = 1e3
-_TO_FLOAT = frozenset({"Cast", "DequantizeLinear"})
 _SMALL_BITS = 16
 COUNTS = (0, 100)
 """Of a type that could hold any: numbers of pieces, ages, per cent."""
@@ -55,7 +54,7 @@ def _readers(value: ir.Value, is_float: bool, depth: int) -> Iterator[tuple[ir.N
         if not is_standard(node):
             continue
         yield node, index, is_float
-        if node.op_type == "Concat" or (index == 0 and node.op_type in _TO_FLOAT | _HAND_ON):
+        if hands_on(node, index) or (index == 0 and node.op_type == "DequantizeLinear"):
             for output in node.outputs:
                 yield from _readers(output, is_float or _makes_float(node), depth + 1)
 

@@ -12,8 +12,8 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import integers
 
-# They hand numbers on, whatever shape they then have.
-HAND_ON = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Gather", "Flatten", "Expand", "Tile"})
+from .moves import hands_on
+
 DEPTH = 6
 _COMPARISONS = frozenset({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
 _LARGEST = 1 << 20
@@ -55,5 +55,6 @@ def compared(value: ir.Value, by: Set[str], depth: int = 0) -> Iterator[ir.Value
         other = node.inputs[1 - index] if node.op_type in by else None
         if other is not None:
             yield other
-        elif node.op_type in HAND_ON and index == 0:
-            yield from compared(node.outputs[0], by, depth + 1)
+        elif hands_on(node, index):
+            for output in node.outputs:
+                yield from compared(output, by, depth + 1)

@@ -13,6 +13,9 @@ from onnxfix.nouns.types.input_roles import role
 COMPARED = {
     "a language": ("Equal(kind, seven)", {6, 7, 8}),
     "below 0": ("Less(kind, none)", {-1}),
+    "in part": ("f = Slice(kind, at0, at1, one1) c = Equal(f, seven)", {6, 7, 8}),
+    "bounded": ("f = Min(kind, hundred) c = Equal(f, seven)", {6, 7, 8}),
+    "turned": ("f = Transpose(kind) t = Equal(f, seven) c = Transpose(t)", {6, 7, 8}),
     "at least": ("u = Unsqueeze(kind, one1) w = Greater(u, seven) c = Squeeze(w, one1)", {6, 7, 8}),
 }
 
@@ -23,7 +26,8 @@ def test_numbers_that_are_asked_for_are_fed(way: str, name: str) -> None:
     says, wanted = COMPARED[way]
     says = says if "c = " in says else f"c = {says}"
     text = f"g (int64[batch,length] kind) => (bool[batch,length] c) {{ {says} }}".replace("kind", name)
-    weights = {"seven": np.array(7), "none": np.array(0), "one1": np.array([1])}
+    weights = {"seven": np.array(7), "none": np.array(0), "one1": np.array([1]), "hundred": np.array(100)}
+    weights |= {"at0": np.array([0]), "at1": np.array([9])}
     model = graphs.model(text, {key: array for key, array in weights.items() if key in text})
     fed = set[int]().union(*(np.unique(feed.arrays[name]).tolist() for feed in make_feeds(model)))
     assert fed >= {0, 1} | wanted and fed <= {0, 1, 6, 7, 8, -1}

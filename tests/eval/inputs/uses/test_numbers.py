@@ -23,6 +23,7 @@ NUMBERS = {
     "pixels of a product": ("uint8", "c = Cast <to = 1> (x) y = MatMul(c, w)", (0, 255)),
     "squares": ("int8", "c = Cast <to = 1> (x) y = Mul(c, c)", (-128, 127)),
     "behind a shape": ("uint16", "t = Transpose(x) c = Cast <to = 1> (t) y = Sub(c, k)", (0, 65535)),
+    "in bounds": ("uint8", "f = Clip(x) c = Cast <to = 1> (f) y = MatMul(c, w)", (0, 255)),
     "counts": ("int64", "c = Cast <to = 1> (x) y = Div(c, k)", (0, 99)),
     "integers of a product": ("uint8", "m = MatMulInteger(x, q) y = Cast <to = 1> (m)", (0, 255)),
 }
