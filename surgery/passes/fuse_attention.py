@@ -22,6 +22,8 @@ from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAtten
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
 from onnxfix.surgery.sites.attention.written_out.score_terms import Term
+from onnxfix.surgery.sites.tokens import padding
+from onnxfix.surgery.sites.tokens.mixers import reader_of_rows
 
 SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"
@@ -47,7 +49,8 @@ class FuseAttention:
     faster in the former on a CPU. Exporters write two products, a Softmax, up to four Transposes, and an IsNaN and a
     Where over all scores, which put zeros where a row has no key to see: together 28 % of the time of a ModernBERT-base
     with int8 linears on a CPU, 12 % for the last two alone. In self-attention a row without a key is a token of
-    padding; it gets the mean of all values instead, which nothing reads. Elsewhere the guard stays, with its attention.
+    padding; it gets the mean of all values instead. Where somebody reads that, as a mean over all tokens does, and in
+    other attention, the guard stays, with its attention.
 
     Attention over a cache is for `fuse-grouped-query-attention`: `MultiHeadAttention` wants a cache turned, and heads
     repeated, which for one query behind 512 keys ran at 0.87 times the speed of what is written out, and behind 1,536
@@ -87,6 +90,8 @@ class FuseAttention:
 def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
     """Those in fp32: half holds no mask as low as this pass's."""
     sites, types = list(attention_cores.sites(model)), infer(model.ir) if model.graph else None
+    guarded = any(isinstance(site, AttentionCore) and site.guarded for site in sites)
+    hides = padding.find(model) if guarded else None
     cores, refusals = [], []
     for site in sites:
         if isinstance(site, Refusal):
@@ -97,6 +102,8 @@ def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
             refusals.append(
                 Refusal(site.softmax, site.softmax, "is of an attention over a cache, which would be turned")
             )
+        elif site.guarded and (reader := reader_of_rows(site.softmax, site.result.value, hides)) is not None:
+            refusals.append(Refusal(site.softmax, reader, "reads what attention makes of padding: zeros"))
         elif types is not None and all(types.is_float32(v) for v in _floats(site)):
             cores.append(site)
         else:

@@ -12,9 +12,13 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.sites.attention.masks.mask import Mask
+from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.attention.operators import standard_attention
 from onnxfix.surgery.sites.attention.operators.standard_attention import BIAS, BOOLEAN, NO_MASK, StandardAttention
-from onnxfix.surgery.sites.tokens import padding, stream
+from onnxfix.surgery.sites.tokens import padding
+from onnxfix.surgery.sites.tokens.mixers import reader_of_rows
+from onnxfix.surgery.sites.tokens.padding import Padding
 
 SWAP, TURN = (0, 2, 1, 3), (0, 1, 3, 2)
 # The kernel for a CPU takes what is added for a mask from here down (ONNX Runtime 1.31.1): a row of nothing else is 0.
@@ -52,14 +56,23 @@ class WriteOutAttention:
 
 
 def _found(model: Model) -> list[StandardAttention]:
-    """With a mask, where nobody reads what stands at padding: attention that is put together again makes a mean of a
-    row that sees nothing, where this operator makes zeros."""
+    """With a mask, where every query sees a key, or nobody reads what stands at padding: attention that is put together
+    again makes a mean of a row that sees nothing, where this operator makes zeros."""
     sites = list(standard_attention.find(model))
     if all(site.mask == NO_MASK for site in sites):
         return sites
-    hides = padding.find(model)
-    unread = hides is not None and not stream.find(model, hides).told
-    return [site for site in sites if unread or site.mask == NO_MASK]
+    masks = SoftmaxMasks(model)
+    hides = padding.find(model, masks)
+    return [site for site in sites if site.mask == NO_MASK or _is_unread(site, hides, masks)]
+
+
+def _is_unread(site: StandardAttention, hides: Padding | None, masks: SoftmaxMasks) -> bool:
+    added = padding.added(site.node)
+    mask = masks.of_added(added) if added is not None else None
+    if not isinstance(mask, Mask) or mask.padding is None:
+        return isinstance(mask, Mask)
+    hidden = hides is not None and site.node in hides.hidden
+    return hidden and reader_of_rows(site.node, site.node.outputs[0], hides) is None
 
 
 def _write_out(editor: Editor, site: StandardAttention, masks: dict[ir.Value, ir.Value]) -> None:

@@ -401,6 +401,8 @@ def test_a_mask_is_known_by_what_it_does_and_not_by_its_name(name: str, tmp_path
         done = onnxfix.optimize(path, feeds=given, dry_run=True)
         assert "6 of 6 products with weights computed of real tokens alone" in " ".join(done.outcome.notes)
         assert f"on {count} feeds" in done.verified and "padding not compared" in done.verified
+        fused = onnxfix.repair(path, target="cpu", precision="fp32", fuse_attention=True, feeds=given, dry_run=True)
+        assert f"on {count} feeds" in fused.verified
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -80,9 +80,10 @@ class Job:
             self.notes.append(done.outcome.notes[-1])
 
     def _check(self, exact: bool, limit: float) -> Check:
-        made_up = replace(self.made_up, draws=self._loudness(), paddings=self.wish.pack or self.wish.fuse)
-        made_up = replace(made_up, by_steps=self.wish.fuse_cached, mask=self._mask if self.wish.pack else "")
-        padding = not (self.wish.fuse or self.wish.pack) and self.metric == "rel-l2"
+        anew = self.wish.pack or self.wish.fuse
+        made_up = replace(self.made_up, draws=self._loudness(), paddings=anew)
+        made_up = replace(made_up, by_steps=self.wish.fuse_cached, mask=self._mask if anew else "")
+        padding = not anew and self.metric == "rel-l2"
         return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, self.wish.int8, self.metric)
 
     @functools.cached_property

@@ -41,6 +41,8 @@ class AttentionCore:
     terms: tuple[Term, ...]
     scale: float
     heads: int
+    guarded: bool
+    """A row without a key is zeros, and not NaN."""
     covered: bool
     """The terms together have all rows and columns of the scores: nothing is to be repeated over queries or keys."""
     shapes: tuple[InnerShape, ...] = field(default=(), compare=False)
@@ -107,7 +109,7 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
     terms = tuple(settled(read.terms, *split, ground))
     return AttentionCore(
         softmax, last, query.operand, key.operand, value.operand, terms, read.factor * query.factor * key.factor,
-        split[1], _covers(terms, shape, ground), _inner(read, found, last, split, shape, ground),
+        split[1], found.guarded, _covers(terms, shape, ground), _inner(read, found, last, split, shape, ground),
         asking_type((*read.nodes, *found.nodes, *last.way), last.value),
     )  # fmt: skip
 

@@ -58,6 +58,12 @@ def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -
     return None
 
 
+def reader_of_rows(node: ir.Node, made: ir.Value, padding: Padding | None) -> ir.Node | None:
+    """Who learns what attention, by its node and its result, makes of tokens of padding; None for nobody, and where
+    that padding is nothing to it."""
+    return reader_of_padding(made, set(), padding) if padding is not None and node in padding.hidden else None
+
+
 def _hands_on(node: ir.Node, index: int, padding: Padding) -> bool:
     """Whether a result is of the same slices, each on its own: moved, scaled by one number, or a product with what is
     the same for all tokens, as the table of relative positions is."""

@@ -143,6 +143,38 @@ def test_a_row_without_a_key_is_a_number_and_disturbs_no_other() -> None:
     np.testing.assert_allclose(answer[:2], expected[:2], rtol=2e-5, atol=2e-6)
 
 
+ROW = "y = ReduceMean<keepdims = 0>(every, axis)\n"
+WEIGHED = "real = Cast<to = 1>(attention_mask) apart = Unsqueeze(real, minus1) none = Mul(every, apart)\n"
+
+
+@pytest.mark.parametrize(
+    ("pooled", "guard", "fused"),
+    [
+        (ROW, GUARD, False),
+        (ROW, NO_GUARD, True),
+        (WEIGHED + ROW.replace("every", "none"), GUARD, True),
+        ("left = Constant<value_int = 0>() y = Gather<axis = 1>(every, left)\n", GUARD, True),
+    ],
+    ids=["a mean of all tokens", "where rows are no zeros", "of real tokens", "the first token"],
+)
+def test_where_somebody_reads_the_zeros_of_a_row_without_a_key_they_stay(pooled: str, guard: str, fused: bool) -> None:
+    tail = TAIL.replace(
+        "y = MatMul(joined, out)\n}", f"every = MatMul(joined, out) axis = Constant<value_ints = [1]>() {pooled}}}"
+    )
+    head = HEAD.replace("(float[batch,sequence,24] y)", "(float[batch,24] y)")
+    text = head + TRANSPOSED + SCORES + (guard or "w = Identity(p)\n") + tail
+    source, result = (graphs.model(text, {n: a for n, a in WEIGHTS.items() if n in text}, 20) for _ in range(2))
+    report = graph_pass.run(PASS, result)
+    assert ("MultiHeadAttention" in graphs.op_types(result)) == fused
+    assert fused or any("reads what attention makes of padding" in note for note in report.notes)
+    given = feed()
+    if not fused or "none" in pooled:
+        given["attention_mask"][2] = 0
+    np.testing.assert_allclose(
+        graphs.run(result, given)["y"], graphs.run(source, given)["y"], rtol=2e-5, atol=2e-6
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
