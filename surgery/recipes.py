@@ -199,7 +199,7 @@ def _faster(wish: Wish) -> list[Pass]:
     steps += [DropIdleCasts(), FuseRotaryEmbedding()] if wish.fuse else []
     if wish.fuse_cached:
         steps.append(FuseGroupedQueryAttention())
-    steps += [FuseAttention()] if wish.fuse else []
+    steps += [FuseAttention(wish.pack)] if wish.fuse else []
     steps += [PackTokens(clean_keys=not (wish.fuse and wish.flash))] if wish.pack else []
     if wish.fuse and wish.pack and wish.flash:
         # a band over whole rows is a mask, which no flash kernel takes, and the memory-efficient one only if aligned

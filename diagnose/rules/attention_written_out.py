@@ -12,7 +12,6 @@ from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.caches import appended
-from onnxfix.surgery.sites.tokens.mixers import reader_of_rows
 
 
 class AttentionWrittenOut:
@@ -35,14 +34,8 @@ class AttentionWrittenOut:
         if subject.plan.load_error or not ("fuse" in provider.faster or provider.flash):
             return
         for site in subject.once(attention.cores):
-            if appended(site.key.value) is None and not self._is_read(site, subject):
+            if appended(site.key.value) is None:
                 yield self._finding(site, optimize(subject))
-
-    def _is_read(self, site: AttentionCore, subject: Subject) -> bool:
-        """Whether the zeros of rows without a key are, which one operator does not make."""
-        if not site.guarded:
-            return False
-        return reader_of_rows(site.softmax, site.result.value, subject.once(attention.hidden)) is not None
 
     def _finding(self, site: AttentionCore, repair: str) -> Finding:
         return Finding(

@@ -26,6 +26,7 @@ from .dimension_sizes import Plan, shape_of
 from .graph_limits import longest_sequence, table_rows
 from .uses.demands import Axis, Demands, demands
 from .uses.lengths import lengths
+from .uses.moves import chooses
 from .uses.numbers import numbers
 from .uses.settings import kinds, settings
 from .uses.standards import standards
@@ -105,7 +106,9 @@ def make_feeds(
     names = frozenset(d.value for v in inputs for d in v.shape or () if not isinstance(d, int) and d.value)
     frozen = {baked.axis.name: baked.size for baked in baked_sizes.find(model.graph)}  # no other size runs
     chosen, told, counted = settings(inputs), kinds(inputs), lengths(inputs) if whole_rows else {}
-    held, sizes_of = numbers(inputs), standards(inputs)
+    places = {str(v.name) for v, known in rows.items() if known is None and chooses(v)}  # of what has any size
+    told = {name: tuple(n for n in known if n < SMALL_INTEGERS or name not in places) for name, known in told.items()}
+    held, sizes_of = numbers(v for v in inputs if v.name not in places), standards(inputs)
     rng = np.random.default_rng([seed, draws] if draws else seed)
     feeds = []
     plans = _drawn_plans(inputs, max(cap, 1), draws) if draws else _plans(inputs, max(cap, 1), mask)

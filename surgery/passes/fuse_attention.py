@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.attention_bias import Made, bias_of
 from onnxfix.surgery.editor import Editor, Writer
+from onnxfix.surgery.empty_rows import EmptyRows, with_zeros
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
@@ -21,24 +22,10 @@ from onnxfix.surgery.sites.attention.caches import appended
 from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
-from onnxfix.surgery.sites.attention.written_out.score_terms import Term
-from onnxfix.surgery.sites.tokens import padding
-from onnxfix.surgery.sites.tokens.mixers import reader_of_rows
 
 SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"
 STANDARD = 23  # ai.onnx has an Attention of its own
-# Nothing that is added to a score changes it, and exp of it is 0: as -inf, but for a row that holds nothing else, which
-# is the mean of all values then and not NaN.
-LOWEST = np.float32(-1e30)
-
-
-@dataclass(frozen=True)
-class Made:
-    """What several attentions share: masks by what is added, in each graph, and results in the place of others."""
-
-    biases: dict[tuple[ir.Graph | None, tuple[Term, ...]], ir.Value] = field(default_factory=dict)
-    instead: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,8 +36,10 @@ class FuseAttention:
     faster in the former on a CPU. Exporters write two products, a Softmax, up to four Transposes, and an IsNaN and a
     Where over all scores, which put zeros where a row has no key to see: together 28 % of the time of a ModernBERT-base
     with int8 linears on a CPU, 12 % for the last two alone. In self-attention a row without a key is a token of
-    padding; it gets the mean of all values instead. Where somebody reads that, as a mean over all tokens does, and in
-    other attention, the guard stays, with its attention.
+    padding; it gets the mean of all values instead, where nobody reads it. Where somebody may, as a mean over all
+    tokens does, rows that see nothing are made zeros behind the operator, where there are as many numbers as features
+    and not as many as keys. `packed`: tokens will be, and the first or the last of a row is taken for a real one. In
+    attention to other tokens the guard stays, with its attention.
 
     Attention over a cache is for `fuse-grouped-query-attention`: `MultiHeadAttention` wants a cache turned, and heads
     repeated, which for one query behind 512 keys ran at 0.87 times the speed of what is written out, and behind 1,536
@@ -67,18 +56,20 @@ class FuseAttention:
     name: ClassVar[str] = "fuse-attention"
     applicability: ClassVar[Applicability] = Applicability.NUMERIC
     repairs: ClassVar[tuple[str, ...]] = ("F002",)
+    packed: bool = False
 
     def apply(self, editor: Editor) -> None:
         if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
         cores, refusals = _found(editor.model)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
-        made = Made()
+        made, zeros = Made(), self._with_zeros(editor.model, cores)
         for core in sorted(cores, key=lambda core: order[last_node(core)]):
-            _fuse(editor, core, made)
+            _fuse(editor, core, made, core.softmax in zeros)
         if cores:
+            guarded = f", {len(zeros)} with zeros where a row sees nothing" if zeros else ""
             editor.notes.append(
-                f"{len(cores)} of {plural(len(cores) + len(refusals), 'attention')} in one operator each"
+                f"{len(cores)} of {plural(len(cores) + len(refusals), 'attention')} in one operator each{guarded}"
             )
         for reason, nodes in by_reason(refusals).items():
             editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
@@ -86,12 +77,16 @@ class FuseAttention:
     def measure(self, model: Model) -> float:
         return float(len(_found(model)[0]))
 
+    def _with_zeros(self, model: Model, cores: list[AttentionCore]) -> set[ir.Node]:
+        """The Softmax of each whose rows that see nothing somebody may read."""
+        guarded = [core for core in cores if core.guarded and core.terms]
+        rows = EmptyRows(model) if guarded else None
+        return {c.softmax for c in guarded if rows and rows.matter(c.softmax, c.result.value, packed=self.packed)}
+
 
 def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
     """Those in fp32: half holds no mask as low as this pass's."""
     sites, types = list(attention_cores.sites(model)), infer(model.ir) if model.graph else None
-    guarded = any(isinstance(site, AttentionCore) and site.guarded for site in sites)
-    hides = padding.find(model) if guarded else None
     cores, refusals = [], []
     for site in sites:
         if isinstance(site, Refusal):
@@ -102,8 +97,6 @@ def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
             refusals.append(
                 Refusal(site.softmax, site.softmax, "is of an attention over a cache, which would be turned")
             )
-        elif site.guarded and (reader := reader_of_rows(site.softmax, site.result.value, hides)) is not None:
-            refusals.append(Refusal(site.softmax, reader, "reads what attention makes of padding: zeros"))
         elif types is not None and all(types.is_float32(v) for v in _floats(site)):
             cores.append(site)
         else:
@@ -122,7 +115,7 @@ def last_node(core: AttentionCore) -> ir.Node:
     return node
 
 
-def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
+def _fuse(editor: Editor, core: AttentionCore, made: Made, zeros: bool) -> None:
     write = Writer(editor, core.result.value.name or "attention", last_node(core))
     standard = editor.model.opset >= STANDARD
     query, key, value = (
@@ -130,7 +123,7 @@ def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
         for operand, what in ((core.query, "query"), (core.key, "key"), (core.value, "value"))
     )
     keep_shapes(editor, core, made)
-    bias = [_bias(write, core, made, query, key)] if core.terms else []
+    bias = [bias_of(write, core, made, query, key)] if core.terms else []
     if standard:
         numbers: dict[str, int | float] = {
             "q_num_heads": core.heads, "kv_num_heads": core.key.heads, "scale": core.scale
@@ -142,7 +135,7 @@ def _fuse(editor: Editor, core: AttentionCore, made: Made) -> None:
         attention = write("MultiHeadAttention", inputs, "attention", attributes=numbers, domain=DOMAIN)
         editor.import_domain(DOMAIN, 1)
     last = last_node(core)
-    result = placed_result(write, core, attention)
+    result = placed_result(write, core, with_zeros(write, core, attention, made) if zeros else attention)
     editor.replace_uses(core.result.value, result)
     made.instead[core.result.value] = result
     for node in (last, *(shape.node for shape in core.shapes)):
@@ -177,45 +170,6 @@ def _operand(write: Writer, operand: Operand, what: str, made: Made, *, repeat: 
     return write(
         "Reshape", [repeated, write.integers("joined_heads", [0, 0, width * operand.repeats])], f"{what}_joined"
     )
-
-
-def _bias(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key: ir.Value) -> ir.Value:
-    """All terms in one tensor, with a row for each query and a column for each key: kernels do not repeat those."""
-    shared = write.like.graph, core.terms
-    if shared not in made.biases:
-        made.biases[shared] = sum_of_terms(write, core.terms, made)
-    bias = made.biases[shared]
-    if core.covered:
-        return bias
-    one = write.integers("one", [1])
-    lengths = [_length(write, value, what) for value, what in ((query, "query"), (key, "key"))]
-    shape = write("Concat", [one, one, *lengths], "scores_shape", attributes={"axis": 0})
-    return write("Expand", [bias, shape], "bias")
-
-
-def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made) -> ir.Value:
-    bias: ir.Value | None = None
-    lowest = write.array("lowest", LOWEST)
-    for term in terms:
-        value = made.instead.get(term.value, term.value)
-        if term.lead is not None:
-            rest = write("Shape", [value], "inner", attributes={"start": -2})
-            shape = write("Concat", [write.integers("lead", list(term.lead)), rest], "apart", attributes={"axis": 0})
-            value = write("Reshape", [value, shape], "term")
-        if term.keeps is not None:
-            kept = bias if bias is not None else write.array("nothing", np.float32(0))
-            chosen = [kept, lowest] if term.keeps else [lowest, kept]
-            bias = write("Where", [value, *chosen], "masked")
-            continue
-        if term.factor != 1:
-            value = write("Mul", [value, write.array("factor", np.float32(term.factor))], "scaled")
-        bias = value if bias is None else write("Add", [bias, value], "sum")
-    assert bias is not None
-    return bias if terms[-1].keeps is not None else write("Max", [bias, lowest], "mask")
-
-
-def _length(write: Writer, value: ir.Value, what: str) -> ir.Value:
-    return write("Shape", [value], f"{what}_length", attributes={"start": 1, "end": 2})
 
 
 def keep_shapes(

@@ -12,18 +12,17 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
+from onnxfix.surgery.attention_bias import LOWEST, sum_of_terms
+from onnxfix.surgery.attention_bias import Made as Shared
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.passes.fuse_attention import (
     DOMAIN,
-    LOWEST,
     joined,
     keep_shapes,
     last_node,
     placed_result,
-    sum_of_terms,
 )
-from onnxfix.surgery.passes.fuse_attention import Made as Shared
 from onnxfix.surgery.sites.attention import cached_attention
 from onnxfix.surgery.sites.attention.cached_attention import CachedAttention
 from onnxfix.surgery.sites.attention.caches import AXIS

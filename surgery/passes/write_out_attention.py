@@ -12,13 +12,8 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.sites.attention.masks.mask import Mask
-from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.attention.operators import standard_attention
 from onnxfix.surgery.sites.attention.operators.standard_attention import BIAS, BOOLEAN, NO_MASK, StandardAttention
-from onnxfix.surgery.sites.tokens import padding
-from onnxfix.surgery.sites.tokens.mixers import reader_of_rows
-from onnxfix.surgery.sites.tokens.padding import Padding
 
 SWAP, TURN = (0, 2, 1, 3), (0, 1, 3, 2)
 # The kernel for a CPU takes what is added for a mask from here down (ONNX Runtime 1.31.1): a row of nothing else is 0.
@@ -33,8 +28,8 @@ class WriteOutAttention:
     attention into bands or loops over rows reads it written out, as all exports below 23 have it, and puts it
     together again: without this a ModernBERT of operator set 23 has 5 of 21 products on the stream of real tokens.
 
-    In fp32, without a cache, a cap on scores or a second output, and with a mask in self-attention alone, where nobody
-    reads what stands at padding; all others stay.
+    In fp32, without a cache, a cap on scores or a second output, and with a mask in self-attention alone; all others
+    stay.
 
     Measure: attentions in one operator that can be written out.
     """
@@ -44,7 +39,7 @@ class WriteOutAttention:
     repairs: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, editor: Editor) -> None:
-        found = _found(editor.model)
+        found = list(standard_attention.find(editor.model))
         masks: dict[ir.Value, ir.Value] = {}
         for site in found:
             _write_out(editor, site, masks)
@@ -52,27 +47,7 @@ class WriteOutAttention:
             editor.notes.append(f"{plural(len(found), 'attention')} written out, to be read")
 
     def measure(self, model: Model) -> float:
-        return float(len(_found(model)))
-
-
-def _found(model: Model) -> list[StandardAttention]:
-    """With a mask, where every query sees a key, or nobody reads what stands at padding: attention that is put together
-    again makes a mean of a row that sees nothing, where this operator makes zeros."""
-    sites = list(standard_attention.find(model))
-    if all(site.mask == NO_MASK for site in sites):
-        return sites
-    masks = SoftmaxMasks(model)
-    hides = padding.find(model, masks)
-    return [site for site in sites if site.mask == NO_MASK or _is_unread(site, hides, masks)]
-
-
-def _is_unread(site: StandardAttention, hides: Padding | None, masks: SoftmaxMasks) -> bool:
-    added = padding.added(site.node)
-    mask = masks.of_added(added) if added is not None else None
-    if not isinstance(mask, Mask) or mask.padding is None:
-        return isinstance(mask, Mask)
-    hidden = hides is not None and site.node in hides.hidden
-    return hidden and reader_of_rows(site.node, site.node.outputs[0], hides) is None
+        return float(sum(1 for _ in standard_attention.find(model)))
 
 
 def _write_out(editor: Editor, site: StandardAttention, masks: dict[ir.Value, ir.Value]) -> None:

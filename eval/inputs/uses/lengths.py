@@ -13,8 +13,8 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import integer, is_standard
 
-from .moves import MOVES, hands_on
-from .settings import DEPTH, compared
+from .moves import DEPTH, MOVES, hands_on
+from .settings import compared
 
 _COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
 # Which operand is a number of steps.

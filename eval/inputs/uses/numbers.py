@@ -14,8 +14,7 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
-from .moves import hands_on
-from .settings import DEPTH
+from .moves import DEPTH, hands_on
 
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow"})
 # They sum products of what they read.

@@ -12,9 +12,8 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.constants import integers
 
-from .moves import hands_on
+from .moves import DEPTH, hands_on
 
-DEPTH = 6
 _COMPARISONS = frozenset({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
 _LARGEST = 1 << 20
 """Beyond it numbers bound what a type holds, and are of nothing."""

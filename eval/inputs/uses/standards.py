@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnxfix.nouns.types.operators import attribute, is_standard
 from onnxfix.surgery.sites.constants import constant_tensor
 
-from .settings import DEPTH
+from .moves import DEPTH
 
 Array = np.ndarray[Any, Any]
 # Beyond these it is no measure of anything: a mask of -1e9, a weight that happens to be next to nothing.

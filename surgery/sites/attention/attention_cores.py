@@ -42,7 +42,7 @@ class AttentionCore:
     scale: float
     heads: int
     guarded: bool
-    """A row without a key is zeros, and not NaN."""
+    """A row whose keys are all hidden, by -inf, is zeros and not NaN."""
     covered: bool
     """The terms together have all rows and columns of the scores: nothing is to be repeated over queries or keys."""
     shapes: tuple[InnerShape, ...] = field(default=(), compare=False)
@@ -106,12 +106,17 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
     if found.guarded and sources(query.operand.value) != sources(_of_now(key.operand.value)):
         raise UnreadableError(softmax, "has rows without a key, which are zeros, and need not be padding")
     last = result(found.product, split, ground)
-    terms = tuple(settled(read.terms, *split, ground))
+    terms = tuple(_as_guarded(term, found) for term in settled(read.terms, *split, ground))
     return AttentionCore(
         softmax, last, query.operand, key.operand, value.operand, terms, read.factor * query.factor * key.factor,
         split[1], found.guarded, _covers(terms, shape, ground), _inner(read, found, last, split, shape, ground),
         asking_type((*read.nodes, *found.nodes, *last.way), last.value),
     )  # fmt: skip
+
+
+def _as_guarded(term: Term, found: Sum) -> Term:
+    """Weights that are zero wherever a mask hides keys are so in a row of nothing else, whatever number hides them."""
+    return replace(term, factor=-math.inf) if term.value is found.zeroed and term.keeps is False else term
 
 
 def _of_now(key: ir.Value) -> ir.Value:

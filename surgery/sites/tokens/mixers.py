@@ -26,8 +26,13 @@ _MOVES = frozenset("Reshape Transpose Unsqueeze Squeeze Expand Identity Cast Fla
 _ENDLESS = 2**31 - 1
 
 
-def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -> ir.Node | None:
-    """Who outside of `inside` learns what a value is at tokens of padding, but as an output's own; None for nobody."""
+def reader_of_padding(
+    value: ir.Value, inside: set[ir.Node], padding: Padding, *, chosen: bool = True
+) -> ir.Node | None:
+    """Who outside of `inside` learns what a value is at tokens of padding, but as an output's own; None for nobody.
+
+    `chosen`: the place that stands for its row, the first or the last, is taken for a token.
+    """
     seen, pending = {value}, [value]
     while pending:
         value = pending.pop()
@@ -47,7 +52,7 @@ def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -
                 pending.extend(each for each in onwards if each not in seen)
                 seen.update(onwards)
                 continue
-            if _is_safe(reader, index, padding):
+            if _is_safe(reader, index, padding, chosen):
                 continue
             if not (_hands_on(reader, index, padding) or is_per_token(reader, padding.layout)):
                 return reader
@@ -56,12 +61,6 @@ def reader_of_padding(value: ir.Value, inside: set[ir.Node], padding: Padding) -
                     seen.add(made)
                     pending.append(made)
     return None
-
-
-def reader_of_rows(node: ir.Node, made: ir.Value, padding: Padding | None) -> ir.Node | None:
-    """Who learns what attention, by its node and its result, makes of tokens of padding; None for nobody, and where
-    that padding is nothing to it."""
-    return reader_of_padding(made, set(), padding) if padding is not None and node in padding.hidden else None
 
 
 def _hands_on(node: ir.Node, index: int, padding: Padding) -> bool:
@@ -101,7 +100,7 @@ def _weighed(node: ir.Node, index: int, padding: Padding) -> tuple[list[ir.Value
     return [v for made, _ in read for v in made], next((other for _, other in read if other is not None), None)
 
 
-def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
+def _is_safe(node: ir.Node, index: int, padding: Padding, chosen: bool) -> bool:
     layout = padding.layout
     if node.op_type in SIZES or (node.op_type == "CastLike" and index == 1):
         return True  # the size or the type alone
@@ -109,7 +108,7 @@ def _is_safe(node: ir.Node, index: int, padding: Padding) -> bool:
         return True
     if node.op_type == "MatMul" and index == 1 and layout.is_of_pairs(node.inputs[0]):
         return are_weights(node.inputs[0], padding)  # of the values: a column of padding has no weight
-    return _is_one_place(node, index, layout) or _is_chosen_place(node, index, padding)
+    return chosen and (_is_one_place(node, index, layout) or _is_chosen_place(node, index, padding))
 
 
 def _is_one_place(node: ir.Node, index: int, layout: Layout) -> bool:

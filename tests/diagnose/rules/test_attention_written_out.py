@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from encoder_graphs import GROUPED, HEAD, MLP, encoder, seeing
 
@@ -52,12 +51,3 @@ def test_a_softmax_of_classes_is_none() -> None:
 def test_scores_that_something_else_reads_are_none() -> None:
     text = HEAD.replace("c = MatMul(p, v)", "p2 = Mul(p, p) c = MatMul(p2, v)")
     assert not found(encoder("", text + MLP))
-
-
-@pytest.mark.parametrize(("pooled", "count"), [("y = Identity(r)", 1), ("y = ReduceMean(r, ends)", 0)])
-def test_zeros_of_a_row_without_a_key_that_are_read_are_no_operators(pooled: str, count: int) -> None:
-    guarded = HEAD.replace("c = MatMul(p, v)", "none = IsNaN(p) kept = Where(none, zero, p) c = MatMul(kept, v)")
-    head = guarded.replace("(float[batch,sequence,24] y)", "(float[batch,rows,24] y)")
-    model = encoder(pooled + "}", head, lowest=np.array(-np.inf))
-    assert len(found(model)) == count
-    assert bool(graph_pass.run(FuseAttention(), model).changes) == bool(count)

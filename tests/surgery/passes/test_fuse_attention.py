@@ -147,32 +147,70 @@ ROW = "y = ReduceMean<keepdims = 0>(every, axis)\n"
 WEIGHED = "real = Cast<to = 1>(attention_mask) apart = Unsqueeze(real, minus1) none = Mul(every, apart)\n"
 
 
+FIRST = "left = Constant<value_int = 0>() y = Gather<axis = 1>(every, left)\n"
+
+
 @pytest.mark.parametrize(
-    ("pooled", "guard", "fused"),
+    ("pooled", "guard", "packed", "zeros"),
     [
-        (ROW, GUARD, False),
-        (ROW, NO_GUARD, True),
-        (WEIGHED + ROW.replace("every", "none"), GUARD, True),
-        ("left = Constant<value_int = 0>() y = Gather<axis = 1>(every, left)\n", GUARD, True),
+        (ROW, GUARD, True, True),
+        (ROW, NO_GUARD, True, False),
+        (WEIGHED + ROW.replace("every", "none"), GUARD, False, False),
+        (FIRST, GUARD, False, True),
+        (FIRST, GUARD, True, False),
     ],
-    ids=["a mean of all tokens", "where rows are no zeros", "of real tokens", "the first token"],
+    ids=["a mean of all tokens", "no zeros", "of real tokens", "the first token", "the first token, which is real"],
 )
-def test_where_somebody_reads_the_zeros_of_a_row_without_a_key_they_stay(pooled: str, guard: str, fused: bool) -> None:
-    tail = TAIL.replace(
-        "y = MatMul(joined, out)\n}", f"every = MatMul(joined, out) axis = Constant<value_ints = [1]>() {pooled}}}"
-    )
+@pytest.mark.parametrize("opset", [17, 18, 23])
+@pytest.mark.parametrize("heads", ["alike", "apart"])
+def test_zeros_of_a_row_that_sees_nothing_stay_where_they_may_be_read(
+    pooled: str, guard: str, packed: bool, zeros: bool, opset: int, heads: str
+) -> None:
+    every = f"every = MatMul(joined, out) axis = Constant<value_ints = [1]>() {pooled}}}"
     head = HEAD.replace("(float[batch,sequence,24] y)", "(float[batch,24] y)")
-    text = head + TRANSPOSED + SCORES + (guard or "w = Identity(p)\n") + tail
-    source, result = (graphs.model(text, {n: a for n, a in WEIGHTS.items() if n in text}, 20) for _ in range(2))
-    report = graph_pass.run(PASS, result)
-    assert ("MultiHeadAttention" in graphs.op_types(result)) == fused
-    assert fused or any("reads what attention makes of padding" in note for note in report.notes)
+    if heads == "apart":  # a bias of each head
+        head = head.replace("mask = Where(", "mask0 = Where(") + "mask = Add(mask0, slopes)\n"
+    text = (
+        head + TRANSPOSED + SCORES + (guard or "w = Identity(p)\n") + TAIL.replace("y = MatMul(joined, out)\n}", every)
+    )
+    text = text if opset > 17 else text.replace("<keepdims = 0>(every, axis)", "<keepdims = 0, axes = [1]>(every)")
+    text = text if opset > 17 else text.replace("<keepdims = 0>(none, axis)", "<keepdims = 0, axes = [1]>(none)")
+    arrays = WEIGHTS | {"slopes": np.array([0.1, 0.2, 0.3], np.float32).reshape(1, 3, 1, 1)}
+    arrays = {name: array for name, array in arrays.items() if name in text}
+    source, result = (graphs.model(text, arrays, opset) for _ in range(2))
+    report = graph_pass.run(FuseAttention(packed), result)
+    assert {"Attention", "MultiHeadAttention"} & set(graphs.op_types(result))
+    assert any("1 with zeros where a row sees nothing" in note for note in report.notes) == zeros
+    assert ("ReduceMax" in graphs.op_types(result)) == zeros
     given = feed()
-    if not fused or "none" in pooled:
+    if zeros or "none" in pooled:
         given["attention_mask"][2] = 0
     np.testing.assert_allclose(
         graphs.run(result, given)["y"], graphs.run(source, given)["y"], rtol=2e-5, atol=2e-6
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", ["bool[batch,1,sequence,sequence]", "float[batch,1,sequence,sequence]"])
+@pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float32).min])
+def test_what_the_caller_hides_of_each_query(mask: str, lowest: float) -> None:
+    """Zeros where the source has them, and a mean where it hides by a number; whoever reads them."""
+    head = HEAD.replace("int64[batch,sequence] attention_mask", f"{mask} given")
+    start, end = head.index("    seen = Cast"), head.index("    mask = Where")
+    made_of = "mask = Where(given, zero, lowest)\n" if "bool" in mask else "mask = Identity(given)\n"
+    text = head[:start] + made_of + TRANSPOSED + SCORES + GUARD + TAIL
+    assert end > start
+    arrays = {n: a for n, a in WEIGHTS.items() if n in text} | (
+        {"lowest": np.array(lowest, np.float32)} if "bool" in mask else {}
+    )
+    source, result = (graphs.model(text, arrays, 20) for _ in range(2))
+    graph_pass.run(PASS, result)
+    assert "MultiHeadAttention" in graphs.op_types(result)
+    seen = np.random.default_rng(4).random((3, 1, 9, 9)) < 0.4
+    seen[1, 0, 3:5] = False
+    given = seen if "bool" in mask else np.where(seen, 0, lowest).astype(np.float32)
+    answers = [graphs.run(model, {"x": feed()["x"], "given": given})["y"] for model in (source, result)]
+    assert np.isfinite(answers[0]).all() and (not answers[0][1, 3].any()) == np.isinf(lowest)
+    np.testing.assert_allclose(answers[1], answers[0], rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from .score_terms import Term
 
 @dataclass(frozen=True)
 class Sum:
-    """The product of weights and values; `guarded`: rows of no weight, because all keys are masked, are zeros."""
+    """The product of weights and values; `guarded`: rows of no weight, because all keys are masked, are zeros;
+    `zeroed`: by this mask, where not by what NaN is."""
 
     product: Product
     guarded: bool
     nodes: tuple[ir.Node, ...]
+    zeroed: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,16 @@ class Result:
 def weighted_sum(softmax: ir.Node, terms: list[Term], ground: Ground) -> Sum:
     """Read on from a Softmax. Raises UnreadableError."""
     value, guarded, nodes = softmax.outputs[0], False, [softmax]
+    zeroed: ir.Value | None = None
     while True:
         guard = _guard(value, terms, ground)
         if guard is not None:
             value, guarded, nodes = guard[-1].outputs[0], True, [*nodes, *guard]
+            zeroed = guard[-1].inputs[0] if len(guard) == 1 else zeroed
         node = _only_reader(value, nodes[-1])
         made = product(node, ground, left=value)
         if made is not None and made.perms[0] in ((), tuple(range(len(made.perms[0])))):
-            return Sum(made, guarded, (*nodes, node))
+            return Sum(made, guarded, (*nodes, node), zeroed)
         before, after = ground.shape(value), ground.shape(node.outputs[0])
         kept = node.op_type in RESHAPES and before and after and before[-2:] == after[-2:]
         if not kept and not (node.op_type in SAME and (node.op_type == "Cast" or unchanged(node, ground))):

@@ -50,3 +50,18 @@ def test_a_mask_of_padding_may_be_either_way_round(name: str) -> None:
         assert 0 < feed.arrays[name].mean() < 1 and mask_name(feed) == ""
     real = graphs.model("g (bool[batch,length] mask) => (bool[batch,length] y) { y = Not(mask) }")
     assert role(real.graph.inputs[0]) == "mask" and mask_name(make_feeds(real)[0]) == "mask"
+
+
+@pytest.mark.parametrize("way", ["Max(kind, none)", "Identity(kind)", "Where(below, none, kind)"])
+@pytest.mark.parametrize("use", ["Equal(places, hundred)", "Cast<to = 1>(places)"])
+def test_a_place_of_what_has_any_size_is_one_that_there_is(way: str, use: str) -> None:
+    """Whatever else is done with it; one below 0 is asked for where the graph tells it apart."""
+    text = f"""g (float[batch,length,4] x, int64[batch] kind) => (float[batch,4] y) {{ below = Less(kind, none)
+        k = {way} places = Unsqueeze(k, one1) v = GatherND<batch_dims = 1>(x, places) e = {use} f = Cast<to = 1>(e)
+        h = Div(f, half) y = Add(v, h) }}"""
+    weights = {"none": np.array(0), "one1": np.array([1]), "hundred": np.array(100), "half": np.array(0.5, np.float32)}
+    model = graphs.model(text, {key: array for key, array in weights.items() if key in text})
+    fed = set[int]().union(*(np.unique(feed.arrays["kind"]).tolist() for feed in make_feeds(model)))
+    assert fed == {-1, 0, 1}
+    for feed in make_feeds(model):
+        graphs.run(model, feed.arrays)
