@@ -15,14 +15,14 @@ from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
-from onnxfix.surgery.packing.blocks import Band, Blocks, write_blocks
-from onnxfix.surgery.packing.numbers import lowest
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.tokens import bands, packed_attention
 from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
 from onnxfix.surgery.sites.tokens.padding import ADDED
+from onnxfix.surgery.written.blocks import Band, Blocks, write_blocks
+from onnxfix.surgery.written.numbers import lowest
 
 WORTHWHILE = 1.8
 """A key costs as much more in a block than in a row: queries of a band of 128 and blocks of 192 keys cost as much as

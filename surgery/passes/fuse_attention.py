@@ -12,9 +12,7 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
-from onnxfix.surgery.attention_bias import Made, bias_of
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.empty_rows import EmptyRows, with_zeros
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
@@ -22,6 +20,8 @@ from onnxfix.surgery.sites.attention.caches import appended
 from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
+from onnxfix.surgery.written.empty_rows import EmptyRows, with_zeros
+from onnxfix.surgery.written.scores_added import Made, bias_of
 
 SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"

@@ -12,8 +12,6 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
-from onnxfix.surgery.attention_bias import LOWEST, sum_of_terms
-from onnxfix.surgery.attention_bias import Made as Shared
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.passes.fuse_attention import (
@@ -27,6 +25,8 @@ from onnxfix.surgery.sites.attention import cached_attention
 from onnxfix.surgery.sites.attention.cached_attention import CachedAttention
 from onnxfix.surgery.sites.attention.caches import AXIS
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
+from onnxfix.surgery.written.scores_added import LOWEST, sum_of_terms
+from onnxfix.surgery.written.scores_added import Made as Shared
 
 EIGHT = 8
 """What the size of a head must be a multiple of (group_query_attention_helper.h of ONNX Runtime 1.31)."""

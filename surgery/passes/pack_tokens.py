@@ -16,12 +16,12 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
-from onnxfix.surgery.packing.places import Behind, Places
 from onnxfix.surgery.sites.constants import trace
 from onnxfix.surgery.sites.tokens import padding, stream
 from onnxfix.surgery.sites.tokens.padding import Padding
 from onnxfix.surgery.sites.tokens.per_token import is_read_whole
 from onnxfix.surgery.sites.tokens.stream import PRODUCTS, Stream, products
+from onnxfix.surgery.written.places import Behind, Places
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.packing.numbers import lowest
 from onnxfix.surgery.sites.attention import masked_keys
 from onnxfix.surgery.sites.attention.masked_keys import Tried
+from onnxfix.surgery.written.numbers import lowest
 
 MULTIPLE = 8
 MASK = 3

@@ -23,9 +23,9 @@ from onnxfix.flows.repair.verification.verification import Verification
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.packing import blocks
-from onnxfix.surgery.packing.blocks import Band
-from onnxfix.surgery.packing.bodies import Body
+from onnxfix.surgery.written import blocks
+from onnxfix.surgery.written.blocks import Band
+from onnxfix.surgery.written.bodies import Body
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ from onnxfix.nouns.runtime.attention_kernels import SLOW, AttentionKernels, Kern
 from onnxfix.nouns.target import Target
 from onnxfix.surgery import graph_pass, opset
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.packing.left_aligned import LeftAligned
 from onnxfix.surgery.passes import left_align_rows
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.recipes import Wish, recipe
 from onnxfix.surgery.sites.tokens.packed_attention import Packing
+from onnxfix.surgery.written.left_aligned import LeftAligned
 
 SOURCES = {
     "padding": encoder,

@@ -9,13 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.attention_bias import Made, sum_of_terms
 from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.masks.mask import Mask
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.tokens import padding
 from onnxfix.surgery.sites.tokens.mixers import reader_of_padding
+
+from .scores_added import Made, sum_of_terms
 
 AXES_AS_INPUT = 18  # of reductions
 
