@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
+from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.inference import infer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
@@ -38,7 +39,9 @@ class FuseAttention:
     with int8 linears on a CPU, 12 % for the last two alone. In self-attention a row without a key is a token of
     padding; it gets the mean of all values instead, where nobody reads it. Where somebody may, as a mean over all
     tokens does, rows that see nothing are made zeros behind the operator, where there are as many numbers as features
-    and not as many as keys. `packed`: tokens will be, and the first or the last of a row is taken for a real one. In
+    and not as many as keys. Several masks, one of which puts a finite number in the place of scores, stay as written
+    where the two may hide a row together and somebody may read it: what it then is depends on whose number is higher.
+    `packed`: tokens will be, and the first or the last of a row is taken for a real one. In
     attention to other tokens the guard stays, with its attention.
 
     Attention over a cache is for `fuse-grouped-query-attention`: `MultiHeadAttention` wants a cache turned, and heads
@@ -61,7 +64,7 @@ class FuseAttention:
     def apply(self, editor: Editor) -> None:
         if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
-        cores, refusals = _found(editor.model)
+        cores, refusals = self._found(editor.model)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
         made, zeros = Made(), self._with_zeros(editor.model, cores)
         for core in sorted(cores, key=lambda core: order[last_node(core)]):
@@ -75,33 +78,40 @@ class FuseAttention:
             editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
-        return float(len(_found(model)[0]))
+        return float(len(self._found(model)[0]))
+
+    def _found(self, model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
+        """Those that one operator says."""
+        sites, types = list(attention_cores.sites(model)), infer(model.ir) if model.graph else None
+        several = any(isinstance(site, AttentionCore) and len(site.terms) > 1 for site in sites)
+        rows = EmptyRows(model) if several else None
+        cores, refusals = [], []
+        for site in sites:
+            if isinstance(site, FusedAttention):
+                continue
+            if isinstance(site, Refusal):
+                refusals.append(site)
+            elif why := self._against(site, model, types, rows):
+                refusals.append(Refusal(site.softmax, site.softmax, why))
+            else:
+                cores.append(site)
+        return cores, refusals
+
+    def _against(self, site: AttentionCore, model: Model, types: ElementTypes | None, rows: EmptyRows | None) -> str:
+        """Why an attention stays as written; half holds no mask as low as this pass's."""
+        if model.opset < STANDARD and appended(site.key.value) is not None:
+            return "is of an attention over a cache, which would be turned"
+        if types is None or not all(types.is_float32(v) for v in _floats(site)):
+            return "is of an attention that is not in fp32"
+        if rows is not None and rows.are_of_several(site, packed=self.packed):
+            return "is of scores that several masks hide, each by a number of its own"
+        return ""
 
     def _with_zeros(self, model: Model, cores: list[AttentionCore]) -> set[ir.Node]:
         """The Softmax of each whose rows that see nothing somebody may read."""
         guarded = [core for core in cores if core.guarded and core.terms]
         rows = EmptyRows(model) if guarded else None
         return {c.softmax for c in guarded if rows and rows.matter(c.softmax, c.result.value, packed=self.packed)}
-
-
-def _found(model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
-    """Those in fp32: half holds no mask as low as this pass's."""
-    sites, types = list(attention_cores.sites(model)), infer(model.ir) if model.graph else None
-    cores, refusals = [], []
-    for site in sites:
-        if isinstance(site, Refusal):
-            refusals.append(site)
-        elif isinstance(site, FusedAttention):
-            continue
-        elif model.opset < STANDARD and appended(site.key.value) is not None:
-            refusals.append(
-                Refusal(site.softmax, site.softmax, "is of an attention over a cache, which would be turned")
-            )
-        elif types is not None and all(types.is_float32(v) for v in _floats(site)):
-            cores.append(site)
-        else:
-            refusals.append(Refusal(site.softmax, site.softmax, "is of an attention that is not in fp32"))
-    return cores, refusals
 
 
 def _floats(core: AttentionCore) -> list[ir.Value]:

@@ -10,9 +10,11 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, sources
 from onnxfix.surgery.sites.attention.masks.mask import Mask
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
+from onnxfix.surgery.sites.attention.written_out.score_terms import BOTTOM, MASKED, Term
+from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.tokens import padding
 from onnxfix.surgery.sites.tokens.mixers import reader_of_padding
 
@@ -32,11 +34,36 @@ class EmptyRows:
         """Whether somebody may read what attention makes of such rows in its result. `packed`: tokens will be, and the
         one that stands for its row, the first or the last, is taken for a real one."""
         mask = self._masks.of_softmax(softmax)
-        if isinstance(mask, Mask) and mask.padding is None:
-            return False  # it is of positions, and each query sees its own
+        if isinstance(mask, Mask) and not mask.sources:
+            return False  # it is of positions alone, and each query sees its own
         if self._hides is None or softmax not in self._hides.hidden:
             return True
         return reader_of_padding(made, set(), self._hides, chosen=packed) is not None
+
+    def are_of_several(self, core: AttentionCore, *, packed: bool) -> bool:
+        """Whether several masks hide keys, one by a number that says nothing of its order among others, and somebody
+        may read what is made of rows that they hide together: the mean of what the highest number hides."""
+        plain = any(term.keeps is not None and term.factor > BOTTOM for term in core.terms) or core.zeroed
+        if not plain or sum(map(self._hides_keys, core.terms)) < 2 or self._are_alike(core):
+            return False
+        known = isinstance(self._masks.of_softmax(core.softmax), Mask)
+        return not known or self.matter(core.softmax, core.result.value, packed=packed)
+
+    def _are_alike(self, core: AttentionCore) -> bool:
+        """Whether all that hides puts the same number in the place of scores."""
+        hiding = [term for term in core.terms if self._hides_keys(term)]
+        return all(term.keeps is not None for term in hiding) and len({term.factor for term in hiding}) == 1
+
+    def _hides_keys(self, term: Term) -> bool:
+        if term.keeps is not None:
+            return True
+        constant = constant_tensor(term.value)
+        if constant is not None:
+            return bool((constant.numpy() * term.factor <= MASKED).any())
+        mask = self._masks.of_added(term.value) if term.lead is None else None  # heads of all rows on one axis
+        if isinstance(mask, Mask):
+            return mask.padding is not None or mask.causal or mask.band is not None or mask.hidden is not None
+        return all(source.is_graph_input() for source in sources(term.value))
 
 
 def with_zeros(write: Writer, core: AttentionCore, attention: ir.Value, made: Made) -> ir.Value:
@@ -52,7 +79,7 @@ def with_zeros(write: Writer, core: AttentionCore, attention: ir.Value, made: Ma
 
 def _seeing(write: Writer, core: AttentionCore, made: Made) -> ir.Value:
     """[batch, queries, heads, 1], each 1 where all are alike: whether a query sees a key."""
-    added = sum_of_terms(write, core.terms, made, hidden=np.float32(-np.inf))
+    added = sum_of_terms(write, core.terms, made, endless=True)
     ranked = write("Expand", [added, write.integers("four_axes", [1, 1, 1, 1])], "of_four_axes")
     if write.editor.model.opset < AXES_AS_INPUT:
         best = write("ReduceMax", [ranked], "best", attributes={"axes": [-1]})

@@ -14,6 +14,8 @@ from onnxfix.surgery.sites.attention.written_out.score_terms import Term
 # Nothing that is added to a score changes it, and exp of it is 0: as -inf, but for a row that holds nothing else, which
 # is the mean of all values then and not NaN.
 LOWEST = np.float32(-1e30)
+UNSEEN = np.float32(-1e31)
+"""For -inf in the place of a score, beside which the lowest finite number is seen."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,9 @@ def bias_of(write: Writer, core: AttentionCore, made: Made, query: ir.Value, key
     return write("Expand", [bias, shape], "bias")
 
 
-def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made, hidden: np.float32 | None = None) -> ir.Value:
-    """`hidden`: where keys are hidden by -inf; None for the lowest number that attention gets."""
+def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made, *, endless: bool = False) -> ir.Value:
+    """In finite numbers, which are in the order of those that they stand for; `endless`: with -inf where it hides."""
     bias: ir.Value | None = None
-    lowest = write.array("lowest", LOWEST)
     for term in terms:
         value = made.instead.get(term.value, term.value)
         if term.lead is not None:
@@ -52,15 +53,16 @@ def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made, hidden: np.
             value = write("Reshape", [value, shape], "term")
         if term.keeps is not None:
             kept = bias if bias is not None else write.array("nothing", np.float32(0))
-            low = lowest if hidden is None or np.isfinite(term.factor) else write.array("hidden", hidden)
-            chosen = [kept, low] if term.keeps else [low, kept]
-            bias = write("Where", [value, *chosen], "masked")
+            number = LOWEST if np.isfinite(term.factor) else np.float32(-np.inf) if endless else UNSEEN
+            chosen = [kept, write.array("lowest", number)]
+            bias = write("Where", [value, *(chosen if term.keeps else chosen[::-1])], "masked")
             continue
         if term.factor != 1:
             value = write("Mul", [value, write.array("factor", np.float32(term.factor))], "scaled")
+        value = value if endless else write("Max", [value, write.array("lowest", LOWEST)], "mask")
         bias = value if bias is None else write("Add", [bias, value], "sum")
     assert bias is not None
-    return bias if hidden is not None or terms[-1].keeps is not None else write("Max", [bias, lowest], "mask")
+    return bias
 
 
 def _length(write: Writer, value: ir.Value, what: str) -> ir.Value:

@@ -190,6 +190,54 @@ def test_zeros_of_a_row_that_sees_nothing_stay_where_they_may_be_read(
     )  # fmt: skip
 
 
+def test_queries_that_a_mask_hides_are_zeros() -> None:
+    """They are padding, and the mask says nothing of keys: what reads them as keys gets zeros as before."""
+    text = (HEAD + TRANSPOSED + SCORES + GUARD + TAIL).replace("value_ints = [1, 2]", "value_ints = [1, 3]")
+    source, result = (graphs.model(text, {n: a for n, a in WEIGHTS.items() if n in text}, 20) for _ in range(2))
+    graph_pass.run(FuseAttention(packed=True), result)
+    assert "MultiHeadAttention" in graphs.op_types(result)
+    answers = [graphs.run(model, feed())["y"] for model in (source, result)]
+    assert not answers[0][1, 5:].any()
+    np.testing.assert_allclose(answers[1], answers[0], rtol=2e-5, atol=2e-6)
+
+
+HIDDEN = """
+    odd = Cast<to = 9>(kinds) others = Unsqueeze(odd, around) none = Not(wide)
+    qs = Mul(q, root) ks = Mul(kt, root) s = MatMul(qs, ks)
+    s1 = Where(others, low1, s) s2 = Where(none, low2, s1) p = Softmax<axis = -1>(s2)
+"""
+BY_MASK = "w = Where(none, zero, p)\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "guard", "fused"),
+    [
+        (-1e9, -1e9, BY_MASK, False),
+        (-1e9, -1e30, BY_MASK, False),
+        (-1e30, -1e9, "", False),
+        (-1e9, -1e9, "", True),
+        (-np.inf, -np.inf, BY_MASK, True),
+        (-np.inf, -np.inf, GUARD, True),
+        (-np.inf, -3e38, "", True),
+        (-3e38, -np.inf, GUARD, True),
+    ],
+)
+def test_rows_that_two_masks_hide_together(first: float, second: float, guard: str, fused: bool) -> None:
+    """The mean of what the higher number hides, and of nothing where that is zeroed: no feed of padding shows it."""
+    head = HEAD.replace("attention_mask)", "attention_mask, int64[batch,sequence] kinds)", 1)
+    text = head + TRANSPOSED + HIDDEN + (guard or "w = Identity(p)\n") + TAIL
+    arrays = WEIGHTS | {"low1": np.array(first, np.float32), "low2": np.array(second, np.float32)}
+    source, result = (graphs.model(text, {n: a for n, a in arrays.items() if n in text}, 20) for _ in range(2))
+    graph_pass.run(PASS, result)
+    assert ("MultiHeadAttention" in graphs.op_types(result)) == fused
+    kinds = np.zeros((3, 9), np.int64)
+    kinds[1, :5] = kinds[0, ::2] = 1
+    answers = [graphs.run(model, feed() | {"kinds": kinds})["y"] for model in (source, result)]
+    sound = np.isfinite(answers[0])
+    assert sound.all() or (guard == BY_MASK and np.isinf(first)), "it zeroes no NaN of keys that the other hides"
+    np.testing.assert_allclose(answers[1][sound], answers[0][sound], rtol=2e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize("mask", ["bool[batch,1,sequence,sequence]", "float[batch,1,sequence,sequence]"])
 @pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float32).min])
 def test_what_the_caller_hides_of_each_query(mask: str, lowest: float) -> None:
