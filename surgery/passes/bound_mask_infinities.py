@@ -18,6 +18,8 @@ NEVER = -1e30
 """Two more masks and any score fit beside it in fp32, and its exponential is as much 0."""
 LARGEST_MASK = 1 << 24
 _MASKING = frozenset("Add Where Slice Unsqueeze Squeeze Reshape Expand Cast Identity Trilu".split())
+_HANDING = _MASKING | {"Softmax", "Max", "Mul"}
+_ASKING = frozenset("IsNaN IsInf Equal Greater GreaterOrEqual Less LessOrEqual ReduceMax".split())
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class BoundMaskInfinities:
     A softmax over nothing but -inf is NaN: what a boolean mask over queries and keys makes of rows of padding. Those
     rows are read by nobody, until dynamic int8 takes one scale for a whole activation, which one NaN makes NaN
     (microsoft/onnxscript#2479). exp(-1e30) is as much 0 as exp(-inf), so that every other row keeps its bits; a row
-    without a key averages its values.
+    without a key averages its values. A mask stays whose -inf is asked for: by IsNaN behind the softmax, as torch
+    writes, which puts zeros there, or by a comparison.
 
     Measure: constants that hold -inf.
     """
@@ -67,4 +70,16 @@ def _is_mask(array: Array) -> bool:
 
 
 def _only_masks(value: ir.Value) -> bool:
-    return not value.is_graph_output() and all(node.op_type in _MASKING for node in value.consumers())
+    masking = not value.is_graph_output() and all(node.op_type in _MASKING for node in value.consumers())
+    return masking and not _is_asked_for(value, set())
+
+
+def _is_asked_for(value: ir.Value, seen: set[ir.Value]) -> bool:
+    """Whether something tells -inf, or the NaN that a softmax makes of nothing else, from a number."""
+    if value in seen:
+        return False
+    seen.add(value)
+    readers = value.consumers()
+    if any(node.op_type in _ASKING for node in readers):
+        return True
+    return any(_is_asked_for(out, seen) for node in readers if node.op_type in _HANDING for out in node.outputs)

@@ -39,8 +39,8 @@ class FuseAttention:
     with int8 linears on a CPU, 12 % for the last two alone. In self-attention a row without a key is a token of
     padding; it gets the mean of all values instead, where nobody reads it. Where somebody may, as a mean over all
     tokens does, rows that see nothing are made zeros behind the operator, where there are as many numbers as features
-    and not as many as keys. Several masks, one of which puts a finite number in the place of scores, stay as written
-    where the two may hide a row together and somebody may read it: what it then is depends on whose number is higher.
+    and not as many as keys. Several masks with numbers of their own stay as written where they may hide a
+    row together and somebody may read it: what it then is depends on whose number is higher.
     `packed`: tokens will be, and the first or the last of a row is taken for a real one. In
     attention to other tokens the guard stays, with its attention.
 
@@ -104,7 +104,7 @@ class FuseAttention:
         if types is None or not all(types.is_float32(v) for v in _floats(site)):
             return "is of an attention that is not in fp32"
         if rows is not None and rows.are_of_several(site, packed=self.packed):
-            return "is of scores that several masks hide, each by a number of its own"
+            return "is of scores that several masks hide, whose rows of nothing somebody may read"
         return ""
 
     def _with_zeros(self, model: Model, cores: list[AttentionCore]) -> set[ir.Node]:

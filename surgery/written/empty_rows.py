@@ -5,6 +5,8 @@ Whether there is any, whether somebody reads what attention makes of it, and zer
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
@@ -13,7 +15,7 @@ from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, sources
 from onnxfix.surgery.sites.attention.masks.mask import Mask
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
-from onnxfix.surgery.sites.attention.written_out.score_terms import BOTTOM, MASKED, Term
+from onnxfix.surgery.sites.attention.written_out.score_terms import MASKED, Term
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.tokens import padding
 from onnxfix.surgery.sites.tokens.mixers import reader_of_padding
@@ -41,18 +43,19 @@ class EmptyRows:
         return reader_of_padding(made, set(), self._hides, chosen=packed) is not None
 
     def are_of_several(self, core: AttentionCore, *, packed: bool) -> bool:
-        """Whether several masks hide keys, one by a number that says nothing of its order among others, and somebody
-        may read what is made of rows that they hide together: the mean of what the highest number hides."""
-        plain = any(term.keeps is not None and term.factor > BOTTOM for term in core.terms) or core.zeroed
-        if not plain or sum(map(self._hides_keys, core.terms)) < 2 or self._are_alike(core):
+        """Whether what is made of rows without a key depends on the order of several masks' numbers, or on what is
+        added to one's, and somebody may read it: it is the mean of what the highest number hides."""
+        if not self._depends(core.terms):
             return False
         known = isinstance(self._masks.of_softmax(core.softmax), Mask)
         return not known or self.matter(core.softmax, core.result.value, packed=packed)
 
-    def _are_alike(self, core: AttentionCore) -> bool:
-        """Whether all that hides puts the same number in the place of scores."""
-        hiding = [term for term in core.terms if self._hides_keys(term)]
-        return all(term.keeps is not None for term in hiding) and len({term.factor for term in hiding}) == 1
+    def _depends(self, terms: tuple[Term, ...]) -> bool:
+        hiding = [term for term in terms if self._hides_keys(term)]
+        if len(hiding) > 1:  # unless all put the same in the place of scores
+            return any(term.keeps is None for term in hiding) or len({term.factor for term in hiding}) > 1
+        put = [i for i, term in enumerate(terms) if term.keeps is not None and math.isfinite(term.factor)]
+        return bool(put) and put[0] + 1 < len(terms)
 
     def _hides_keys(self, term: Term) -> bool:
         if term.keeps is not None:

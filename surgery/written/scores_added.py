@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.written_out.score_terms import Term
+from onnxfix.surgery.sites.constants import constant_tensor
 
 # Nothing that is added to a score changes it, and exp of it is 0: as -inf, but for a row that holds nothing else, which
 # is the mean of all values then and not NaN.
@@ -59,10 +60,20 @@ def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made, *, endless:
             continue
         if term.factor != 1:
             value = write("Mul", [value, write.array("factor", np.float32(term.factor))], "scaled")
-        value = value if endless else write("Max", [value, write.array("lowest", LOWEST)], "mask")
+        value = value if endless else _floored(write, value)
         bias = value if bias is None else write("Add", [bias, value], "sum")
     assert bias is not None
     return bias
+
+
+def _floored(write: Writer, value: ir.Value) -> ir.Value:
+    """An added mask in finite numbers; where it may hold more than one that hides, -inf stays below the others."""
+    floored = write("Max", [value, write.array("lowest", LOWEST)], "mask")
+    made = value.producer()
+    if made is not None and made.op_type == "Where" and all(constant_tensor(v) is not None for v in made.inputs[1:]):
+        return floored
+    unseen = write("Equal", [value, write.array("hidden", np.float32(-np.inf))], "unseen")
+    return write("Where", [unseen, write.array("never", UNSEEN), floored], "mask_of_all")
 
 
 def _length(write: Writer, value: ir.Value, what: str) -> ir.Value:

@@ -43,8 +43,6 @@ class AttentionCore:
     heads: int
     guarded: bool
     """A row whose keys are all hidden, by -inf, is zeros and not NaN."""
-    zeroed: bool
-    """Weights are made zero where a mask hides keys; its number stands here as -inf."""
     covered: bool
     """The terms together have all rows and columns of the scores: nothing is to be repeated over queries or keys."""
     shapes: tuple[InnerShape, ...] = field(default=(), compare=False)
@@ -111,7 +109,7 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
     terms = tuple(_as_guarded(term, found) for term in settled(read.terms, *split, ground))
     return AttentionCore(
         softmax, last, query.operand, key.operand, value.operand, terms, read.factor * query.factor * key.factor,
-        split[1], found.guarded, found.zeroed is not None, _covers(terms, shape, ground),
+        split[1], found.guarded, _covers(terms, shape, ground),
         _inner(read, found, last, split, shape, ground),
         asking_type((*read.nodes, *found.nodes, *last.way), last.value),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphs
 import numpy as np
+import pytest
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery import graph_pass
@@ -56,3 +57,11 @@ def test_masks_that_add_up_stay_finite() -> None:
     assert PASS.measure(model) == 0
     made = graphs.run(model, {"s": np.zeros((1, 4), np.float32)})["p"]
     assert np.allclose(made, [[1 / 3, 1 / 3, 1 / 3, 0]])
+
+
+@pytest.mark.parametrize("asking", ["bad = IsNaN(p) y = Where(bad, zero, p)", "best = ReduceMax(m) y = Add(p, best)"])
+def test_a_mask_whose_infinity_is_asked_for_stays(asking: str) -> None:
+    """Zeros of a row that sees nothing are an answer, where the guard that makes them is there."""
+    text = TEXT.replace("(float[b,4] p)", "(float[b,4] y)").replace("(m) }", "(m) " + asking + " }")
+    model = graphs.model(text, {"zero": np.array(0, np.float32), "never": np.array(-np.inf, np.float32)})
+    assert PASS.measure(model) == 0 and not graph_pass.run(PASS, model).changes

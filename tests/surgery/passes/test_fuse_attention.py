@@ -218,8 +218,8 @@ BY_MASK = "w = Where(none, zero, p)\n"
         (-1e9, -1e9, "", True),
         (-np.inf, -np.inf, BY_MASK, True),
         (-np.inf, -np.inf, GUARD, True),
-        (-np.inf, -3e38, "", True),
-        (-3e38, -np.inf, GUARD, True),
+        (-np.inf, -3e38, "", False),
+        (-3e38, -np.inf, GUARD, False),
     ],
 )
 def test_rows_that_two_masks_hide_together(first: float, second: float, guard: str, fused: bool) -> None:

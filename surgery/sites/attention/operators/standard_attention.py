@@ -39,7 +39,8 @@ class StandardAttention:
 def find(model: Model) -> Iterator[StandardAttention]:
     """All of the main graph, in its order, that are in fp32 and keep nothing: no cache, no cap, no second output.
 
-    With a mask, self-attention alone: a row that sees nothing is zeros, and elsewhere such a row need not be padding.
+    With a mask, self-attention alone: a row that sees nothing is zeros, and elsewhere such a row need not be padding;
+    and none that is causal beside an added mask, which no exporter writes and nothing would put together again.
     """
     nodes = [node for node in model.graph if node.op_type == "Attention" and is_standard(node)]
     if not nodes:
@@ -51,6 +52,8 @@ def find(model: Model) -> Iterator[StandardAttention]:
             kind = NO_MASK if mask is None else ADDED if types.is_float32(mask) else BOOLEAN
             found = [_site(node, kind, ground) for ground in known]
             boolean = kind != BOOLEAN or types.get(mask) == "tensor(bool)"
+            if kind == ADDED and integer(node, "is_causal", 0):
+                continue
             if found[0] is not None and found[0] == found[1] and boolean:
                 yield found[0]
 
