@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
+from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, sources
 from onnxfix.surgery.sites.attention.written_out.score_terms import Term
 from onnxfix.surgery.sites.constants import constant_tensor
 
@@ -60,17 +60,21 @@ def sum_of_terms(write: Writer, terms: tuple[Term, ...], made: Made, *, endless:
             continue
         if term.factor != 1:
             value = write("Mul", [value, write.array("factor", np.float32(term.factor))], "scaled")
-        value = value if endless else _floored(write, value)
+        value = value if endless else _floored(write, value, term is terms[-1])
         bias = value if bias is None else write("Add", [bias, value], "sum")
     assert bias is not None
     return bias
 
 
-def _floored(write: Writer, value: ir.Value) -> ir.Value:
-    """An added mask in finite numbers; where it may hold more than one that hides, -inf stays below the others."""
-    floored = write("Max", [value, write.array("lowest", LOWEST)], "mask")
+def _floored(write: Writer, value: ir.Value, last: bool) -> ir.Value:
+    """An added mask in finite numbers; where it may hold more than one that hides, -inf stays below the others. What
+    is computed of activations is scores of another kind, and is floored where nothing is put in its place after it."""
     made = value.producer()
-    if made is not None and made.op_type == "Where" and all(constant_tensor(v) is not None for v in made.inputs[1:]):
+    learned = constant_tensor(value) is None and not all(source.is_graph_input() for source in sources(value))
+    if learned and not last:
+        return value
+    floored = write("Max", [value, write.array("lowest", LOWEST)], "mask")
+    if learned or (made and made.op_type == "Where" and all(constant_tensor(v) is not None for v in made.inputs[1:])):
         return floored
     unseen = write("Equal", [value, write.array("hidden", np.float32(-np.inf))], "unseen")
     return write("Where", [unseen, write.array("never", UNSEEN), floored], "mask_of_all")
