@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.model import Model
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, sources
+from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, crosses, sources
 from onnxfix.surgery.sites.attention.masks.mask import Mask
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.attention.written_out.score_terms import MASKED, Term
@@ -32,13 +32,14 @@ class EmptyRows:
         self._masks = SoftmaxMasks(model)
         self._hides = padding.find(model, self._masks)
 
-    def matter(self, softmax: ir.Node, made: ir.Value, *, packed: bool) -> bool:
+    def matter(self, core: AttentionCore, *, packed: bool) -> bool:
         """Whether somebody may read what attention makes of such rows in its result. `packed`: tokens will be, and the
         one that stands for its row, the first or the last, is taken for a real one."""
+        softmax, made = core.softmax, core.result.value
         mask = self._masks.of_softmax(softmax)
         if isinstance(mask, Mask) and not mask.sources:
             return False  # it is of positions alone, and each query sees its own
-        if self._hides is None or softmax not in self._hides.hidden:
+        if self._hides is None or softmax not in self._hides.hidden or crosses(core):
             return True
         return reader_of_padding(made, set(), self._hides, chosen=packed) is not None
 
@@ -48,7 +49,7 @@ class EmptyRows:
         if not self._depends(core.terms):
             return False
         known = isinstance(self._masks.of_softmax(core.softmax), Mask)
-        return not known or self.matter(core.softmax, core.result.value, packed=packed)
+        return not known or self.matter(core, packed=packed)
 
     def _depends(self, terms: tuple[Term, ...]) -> bool:
         hiding = [term for term in terms if self._hides_keys(term)]

@@ -30,8 +30,7 @@ from .written_out.weighted_sums import Result, Sum, result, weighted_sum
 @dataclass(frozen=True)
 class AttentionCore:
     """One Softmax and the two products around it. `terms`: what is added to the scores or masks them, in order; `heads`
-    of queries, of which keys and values may have fewer. Where a row is NaN, because it has no key to see, zeros may be
-    taken instead: only in self-attention, where such a row is padding."""
+    of queries, of which keys and values may have fewer."""
 
     softmax: ir.Node
     result: Result
@@ -103,8 +102,6 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
         raise UnreadableError(found.product.node, "has values of other heads than keys")
     if found.guarded and any(term.keeps is None and term.factor <= 0 for term, _ in read.terms):
         raise UnreadableError(softmax, "has rows that are not told from those without a key")
-    if found.guarded and sources(query.operand.value) != sources(_of_now(key.operand.value)):
-        raise UnreadableError(softmax, "has rows without a key, which are zeros, and need not be padding")
     last = result(found.product, split, ground)
     terms = tuple(_as_guarded(term, found) for term in settled(read.terms, *split, ground))
     return AttentionCore(
@@ -118,6 +115,11 @@ def _core(softmax: ir.Node, opset: int, ground: Ground) -> AttentionCore:
 def _as_guarded(term: Term, found: Sum) -> Term:
     """Weights that are zero wherever a mask hides keys are so in a row of nothing else, whatever number hides them."""
     return replace(term, factor=-math.inf) if term.value is found.zeroed and term.keeps is False else term
+
+
+def crosses(core: AttentionCore) -> bool:
+    """Whether queries are of other tokens than keys: one that sees nothing need not be padding."""
+    return sources(core.query.value) != sources(_of_now(core.key.value))
 
 
 def _of_now(key: ir.Value) -> ir.Value:

@@ -91,11 +91,13 @@ def _weighed(node: ir.Node, index: int, padding: Padding) -> tuple[list[ir.Value
     that is no such attention, nor a part of one."""
     if node.op_type in ATTENTION and node in padding.hidden:
         # a decoder's queries are none of these tokens, and no row of what they get is of padding
-        elsewhere = index and padding.layout.is_of_none(node.inputs[0]) and padding.layout.is_of_none(node.outputs[0])
-        return [] if elsewhere else list(node.outputs[:1]), None
+        elsewhere = padding.layout.is_of_none(node.inputs[0]) and padding.layout.is_of_none(node.outputs[0])
+        return [] if index and (elsewhere or node in padding.crossing) else list(node.outputs[:1]), None
     found = softmaxes(node, padding) if is_of_pairs(node, padding.layout) else {node} & padding.hidden
     if not found or is_masked(node, index, padding):
         return None
+    if node.op_type == "MatMul" and index == 1 and found <= padding.crossing:
+        return [], None  # keys of other tokens' queries
     read = [rows(each, padding.layout) for each in found]
     return [v for made, _ in read for v in made], next((other for _, other in read if other is not None), None)
 

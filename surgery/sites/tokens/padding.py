@@ -14,6 +14,7 @@ from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
 from onnxfix.surgery.sites.sizes.probe import free_axes
 
 from .axes import Layout
+from .crossing import crossing
 from .mask_numbers import MaskNumbers
 
 ATTENTION = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
@@ -37,6 +38,10 @@ class Padding:
     hiding: frozenset[ir.Node] = field(default=frozenset(), compare=False)
     """Nodes that compute the masks of those, and put them into scores: what they make at padding is what hides it."""
     shown: Shown = "not 0"
+    crossing: frozenset[ir.Node] = field(default=frozenset(), compare=False)
+    """Those of `hidden` whose queries are of other tokens, of which the mask says nothing,"""
+    others: frozenset[ir.Node] = field(default=frozenset(), compare=False)
+    """and the nodes that compute these."""
 
 
 def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
@@ -60,7 +65,9 @@ def find(model: Model, masks: SoftmaxMasks | None = None) -> Padding | None:
     apart = {given: name for given, name in others.items() if name not in (batch, length) and _is_of_tokens(given)}
     layout = Layout(model, batch, length, frozenset(apart.values()))
     hiding = frozenset(maker for node in hidden for maker in masks.made_by(node, _added(node)))
-    return Padding(value, layout, hidden, MaskNumbers(masks, value, layout), next(iter(apart), None), hiding, *ways)
+    numbers = MaskNumbers(masks, value, layout)
+    (shown,), across = ways, crossing(model, layout, numbers, hidden)
+    return Padding(value, layout, hidden, numbers, next(iter(apart), None), hiding, shown, *across)
 
 
 def _is_of_tokens(value: ir.Value) -> bool:

@@ -47,7 +47,7 @@ def find(model: Model, padding: Padding) -> Stream:
     """
     layout = padding.layout
     types = infer(model.ir)
-    able = {node for node in model.graph if is_per_token(node, layout) and not _hides(node, padding)}
+    able = {node for node in model.graph if is_per_token(node, layout) and not _hides(node, padding)} - padding.others
     nodes = _fitting(able, layout, types)
     readers: dict[ir.Node, None] = {}
     while told := _told(nodes, padding):

@@ -479,3 +479,22 @@ def test_an_encoder_beside_its_decoder() -> None:
         for feed in feeds(batch, length)[:-1]:  # a row without a token is a mean in one and NaN in none
             wanted, found = (graphs.run(model, {**feed, "other": other})["y"] for model in (before, after))
             assert np.allclose(wanted, found, atol=2e-5)
+
+
+@pytest.mark.parametrize("other", ["Identity(other)", "Tanh(other)"])
+@pytest.mark.parametrize("fuses", [True, False])
+def test_tokens_of_another_input_under_one_name_are_none_of_these(other: str, fuses: bool) -> None:
+    """Both lengths are called `sequence`, and nothing says where the other's padding is: none is left out."""
+    head = HEAD.replace("attention_mask)", "attention_mask, float[batch,sequence,24] other)", 1)
+    text = CROSS.replace("MatMul(other, wq)", "MatMul(theirs, wq)").replace("x2 = Add", f"theirs = {other} x2 = Add")
+    before = encoder(text, head)
+    after = before.clone()
+    if fuses:
+        graph_pass.run(FuseAttention(), after)
+    assert PASS.measure(after) == 8, "keys and values of theirs are of the stream, queries and results are not"
+    graph_pass.run(PASS, after)
+    for batch, length in ((1, 1), (3, 9), (4, 33)):
+        theirs = np.random.default_rng(length).normal(size=(batch, length, 24)).astype(np.float32)
+        for feed in feeds(batch, length)[:-1]:
+            wanted, found = (graphs.run(model, {**feed, "other": theirs})["y"] for model in (before, after))
+            assert np.allclose(wanted, found, atol=2e-5)
