@@ -18,11 +18,12 @@ from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.caches import appended
+from onnxfix.surgery.sites.attention.empty_rows import EmptyRows
 from onnxfix.surgery.sites.attention.operators.fused_attention import FusedAttention
 from onnxfix.surgery.sites.attention.refusal import Refusal, by_reason
 from onnxfix.surgery.sites.attention.written_out.operands import Operand
-from onnxfix.surgery.written.empty_rows import EmptyRows, with_zeros
 from onnxfix.surgery.written.scores_added import Made, bias_of
+from onnxfix.surgery.written.zeros import with_zeros
 
 SWAP = (0, 2, 1, 3)
 DOMAIN = "com.microsoft"
@@ -64,9 +65,10 @@ class FuseAttention:
     def apply(self, editor: Editor) -> None:
         if editor.model.opset < SHAPE_OF_AN_AXIS:
             return
-        cores, refusals = self._found(editor.model)
+        rows = EmptyRows(editor.model)
+        cores, refusals = self._found(editor.model, rows)
         order = {node: index for index, node in enumerate(editor.model.graph.all_nodes())}
-        made, zeros = Made(), self._with_zeros(editor.model, cores)
+        made, zeros = Made(), {core.softmax for core in cores if self._gets_zeros(core, rows)}
         for core in sorted(cores, key=lambda core: order[last_node(core)]):
             _fuse(editor, core, made, core.softmax in zeros)
         if cores:
@@ -78,15 +80,13 @@ class FuseAttention:
             editor.notes.append(f"{plural(len(nodes), 'attention')} as written, where {nodes[0]} {reason}")
 
     def measure(self, model: Model) -> float:
-        return float(len(self._found(model)[0]))
+        return float(len(self._found(model, EmptyRows(model))[0]))
 
-    def _found(self, model: Model) -> tuple[list[AttentionCore], list[Refusal]]:
+    def _found(self, model: Model, rows: EmptyRows) -> tuple[list[AttentionCore], list[Refusal]]:
         """Those that one operator says."""
-        sites, types = list(attention_cores.sites(model)), infer(model.ir) if model.graph else None
-        several = any(isinstance(site, AttentionCore) and len(site.terms) > 1 for site in sites)
-        rows = EmptyRows(model) if several else None
+        types = infer(model.ir) if model.graph else None
         cores, refusals = [], []
-        for site in sites:
+        for site in attention_cores.sites(model):
             if isinstance(site, FusedAttention):
                 continue
             if isinstance(site, Refusal):
@@ -97,21 +97,19 @@ class FuseAttention:
                 cores.append(site)
         return cores, refusals
 
-    def _against(self, site: AttentionCore, model: Model, types: ElementTypes | None, rows: EmptyRows | None) -> str:
+    def _against(self, site: AttentionCore, model: Model, types: ElementTypes | None, rows: EmptyRows) -> str:
         """Why an attention stays as written; half holds no mask as low as this pass's."""
         if model.opset < STANDARD and appended(site.key.value) is not None:
             return "is of an attention over a cache, which would be turned"
         if types is None or not all(types.is_float32(v) for v in _floats(site)):
             return "is of an attention that is not in fp32"
-        if rows is not None and rows.are_of_several(site, packed=self.packed):
+        if rows.are_of_several(site, packed=self.packed):
             return "is of scores that several masks hide, whose rows of nothing somebody may read"
         return ""
 
-    def _with_zeros(self, model: Model, cores: list[AttentionCore]) -> set[ir.Node]:
-        """The Softmax of each whose rows that see nothing somebody may read."""
-        guarded = [core for core in cores if core.guarded and core.terms]
-        rows = EmptyRows(model) if guarded else None
-        return {c.softmax for c in guarded if rows and rows.matter(c, packed=self.packed)}
+    def _gets_zeros(self, core: AttentionCore, rows: EmptyRows) -> bool:
+        """Whether it puts zeros into rows that see nothing, and somebody may read them."""
+        return core.guarded and bool(core.terms) and rows.matter(core, packed=self.packed)
 
 
 def _floats(core: AttentionCore) -> list[ir.Value]:

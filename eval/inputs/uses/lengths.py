@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.operators import integer, is_standard
 
-from .moves import DEPTH, MOVES, hands_on
+from .moves import DEPTH, hands_on
 from .settings import compared
 
 _COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
@@ -66,13 +66,10 @@ def _steps(node: ir.Node) -> int:
     return size if isinstance(size, int) and size > 0 else MOST
 
 
-def _counts(value: ir.Value | None) -> bool:
+def _counts(value: ir.Value | None, depth: int = 0) -> bool:
     """Whether it is made by a Range."""
-    for _ in range(DEPTH):
-        node = value.producer() if value is not None else None
-        if node is None or node.op_type not in (*MOVES, "Range"):
-            return False
-        if node.op_type == "Range":
-            return True
-        value = node.inputs[0]
-    return False
+    node = value.producer() if value is not None and depth < DEPTH else None
+    if node is None or not is_standard(node):
+        return False
+    back = (v for index, v in enumerate(node.inputs) if hands_on(node, index))
+    return node.op_type == "Range" or any(_counts(v, depth + 1) for v in back)

@@ -1,36 +1,38 @@
 """Rows that see nothing: a query whose keys are all hidden, which one operator answers by zeros, and another by a mean.
 
-Whether there is any, whether somebody reads what attention makes of it, and zeros in its place.
+Whether there is any, and whether somebody reads what attention makes of it.
 """
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
-import onnx_ir as ir
+from functools import cached_property
 
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.sites.attention.attention_cores import AttentionCore, crosses, sources
-from onnxfix.surgery.sites.attention.masks.mask import Mask
-from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
-from onnxfix.surgery.sites.attention.written_out.score_terms import MASKED, Term
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.tokens import padding
 from onnxfix.surgery.sites.tokens.mixers import reader_of_padding
+from onnxfix.surgery.sites.tokens.padding import Padding
 
-from .scores_added import Made, sum_of_terms
-
-AXES_AS_INPUT = 18  # of reductions
+from .attention_cores import AttentionCore, crosses, sources
+from .masks.mask import Mask
+from .masks.softmax_masks import SoftmaxMasks
+from .written_out.score_terms import MASKED, Term
 
 
 class EmptyRows:
-    """Of a model. What cannot be told matters."""
+    """Of a model, read when it is first asked for. What cannot be told matters."""
 
     def __init__(self, model: Model) -> None:
-        self._masks = SoftmaxMasks(model)
-        self._hides = padding.find(model, self._masks)
+        self._model = model
+
+    @cached_property
+    def _masks(self) -> SoftmaxMasks:
+        return SoftmaxMasks(self._model)
+
+    @cached_property
+    def _hides(self) -> Padding | None:
+        return padding.find(self._model, self._masks)
 
     def matter(self, core: AttentionCore, *, packed: bool) -> bool:
         """Whether somebody may read what attention makes of such rows in its result. `packed`: tokens will be, and the
@@ -52,6 +54,8 @@ class EmptyRows:
         return not known or self.matter(core, packed=packed)
 
     def _depends(self, terms: tuple[Term, ...]) -> bool:
+        if len(terms) < 2:
+            return False
         hiding = [term for term in terms if self._hides_keys(term)]
         if len(hiding) > 1:  # unless all put the same in the place of scores
             return any(term.keeps is None for term in hiding) or len({term.factor for term in hiding}) > 1
@@ -68,26 +72,3 @@ class EmptyRows:
         if isinstance(mask, Mask):
             return mask.padding is not None or mask.causal or mask.band is not None or mask.hidden is not None
         return all(source.is_graph_input() for source in sources(term.value))
-
-
-def with_zeros(write: Writer, core: AttentionCore, attention: ir.Value, made: Made) -> ir.Value:
-    """[batch, queries, heads * size] with zeros where a query sees no key."""
-    shared = write.like.graph, core.terms
-    if shared not in made.seeing:
-        made.seeing[shared] = _seeing(write, core, made)
-    apart = write.integers("split_heads", [0, 0, core.heads, core.value.size])
-    chosen = [made.seeing[shared], write("Reshape", [attention, apart], "every"), write.array("zero", np.float32(0))]
-    width = write.integers("joined_heads", [0, 0, core.heads * core.value.size])
-    return write("Reshape", [write("Where", chosen, "of_seeing"), width], "seeing")
-
-
-def _seeing(write: Writer, core: AttentionCore, made: Made) -> ir.Value:
-    """[batch, queries, heads, 1], each 1 where all are alike: whether a query sees a key."""
-    added = sum_of_terms(write, core.terms, made, endless=True)
-    ranked = write("Expand", [added, write.integers("four_axes", [1, 1, 1, 1])], "of_four_axes")
-    if write.editor.model.opset < AXES_AS_INPUT:
-        best = write("ReduceMax", [ranked], "best", attributes={"axes": [-1]})
-    else:
-        best = write("ReduceMax", [ranked, write.integers("last_axis", [-1])], "best")
-    sees = write("Greater", [best, write.array("hidden", np.float32(-np.inf))], "sees")
-    return write("Transpose", [sees], "seeing", attributes={"perm": (0, 2, 1, 3)})
