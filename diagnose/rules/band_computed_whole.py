@@ -13,7 +13,7 @@ from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
 from onnxfix.surgery.sites.tokens import bands
-from onnxfix.surgery.sites.tokens.packed import packs
+from onnxfix.surgery.sites.tokens.packed.packs import packs
 from onnxfix.surgery.sites.tokens.padding import ATTENTION
 
 

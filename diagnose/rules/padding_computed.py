@@ -10,7 +10,7 @@ from onnxfix.diagnose.remedy import optimize
 from onnxfix.nouns.finding import Applicability, Finding, Severity
 from onnxfix.nouns.rule import Subject
 from onnxfix.nouns.site import Site
-from onnxfix.surgery.sites.tokens.packed import packs
+from onnxfix.surgery.sites.tokens.packed.packs import packs
 
 
 class PaddingComputed:

@@ -12,7 +12,7 @@ from onnx_ir import Graph
 from onnxfix.eval.run.engine import Engine, Source
 from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
-from onnxfix.surgery.sites.tokens.packed import packs
+from onnxfix.surgery.sites.tokens.packed.packs import packs
 
 from . import digest
 

@@ -16,7 +16,7 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.input_roles import role
 from onnxfix.surgery.sites.sizes import baked_sizes
-from onnxfix.surgery.sites.tokens import packed
+from onnxfix.surgery.sites.tokens.packed import packs
 
 Array = NDArray[Any]
 
@@ -76,7 +76,7 @@ def read(model: Model) -> Interface:
         rows if isinstance(rows, int) else None,
         length if isinstance(length, int) else None,
         _longest(positions(model)),
-        packed.packs(model),
+        packs.packs(model),
         (rows if isinstance(rows, str) else "", length if isinstance(length, str) else ""),
         {str(value.name): _sizes(value) for value in model.graph.outputs},
         {str(value.name): _type(value) for value in model.graph.outputs},

@@ -18,8 +18,9 @@ from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
 from onnxfix.surgery.sites.attention import attention_cores
 from onnxfix.surgery.sites.attention.attention_cores import AttentionCore
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
-from onnxfix.surgery.sites.tokens import bands, packed_attention
-from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
+from onnxfix.surgery.sites.tokens import bands
+from onnxfix.surgery.sites.tokens.packed import attention as packed_attention
+from onnxfix.surgery.sites.tokens.packed.attention import PackedAttention
 from onnxfix.surgery.sites.tokens.padding import ADDED
 from onnxfix.surgery.written.blocks import Band, Blocks, write_blocks
 from onnxfix.surgery.written.numbers import lowest

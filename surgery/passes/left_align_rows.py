@@ -12,8 +12,8 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.counts import plural
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.editor import Editor, Writer
-from onnxfix.surgery.sites.tokens import packed_attention
-from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
+from onnxfix.surgery.sites.tokens.packed import attention as packed_attention
+from onnxfix.surgery.sites.tokens.packed.attention import PackedAttention
 from onnxfix.surgery.written.left_aligned import LeftAligned, write_left_aligned
 
 OLDEST_OPSET = 24  # Attention with lengths of rows

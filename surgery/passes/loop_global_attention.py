@@ -14,8 +14,8 @@ from onnxfix.nouns.types.inference import infer
 from onnxfix.nouns.types.operators import integer
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
-from onnxfix.surgery.sites.tokens import packed_attention
-from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention
+from onnxfix.surgery.sites.tokens.packed import attention as packed_attention
+from onnxfix.surgery.sites.tokens.packed.attention import PackedAttention
 from onnxfix.surgery.written.loops import Operator, Rows, write_loop, write_rows
 
 DOMAIN = "com.microsoft"

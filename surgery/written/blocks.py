@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.attention.masks.mask import Positions
-from onnxfix.surgery.sites.tokens.packed_attention import Packing
+from onnxfix.surgery.sites.tokens.packed.packing import Packing
 
 from .bodies import Body
 from .numbers import NOBODY, write_numbers

@@ -12,7 +12,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.sites.tokens.packed_attention import Packing
+from onnxfix.surgery.sites.tokens.packed.packing import Packing
 
 
 @dataclass(frozen=True)

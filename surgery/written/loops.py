@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from onnxfix.nouns.types.type_strings import data_type
 from onnxfix.surgery.editor import Writer
-from onnxfix.surgery.sites.tokens.packed_attention import PackedAttention, Packing
+from onnxfix.surgery.sites.tokens.packed.attention import PackedAttention
+from onnxfix.surgery.sites.tokens.packed.packing import Packing
 
 from .bodies import Body
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxfix.surgery.editor import Writer
 from onnxfix.surgery.sites.attention.masks.mask import Positions
-from onnxfix.surgery.sites.tokens.packed_attention import Packing
+from onnxfix.surgery.sites.tokens.packed.packing import Packing
 
 # Within 32 bits, to which OpenVINO cuts int64 (2026.4): distances of up to 3,500 rows are told apart there.
 ROW = 2**20  # between two rows: no row is as long

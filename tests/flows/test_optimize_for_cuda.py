@@ -26,7 +26,7 @@ from onnxfix.surgery.passes import left_align_rows
 from onnxfix.surgery.passes.convert_to_half import ConvertToHalf
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.recipes import Wish, recipe
-from onnxfix.surgery.sites.tokens.packed_attention import Packing
+from onnxfix.surgery.sites.tokens.packed.packing import Packing
 from onnxfix.surgery.written.left_aligned import LeftAligned
 
 SOURCES = {

@@ -21,7 +21,7 @@ from onnxfix.surgery import graph_pass
 from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.loop_global_attention import LoopGlobalAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
-from onnxfix.surgery.sites.tokens.packed import packs
+from onnxfix.surgery.sites.tokens.packed.packs import packs
 
 PASS = PackTokens()
 

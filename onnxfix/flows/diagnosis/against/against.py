@@ -19,7 +19,7 @@ from onnxfix.surgery.graph_pass import run
 from onnxfix.surgery.passes.inline_functions import InlineFunctions
 from onnxfix.surgery.sites.constants import constant_tensor, mover
 from onnxfix.surgery.sites.linear import linears, quantized_weights
-from onnxfix.surgery.sites.tokens.packed import packs
+from onnxfix.surgery.sites.tokens.packed.packs import packs
 
 from . import absorbed
 from .layer_causes import noise_cause

@@ -14,28 +14,14 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.sites.attention.masks.mask import Mask, Refusal
 from onnxfix.surgery.sites.attention.masks.softmax_masks import SoftmaxMasks
-from onnxfix.surgery.sites.constants import constant_tensor, small_array
+from onnxfix.surgery.sites.constants import constant_tensor
 
-from .padding import ADDED, added
+from ..padding import ADDED, added
+from .packing import Packing, chain, given, packing_of, shown_by, unpacked
 
 # Inputs besides query, key and value, and what may be added to their scores, make another attention of it: a cache,
 # lengths, a bias of the projections.
 _OPERANDS = 3
-
-_LIMITS = {"Equal": 1, "Greater": 0}
-"""By which a number of the mask says that a token is real, and the number."""
-
-
-@dataclass(frozen=True)
-class Packing:
-    """`mask`: [batch, length], not 0 at a real token, above it, or 1; `tokens`: the same in int64, 1 or 0;
-    `taken`: [count], the place of each real token in a batch that is one row, in order, or place 0 where there is none;
-    `back`: [batch, length], the place of each token in the stream, of padding that of another."""
-
-    mask: ir.Value
-    tokens: ir.Value
-    taken: ir.Value
-    back: ir.Value
 
 
 @dataclass(frozen=True)
@@ -58,18 +44,18 @@ def sites(model: Model) -> Iterator[PackedAttention]:
     for node in model.graph:
         if node.op_type not in ADDED or any(value is not None for value in _others(node)) or _limits_itself(node):
             continue
-        sources = [_unpacked(value) for value in node.inputs[:_OPERANDS]]
+        sources = [unpacked(value) for value in node.inputs[:_OPERANDS]]
         taken = _taken(node)
         if taken is None or any(source is None for source in sources):
             continue
         query, key, value = (source for source in sources if source is not None)
-        packing = _packing(query.places, taken[0])
+        packing = packing_of(query.places, taken[0])
         mask = _mask(masks, node)
         if packing is None or not query.places is key.places is value.places or not isinstance(mask, Mask):
             continue
         if not all(_is_of(source.shown, packing.mask) for source in (query, key, value)):
             continue
-        if mask.padding is _given(packing.mask) and not mask.inverted:
+        if mask.padding is given(packing.mask) and not mask.inverted:
             yield PackedAttention(node, query.row, key.row, value.row, taken[1], packing, mask)
 
 
@@ -97,59 +83,12 @@ def _mask(masks: SoftmaxMasks, node: ir.Node) -> Mask | Refusal | None:
     return masks.of_value(value) if value is not None else None
 
 
-@dataclass(frozen=True)
-class _Unpacked:
-    """`row`: [count, width], `places`: [batch, length]; `shown`: elsewhere zeros were put, if anything."""
-
-    row: ir.Value
-    places: ir.Value
-    shown: ir.Value | None
-
-
-def _unpacked(value: ir.Value | None) -> _Unpacked | None:
-    """Of a value that is put in its places, [batch, length, width]."""
-    node, shown = value.producer() if value is not None else None, None
-    if node is not None and node.op_type == "Where" and is_standard(node) and _is_zero(node.inputs[2]):
-        shown, put = node.inputs[:2]
-        node = put.producer() if put is not None else None
-    if node is None or node.op_type != "Gather" or integer(node, "axis", 0) != 0 or not is_standard(node):
-        return None
-    source, places = node.inputs
-    return _Unpacked(source, places, shown) if source is not None and places is not None else None
-
-
-def _given(mask: ir.Value) -> ir.Value | None:
-    """The input that has as many rows as there are, or was given them, whatever type it is compared in."""
-    value: ir.Value | None = mask
-    while value is not None and (node := value.producer()) is not None and node.op_type in ("Expand", "Cast"):
-        value = node.inputs[0]
-    return value
-
-
-def _is_zero(value: ir.Value | None) -> bool:
-    node = value.producer() if value is not None else None
-    array = small_array(node.inputs[0] if node is not None and node.op_type == "CastLike" else value, limit=1)
-    return array is not None and array.size == 1 and not array.any()
-
-
 def _is_of(shown: ir.Value | None, mask: ir.Value) -> bool:
     """Whether zeros stand where the mask has none of its tokens, or nowhere."""
     if shown is None:
         return True
-    made = _chain(shown, ("Unsqueeze",))
-    return made is not None and _shown_by(made[0].inputs[0]) is mask
-
-
-def _shown_by(real: ir.Value | None) -> ir.Value | None:
-    """The mask that says which tokens are real: by any number but 0, by those above it, or by a 1."""
-    node = real.producer() if real is not None else None
-    if node is None or not is_standard(node):
-        return None
-    if node.op_type in _LIMITS:
-        limit = small_array(node.inputs[1], limit=1)
-        same = limit is not None and limit.size == 1 and bool((limit == _LIMITS[node.op_type]).all())
-        return node.inputs[0] if same else None
-    return node.inputs[0] if node.op_type == "Cast" else None
+    made = chain(shown, ("Unsqueeze",))
+    return made is not None and shown_by(made[0].inputs[0]) is mask
 
 
 def _taken(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
@@ -171,26 +110,3 @@ def _is_of_rows(row: ir.Node) -> bool:
         return integer(row, "axis", 1) == 2
     shape = constant_tensor(row.inputs[1]) if row.op_type == "Reshape" and is_standard(row) else None
     return shape is not None and len(shape.numpy()) == 2 and bool(shape.numpy()[0] == -1)
-
-
-def _packing(back: ir.Value, taken: ir.Value) -> Packing | None:
-    """What places are made of, as pack-tokens writes them; None for any other."""
-    there = _chain(taken, ("Squeeze", "Concat", "NonZero", "Reshape", "Cast"))
-    again = _chain(back, ("Reshape", "Max", "Sub", "CumSum", "Reshape"))
-    if there is None or again is None or there[3] is not again[4]:
-        return None
-    mask, tokens = _shown_by(there[4].inputs[0]), there[4].outputs[0]
-    return Packing(mask, tokens, taken, back) if mask is not None else None
-
-
-def _chain(value: ir.Value, op_types: tuple[str, ...]) -> list[ir.Node] | None:
-    """Nodes from `value` up through first inputs."""
-    found: list[ir.Node] = []
-    current: ir.Value | None = value
-    for op_type in op_types:
-        node = current.producer() if current is not None else None
-        if node is None or node.op_type != op_type or not is_standard(node):
-            return None
-        found.append(node)
-        current = node.inputs[0]
-    return found
