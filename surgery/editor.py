@@ -186,6 +186,29 @@ class Editor:
         del graph.initializers[value.name]
         self.record("drop initializer", Site(value=value.name))
 
+    def take_input(
+        self, name: str, dtype: ir.DataType, sizes: Sequence[int | str | ir.SymbolicDim | None], before: ir.Value
+    ) -> ir.Value:
+        """Let the model have an input of its own in front of another, or in the place of the one that has its name,
+        which is none any more. A value inside that is called so gets another name."""
+        inputs = self.model.graph.inputs
+        index, replaced = inputs.index(before), before.name == name
+        if replaced:
+            before.name = self.unique(f"{name}_before")
+            inputs.pop(index)
+        for inner in (v for g in graphs(self.model.graph) for v in _values(g) if v.name == name):
+            self.rename(inner, name)
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(sizes))
+        inputs.insert(index, value)
+        self._names.add(name)
+        self.record("input", Site.of_value(value), str(value.shape))
+        return value
+
+    def drop_input(self, value: ir.Value) -> None:
+        """Let the model have an input less, which nothing reads."""
+        self.model.graph.inputs.remove(value)
+        self.record("drop input", Site(value=value.name or ""))
+
     def make_constant(self, value: ir.Value) -> None:
         """Take a weight out of the graph's inputs, so that no run can replace it."""
         self.model.graph.inputs.remove(value)
@@ -306,8 +329,11 @@ def _names_in_use(model: ir.Model) -> set[str]:
     """Names of all values and nodes in all graphs: an inner graph must not shadow an outer name either."""
     names: set[str] = set()
     for graph in graphs(model.graph):
-        names.update(v.name for v in (*graph.inputs, *graph.initializers.values()) if v.name)
-        for node in graph:
-            names.add(node.name or "")
-            names.update(v.name for v in node.outputs if v.name)
+        names.update(v.name for v in _values(graph) if v.name)
+        names.update(node.name or "" for node in graph)
     return names
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    """All that a graph gives a name."""
+    return [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]

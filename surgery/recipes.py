@@ -47,6 +47,7 @@ from onnxfix.surgery.passes.split_embedding_blocks import SplitEmbeddingBlocks
 from onnxfix.surgery.passes.split_packed_products import SplitPackedProducts
 from onnxfix.surgery.passes.split_sequence_to_split import SplitSequenceToSplit
 from onnxfix.surgery.passes.store_weights_once import StoreWeightsOnce
+from onnxfix.surgery.passes.take_packed_tokens import TakePackedTokens
 from onnxfix.surgery.passes.take_weights_out_of_inputs import TakeWeightsOutOfInputs
 from onnxfix.surgery.passes.write_out_attention import WriteOutAttention
 from onnxfix.surgery.passes.write_out_rotary_embedding import WriteOutRotaryEmbedding
@@ -100,6 +101,8 @@ class Wish:
     """Do so where it can be done, and say of the rest why not."""
     max_seq: int = 0
     """Tokens of the longest row that the result will get; 0 where that is not known."""
+    packed_inputs: bool = False
+    """With tokens packed: let them be the model's inputs, and where rows end, in the place of a batch and its mask."""
     free_batch: bool = True
     """Let a graph that takes one batch take any."""
     prepare: bool = True
@@ -162,6 +165,7 @@ def recipe(wish: Wish, model: Model, plan: Callable[[Model], Plan] | None = None
         steps.append(DropIdleCasts())
     if wish.int8:
         steps.extend(_quantization(wish, model))
+    steps += [TakePackedTokens()] if wish.packed_inputs else []
     last = planned(wish, plan).passes if plan is not None else ()
     return Recipe((*wish.scripts, *steps, *wish.scripts_last, *last))
 
@@ -241,6 +245,12 @@ def _refuse(wish: Wish) -> None:
     fusable = wish.precision == "fp32" and "fuse" in wish.target.provider.faster
     if wish.fuse and not fusable and not (wish.flash and wish.pack):
         said = f"{arg('fuse_attention')} needs {arg('target', 'cpu')} and {arg('precision', 'fp32')}, or {arg('int8')}"
+        raise OnnxfixError(said, "leave it out")
+    if wish.packed_inputs and not wish.pack:
+        said = f"{arg('packed_inputs', True)} needs packed tokens, by {arg('pack_tokens', True)} or {arg('recipe')}"
+        raise OnnxfixError(said, "add one, or leave it out")
+    if wish.packed_inputs and not (wish.target.provider.is_host or wish.target.provider.array_device):
+        said = f"{arg('packed_inputs', True)} needs {arg('target', 'cpu', 'cuda')}"
         raise OnnxfixError(said, "leave it out")
     if wish.pack and not wish.prepare:
         raise OnnxfixError(f"{arg('pack_tokens')} prepares the graph", f"leave out {arg('prepare', False)}")

@@ -16,9 +16,13 @@ from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.input_roles import role
 from onnxfix.surgery.sites.sizes import baked_sizes
+from onnxfix.surgery.sites.tokens.packed import interface as packed_inputs
 from onnxfix.surgery.sites.tokens.packed import packs
+from onnxfix.surgery.sites.tokens.packed.interface import ENDS, PLACES, PackedInterface
 
 Array = NDArray[Any]
+MASK = "attention_mask"
+"""What the mask of a model is called that takes packed tokens, and so none."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Interface:
     """Sizes of the outputs' axes, or their names; an empty name where there is none."""
     kinds: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
     """Types of the outputs."""
+    packed: PackedInterface | None = None
+    """What of it comes as tokens one behind the other; a mask is among `roles` all the same, by which rows are cut."""
 
     @property
     def is_masked(self) -> bool:
@@ -56,17 +62,14 @@ class Interface:
 
 def read(model: Model) -> Interface:
     """Raises OnnxfixError for a model that takes more than token ids, a mask, segments and positions."""
+    if (packed := packed_inputs.find(model)) is not None:
+        return _of_packed(model, packed)
     inputs = {str(value.name): value for value in required_inputs(model)}
     roles = {name: role(value) for name, value in inputs.items()}
     ids = [name for name, part in roles.items() if part == "ids"]
     odd = [name for name, value in inputs.items() if not roles[name] or len(value.shape or ()) != 2]
     if odd or len(ids) != 1 or len(set(roles.values())) < len(roles):
-        name = odd[0] if odd else ids[1] if len(ids) > 1 else ""
-        what = f"its input '{name}' is none of these" if name else "it has no input of token ids for itself"
-        raise OnnxfixError(
-            f"a session runs models of token ids, a mask, segments and positions, [rows, tokens] each; {what}",
-            "run it with onnxruntime.InferenceSession",
-        )
+        raise _refused(odd[0] if odd else ids[1] if len(ids) > 1 else "", "[rows, tokens] each")
     baked = {found.axis.name: found.size for found in baked_sizes.find(model.graph)}
     rows, length = (_size(inputs[ids[0]], axis, baked) for axis in (0, 1))
     return Interface(
@@ -80,6 +83,37 @@ def read(model: Model) -> Interface:
         (rows if isinstance(rows, str) else "", length if isinstance(length, str) else ""),
         {str(value.name): _sizes(value) for value in model.graph.outputs},
         {str(value.name): _type(value) for value in model.graph.outputs},
+    )
+
+
+def _of_packed(model: Model, packed: PackedInterface) -> Interface:
+    """A model of packed tokens as if it took batches of rows, and a mask of them."""
+    inputs = {str(value.name): value for value in required_inputs(model) if value.name not in (ENDS, PLACES)}
+    roles = {name: role(value) for name, value in inputs.items()}
+    ids = [name for name, part in roles.items() if part == "ids"]
+    odd = [name for name, value in inputs.items() if not roles[name] or len(value.shape or ()) != 1]
+    if odd or len(ids) != 1 or len(set(roles.values())) < len(roles):
+        raise _refused(odd[0] if odd else ids[1] if len(ids) > 1 else "", "[tokens] each")
+    sizes = {str(value.name): _sizes(value) for value in model.graph.outputs}
+    own = {name: (packed.rows, packed.length, *sizes[name][1:]) for name in packed.outputs}
+    return Interface(
+        ids[0],
+        roles | {MASK: "mask"},
+        {name: _type(value) for name, value in inputs.items()} | {MASK: np.dtype(np.int64)},
+        longest=_longest(positions(model)),
+        packs=True,
+        names=(packed.rows, packed.length),
+        declared=sizes | own,
+        kinds={str(value.name): _type(value) for value in model.graph.outputs},
+        packed=packed,
+    )
+
+
+def _refused(name: str, sizes: str) -> OnnxfixError:
+    what = f"its input '{name}' is none of these" if name else "it has no input of token ids for itself"
+    return OnnxfixError(
+        f"a session runs models of token ids, a mask, segments and positions, {sizes}; {what}",
+        "run it with onnxruntime.InferenceSession",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from onnxfix.eval.serve.tokens import Padding
     from onnxfix.flows.source import ModelLike
 
+    Run: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
     Text: TypeAlias = str | tuple[str, str]
     Rows: TypeAlias = Sequence[Sequence[int]] | Sequence[np.ndarray[Any, Any]] | np.ndarray[Any, Any]
 
@@ -45,10 +47,11 @@ class Session:
     and positions. `tokenizer`: a folder (read from there alone, no code of it is run), or a tokenizer of transformers
     or tokenizers; by default that of the checkpoint that the file was exported from. `max_tokens` counts padding, and
     real tokens alone where the model packs its tokens (`repair --pack-tokens`), which its graph shows and `packs`
-    overrules; by default 512 a thread on the CPU and 16,384 on a device; a longer row runs alone. `max_length`: texts
-    are cut to so many tokens; without it one that is too long for the model is an error. `outputs`: names of those
-    wanted, by default all. `pad_to_multiple_of`: of lengths, by default 1 on the CPU and 8 on a device, where the
-    buffers of a shape are kept.
+    overrules, and where it is given none else (`--packed-inputs`, which a session makes itself); by default 512 a
+    thread on the CPU and 16,384 on a device; a longer row runs alone. `max_length`: texts are cut to so many tokens;
+    without it one that is too long for the model is an error. `outputs`: names of those wanted, by default all.
+    `pad_to_multiple_of`: of lengths, by default 1 on the CPU and 8 on a device, where the buffers of a shape are kept.
+    Packed tokens are filled up there to one of eight numbers between a power of two and the next.
 
     It may be called from several threads: runs on the CPU are then side by side, those on a device one by one. Closing
     it, or leaving its `with` block, frees the model. Raises OnnxfixError, also for a row that is empty or longer than
@@ -92,7 +95,8 @@ class Session:
         self.provider = provider
         self.output_names = _wanted(several(outputs), self._runner.output_names)
         self._runner.output_names = list(self.output_names)
-        self._run = self._runner.run if host else self._bindings(named(provider).array_device)
+        run = self._runner.run if host else self._bindings(named(provider).array_device)
+        self._run = run if self._interface.packed is None else self._of_packed(run, not host)
         self._budget = Budget(
             max_tokens or (THREAD_TOKENS * (threads or cores()) if host else DEVICE_TOKENS),
             real=self._interface.packs if packs is None else packs,
@@ -149,6 +153,8 @@ class Session:
         if self._runner.session is None:
             raise OnnxfixError(f"the session of {self.name} is closed", "open another")
         tokens = checked(columns, self._interface, called)
+        if self._interface.packed is not None:
+            padding = replace(padding, left=False)  # rows have no padding, and begin with their tokens
         found = Collected(self._axes, tokens.lengths, padding.left)
         for batch in cut(tokens.lengths, self._budget):
             given = feed(tokens, batch, self._interface, self._budget, padding)
@@ -179,6 +185,21 @@ class Session:
                 "texts need a tokenizer", "name its folder with tokenizer=, or give token ids to run_tokens"
             )
         return found
+
+    def _of_packed(self, run: Run, in_buckets: bool) -> Run:
+        """How a model of packed tokens is run on a batch; `in_buckets`: filled up, so that shapes are known again."""
+        from onnxfix.eval.run.packed_runner import Packer
+        from onnxfix.eval.serve.buckets import filled
+        from onnxfix.eval.serve.interface import MASK
+
+        assert self._interface.packed is not None
+        packer = Packer(self._interface.packed, MASK, self.name, **({"filled": filled} if in_buckets else {}))
+
+        def of_rows(feed: Mapping[str, Any]) -> dict[str, Any]:
+            real = packer.real(feed)
+            return packer.of_rows(run(packer.packed(feed, real)), real)
+
+        return of_rows
 
     def _bindings(self, device: str) -> Any:
         from onnxfix.eval.serve.bindings import Bindings

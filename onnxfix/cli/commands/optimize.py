@@ -30,6 +30,7 @@ from .repair import show
     "--recipe", type=click.Choice(NAMES), default="fastest", show_default=True, help="How much is written anew."
 )
 @options.max_seq
+@options.packed_inputs
 @click.option("--measure", is_flag=True, help="Time each part of the recipe on this machine, and keep the fastest.")
 @click.option("--max-error", type=click.FloatRange(0), help="Largest error that is still written, by --metric.")
 @options.metric

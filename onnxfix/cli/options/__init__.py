@@ -102,6 +102,11 @@ max_seq = click.option(
     metavar="TOKENS",
     help="The longest row that a faster graph will get: short ones want no blocks. Default: not known.",
 )
+packed_inputs = click.option(
+    "--packed-inputs",
+    is_flag=True,
+    help="Take real tokens alone, one behind the other, and cu_seqlens and token_offset in the place of a mask.",
+)
 quantization = together(
     click.option("--int8", type=click.Choice(["dynamic", "static", "weight-only"]), help="Quantize the linears."),
     click.option(
@@ -145,6 +150,7 @@ quantization = together(
         help="Write the graph anew to be faster, as far as it goes: see optimize.",
     ),
     max_seq,
+    packed_inputs,
     click.option(
         "--reduce-range", is_flag=True, help="7-bit weights, for CPUs without VNNI, where 8 bits can saturate."
     ),

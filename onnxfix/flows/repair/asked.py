@@ -42,6 +42,7 @@ def repair(
     pack_tokens: bool = False,
     recipe: Recipe | None = None,
     max_seq: int | None = None,
+    packed_inputs: bool = False,
     reduce_range: bool = False,
     quantize_heads: bool = False,
     prepare: bool = True,
@@ -71,7 +72,9 @@ def repair(
     A file's result is written beside it, as `model.fp16.onnx` or `model.int8-dynamic.onnx`, or to `output`; that of
     a model in memory is `Repaired.model` unless `output` names a file. The source is never changed. `target` is
     cuda, and cpu with `int8` dynamic or static; `precision` is fp16, and fp32 with `int8`. `recipe` says how much of
-    the graph is written anew to be faster (`optimize` takes the fastest), for rows of up to `max_seq` tokens.
+    the graph is written anew to be faster (`optimize` takes the fastest), for rows of up to `max_seq` tokens. With
+    `packed_inputs` the result takes real tokens alone, one behind the other, and `cu_seqlens` and `token_offset` in the
+    place of the mask, as `Session` feeds it.
     `calibrate` (a path, a polars frame, or feeds: input name → array) are real inputs, for ranges of int8 and to find
     what half precision harms; `feeds` are verified on. Without them inputs are made up, of the shapes in `input`
     (`"ids=1x128"`, several of these, or name → shape) and as long as `verify_budget` gigabytes of activations allow
@@ -154,6 +157,7 @@ def repair(
             fuse=fuse_attention,
             pack=pack_tokens,
             max_seq=max_seq or 0,
+            packed_inputs=packed_inputs,
             reduce_range=reduce_range,
             heads=quantize_heads,
             prepare=prepare,

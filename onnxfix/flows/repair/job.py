@@ -13,12 +13,13 @@ from onnxfix.nouns.finding import Applicability
 from onnxfix.nouns.types.counts import plural
 from onnxfix.surgery.editor import MADE_BY
 from onnxfix.surgery.recipes import Wish, band_local
+from onnxfix.surgery.sites.tokens.packed import packing
 
 from .attempts import corrections, escalation
 from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
-from .verification import in_runtime, interface, other_batches
+from .verification import in_runtime, interface, other_batches, packed_inputs
 from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.metric import Metric
 from .verification.source.made_up import MadeUp, reach_of
@@ -42,7 +43,8 @@ class Job:
     def __init__(
         self, wish: Wish, attempts: Attempts, made_up: MadeUp | None = None, metric: Metric = "rel-l2"
     ) -> None:
-        self.wish, self.attempts, self.origin = wish, attempts, attempts.origin
+        self.wish, self.packed_inputs = replace(wish, packed_inputs=False), wish.packed_inputs
+        self.attempts, self.origin = attempts, attempts.origin
         self.kind, self.made_up, self.notes = wish.kind, made_up or MadeUp(), attempts.origin.notes
         # of half precision a search may measure another; a limit is one of numbers
         self.metric: Metric = metric if wish.int8 else "rel-l2"
@@ -147,12 +149,22 @@ class Job:
         words += ", against the source widened to fp32" if origin.halves else ""
         comparisons = (*comparisons, *([elsewhere] if elsewhere else ()))
         error = self._error_of_other_batches(done, held)
-        if error is None:
-            return done, comparisons, words
-        if error > held.check.rounding:
+        if error is not None and error > held.check.rounding:
             self.wish = replace(self.wish, free_batch=False)
             return self.verified(limit, feeds, more)
-        return done, comparisons, f"{words}; other batches row by row, error at most {error:.1e}"
+        words += f"; other batches row by row, error at most {error:.1e}" if error is not None else ""
+        if not self.packed_inputs:
+            return done, comparisons, words
+        done, more_compared, said = self._with_packed_inputs(done, held)
+        return done, (*comparisons, *more_compared), words + said
+
+    def _with_packed_inputs(self, done: Attempt, held: Verification) -> tuple[Attempt, tuple[Comparison, ...], str]:
+        """A result that takes tokens one behind the other, which is right for batches already."""
+        self.origin.progress("verify with packed inputs")
+        site = packing.find(done.result)  # before another attempt takes its place
+        packed = self.attempts.make(replace(done.wish, packed_inputs=True))
+        compared, words = packed_inputs.verified(site, packed.result, held)
+        return packed.noted(*(n for n in done.outcome.notes if n not in packed.outcome.notes)), compared, words
 
     def _within_own_rounding(self, done: Attempt, comparisons: Sequence[Comparison], held: Verification) -> Attempt:
         """With the limit that a source of integers sets itself, where it parts from itself by more than was allowed."""

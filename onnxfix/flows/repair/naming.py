@@ -12,6 +12,7 @@ from .fastest.names import NAMES
 PRECISIONS = ("fp32", "fp16", "bf16")
 SCHEMES = ("int8-dynamic", "int8-static", "w8", "w4")
 AGAIN = "repaired"
+_PACKED = "packed-inputs"
 
 
 def default_output(source: Path, wish: Wish, recipe: str = "") -> Path:
@@ -31,21 +32,23 @@ def default_output(source: Path, wish: Wish, recipe: str = "") -> Path:
     else:
         precision = wish.precision
     precision = "" if precision == base else precision  # a file that is called fp16.onnx
+    inputs = _PACKED if wish.packed_inputs else ""
     if recipe:
         base, precision, scheme = (
             _of_no_recipe(base),
             "",
-            "-".join(part for part in (recipe, precision.replace("fp32", ""), scheme if wish.int8 else "") if part),
+            "-".join(filter(None, (recipe, precision.replace("fp32", ""), scheme if wish.int8 else "", inputs))),
         )
-    made = source.with_name(".".join(part for part in (base, precision, scheme, "onnx") if part))
+        inputs = ""
+    made = source.with_name(".".join(part for part in (base, precision, scheme, inputs, "onnx") if part))
     return source.with_name(f"{made.stem}.{AGAIN}.onnx") if made.name == source.name else made
 
 
 def _of_no_recipe(base: str) -> str:
     """Without the recipes that a name says."""
     rest, dot, last = base.rpartition(".")
-    of_one = any(last == name or last.startswith(tuple(f"{name}-{tag}" for tag in (*PRECISIONS, *SCHEMES)))
-                 for name in NAMES)  # fmt: skip
+    tags = (*PRECISIONS, *SCHEMES, _PACKED)
+    of_one = any(last == name or last.startswith(tuple(f"{name}-{tag}" for tag in tags)) for name in NAMES)
     return _of_no_recipe(rest) if dot and rest and of_one else base
 
 

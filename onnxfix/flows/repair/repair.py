@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ def repair(
             given = (*feeds, *calibration) if job.metric != "rel-l2" else given
             done, comparisons, verified = job.verified(limit, given, calibration[:MORE] if not wish.int8 else ())
         else:
-            done, comparisons, verified = attempts.make(job.wish), (), "unverified"
+            asked = replace(job.wish, packed_inputs=wish.packed_inputs)
+            done, comparisons, verified = attempts.make(asked), (), "unverified"
         progress("diagnose the result")
         after = diagnose(done.result, wish.target, plan=attempts.plans.of(done.result))
         before = earlier.result()

@@ -32,6 +32,7 @@ def optimize(
     int8: Int8 | None = None,
     recipe: Name = "fastest",
     max_seq: int | None = None,
+    packed_inputs: bool = False,
     measure: bool = False,
     max_error: float | None = None,
     metric: Metric | None = None,
@@ -62,7 +63,7 @@ def optimize(
     a token of padding, is left. With `measure` every recipe that is a part of `recipe` is timed on this machine, on
     `calibrate` or `feeds` where they are given, and the fastest whose answers hold is kept. Outputs at
     tokens of padding are 0. A file's result is written beside it, as `model.fastest.onnx`, or to `output`, or into a
-    library's folder by `layout`, as that of `repair`.
+    library's folder by `layout`, as that of `repair`. `packed_inputs` are those of `repair`.
 
     Raises OnnxfixError as `repair` does, with nothing written.
     """
@@ -107,8 +108,16 @@ def optimize(
     if (
         output is None and layout is None and isinstance(model, str | Path) and Path(model).is_file()
     ):  # by what was asked, not by what won
-        output = default_output(Path(model), Wish(on_target, chosen, int8 or ""), recipe)
-    how = {**wish, **limit, "output": output, "layout": layout, "feeds": feeds, "calibrate": inputs}
+        output = default_output(Path(model), Wish(on_target, chosen, int8 or "", packed_inputs=packed_inputs), recipe)
+    how = {
+        **wish,
+        **limit,
+        "packed_inputs": packed_inputs,
+        "output": output,
+        "layout": layout,
+        "feeds": feeds,
+        "calibrate": inputs,
+    }
     how |= {"force": force, "dry_run": dry_run, "timeout": timeout, "progress": progress}
     with command("optimize", timeout):
         names: Sequence[tuple[Name, str]] = [(name, "") for name in reversed(shorter(recipe))]

@@ -5,8 +5,9 @@ That provider computes half precision in fp32, so half models are also run in an
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,6 +72,7 @@ class Verification:
             ) from error
         self.feeds = of_padding.with_a_meaning(model, found.feeds) if check.half else found.feeds
         self.draws = found.draws
+        self._as_source: Callable[[Runner], Runner] = lambda runner: runner
         self.reference, self.shortened = found.reference, found.said
         _require_repeatable(model, runner, self.reference, self.feeds[0])
         runner.close()
@@ -88,6 +90,19 @@ class Verification:
         rounded = emulated(result)
         with beside(rounded, result.path) if staged else on_disk(rounded) as path:
             return self._compare(self.reference, rounded, path, "none", how)
+
+    @contextlib.contextmanager
+    def presented(self, results: Callable[[Runner], Runner], feeds: Sequence[Feed]) -> Iterator[None]:
+        """Hold results of another interface against the source, as `results` shows them: on these feeds of its own."""
+        kept = self.feeds, self.draws, self._as_source
+        chosen = set(map(id, feeds))
+        self.feeds = [feed for feed in self.feeds if id(feed) in chosen]
+        self.draws = [feed for feed in self.draws if id(feed) in chosen]
+        self._as_source = results
+        try:
+            yield
+        finally:
+            self.feeds, self.draws, self._as_source = kept
 
     def in_fp32(self, graph: Model) -> Comparison:
         """The graph of a half result in fp32, which what it computes is compared by and not how it is rounded."""
@@ -191,7 +206,7 @@ class Verification:
     ) -> Comparison:
         from onnxfix.eval.numerics.compare import compare
 
-        candidate = self._runner(model, result, level, self._threads, "repaired")
+        candidate = self._as_source(self._runner(model, result, level, self._threads, "repaired"))
         how = how or f"ONNX Runtime CPU, optimisation {level}{', one thread' if self._threads == 1 else ''}"
         comparison = compare(
             reference,

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.operators import integer, is_standard
+from onnxfix.surgery.sites.attention.masks.mask import Shown
 from onnxfix.surgery.sites.constants import small_array
 
 _LIMITS = {"Equal": 1, "Greater": 0}
 """By which a number of the mask says that a token is real, and the number."""
+_SHOWN: dict[str, Shown] = {"Equal": "1", "Greater": "above 0"}
+
+_TAKEN = ("Squeeze", "Concat", "NonZero", "Reshape", "Cast")
+_BACK = ("Reshape", "Max", "Sub", "CumSum", "Reshape")
+"""What both kinds of places are made by, as pack-tokens writes it: from the last through first inputs."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Packing:
     tokens: ir.Value
     taken: ir.Value
     back: ir.Value
+    shown: Shown
+    """By which of its numbers the mask says that a token is real."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +81,27 @@ def shown_by(real: ir.Value | None) -> ir.Value | None:
     return node.inputs[0] if node.op_type == "Cast" else None
 
 
+def find(model: Model) -> Packing | None:
+    """The one of a model whose tokens are packed."""
+    taken = [node.outputs[0] for node in model.graph if node.op_type == "Squeeze"]
+    back = [node.outputs[0] for node in model.graph if node.op_type == "Reshape"]
+    back = [value for value in back if chain(value, _BACK) is not None]
+    pairs = [packing_of(one, other) for one in back for other in taken if chain(other, _TAKEN) is not None]
+    found = [each for each in pairs if each is not None]
+    return found[0] if len(found) == 1 else None
+
+
 def packing_of(back: ir.Value, taken: ir.Value) -> Packing | None:
     """What places are made of, as pack-tokens writes them; None for any other."""
-    there = chain(taken, ("Squeeze", "Concat", "NonZero", "Reshape", "Cast"))
-    again = chain(back, ("Reshape", "Max", "Sub", "CumSum", "Reshape"))
+    there = chain(taken, _TAKEN)
+    again = chain(back, _BACK)
     if there is None or again is None or there[3] is not again[4]:
         return None
-    mask, tokens = shown_by(there[4].inputs[0]), there[4].outputs[0]
-    return Packing(mask, tokens, taken, back) if mask is not None else None
+    real, tokens = there[4].inputs[0], there[4].outputs[0]
+    mask, node = shown_by(real), real.producer() if real is not None else None
+    if mask is None or node is None:
+        return None
+    return Packing(mask, tokens, taken, back, _SHOWN.get(node.op_type, "not 0"))
 
 
 def chain(value: ir.Value, op_types: tuple[str, ...]) -> list[ir.Node] | None:

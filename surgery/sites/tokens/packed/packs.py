@@ -10,6 +10,8 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.types.input_roles import role
 from onnxfix.nouns.types.operators import is_standard
 
+from . import interface
+
 # The mask in another type, of more rows, as a row, or as a comparison of itself with a number.
 _COPIES = frozenset("Cast CastLike Expand Identity Reshape Flatten Squeeze Unsqueeze Equal Greater Not".split())
 # Places of real tokens, in another order of axes or with one more behind them.
@@ -17,7 +19,9 @@ _PLACES = frozenset("Cast Identity Reshape Flatten Squeeze Unsqueeze Transpose C
 
 
 def packs(model: Model) -> bool:
-    """Whether places that the mask shows, found by NonZero, tell what is gathered."""
+    """Whether places that the mask shows, found by NonZero, tell what is gathered, or its inputs are packed."""
+    if interface.find(model) is not None:
+        return True
     masks = [value for value in model.graph.inputs if role(value) == "mask"]
     found = (node for mask in masks for node in _readers(mask, _COPIES) if node.op_type == "NonZero")
     return any(_is_index(place, node) for shown in found for place, node in _uses(shown))
