@@ -1,5 +1,6 @@
 """The zoo written anew to be fast: `python tests/zoo/fastest.py [FOLDER] [--only NAME ...] [--target cuda]
-[--lengths 1 2044]` makes what is missing and prints, for each member, products of real tokens alone, attentions in
+[--lengths 1 2044]
+[--packed-inputs]` makes what is missing and prints, for each member, products of real tokens alone, attentions in
 blocks and row by row of those there are, and the largest error; for CUDA of the graph in fp32, and in fp16 which kernel
 each attention gets and how many copies there are.
 
@@ -23,7 +24,8 @@ import numpy as np
 
 from onnxfix.diagnose.placement.forecast import forecast
 from onnxfix.diagnose.run import diagnose
-from onnxfix.eval.run.runners import OrtRunner, RunFailure
+from onnxfix.eval.run.packed_runner import PackedRunner, Packer, is_from_the_left
+from onnxfix.eval.run.runners import OrtRunner, RunFailure, Runner
 from onnxfix.eval.run.session import on_disk
 from onnxfix.flows.repair.attempts.packed import why_not
 from onnxfix.flows.repair.fastest.kernels import kernels_in_words
@@ -32,6 +34,7 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.attention_kernels import SLOW
 from onnxfix.nouns.target import Target
 from onnxfix.surgery.recipes import Wish, recipe
+from onnxfix.surgery.sites.tokens.packed import interface
 from zoo.architectures import ARCHITECTURES, BY_NAME, EXPORTERS, Architecture
 from zoo.make import DEFAULT_FOLDER, make
 from zoo.recognition import masks
@@ -55,17 +58,24 @@ class Row:
         return self.error <= 1e-4 and self.left == 0 and not self.slow
 
 
-def measure(path: Path, architecture: Architecture, target: str = "cpu", lengths: Sequence[int] = LENGTHS) -> Row:
-    """Write a file anew, and compare it with itself, at each length that it takes."""
+def measure(
+    path: Path, architecture: Architecture, target: str = "cpu", lengths: Sequence[int] = LENGTHS, packed: bool = False
+) -> Row:
+    """Write a file anew, and compare it with itself, at each length that it takes; with `packed` inputs on masks that
+    begin with tokens."""
     source = Model.open(path)
-    wish = named("fastest", Wish(Target.resolve(target), "fp32" if target == "cpu" else "fp16"))
+    wish = named("fastest", Wish(Target.resolve(target), "fp32" if target == "cpu" else "fp16", packed_inputs=packed))
     fast, outcome = recipe(replace(wish, precision="fp32"), source).apply(source)
     why = why_not(fast)
     worst = left = 0.0
     longest = 0
     with on_disk(source) as one, on_disk(fast) as other:
-        runners = [OrtRunner(path, level="none", threads=1) for path in (one, other)]
+        runners: list[Runner] = [OrtRunner(path, level="none", threads=1) for path in (one, other)]
+        if packed and (found_inputs := interface.find(fast)) is not None:
+            runners[1] = PackedRunner(runners[1], Packer(found_inputs, "attention_mask", path.stem))
         for feed, valid in _feeds(lengths):
+            if packed and not is_from_the_left(valid):
+                continue
             try:
                 wanted = runners[0].run(feed)["last_hidden_state"]
             except RunFailure:
@@ -104,6 +114,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=DEFAULT_FOLDER)
     parser.add_argument("--only", nargs="*", choices=list(BY_NAME))
     parser.add_argument("--target", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--packed-inputs", action="store_true", help="of real tokens alone")
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="tokens of rows, shortest first")
     given = parser.parse_args()
     texts = [a.name for a in ARCHITECTURES if a.small and a.kind == "text"]
@@ -112,7 +123,7 @@ def main() -> int:
     wrong = 0
     for path in (given.folder / f"{name}-{exporter}.onnx" for name in names for exporter in EXPORTERS):
         if path.exists():
-            row = measure(path, BY_NAME[path.stem.rpartition("-")[0]], given.target, given.lengths)
+            row = measure(path, BY_NAME[path.stem.rpartition("-")[0]], given.target, given.lengths, given.packed_inputs)
             wrong += not row.is_right
             said = "" if row.is_right else f"  WRONG: {row.left:.1e} at padding{', slow or copied' * row.slow}"
             sys.stdout.write("\n    ".join([f"{row.name:32}{row.error:10.1e}{said}", *row.notes]) + "\n")
