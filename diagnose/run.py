@@ -64,7 +64,9 @@ def _found(
         rules = all_rules()
         progress("placement")
         known = plan or placement(model, target, sizes, pending)
-        attentions = attention_kernels(inside, types) if target.provider.name == CUDA else ()
+        attentions = (
+            attention_kernels(inside, types, sizes.batch, sizes.sequence) if target.provider.name == CUDA else ()
+        )
         subject = Subject(inside, target, known, types, against, attentions)
     findings: list[Finding] = []
     for kind in rules.values():

@@ -22,6 +22,7 @@ from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 
 from .cases import Case
 from .choice import ARCHITECTURES, REFERENCE, kernel_choice
+from .least_times import least_times
 from .reading import ELEMENTS, read_case
 from .remedies import remedy, unfused
 
@@ -34,9 +35,14 @@ MOVERS = frozenset("Cast CastLike Dropout Where Identity Mul Reshape Transpose U
 _FAR = 8
 
 
-def attention_kernels(model: Model, types: ElementTypes) -> tuple[AttentionKernels, ...]:
-    """In graph order, those of bodies included. Operators with one kernel only, as LongformerAttention, are left out,
-    and ONNX Runtime's own fusion of a few legacy exports of BERT when it loads a model is not foreseen."""
+def attention_kernels(
+    model: Model, types: ElementTypes, rows: int = 64, tokens: int = 512
+) -> tuple[AttentionKernels, ...]:
+    """In graph order, those of bodies included, with the least times of `rows` × `tokens`.
+
+    Operators with one kernel only, as LongformerAttention, are left out, and ONNX Runtime's own fusion of a few legacy
+    exports of BERT when it loads a model is not foreseen.
+    """
     known: tuple[Ground, Ground] | None = None
     tried: Tried | None = None
     found: list[AttentionKernels] = []
@@ -48,9 +54,10 @@ def attention_kernels(model: Model, types: ElementTypes) -> tuple[AttentionKerne
                 tried = tried or Tried(model.graph)
                 case = replace(case, aligned=tried.is_multiple(site.node.inputs[1], 1, ALIGNED))
             if case is not None:
-                found.append(_of_operator(site.node, case))
+                found.append(replace(_of_operator(site.node, case), least=least_times(case, rows, tokens)))
         elif isinstance(site, AttentionCore):
-            found.append(_of_core(site, model.opset, types))
+            case = _case_of_core(site, model.opset, types)
+            found.append(replace(_of_core(site, case), least=least_times(case, rows, tokens)))
         elif _weighs(site.site):
             found.append(_of_refusal(site, types))
     return tuple(found)
@@ -68,20 +75,21 @@ def _of_operator(node: ir.Node, case: Case) -> AttentionKernels:
     )
 
 
-def _of_core(core: AttentionCore, opset: int, types: ElementTypes) -> AttentionKernels:
-    """With the kernel of the operator that fuse-attention would put in its place."""
+def _case_of_core(core: AttentionCore, opset: int, types: ElementTypes) -> Case:
+    """Of the operator that fuse-attention would put in its place."""
     element = ELEMENTS.get(types.get(core.query.value) or "", "")
     standard = opset >= STANDARD_OPSET
-    case = Case(
+    return Case(
         STANDARD if standard else "com.microsoft.MultiHeadAttention",
         element, core.heads, core.key.heads if standard else core.heads, core.key.size, core.value.size,
         bias=bool(core.terms),
     )  # fmt: skip
-    operator = "Attention" if standard else "MultiHeadAttention"
-    choice = choices(case)[REFERENCE]
-    return AttentionKernels(
-        Site.of_node(core.softmax), WRITTEN, element, _written_out(""), f"as one {operator}: {choice.words()}"
-    )
+
+
+def _of_core(core: AttentionCore, case: Case) -> AttentionKernels:
+    """With the kernel of the operator that would stand in its place."""
+    said = f"as one {case.operator.rpartition('.')[2]}: {choices(case)[REFERENCE].words()}"
+    return AttentionKernels(Site.of_node(core.softmax), WRITTEN, case.element, _written_out(""), said)
 
 
 def _of_refusal(refusal: Refusal, types: ElementTypes) -> AttentionKernels:

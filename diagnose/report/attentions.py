@@ -45,6 +45,20 @@ class Alike:
         reasons = [reason for refused in choice.refused for reason in refused.reasons]
         return self.first.instead or f"no operator of attention is read in it: {', '.join(reasons)}"
 
+    def least(self) -> str:
+        """Least times of one of them by the GPU, empty where they are not known."""
+        found = self.first.least
+        if not found:
+            return ""
+        size = f"{found[0].rows:,} × {found[0].tokens:,} tokens"
+        fused = ", ".join(f"{time.gpu} {_ms(time.fused_ms)} ms" for time in found)
+        in_memory = ", ".join(f"{_ms(time.unfused_ms)} ms" for time in found)
+        return f"estimate by roofline, {size}: at least {fused}; with all scores in memory {in_memory}"
+
+
+def _ms(time: float) -> str:
+    return f"{time:.2g}" if time < 100 else f"{time:,.0f}"
+
 
 def style(choice: KernelChoice) -> str:
     """Bad where all scores are in memory whatever the rows are, doubtful where it depends on them."""
@@ -72,11 +86,13 @@ def alike(found: Sequence[AttentionKernels]) -> list[Alike]:
 
 def attentions(found: Sequence[AttentionKernels]) -> Table:
     """A line for each group of GPUs, under the attentions it is about."""
-    lines = [
-        Line((Cell(choice.words(), style=style(choice)), Cell(gpus), Cell(each.why(choice))), group=each.title)
-        for each in alike(found)
-        for gpus, choice in each.choices()
-    ]  # fmt: skip
+    lines = []
+    for each in alike(found):
+        for gpus, choice in each.choices():
+            cells = Cell(choice.words(), style=style(choice)), Cell(gpus), Cell(each.why(choice))
+            lines.append(Line(cells, group=each.title))
+        if least := each.least():
+            lines.append(Line((Cell(), Cell(), Cell(least)), group=each.title))
     return Table((Column("kernel", least=24), Column("GPU"), Column("why no faster one")), tuple(lines))
 
 

@@ -90,6 +90,8 @@ def _attentions(report: Report, out: Console) -> None:
             _line(out, 4, f"{gpus}: ", (choice.words(), style))
             if why := each.why(choice):
                 _line(out, 6, (visible(why), "dim"))
+        if least := each.least():
+            _line(out, 4, (least, "dim"))
     _more(out, 2, len(found), "group", ATTENTIONS)
 
 

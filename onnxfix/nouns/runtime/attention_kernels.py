@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from onnxfix.nouns.site import Site
@@ -92,6 +92,19 @@ class KernelChoice:
 
 
 @dataclass(frozen=True)
+class LeastTime:
+    """Milliseconds that an attention of `rows` × `tokens` takes on a GPU at least, by its roofline and no measurement:
+    without scores in memory, and with them."""
+
+    gpu: str
+    sm: int
+    rows: int
+    tokens: int
+    fused_ms: float
+    unfused_ms: float
+
+
+@dataclass(frozen=True)
 class AttentionKernels:
     """One attention of a model and its kernel by architecture of the GPU, 80 for sm 80. `element`: fp16, bf16, fp32,
     or empty. `instead`: what one operator in the place of a written-out attention would take. `unfused`: why an
@@ -105,6 +118,7 @@ class AttentionKernels:
     instead: str = ""
     unfused: str = ""
     remedy: str = ""
+    least: tuple[LeastTime, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -115,6 +129,7 @@ class AttentionKernels:
             "instead": self.instead,
             "unfused": self.unfused,
             "remedy": self.remedy,
+            **({"roofline_estimate": [asdict(each) for each in self.least]} if self.least else {}),
         }
 
 

@@ -63,11 +63,13 @@ def test_a_terminal_of_100_columns_holds_every_line(report: Report) -> None:
     assert "Kernels of attention on CUDA, as ONNX Runtime 1.31 chooses" in shown
     assert f"    sm 75–89: {BIAS}\n      not flash, TensorRT cross or TensorRT: has an attention_bias; " in shown
     assert "    sm 90 on: cuDNN\n" in shown
+    assert "    estimate by roofline, 64 × 512 tokens: at least T4 0.1" in shown
 
 
 def test_the_page_and_the_comment_have_the_table(report: Report) -> None:
     page, comment = html.page(report, all_rules()), markdown.comment(report)
     for shown in (page, comment):
+        assert "estimate by roofline" in shown
         assert "Kernels of attention on CUDA" in shown and BIAS in shown and "sm 75–89" in shown
     assert f'<span class="noisy" title="">{BIAS}</span>' in page
 
@@ -80,6 +82,7 @@ def test_json_has_each_attention_by_architecture(report: Report) -> None:
     assert first["kernels"]["sm 80"]["taken"][0] | {"because": []} == {
         "kernel": "memory-efficient", "when": "the queries are a multiple of 8", "because": []
     }  # fmt: skip
+    assert [each["gpu"] for each in first["roofline_estimate"]] == ["T4", "A100", "H100"]
     assert {"kernel": "flash", "reasons": ["has an attention_bias"]} in first["kernels"]["sm 80"]["refused"]
 
 
