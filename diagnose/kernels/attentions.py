@@ -23,7 +23,7 @@ from onnxfix.surgery.sites.layouts.ground import Ground, grounds
 from .cases import Case
 from .choice import ARCHITECTURES, REFERENCE, kernel_choice
 from .least_times import least_times
-from .reading import ELEMENTS, read_case
+from .reading.cases_of_operators import ELEMENTS, read_case
 from .remedies import remedy, unfused
 
 STANDARD = "ai.onnx.Attention"

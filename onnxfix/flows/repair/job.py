@@ -20,7 +20,7 @@ from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import in_runtime, interface, other_batches, packed_inputs
-from .verification.check import OF_THE_SAME_GRAPH, Check
+from .verification.check import OF_THE_SAME_GRAPH, Check, limit_of
 from .verification.metric import Metric
 from .verification.source.made_up import MadeUp, reach_of
 from .verification.verdict import AnotherGraphError, require, require_typed
@@ -167,13 +167,21 @@ class Job:
         return packed.noted(*(n for n in done.outcome.notes if n not in packed.outcome.notes)), compared, words
 
     def _within_own_rounding(self, done: Attempt, comparisons: Sequence[Comparison], held: Verification) -> Attempt:
-        """With the limit that a source of integers sets itself, where it parts from itself by more than was allowed."""
+        """With the limit that a source sets itself, where it parts from itself by more than was allowed, and nobody
+        asked for less: one of integers with optimisation, one of floats where its weights move by half a rounding, up
+        to what is still the same graph."""
         check, kept = held.check, all(held.check.allows(c) for c in comparisons)
-        own = 0.0 if kept or check.exact or self.kind != "fp32" else _OF_TWO_ROUNDINGS * held.own_rounding
+        asked_for_less = check.limit < limit_of(self.wish, self.metric)
+        if kept or check.exact or self.kind != "fp32" or asked_for_less:
+            return done
+        own, said = _OF_TWO_ROUNDINGS * held.own_rounding, "rounds to integers: with optimisation it errs by {} itself"
+        if not own:
+            own = min(OF_THE_SAME_GRAPH, _OF_TWO_ROUNDINGS * held.sensitivity)
+            said = "moves by {} where each of its weights does by half a rounding"
         if own <= check.limit:
             return done
         held.check = replace(check, limit=own)
-        return done.noted(f"the source rounds to integers: with optimisation it errs by {held.own_rounding:.1e} itself")
+        return done.noted(f"the source {said.format(f'{held.own_rounding or held.sensitivity:.1e}')}")
 
     def _same_graph(self, done: Attempt, held: Verification) -> str:
         """What a graph that was written anew and rounded errs by in fp32, in words. Raises AnotherGraphError for a

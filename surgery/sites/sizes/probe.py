@@ -137,6 +137,7 @@ class _Walk(Walk):
         self.past_constants = past_constants
 
     def graph(self, graph: ir.Graph) -> None:
+        self.opset = graph.opset_imports.get("", self.opset)
         for node in graph:
             for value in node.inputs:
                 self._constant(value)

@@ -18,6 +18,7 @@ from onnxfix.nouns.types.operators import bodies, integer
 from onnxfix.surgery.sites.constants import constant_tensor
 from onnxfix.surgery.sites.shapes.product_operations import Shape
 
+from .operator_shapes import operator_shapes
 from .pieces import piece
 from .product_shapes import Numbers, wholes
 from .shape_rules import SHAPES
@@ -37,6 +38,9 @@ _ARITHMETIC: dict[str, Callable[..., Numbers]] = {
     "Where": np.where,
 }
 
+# Their shapes are found by what reads parts of them, or by walks of their own.
+_OF_WHOLE = frozenset({"Constant", "Split", "SplitToSequence", "SequenceAt"})
+
 
 class Walk:
     """`shapes` of values as far as known, and the `numbers` that small integer ones hold; `stated`: what is taken from
@@ -47,8 +51,11 @@ class Walk:
         self.stated = stated
         self.shapes: dict[ir.Value, Shape] = {}
         self.numbers: dict[ir.Value, Numbers] = {}
+        self.opset = 1
+        """Of ONNX's operators, as the main graph imports them."""
 
     def graph(self, graph: ir.Graph) -> None:
+        self.opset = graph.opset_imports.get("", self.opset)
         for node in graph:
             for value in node.inputs:
                 self._constant(value)
@@ -83,6 +90,10 @@ class Walk:
             found = _attempted(rule, node, shapes, numbers)
             if found is not None:
                 self.shapes[first] = found
+        elif first not in self.shapes and node.op_type not in _OF_WHOLE:
+            for value, own in zip(node.outputs, operator_shapes(node, self.opset, shapes, numbers), strict=False):
+                if own is not None:
+                    self.shapes.setdefault(value, own)
         if node.op_type == "Split":
             self._split(node, shapes[0], numbers)
         if node.op_type == "SequenceAt" and (part := piece(node, self.shapes, self.numbers)) is not None:
@@ -136,6 +147,16 @@ def _attempted(function: Callable[..., Any], node: ir.Node, *known: Any) -> Any:
         return None
 
 
+def _sliced(array: Numbers, given: Sequence[Numbers]) -> Numbers | None:
+    starts, ends, axes, steps = (*([int(n) for n in each.reshape(-1)] for each in given), None, None)[:4]
+    if starts is None or ends is None:  # attributes, before operator set 10
+        return None
+    parts = [slice(None)] * array.ndim
+    for at, axis in enumerate(axes if axes is not None else range(len(starts))):
+        parts[axis] = slice(starts[at], ends[at], steps[at] if steps else None)
+    return array[tuple(parts)]
+
+
 def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:
     """One node of shape arithmetic."""
     first = known[0]
@@ -160,9 +181,12 @@ def _evaluated(node: ir.Node, known: Sequence[Numbers]) -> Numbers | None:
             value = node.attributes["value"].as_tensor().numpy().item() if "value" in node.attributes else 0
             size = math.prod(map(int, first))
             return np.full(tuple(first), value) if isinstance(value, int) and size <= MOST_NUMBERS else None
-        case "Slice" if first.ndim == 1:
-            starts, ends = int(known[1].reshape(-1)[0]), int(known[2].reshape(-1)[0])
-            return first[starts : ends : int(known[4].reshape(-1)[0]) if len(known) > 4 else 1]
+        case "Slice":
+            return _sliced(first, known[1:])
+        case "Transpose":
+            return first.transpose(wholes(node, "perm"))
+        case "Expand":
+            return np.broadcast_to(first, np.broadcast_shapes(first.shape, tuple(map(int, known[1]))))
         case "Squeeze" | "Unsqueeze" | "Reshape":
             shape = SHAPES[node.op_type](node, [n.shape for n in known], list(known))
             return None if shape is None else first.reshape(shape)

@@ -14,7 +14,7 @@ from twins import TWINS, twin
 from onnxfix.diagnose.kernels.attentions import attention_kernels
 from onnxfix.diagnose.kernels.cases import Case, Layout, Mask
 from onnxfix.diagnose.kernels.choice import kernel_choice
-from onnxfix.diagnose.kernels.reading import read_case
+from onnxfix.diagnose.kernels.reading.cases_of_operators import read_case
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.runtime.attention_kernels import AttentionKernels, Kernel
 from onnxfix.nouns.types.inference import infer

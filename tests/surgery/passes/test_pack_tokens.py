@@ -498,3 +498,22 @@ def test_tokens_of_another_input_under_one_name_are_none_of_these(other: str, fu
         for feed in feeds(batch, length)[:-1]:
             wanted, found = (graphs.run(model, {**feed, "other": theirs})["y"] for model in (before, after))
             assert np.allclose(wanted, found, atol=2e-5)
+
+
+def test_tokens_beside_their_neighbours_are_put_together_before_all_else() -> None:
+    """A MobileBERT joins each embedding with those before and behind, and zeros at the ends: of the batch with its
+    padding, and all that follows of real tokens alone."""
+    head = HEAD.replace("    e = Add(e0, here)\n", """
+    e1 = Add(e0, here) zeroth = Constant<value_ints = [0]>() all_but = Constant<value_ints = [-1]>()
+    far = Constant<value_ints = [9999]>() one = Constant<value_ints = [1]>()
+    later = Slice(e1, one, far, one) sooner = Slice(e1, zeroth, all_but, one)
+    behind = Constant<value_ints = [0, 0, 0, 0, 1, 0]>() before = Constant<value_ints = [0, 1, 0, 0, 0, 0]>()
+    l = Pad(later, behind) f = Pad(sooner, before) three = Concat<axis = -1>(l, e1, f) e = MatMul(three, thrice_wide)
+""")  # fmt: skip
+    before = encoder(MLP, head, thrice_wide=RNG.normal(0, 0.2, (72, 24)))
+    after = before.clone()
+    graph_pass.run(FuseAttention(), after)
+    assert "Softmax" not in graphs.op_types(after)
+    said = graph_pass.run(PASS, after).notes
+    assert said[0].startswith("7 of 7 products") or said[0].startswith("6 of 7 products")
+    agree(before, after, 3, 9)

@@ -146,6 +146,18 @@ class Verification:
         found = self._compare(self.reference, self.model, self.source, "all")
         return found.rel_l2 if found.sound else 0.0
 
+    @functools.cached_property
+    def sensitivity(self) -> float:
+        """Relative L2 by which the source's answers move where its weights do by half a rounding; 0.0 of one that is
+        too large to be there twice."""
+        from onnxfix.eval.run.moved_weights import with_moved_weights
+
+        if self._frugal:
+            return 0.0
+        self.progress("verify the source against itself")
+        found = self.plain(with_moved_weights(self.model))
+        return found.rel_l2 if found.sound else 0.0
+
     def telling(self, comparison: Comparison) -> list[Feed]:
         """The feeds to look for what errs on: of the draws only those on which an output errs most."""
         worst = {d.feed for d in comparison.differences}

@@ -11,9 +11,9 @@ from onnxfix.nouns.types.element_types import ElementTypes
 from onnxfix.nouns.types.operators import is_standard
 from onnxfix.surgery.sites.layouts.ground import Ground
 
-from .cases import Case, Layout, Mask
-from .choice import name_of
-from .operators import OPERATORS
+from ..cases import Case, Layout, Mask
+from ..choice import name_of
+from ..operators import OPERATORS
 from .reader import Reader
 
 ELEMENTS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}

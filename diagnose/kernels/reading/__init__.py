@@ -1,0 +1,1 @@
+"""Reading: what the choice of a kernel depends on, of each operator of attention."""
