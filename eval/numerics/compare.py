@@ -45,12 +45,13 @@ def compare(
     mean: bool = False,
     masks: bool = False,
     of_tokens: Container[str] = (),
+    whole: Container[str] = (),
 ) -> Comparison:
     """Run both on every feed and measure every output of the reference, matched by name.
 
     An output the candidate lacks counts as a shape mismatch. `mean`: of draws the root mean square. `masks`: what hides
     in both is no difference. `of_tokens`: outputs [batch, sequence] that are one number a token: any others of that
-    shape may be of a row, and are compared whole.
+    shape may be of a row, and are compared whole, as are those of `whole`, whose tokens the mask says nothing of.
     Raises what a runner raises (`RunFailure`).
     """
     every = list(feeds)
@@ -59,7 +60,7 @@ def compare(
         expected = reference.run(feed.arrays)
         actual = candidate.run(feed.arrays)
         mask = mask_of(feed) if valid_only else None
-        differences.extend(_differences(feed, expected, actual, mask, masks, of_tokens))
+        differences.extend(_differences(feed, expected, actual, mask, masks, of_tokens, whole))
     differences.extend(_of_draws(reference, candidate, [feed for feed in every if feed.drawn], mean, masks))
     return Comparison(reference.name, candidate.name, tuple(differences), how)
 
@@ -71,11 +72,12 @@ def _differences(
     mask: Array | None,
     masks: bool,
     of_tokens: Container[str],
+    whole: Container[str],
 ) -> Iterator[OutputDifference]:
     for name, value in expected.items():
         rows, found = feed.rows.get(name), actual.get(name)
         if rows is None or found is None or found.shape != value.shape:
-            valid = mask if mask is None else _of_output(mask, value, cached(feed))
+            valid = None if mask is None or name in whole else _of_output(mask, value, cached(feed))
             valid = valid if value.ndim > 2 or name in of_tokens else None
             yield difference(feed.name, name, value, found, valid, masks=masks, gold=feed.gold.get(name))
         elif rows.any():

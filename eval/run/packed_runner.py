@@ -50,12 +50,13 @@ class Packer:
         return made | where(whole)
 
     def of_rows(self, answer: Mapping[str, Array], real: Real) -> dict[str, Array]:
-        """Outputs of tokens as [rows, length, …], 0 at padding; of all others the batch's own rows."""
+        """Outputs of tokens as [rows, length, …], 0 at padding; of all others the batch's own rows and length."""
         return {name: self._of_rows(name, array, real) for name, array in answer.items()}
 
     def _of_rows(self, name: str, array: Array, real: Real) -> Array:
         if name not in self.interface.outputs:
-            return array[: len(real)]
+            own = {self.interface.rows: slice(real.shape[0]), self.interface.length: slice(real.shape[1])}
+            return array[tuple(own.get(axis, slice(None)) for axis in self.interface.axes.get(name, ()))]
         made: NDArray[Any] = np.zeros((*real.shape, *array.shape[1:]), array.dtype)
         made[real] = array[: int(real.sum())]
         return made

@@ -21,8 +21,6 @@ from onnxfix.surgery.sites.tokens.packed import packs
 from onnxfix.surgery.sites.tokens.packed.interface import ENDS, PLACES, PackedInterface
 
 Array = NDArray[Any]
-MASK = "attention_mask"
-"""What the mask of a model is called that takes packed tokens, and so none."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,16 @@ def _of_packed(model: Model, packed: PackedInterface) -> Interface:
     roles = {name: role(value) for name, value in inputs.items()}
     ids = [name for name, part in roles.items() if part == "ids"]
     odd = [name for name, value in inputs.items() if not roles[name] or len(value.shape or ()) != 1]
-    if odd or len(ids) != 1 or len(set(roles.values())) < len(roles):
-        raise _refused(odd[0] if odd else ids[1] if len(ids) > 1 else "", "[tokens] each")
+    masks = [name for name, part in roles.items() if part == "mask"]
+    if odd or masks or len(ids) != 1 or len(set(roles.values())) < len(roles):
+        name = odd[0] if odd else masks[0] if masks else ids[1] if len(ids) > 1 else ""
+        raise _refused(name, "[packed_tokens] each")
     sizes = {str(value.name): _sizes(value) for value in model.graph.outputs}
     own = {name: (packed.rows, packed.length, *sizes[name][1:]) for name in packed.outputs}
     return Interface(
         ids[0],
-        roles | {MASK: "mask"},
-        {name: _type(value) for name, value in inputs.items()} | {MASK: np.dtype(np.int64)},
+        roles | {packed.mask: "mask"},
+        {name: _type(value) for name, value in inputs.items()} | {packed.mask: np.dtype(np.int64)},
         longest=_longest(positions(model)),
         packs=True,
         names=(packed.rows, packed.length),

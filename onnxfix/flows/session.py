@@ -190,10 +190,10 @@ class Session:
         """How a model of packed tokens is run on a batch; `in_buckets`: filled up, so that shapes are known again."""
         from onnxfix.eval.run.packed_runner import Packer
         from onnxfix.eval.serve.buckets import filled
-        from onnxfix.eval.serve.interface import MASK
 
-        assert self._interface.packed is not None
-        packer = Packer(self._interface.packed, MASK, self.name, **({"filled": filled} if in_buckets else {}))
+        packed = self._interface.packed
+        assert packed is not None
+        packer = Packer(packed, packed.mask, self.name, **({"filled": filled} if in_buckets else {}))
 
         def of_rows(feed: Mapping[str, Any]) -> dict[str, Any]:
             real = packer.real(feed)

@@ -15,12 +15,9 @@ from onnxfix.nouns.types.operators import integer, is_standard
 from onnxfix.surgery.editor import Editor, Writer
 from onnxfix.surgery.sites.constants import small_array
 from onnxfix.surgery.sites.tokens.packed import packing
-from onnxfix.surgery.sites.tokens.packed.interface import ENDS, PLACES
+from onnxfix.surgery.sites.tokens.packed.interface import ENDS, MASK, PLACES, TOKENS
 from onnxfix.surgery.sites.tokens.packed.packing import Packing, unpacked
 from onnxfix.surgery.written.unpacked import Batch, write_batch
-
-TOKENS = "tokens"
-"""The axis of what is of tokens."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,11 @@ class TakePackedTokens:
     """Let a packed model be given its real tokens alone, so that no padding is ever made.
 
     A graph that packs by its mask finds out in each run how many tokens there are, which a device has to wait for, and
-    which no CUDA graph can capture. Here inputs of tokens become [tokens, …], and `cu_seqlens` and `token_offset`, both
-    int32, say where rows end and where their tokens lie in a batch; they take the mask's place. Outputs of tokens that
-    are packed come as [tokens, …], those of rows as before. Rows begin with their first token: padding at the left and
-    holes cannot be said.
+    which no CUDA graph can capture. Here inputs of tokens become [packed_tokens, …], and `cu_seqlens` and
+    `token_offset`, both int32, say where rows end and where their tokens lie in a batch; they take the mask's place.
+    Outputs of tokens that are packed come as [packed_tokens, …], all others as before; so do inputs that are not
+    packed, as a decoder's beside its encoder's. Rows begin with their first token: padding at the left and holes cannot
+    be said.
 
     Measure: inputs of batches of tokens, the mask among them.
     """
@@ -42,9 +40,10 @@ class TakePackedTokens:
 
     def apply(self, editor: Editor) -> None:
         found = _found(editor.model)
-        if found is None:
+        if isinstance(found, str):
             return
         site, inputs = found
+        mask = editor.model.ir.metadata_props[MASK] = str(_mask(site).name)
         batch, rows = _inputs(editor, site, inputs)
         _replace_places(editor, site, batch)
         for value, row in rows.items():
@@ -52,26 +51,72 @@ class TakePackedTokens:
         outputs = [name for value in list(editor.model.graph.outputs) if (name := _give_tokens(editor, value, batch))]
         said = f"takes {listed([str(value.name) for value in rows.values()])} of tokens one behind the other"
         gives = f", and gives {listed(outputs)} so" if outputs else ""
-        editor.notes.append(f"{said}, with {ENDS} and {PLACES} in the place of {site.mask.name}{gives}")
+        editor.notes.append(f"{said}, with {ENDS} and {PLACES} in the place of {mask}{gives}")
 
     def measure(self, model: Model) -> float:
         found = _found(model)
-        return float(len(found[1]) + 1) if found else 0.0
+        return 0.0 if isinstance(found, str) else float(len(found[1]) + 1)
 
 
-def _found(model: Model) -> tuple[Packing, list[ir.Value]] | None:
-    """Where real tokens are gathered, and the other inputs that have one entry for each."""
+def why_not(model: Model) -> str:
+    """What stands against packed inputs of a model whose tokens are packed, empty where nothing does."""
+    found = _found(model)
+    return found if isinstance(found, str) else ""
+
+
+def _mask(site: Packing) -> ir.Value:
+    mask = packing.given(site.mask)
+    assert mask is not None
+    return mask
+
+
+def _found(model: Model) -> tuple[Packing, list[ir.Value]] | str:
+    """Where real tokens are gathered, and the inputs that they are gathered of; or why there are none."""
     site = packing.find(model)
     mask = packing.given(site.mask) if site is not None else None
     if site is None or mask is None or not mask.is_graph_input() or mask.shape is None or len(mask.shape) != 2:
-        return None
+        return "no tokens are packed by an input [rows, length]"
     batch, length = mask.shape
     if not (isinstance(batch, ir.SymbolicDim) and isinstance(length, ir.SymbolicDim)):
-        return None
+        return f"the sizes of {mask.name} are not both free"
+    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
+    sizes = {
+        size.value for value in model.graph.inputs for size in value.shape or () if isinstance(size, ir.SymbolicDim)
+    }
+    if TOKENS in sizes or names & {ENDS, PLACES}:
+        return f"{TOKENS}, {ENDS} or {PLACES} is the name of something else"
     others = [value for value in model.graph.inputs if value is not mask and value.name not in model.graph.initializers]
-    of_tokens = [value for value in others if _has(value, 1, length)]
-    taken = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)} & {ENDS, PLACES}
-    return None if taken or not of_tokens or not all(_has(v, 0, batch) for v in of_tokens) else (site, of_tokens)
+    of_tokens = [v for v in others if _has(v, 0, batch) and _has(v, 1, length) and _is_gathered(v, site)]
+    if not of_tokens:
+        return f"no input of the sizes of {mask.name} is gathered"
+    seen = next(((v, name) for v in of_tokens if (name := _reaches(v, site))), None)
+    return (site, of_tokens) if seen is None else f"{seen[1]} is made of {seen[0].name} at padding, too"
+
+
+def _is_gathered(value: ir.Value, site: Packing) -> bool:
+    """Whether the stream takes tokens of an input, and so those alone that the mask shows."""
+    rows = (n for n in value.consumers() if n.op_type == "Reshape" and is_standard(n))
+    return any(_takes(node, site) for row in rows for node in row.outputs[0].consumers())
+
+
+def _takes(node: ir.Node, site: Packing) -> bool:
+    return node.op_type == "Gather" and node.inputs[1] is site.taken and integer(node, "axis", 0) == 0
+
+
+def _reaches(value: ir.Value, site: Packing) -> str:
+    """The first output that is made of a batch of tokens without the choice of those that are real, empty for none."""
+    seen, pending = {value}, [value]
+    while pending:
+        current = pending.pop()
+        if current.is_graph_output():
+            return str(current.name)
+        for node in current.consumers():
+            if node.op_type == "Shape" or (_takes(node, site) and node.inputs[0] is current):
+                continue
+            new = [made for made in node.outputs if made not in seen]
+            seen.update(new)
+            pending.extend(new)
+    return ""
 
 
 def _has(value: ir.Value, axis: int, size: ir.SymbolicDim) -> bool:
@@ -81,8 +126,8 @@ def _has(value: ir.Value, axis: int, size: ir.SymbolicDim) -> bool:
 def _inputs(editor: Editor, site: Packing, inputs: list[ir.Value]) -> tuple[Batch, dict[ir.Value, ir.Value]]:
     """Where the tokens of the model's new inputs lie, and by what each former one, which is a batch of these now, is
     given."""
-    mask, write = packing.given(site.mask), Writer(editor, "batch", editor.model.graph[0])
-    assert mask is not None and mask.shape is not None and mask.dtype is not None
+    mask, write = _mask(site), Writer(editor, "batch", editor.model.graph[0])
+    assert mask.shape is not None and mask.dtype is not None
     places = editor.take_input(PLACES, ir.DataType.INT32, list(mask.shape), mask)
     ends = editor.take_input(ENDS, ir.DataType.INT32, ["rows_and_one"], places)
     rows = {}

@@ -303,7 +303,7 @@ def test_floats_are_held_to_what_their_weights_move_them_by(tmp_path: Path) -> N
             done = onnxfix.optimize(path)
             assert float(done.verified.split("error at most ")[1].split()[0]) < most
     with pytest.raises(OnnxfixError, match="differs from the source"):
-        onnxfix.repair(tmp_path / "of200.onnx", target="cpu", precision="fp32", recipe="fastest", max_error=1e-5)
+        onnxfix.repair(tmp_path / "of200.onnx", target="cpu", precision="fp32", recipe="fastest", max_error=4e-5)
 
 
 @pytest.mark.parametrize(("shape", "int8"), [((0, 20), None), ((2, 0), None), ((0, 20), "dynamic")])

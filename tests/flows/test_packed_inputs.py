@@ -12,6 +12,7 @@ from encoder_graphs import HEAD, MLP, WORDS, encoder, feeds, seeing
 from oracle.runtime import Oracle
 
 import onnxfix
+from onnxfix.eval.run.engines.onnx_runtime import OnnxRuntime
 from onnxfix.eval.serve.buckets import bucket, filled
 from onnxfix.eval.serve.tokens import Padding
 from onnxfix.flows.repair.naming import default_output
@@ -88,13 +89,71 @@ def test_what_does_not_fit_is_refused(name: str, path: Path) -> None:
     assert list(path.parent.glob("*.onnx")) == [path]
 
 
-def test_inputs_that_are_of_no_tokens_alone(tmp_path: Path) -> None:
-    """A bias of every position beside the tokens: nobody knows how many rows it has."""
-    head = HEAD.replace("int64[batch,sequence] attention_mask)",
-                        "int64[batch,sequence] attention_mask, float[1,sequence,24] bias)")  # fmt: skip
-    model = encoder("", head.replace("e = Add(e0, here)", "e1 = Add(e0, here) e = Add(e1, bias)") + MLP)
-    with pytest.raises(OnnxfixError, match="no input of tokens has the mask's sizes"):
-        onnxfix.optimize(model.save(tmp_path / "model.onnx"), packed_inputs=True)
+def test_the_reason_is_said_and_nothing_is_written(tmp_path: Path) -> None:
+    """Verified or not: where nothing is packed, and where an output is made of ids at padding."""
+    pooled = HEAD.replace("y) {", "y, float[batch,40] pooled) {")
+    counted = HEAD.replace("y) {", "y, int64[batch] counted) {")
+    counted = counted.replace("e0 = Gather", "counted = ReduceSum<keepdims = 0>(input_ids, ends) e0 = Gather")
+    largest = POOLED.replace("Gather<axis = 1>(y, none)", "ReduceMax(y, ends)")
+    models = {
+        "reads what stands at tokens of": encoder(largest, pooled),
+        "counted is made of input_ids": encoder(MLP, counted),
+    }  # fmt: skip
+    for at, (said, model) in enumerate(models.items()):
+        path = model.save(tmp_path / f"{at}.onnx")
+        for verify in (True, False):
+            with pytest.raises(OnnxfixError, match=said):
+                onnxfix.repair(path, target="cpu", precision="fp32", recipe="packed", packed_inputs=True, verify=verify)
+    assert len(list(tmp_path.iterdir())) == len(models)
+
+
+def test_outputs_of_other_axes(tmp_path: Path) -> None:
+    """A number of the whole batch, features of two layers in front of rows, and the mask itself."""
+    head = HEAD.replace("y) {", "y, float all, float[2,batch,24] both, int64[batch,sequence] twice) {")
+    more = MLP.replace("\n}", """
+    shown = Cast<to = 1>(attention_mask) all = ReduceSum<keepdims = 0>(shown) column = Unsqueeze(shown, last)
+    weighed = Mul(y, column) first = ReduceSum<keepdims = 0>(weighed, ends) second = Neg(first)
+    one = Unsqueeze(first, begin) two = Unsqueeze(second, begin) both = Concat<axis = 0>(one, two)
+    twice = Add(attention_mask, attention_mask)
+}""")  # fmt: skip
+    path = encoder(more, head).save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path, packed_inputs=True)
+    assert done.output is not None
+    wanted = ("both", "twice")
+    expected = onnxfix.Session(path, threads=1, outputs=wanted).run_tokens(ROWS)
+    for fills in (False, True):
+        session = onnxfix.Session(done.output, threads=1, max_tokens=30, outputs=wanted)
+        session._run = session._of_packed(session._runner.run, fills)
+        found = session.run_tokens(ROWS)
+        np.testing.assert_allclose(found["both"], expected["both"], atol=2e-4)
+        assert all((one == other).all() for one, other in zip(found["twice"], expected["twice"], strict=True))
+
+
+def test_a_mask_keeps_its_name_and_a_second_one_is_refused(tmp_path: Path) -> None:
+    path = encoder(MLP, HEAD.replace("attention_mask", "mask0")).save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path, packed_inputs=True)
+    rows = [[1, 2, 3], [4, 5]]
+    found = onnxfix.Session(done.output, threads=1).run_tokens({"input_ids": rows, "mask0": [[1, 1, 1], [1, 1]]})
+    assert [len(each) for each in found["y"]] == [3, 2]
+    more = "attention_mask, int64[batch,sequence] global_attention_mask)"
+    head = HEAD.replace("attention_mask)", more, 1).replace("e = Add(e0, here)", """
+    gf = Cast<to = 1>(global_attention_mask) gu = Unsqueeze(gf, last)
+    e1 = Add(e0, here) e = Add(e1, gu)""")  # fmt: skip
+    done = onnxfix.optimize(encoder(MLP, head).save(tmp_path / "two.onnx"), packed_inputs=True)
+    with pytest.raises(OnnxfixError, match="its input 'global_attention_mask' is none of these"):
+        onnxfix.Session(done.output)
+
+
+def test_other_commands_of_a_packed_model(path: Path, tmp_path: Path) -> None:
+    done = onnxfix.optimize(path, packed_inputs=True)
+    assert done.output is not None
+    with pytest.raises(OnnxfixError, match="takes packed tokens already"):
+        onnxfix.optimize(done.output)
+    loaded = OnnxRuntime().load(done.output, provider="cpu", threads=1, name="packed")
+    feed = feeds(3, 13)[1]
+    found = loaded.runner.run(loaded.inputs(feed))["y"]
+    real = feed["attention_mask"] != 0
+    np.testing.assert_allclose(found[real], graphs.run(Model.open(path), feed)["y"][real], atol=2e-5)
 
 
 def test_a_result_of_other_places_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxfix.eval.run.engine import Engine, Loaded, Source
+from onnxfix.eval.run.packed_runner import PackedRunner, Packer
 from onnxfix.eval.run.runners import OrtRunner
+from onnxfix.nouns.model import Model
+from onnxfix.surgery.sites.tokens.packed import interface
 
 INTEGERS = {"tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 
@@ -42,8 +45,11 @@ class OnnxRuntime(Engine):
             cast_floats=True,
         )
         types = {i.name: INTEGERS.get(i.type) for i in runner.session.get_inputs()}
+        packed = interface.find(Model.look(source))
+        if packed is not None:  # as batches of rows, which the others of a bench are run on
+            types |= dict.fromkeys((packed.mask,))
         return Loaded(
-            runner,
+            runner if packed is None else PackedRunner(runner, Packer(packed, packed.mask, name)),
             lambda arrays: {
                 name: array.astype(types[name], copy=False) if types[name] else array
                 for name, array in arrays.items()

@@ -20,7 +20,7 @@ from .attempts.attempts import Attempt, Attempts
 from .search.problems import REASON
 from .search.search import Answer, SearchWish, search
 from .verification import in_runtime, interface, other_batches, packed_inputs
-from .verification.check import OF_THE_SAME_GRAPH, Check, limit_of
+from .verification.check import OF_THE_SAME_GRAPH, Check
 from .verification.metric import Metric
 from .verification.source.made_up import MadeUp, reach_of
 from .verification.verdict import AnotherGraphError, require, require_typed
@@ -29,6 +29,7 @@ from .verification.words import in_figures, in_words, rough
 
 if TYPE_CHECKING:
     from onnxfix.eval.inputs.feeds import Feed
+    from onnxfix.surgery.sites.tokens.padding import Padding
 
 # A search measures without optimisation and verification with it as well, whose kernels round integers elsewhere: the
 # 16 linears with which MiniLM errs by 0.049 are 0.0502 there.
@@ -38,13 +39,18 @@ _OF_TWO_ROUNDINGS = 2.0
 
 
 class Job:
-    """`wish`: what is asked, which calibration and search add to."""
+    """`wish`: what is asked, which calibration and search add to; `limited`: so is the largest error."""
 
     def __init__(
-        self, wish: Wish, attempts: Attempts, made_up: MadeUp | None = None, metric: Metric = "rel-l2"
+        self,
+        wish: Wish,
+        attempts: Attempts,
+        made_up: MadeUp | None = None,
+        metric: Metric = "rel-l2",
+        limited: bool = False,
     ) -> None:
         self.wish, self.packed_inputs = replace(wish, packed_inputs=False), wish.packed_inputs
-        self.attempts, self.origin = attempts, attempts.origin
+        self.attempts, self.origin, self.limited = attempts, attempts.origin, limited
         self.kind, self.made_up, self.notes = wish.kind, made_up or MadeUp(), attempts.origin.notes
         # of half precision a search may measure another; a limit is one of numbers
         self.metric: Metric = metric if wish.int8 else "rel-l2"
@@ -86,15 +92,26 @@ class Job:
         made_up = replace(self.made_up, draws=self._loudness(), paddings=anew)
         made_up = replace(made_up, by_steps=self.wish.fuse_cached, mask=self._mask if anew else "")
         padding = not anew and self.metric == "rel-l2"
-        return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, self.wish.int8, self.metric)
+        whole = self._of_other_tokens if anew else frozenset()
+        return Check(exact, self.kind, limit, self.wish.precision, padding, made_up, self.wish.int8, self.metric, whole)
 
     @functools.cached_property
-    def _mask(self) -> str:
-        """The input that hides padding, by the source's graph; empty where none does."""
+    def _padding(self) -> Padding | None:
+        """By the source's graph."""
         from onnxfix.surgery.sites.tokens import padding
 
-        found = padding.find(self.origin.meant)
-        return str(found.value.name) if found is not None else ""
+        return padding.find(self.origin.meant)
+
+    @property
+    def _mask(self) -> str:
+        """The input that hides padding; empty where none does."""
+        return str(self._padding.value.name) if self._padding is not None else ""
+
+    @property
+    def _of_other_tokens(self) -> frozenset[str]:
+        """Outputs of tokens that the mask says nothing of."""
+        others = self._padding.others if self._padding is not None else frozenset()
+        return frozenset(str(v.name) for v in self.origin.meant.graph.outputs if v.producer() in others)
 
     def _verification(self, check: Check, feeds: Sequence[Feed], more: Sequence[Feed] = ()) -> Verification:
         meant = self.origin.meant
@@ -171,8 +188,7 @@ class Job:
         asked for less: one of integers with optimisation, one of floats where its weights move by half a rounding, up
         to what is still the same graph."""
         check, kept = held.check, all(held.check.allows(c) for c in comparisons)
-        asked_for_less = check.limit < limit_of(self.wish, self.metric)
-        if kept or check.exact or self.kind != "fp32" or asked_for_less:
+        if kept or check.exact or self.kind != "fp32" or self.limited:
             return done
         own, said = _OF_TWO_ROUNDINGS * held.own_rounding, "rounds to integers: with optimisation it errs by {} itself"
         if not own:

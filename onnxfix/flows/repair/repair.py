@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxfix import __version__
+from onnxfix.nouns.errors import OnnxfixError
 from onnxfix.nouns.model import Model
 from onnxfix.nouns.provenance import REPAIR
 from onnxfix.nouns.report import Report
@@ -20,6 +21,7 @@ from onnxfix.nouns.weights.placing import place
 from onnxfix.nouns.weights.writer import append_metadata
 from onnxfix.surgery.recipe import Recipe
 from onnxfix.surgery.recipes import Wish
+from onnxfix.surgery.sites.tokens.packed import interface
 
 from . import destination as destinations
 from .attempts.attempts import Attempts
@@ -73,6 +75,10 @@ def repair(
     from onnxfix.diagnose.run import diagnose
 
     model = Model.open(source, custom_op_libraries)
+    if check and interface.find(model) is not None:
+        raise OnnxfixError(
+            f"{source.name} takes packed tokens already, which nothing makes up", "name the model that it was made of"
+        )
     destination = output or default_output(source, wish)
     destinations.check(destination, source, force)
     model.refuse_overwrite(destination)
@@ -85,7 +91,7 @@ def repair(
         runs = bool(search or calibration)
         origin = Origin(model, wish, folder / destination.name, progress, checkpoint, runs)
         attempts = Attempts(origin, Plans(wish.target), lambda: earlier.result().plan)
-        job = Job(wish, attempts, made_up, metric)
+        job = Job(wish, attempts, made_up, metric, limited=max_error is not None)
         if calibration and not wish.int8:
             job.calibrate(calibration)
         answer = job.search(search, calibration or feeds) if search else None

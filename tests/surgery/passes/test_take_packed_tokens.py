@@ -20,7 +20,7 @@ from onnxfix.surgery.passes.fuse_attention import FuseAttention
 from onnxfix.surgery.passes.left_align_rows import LeftAlignRows
 from onnxfix.surgery.passes.loop_global_attention import LoopGlobalAttention
 from onnxfix.surgery.passes.pack_tokens import PackTokens
-from onnxfix.surgery.passes.take_packed_tokens import TakePackedTokens
+from onnxfix.surgery.passes.take_packed_tokens import TakePackedTokens, why_not
 from onnxfix.surgery.sites.tokens.packed import interface
 
 PASS = TakePackedTokens()
@@ -116,10 +116,10 @@ def test_what_it_takes_and_gives() -> None:
     assert found.inputs == ("input_ids",) and found.outputs == ("y",)
     given = {str(v.name): (v.dtype, str(v.shape)) for v in (*model.graph.inputs, *model.graph.outputs)}
     assert given == {
-        "input_ids": (ir.DataType.INT64, "[tokens]"),
+        "input_ids": (ir.DataType.INT64, "[packed_tokens]"),
         "cu_seqlens": (ir.DataType.INT32, "[rows_and_one]"),
         "token_offset": (ir.DataType.INT32, "[batch,sequence]"),
-        "y": (ir.DataType.FLOAT, "[tokens,24]"),
+        "y": (ir.DataType.FLOAT, "[packed_tokens,24]"),
         "pooled": (ir.DataType.FLOAT, "[batch,40]"),
     }
     assert "NonZero" not in graphs.op_types(model), "which a device waits for"
@@ -167,6 +167,38 @@ def test_ids_that_the_graph_looks_at_for_padding() -> None:
     np.testing.assert_allclose(found[real], graphs.run(before, feed)["y"][real], atol=2e-5)
 
 
+def test_what_the_mask_says_nothing_of_stays_a_batch() -> None:
+    """A decoder beside its encoder, whose lengths have one name: all of its tokens are there and read them."""
+    cross = MLP.replace("y = Add(r, d)\n}", """x2 = Add(r, d) theirs = Gather(table, decoder_ids)
+    qx0 = MatMul(theirs, wq) kx0 = MatMul(x2, wk) vx0 = MatMul(x2, wv)
+    qx1 = Reshape(qx0, split) kx1 = Reshape(kx0, split) vx1 = Reshape(vx0, split)
+    qx = Transpose<perm = [0, 2, 1, 3]>(qx1) kx = Transpose<perm = [0, 2, 3, 1]>(kx1)
+    vx = Transpose<perm = [0, 2, 1, 3]>(vx1)
+    sx0 = MatMul(qx, kx) sx = Add(sx0, mask) px = Softmax<axis = -1>(sx) cx = MatMul(px, vx)
+    cxt = Transpose<perm = [0, 2, 1, 3]>(cx) cxj = Reshape(cxt, joined) o9 = MatMul(cxj, wo) y = Add(theirs, o9)
+}""")  # fmt: skip
+    head = HEAD.replace(f"{MASK})", f"{MASK}, int64[batch,sequence] decoder_ids)", 1)
+    before = encoder("", head + cross)
+    after = packed(before)
+    packer = taken(after)
+    assert packer.interface.inputs == ("input_ids",) and packer.interface.outputs == ()
+    for batch, length in ((1, 1), (3, 9), (4, 33)):
+        ids, theirs = RNG.integers(1, WORDS, (2, batch, length))
+        feed = {"input_ids": ids, MASK: masks(batch, length)["right"], "decoder_ids": theirs}
+        real = packer.real(feed)
+        found = packer.of_rows(graphs.run(after, packer.packed(feed, real)), real)["y"]
+        np.testing.assert_allclose(found, graphs.run(before, feed)["y"], atol=2e-5)
+
+
+def test_why_a_model_is_left_alone() -> None:
+    head = HEAD.replace("y) {", "y, int64[batch] counted) {")
+    head = head.replace("e0 = Gather", "counted = ReduceSum<keepdims = 0>(input_ids, ends) e0 = Gather")
+    model = packed(encoder("", head + MLP))
+    assert why_not(model) == "counted is made of input_ids at padding, too" and not graph_pass.run(PASS, model).changes
+    assert why_not(encoder()) == "no tokens are packed by an input [rows, length]"
+    assert why_not(packed(encoder())) == ""
+
+
 def test_names_that_are_taken() -> None:
     """By a value inside, which gets another, and by an input: that model is left alone."""
     inside = packed(encoder("", HEAD.replace("e0", "cu_seqlens") + MLP))
@@ -175,11 +207,11 @@ def test_names_that_are_taken() -> None:
     assert not graph_pass.run(PASS, outside).changes
 
 
-def test_an_input_of_other_rows_is_no_batch_of_tokens() -> None:
-    """Nobody knows how many rows it has: the model is left as it is."""
+def test_an_input_of_one_row_stays_as_it_is() -> None:
+    """Which all rows are given: nobody packs it."""
     head = HEAD.replace(f"int64[batch,sequence] {MASK})", f"int64[batch,sequence] {MASK}, float[1,sequence,24] bias)")
-    model = packed(encoder("", head.replace("e = Add(e0, here)", "e1 = Add(e0, here) e = Add(e1, bias)") + MLP))
-    assert not graph_pass.run(PASS, model).changes
+    before = encoder("", head.replace("e = Add(e0, here)", "e1 = Add(e0, here) e = Add(e1, bias)") + MLP)
+    agree(before, packed(before), lambda _, length: {"bias": RNG.normal(size=(1, length, 24)).astype(np.float32)})
 
 
 def test_rows_from_the_left_alone() -> None:

@@ -17,7 +17,7 @@ from onnxfix.surgery.sites.half.half_plan import HalfOptions
 
 from . import copies, escalation
 from .origin import Origin
-from .packed import require_packed, why_not
+from .packed import require_packed, require_packed_inputs, why_not
 from .plans import Plans
 from .quantized import require_quantized, still_int8
 
@@ -70,6 +70,8 @@ class Attempts:
             outcome = outcome.noted(*filter(None, [why_not(draft)]))
         elif wish.pack:
             require_packed(draft)
+        if wish.packed_inputs:
+            require_packed_inputs(draft)
         if wish.int8:
             require_quantized(draft, origin.model, outcome.notes, wish.int8)
         draft.ir.metadata_props.pop(REPAIR, None)

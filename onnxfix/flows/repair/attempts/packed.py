@@ -7,8 +7,10 @@ from onnxfix.nouns.model import Model
 from onnxfix.nouns.site import label
 from onnxfix.surgery.editor import MADE_BY
 from onnxfix.surgery.opset import SHAPE_OF_AN_AXIS
+from onnxfix.surgery.passes import take_packed_tokens
 from onnxfix.surgery.passes.pack_tokens import PackTokens
 from onnxfix.surgery.sites.tokens import padding, stream
+from onnxfix.surgery.sites.tokens.packed import interface
 
 
 def why_not(result: Model) -> str:
@@ -33,6 +35,15 @@ def _unread(result: Model) -> str:
         where = f"{mask.node.op_type} {label(mask.node)}: it " if mask.node is not None else "an attention, which "
         return f"no padding is known from the mask at {where}{mask.reason}"
     return "no single input [batch, length] with free sizes hides tokens from attention"
+
+
+def require_packed_inputs(result: Model) -> None:
+    """Raises OnnxfixError where a model was to take packed inputs, and takes others, with the reason."""
+    if interface.find(result) is None:
+        why = why_not(result) or take_packed_tokens.why_not(result)
+        raise OnnxfixError(
+            f"{arg('packed_inputs', True)}: {why}", f"nothing was written; leave out {arg('packed_inputs')}"
+        )
 
 
 def require_packed(result: Model) -> None:

@@ -54,6 +54,9 @@ class Check:
     metric: Metric = "rel-l2"
     """What `limit` is measured by."""
 
+    whole: frozenset[str] = frozenset()
+    """Outputs of tokens that the mask of padding says nothing of, as a decoder's beside its encoder's."""
+
     def allows(self, comparison: Comparison, limit: float | None = None) -> bool:
         """Whether a comparison is within the limit, or another one. A choice may stand where the numbers are others:
         by any metric they have to be the source's, rounded."""

@@ -28,11 +28,7 @@ def verified(site: Packing | None, result: Model, held: Verification) -> tuple[t
     of a verification whose rows have their tokens in front. Raises OnnxfixError."""
     found = interface.find(result)
     mask = packing.given(site.mask) if site is not None else None
-    if site is None or mask is None or found is None:
-        raise OnnxfixError(
-            f"{arg('packed_inputs', True)}: no input of tokens has the mask's sizes, both of them free, alone",
-            f"nothing was written; leave out {arg('packed_inputs')}",
-        )
+    assert site is not None and mask is not None and found is not None, "attempts.packed has required it"
     name = str(mask.name)
     feeds = [feed for feed in (*held.feeds, *held.draws) if _is_packable(feed, name, site)]
     if not feeds:

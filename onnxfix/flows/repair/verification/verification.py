@@ -229,6 +229,7 @@ class Verification:
             mean=self.check.kind.startswith("int"),
             masks=self.check.half,
             of_tokens=self._of_tokens,
+            whole=self.check.whole,
         )
         candidate.close()
         if reference is not self.reference:
