@@ -9,11 +9,12 @@ STEPS = 8
 """Sizes between one power of two and the next: at most an eighth more is computed than is asked for."""
 
 
-def filled(real: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def filled(real: NDArray[np.bool_], most: int | None = None) -> NDArray[np.bool_]:
     """[rows, length] with further tokens in rows of their own behind, so that tokens, rows and length are sizes of a
-    few. A tail without a row of its own is not written by all kernels of attention."""
+    few; no row is longer than `most`, for which the model has positions. A tail without a row of its own is not written
+    by all kernels of attention."""
     rows, length = real.shape
-    longest, count = bucket(length), int(real.sum())
+    longest, count = min(bucket(length), most or bucket(length)), int(real.sum())
     more = bucket(count) - count
     needed = rows + -(-more // longest)
     whole = np.zeros((1 << (needed - 1).bit_length(), longest), np.bool_)

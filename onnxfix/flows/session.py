@@ -193,7 +193,9 @@ class Session:
 
         packed = self._interface.packed
         assert packed is not None
-        packer = Packer(packed, packed.mask, self.name, **({"filled": filled} if in_buckets else {}))
+        most = self._interface.most
+        how: dict[str, Any] = {"filled": lambda real: filled(real, most)} if in_buckets else {}
+        packer = Packer(packed, packed.mask, self.name, **how)
 
         def of_rows(feed: Mapping[str, Any]) -> dict[str, Any]:
             real = packer.real(feed)

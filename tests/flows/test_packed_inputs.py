@@ -209,6 +209,22 @@ def test_buckets_have_few_sizes(path: Path) -> None:
     assert all(size == bucket(size) for each in sizes for name, (size, *_) in each if name == "input_ids")
 
 
+def test_no_bucket_is_longer_than_the_model_has_positions(tmp_path: Path) -> None:
+    """600 of them, and rows of 590 tokens, whose bucket is 640."""
+    head = HEAD.replace("here = Slice(places, begin, size, begin)", """
+    from0 = Constant<value_int = 0>() by1 = Constant<value_int = 1>() to = Squeeze(size)
+    row = Range(from0, to, by1) here = Gather(places, row)""")  # fmt: skip
+    path = encoder(MLP, head).save(tmp_path / "model.onnx")
+    done = onnxfix.optimize(path, packed_inputs=True, recipe="packed")
+    session = onnxfix.Session(done.output, threads=1)
+    session._run = session._of_packed(session._runner.run, True)
+    rows = [RNG.integers(1, WORDS, n).tolist() for n in (590, 3)]
+    expected = onnxfix.Session(path, threads=1).run_tokens(rows)["y"]
+    assert session._interface.most == 600
+    for one, other in zip(session.run_tokens(rows)["y"], expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
 def test_sizes_of_buckets() -> None:
     assert [bucket(n) for n in (1, 2, 15, 16, 17, 33, 100, 1000, 16384)] == [1, 2, 15, 16, 18, 36, 104, 1024, 16384]
     assert len({bucket(n) for n in range(1, 16385)}) < 100
