@@ -13,7 +13,7 @@ from onnxfix.surgery.sites.layouts.layout import Layout
 from onnxfix.surgery.sites.layouts.views import stages
 
 from . import attention_cores
-from .attention_cores import AttentionCore
+from .attention_cores import AttentionCore, crosses
 from .caches import AXIS, appended
 from .masks.mask import Mask
 from .masks.softmax_masks import SoftmaxMasks
@@ -65,6 +65,8 @@ def _read(core: AttentionCore, masks: SoftmaxMasks, known: tuple[Ground, ...]) -
     found = masks.of_softmax(core.softmax)
     if not isinstance(found, Mask):
         raise UnreadableError(found.node or core.softmax, found.reason)
+    if core.guarded and crosses(core):
+        raise UnreadableError(core.softmax, "has rows without a key, which are zeros, and need not be padding")
     as_added = core.covered and (found.untried is not None or found.bias is not None)
     window = _window(core.softmax, found, as_added)
     _check_heads(core)

@@ -49,8 +49,8 @@ def _grounds(model: Model) -> tuple[Ground, Ground]:
 
 
 def _walked(graph: ir.Graph, turn: int) -> Probe:
-    usual = probe(graph, generic(free_axes(graph), turn))
+    usual = probe(graph, generic(free_axes(graph), turn), inferred=True)
     if not usual.misfits:
         return usual
     sizes = tied(graph, turn)
-    return probe(graph, sizes or generic(free_axes(graph), turn), past_constants=True)
+    return probe(graph, sizes or generic(free_axes(graph), turn), past_constants=True, inferred=True)

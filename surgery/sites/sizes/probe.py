@@ -82,17 +82,27 @@ def generic(axes: list[Axis], turn: int) -> dict[str, int]:
     return {axis.name: primes[i % len(primes)] * (IMAGE_STEP if axis.side else 1) for i, axis in enumerate(axes)}
 
 
-def probe(graph: ir.Graph, sizes: Sizes, instead: Overrides = ({}, {}), *, past_constants: bool = False) -> Probe:
+def probe(
+    graph: ir.Graph,
+    sizes: Sizes,
+    instead: Overrides = ({}, {}),
+    *,
+    past_constants: bool = False,
+    inferred: bool = False,
+) -> Probe:
     """Walk a graph at these sizes; every free axis must have one. `instead`: shapes and numbers of constants;
-    `past_constants`: where one does not go with what it is added to, as a mask for one length, as if it did."""
+    `past_constants`: where one does not go with what it is added to, as a mask for one length, as if it did;
+    `inferred`: with onnx's own shapes behind operators that no rule is for. Axes without a name go by their place, so
+    that two which are none the same may seem to be one: the more is known of them, the more seems not to fit."""
     if any(instead):
-        return _walked(graph, sizes, instead, past_constants)
-    key = ("probe", tuple(sorted(sizes.items())), past_constants)
-    return once(graph, key, lambda: _walked(graph, sizes, instead, past_constants))
+        return _walked(graph, sizes, instead, past_constants, inferred)
+    key = ("probe", tuple(sorted(sizes.items())), past_constants, inferred)
+    return once(graph, key, lambda: _walked(graph, sizes, instead, past_constants, inferred))
 
 
-def _walked(graph: ir.Graph, sizes: Sizes, instead: Overrides, past_constants: bool) -> Probe:
+def _walked(graph: ir.Graph, sizes: Sizes, instead: Overrides, past_constants: bool, inferred: bool) -> Probe:
     walk = _Walk(past_constants=past_constants)
+    walk.inferred = inferred
     walk.shapes |= instead[0]
     walk.numbers |= instead[1]
     for value in _required(graph):

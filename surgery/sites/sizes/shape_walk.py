@@ -53,6 +53,8 @@ class Walk:
         self.numbers: dict[ir.Value, Numbers] = {}
         self.opset = 1
         """Of ONNX's operators, as the main graph imports them."""
+        self.inferred = False
+        """Whether shapes behind an operator that no rule is for are those that onnx infers."""
 
     def graph(self, graph: ir.Graph) -> None:
         self.opset = graph.opset_imports.get("", self.opset)
@@ -90,7 +92,7 @@ class Walk:
             found = _attempted(rule, node, shapes, numbers)
             if found is not None:
                 self.shapes[first] = found
-        elif first not in self.shapes and node.op_type not in _OF_WHOLE:
+        elif self.inferred and first not in self.shapes and node.op_type not in _OF_WHOLE:
             for value, own in zip(node.outputs, operator_shapes(node, self.opset, shapes, numbers), strict=False):
                 if own is not None:
                     self.shapes.setdefault(value, own)

@@ -50,7 +50,7 @@ class Layout:
         apart = [name for name in turns[0] if name not in (batch, length) and name not in alike]
         self._elsewhere = {tuple(sizes[name] for sizes in turns) for name in apart}
         self._walks: list[tuple[Probe, int, int]] = [
-            (probe(model.graph, sizes), sizes[batch], sizes[length]) for sizes in turns
+            (probe(model.graph, sizes, inferred=True), sizes[batch], sizes[length]) for sizes in turns
         ]
         self._out_of_order = self._orders(model.graph)
 

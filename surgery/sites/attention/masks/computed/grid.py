@@ -100,7 +100,7 @@ class Grid:
 
     def _walk(self, point: Point) -> dict[ir.Value, Shape]:
         if point not in self._walked:
-            found = probe(self._graph, self.sizes(point), (self._constants, self._numbers))
+            found = probe(self._graph, self.sizes(point), (self._constants, self._numbers), inferred=True)
             self._walked[point] = found.shapes
             if not self._constants:  # two fifths of the time of a walk is reading them
                 self._constants = {v: shape for v, shape in found.shapes.items() if constant_tensor(v) is not None}
