@@ -14,6 +14,7 @@ from onnxfix.surgery.sites.tokens.packed.interface import ENDS, PLACES, PackedIn
 from .runners import Array, RunFailure, Runner
 
 Real = NDArray[np.bool_]
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Packer:
             made[name] = np.concatenate([tokens, more])
         return made | where(whole)
 
+    def run(self, feed: Mapping[str, Array], run: Run) -> dict[str, Array]:
+        """What the model makes of a batch, by what runs it on packed tokens."""
+        real = self.real(feed)
+        return self.of_rows(run(self.packed(feed, real)), real)
+
     def of_rows(self, answer: Mapping[str, Array], real: Real) -> dict[str, Array]:
         """Outputs of tokens as [rows, length, …], 0 at padding; of all others the batch's own rows and length."""
         return {name: self._of_rows(name, array, real) for name, array in answer.items()}
@@ -71,8 +77,7 @@ class PackedRunner:
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Raises RunFailure, also for rows that do not begin with their tokens."""
-        real = self._packer.real(feed)
-        return self._packer.of_rows(self._runner.run(self._packer.packed(feed, real)), real)
+        return self._packer.run(feed, self._runner.run)
 
     def prepared(self, feed: Mapping[str, Array]) -> Callable[[], object]:
         return self._runner.prepared(self._packer.packed(feed, self._packer.real(feed)))

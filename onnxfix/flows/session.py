@@ -196,12 +196,7 @@ class Session:
         most = self._interface.most
         how: dict[str, Any] = {"filled": lambda real: filled(real, most)} if in_buckets else {}
         packer = Packer(packed, packed.mask, self.name, **how)
-
-        def of_rows(feed: Mapping[str, Any]) -> dict[str, Any]:
-            real = packer.real(feed)
-            return packer.of_rows(run(packer.packed(feed, real)), real)
-
-        return of_rows
+        return lambda feed: packer.run(feed, run)
 
     def _bindings(self, device: str) -> Any:
         from onnxfix.eval.serve.bindings import Bindings

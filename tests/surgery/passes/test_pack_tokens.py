@@ -514,6 +514,5 @@ def test_tokens_beside_their_neighbours_are_put_together_before_all_else() -> No
     after = before.clone()
     graph_pass.run(FuseAttention(), after)
     assert "Softmax" not in graphs.op_types(after)
-    said = graph_pass.run(PASS, after).notes
-    assert said[0].startswith("7 of 7 products") or said[0].startswith("6 of 7 products")
+    assert graph_pass.run(PASS, after).notes[0].startswith("7 of 7 products")
     agree(before, after, 3, 9)
